@@ -1,0 +1,3 @@
+//! Every optimizer step of a GRPO run as one dictionary of metrics.
+
+pub mod metrics;

@@ -1,0 +1,118 @@
+//! A row's numbers: ordered keys, each with one double.
+
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// The name of one metric. A dialect's own keys are static; those that carry a component's name are owned.
+pub type Key = Cow<'static, str>;
+
+/// An ordered dictionary of metrics: keys in the order their dialect lists them, each at most once.
+///
+/// An undefined number has no entry, so every value is finite or an infinity that arithmetic on finite
+/// input gave; the empty dictionary is [`Metrics::default`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    entries: Vec<(Key, f64)>,
+}
+
+impl Metrics {
+    /// An empty dictionary with room for `capacity` entries.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Appends an entry. The caller vouches that the key is new: dialects do, by construction (a test runs over all keys).
+    pub fn push(&mut self, key: impl Into<Key>, value: f64) {
+        self.entries.push((key.into(), value));
+    }
+
+    /// Sets the value of `key`, appending it if it is new.
+    pub fn set(&mut self, key: impl Into<Key>, value: f64) {
+        let key = key.into();
+        match self.entries.iter_mut().find(|(k, _)| *k == key) {
+            Some(entry) => entry.1 = value,
+            None => self.entries.push((key, value)),
+        }
+    }
+
+    /// The value of `key`, or `None` where the row has no such key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.entries.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
+    }
+
+    /// Whether the row has `key`.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Keeps the entries for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, f64) -> bool) {
+        self.entries.retain(|(k, v)| keep(k, *v));
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, f64)> {
+        self.entries.iter().map(|(k, v)| (k.as_ref(), *v))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<K: Into<Key>> FromIterator<(K, f64)> for Metrics {
+    /// Later values of a key replace earlier ones.
+    fn from_iter<I: IntoIterator<Item = (K, f64)>>(entries: I) -> Self {
+        let mut metrics = Self::default();
+        for (key, value) in entries {
+            metrics.set(key, value);
+        }
+        metrics
+    }
+}
+
+impl IntoIterator for Metrics {
+    type Item = (Key, f64);
+    type IntoIter = std::vec::IntoIter<(Key, f64)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+/// As a map; a non-finite value is `null` in JSON, which has no other word for it.
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.entries.len()))?;
+        for (key, value) in &self.entries {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// One emitted row: what goes to every sink.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The optimizer step that emitted the row.
+    pub step: u64,
+    /// Seconds since the Unix epoch.
+    pub timestamp: f64,
+    pub metrics: Metrics,
+    /// What belongs to the run and is no number (`run/git_sha`, ...): on a run's first row, empty on all others.
+    pub text: Vec<(String, String)>,
+}
