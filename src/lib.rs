@@ -1,3 +1,8 @@
 //! Every optimizer step of a GRPO run as one dictionary of metrics.
 
+pub mod batch;
+pub mod group;
+pub mod kernel;
 pub mod metrics;
+pub mod scalars;
+pub mod tokens;

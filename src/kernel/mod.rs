@@ -1,0 +1,94 @@
+//! The loops that read millions of values, and the arithmetic they stand on. The only home of unsafe code.
+//!
+//! Bits first: every loop runs over 16 virtual lanes (the lane of a token is its position in the completion modulo 16),
+//! folded in one fixed order, in plain IEEE arithmetic without fused operations. A wider vector unit computes more lanes
+//! at a time; it never computes another number. [`Path`] says which unit runs them.
+
+pub(crate) mod entropy;
+pub(crate) mod exp;
+pub(crate) mod tokens;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The vector units that the loops are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Path {
+    /// What every processor of the target has.
+    Baseline = 1,
+    Avx2 = 2,
+    Avx512 = 3,
+}
+
+/// 0: not looked up yet.
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+impl Path {
+    /// Every path that this processor can run, the widest last.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut)]
+        let mut paths = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                paths.push(Self::Avx2);
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                    paths.push(Self::Avx512);
+                }
+            }
+        }
+        paths
+    }
+
+    /// The path in use: the widest available, unless [`Path::force`] chose another.
+    pub(crate) fn current() -> Self {
+        match CHOSEN.load(Ordering::Relaxed) {
+            1 => Self::Baseline,
+            2 => Self::Avx2,
+            3 => Self::Avx512,
+            _ => {
+                let widest = *Self::available().last().unwrap_or(&Self::Baseline);
+                CHOSEN.store(widest as u8, Ordering::Relaxed);
+                widest
+            }
+        }
+    }
+
+    /// Makes the loops of this process run on `self`; says whether this processor can. The numbers do not change.
+    pub fn force(self) -> bool {
+        let available = Self::available().contains(&self);
+        if available {
+            CHOSEN.store(self as u8, Ordering::Relaxed);
+        }
+        available
+    }
+}
+
+/// Defines `$name` as `$body` compiled once for each [`Path`], chosen at run time.
+macro_rules! dispatched {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:path) => {
+        $(#[$doc])*
+        $visibility fn $name($($argument: $kind),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $kind),*) $(-> $result)? { $body($($argument),*) }
+                #[target_feature(enable = "avx512f,avx512dq,avx2")]
+                fn avx512($($argument: $kind),*) $(-> $result)? { $body($($argument),*) }
+                match $crate::kernel::Path::current() {
+                    // SAFETY: `Path::current` is `Avx2` or `Avx512` only after `Path::available` saw the processor's
+                    // features, the same ones that the two functions above enable.
+                    #[allow(unsafe_code)]
+                    $crate::kernel::Path::Avx2 => return unsafe { avx2($($argument),*) },
+                    // SAFETY: as above.
+                    #[allow(unsafe_code)]
+                    $crate::kernel::Path::Avx512 => return unsafe { avx512($($argument),*) },
+                    $crate::kernel::Path::Baseline => {}
+                }
+            }
+            $body($($argument),*)
+        }
+    };
+}
+pub(crate) use dispatched;

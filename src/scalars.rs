@@ -1,0 +1,299 @@
+//! Numbers of the step as its ranks report them, each with the way it folds; and the controller's snapshot.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How the reports of one step's ranks and micro-batches become one number (RECORDING.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fold {
+    /// Weighted by `num_completion_tokens` over all reporting records where each gives it, else [`Fold::Mean`].
+    MeanByTokens,
+    /// Weighted by the record's completions.
+    MeanByCompletions,
+    /// A rank's micro-batches that report it first, then the ranks that do.
+    Mean,
+    /// The largest report.
+    Max,
+    /// The smallest report.
+    Min,
+    Sum,
+    /// The sum over ranks of each one's last micro-batch that reports it.
+    SumOfLasts,
+    /// The last micro-batch of the lowest rank that reports it.
+    LowestRank,
+}
+
+/// How the numbers of the steps of a pooled window become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WindowFold {
+    /// As within a step, over all of the window's records at once.
+    Same,
+    Mean,
+    Max,
+    Min,
+    Sum,
+    Last,
+}
+
+macro_rules! scalars {
+    ($($variant:ident $name:literal $fold:ident $window:ident;)*) => {
+        /// The scalars that dialects know, in RECORDING.md's order.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Scalar { $($variant,)* }
+
+        impl Scalar {
+            /// All of them, in declaration order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The field's name in a record.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// How it folds over ranks and micro-batches, and over a pooled window.
+            #[must_use]
+            pub const fn folds(self) -> (Fold, WindowFold) {
+                match self { $(Self::$variant => (Fold::$fold, WindowFold::$window),)* }
+            }
+        }
+    };
+}
+
+scalars! {
+    TotalLoss "total_loss" MeanByTokens Same;
+    PolicyLoss "policy_loss" MeanByTokens Same;
+    KlLoss "kl_loss" MeanByTokens Same;
+    WeightedKlLoss "weighted_kl_loss" MeanByTokens Same;
+    ClipLoss "clip_loss" MeanByTokens Same;
+    LearningRate "learning_rate" LowestRank Last;
+    Epoch "epoch" LowestRank Last;
+    EntropyBonusCoef "entropy_bonus_coef" LowestRank Last;
+    GradNorm "grad_norm" Mean Mean;
+    EntropyBonusRewardStd "entropy_bonus_reward_std" Mean Mean;
+    PolicyEntropy "policy_entropy" Mean Mean;
+    VfClipfrac "vf_clipfrac" Mean Mean;
+    VllmLatencyMs "vllm_latency_ms" Max Mean;
+    ActorDequeueTime "actor_dequeue_time" Max Mean;
+    StepTimeSec "step_time_sec" Max Mean;
+    RefLogpMean "ref_logp_mean" MeanByCompletions Same;
+    AvgCompletionTokens "avg_completion_tokens" MeanByCompletions Same;
+    NumCompletionTokens "num_completion_tokens" Sum Sum;
+    NumInputTokens "num_input_tokens" SumOfLasts Last;
+    TflopsPerStep "tflops_per_step" Sum Mean;
+    ModelParams "model_params" LowestRank Last;
+}
+
+impl Scalar {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The scalar that a record's field names, or `None` for a user's own metric.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|s| s.name() == name)
+    }
+}
+
+/// The scalars of one record. What is not set was not reported; a non-finite number is counted and not used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scalars {
+    known: [Option<f64>; Scalar::COUNT],
+    /// Metrics under names of the user's own.
+    own: BTreeMap<String, f64>,
+}
+
+impl Scalars {
+    /// Sets a known scalar.
+    #[must_use]
+    pub fn with(mut self, scalar: Scalar, value: f64) -> Self {
+        self.known[scalar as usize] = Some(value);
+        self
+    }
+
+    /// Sets the scalar that `name` names: a known one, else a metric of the user's own.
+    pub fn set(&mut self, name: &str, value: f64) {
+        match Scalar::of(name) {
+            Some(scalar) => self.known[scalar as usize] = Some(value),
+            None => {
+                self.own.insert(name.to_owned(), value);
+            }
+        }
+    }
+
+    /// A known scalar, if it was reported (finite or not).
+    #[must_use]
+    pub fn get(&self, scalar: Scalar) -> Option<f64> {
+        self.known[scalar as usize]
+    }
+
+    /// The user's own metrics by name.
+    pub fn own(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.own.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// Everything reported, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        let known = Scalar::ALL
+            .iter()
+            .filter_map(|s| self.get(*s).map(|value| (s.name(), value)));
+        known.chain(self.own())
+    }
+
+    /// Takes over what `later` reports, keeping what only `self` does.
+    pub(crate) fn update(&mut self, later: Self) {
+        for (mine, theirs) in self.known.iter_mut().zip(later.known) {
+            *mine = theirs.or(*mine);
+        }
+        self.own.extend(later.own);
+    }
+
+    /// Whether nothing was reported.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.known.iter().all(Option::is_none)
+    }
+}
+
+/// The loss aggregation that `train/kl` follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LossType {
+    /// Normalised by tokens; every loss type that RECORDING.md does not tell apart counts as this.
+    #[default]
+    Bnpo,
+    /// Mean over completions of each one's mean over tokens.
+    Grpo,
+    /// Sum over tokens divided by completions times the generation cap.
+    DrGrpo,
+}
+
+impl LossType {
+    /// The loss type of a trainer's name for it.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match name {
+            "grpo" => Self::Grpo,
+            "dr_grpo" => Self::DrGrpo,
+            _ => Self::Bnpo,
+        }
+    }
+
+    /// The name in a record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bnpo => "bnpo",
+            Self::Grpo => "grpo",
+            Self::DrGrpo => "dr_grpo",
+        }
+    }
+}
+
+macro_rules! snapshot {
+    ($(#[$doc:meta])* $kind:ident numbers { $($number:ident,)* } flags { $($flag:ident,)* } others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct $kind {
+            $(pub $number: Option<f64>,)*
+            $(pub $flag: Option<bool>,)*
+            $($(#[$other_doc])* pub $other: $other_kind,)*
+        }
+
+        impl $kind {
+            /// The fields that hold a number.
+            pub const NUMBERS: &[&str] = &[$(stringify!($number),)*];
+            /// The fields that hold true or false.
+            pub const FLAGS: &[&str] = &[$(stringify!($flag),)*];
+
+            /// The place of the number that `name` names, or `None` if there is no such field.
+            pub fn number_mut(&mut self, name: &str) -> Option<&mut Option<f64>> {
+                match name { $(stringify!($number) => Some(&mut self.$number),)* _ => None }
+            }
+
+            /// The place of the flag that `name` names, or `None` if there is no such field.
+            pub fn flag_mut(&mut self, name: &str) -> Option<&mut Option<bool>> {
+                match name { $(stringify!($flag) => Some(&mut self.$flag),)* _ => None }
+            }
+
+            /// The numbers that are set, by field name.
+            pub fn numbers(&self) -> impl Iterator<Item = (&'static str, f64)> {
+                [$((stringify!($number), self.$number),)*].into_iter().filter_map(|(name, x)| x.map(|x| (name, x)))
+            }
+
+            /// The flags that are set, by field name.
+            pub fn flags(&self) -> impl Iterator<Item = (&'static str, bool)> {
+                [$((stringify!($flag), self.$flag),)*].into_iter().filter_map(|(name, x)| x.map(|x| (name, x)))
+            }
+
+            /// The snapshot without its non-finite numbers, and how many those were.
+            #[must_use]
+            pub(crate) fn finite(mut self) -> (Self, u64) {
+                let mut nonfinite = 0;
+                for number in [$(&mut self.$number,)*] {
+                    if number.is_some_and(|x| !x.is_finite()) {
+                        *number = None;
+                        nonfinite += 1;
+                    }
+                }
+                (self, nonfinite)
+            }
+        }
+    };
+}
+
+snapshot! {
+    /// The controller's snapshot, every field as RECORDING.md names it; `None` where it was not given.
+    Weighting
+    numbers {
+        tau, beta, weight_norm_denom, q_temperature, q_epsilon, tau_lr, tau_lr_effective, tau_min, tau_max,
+        tau_warmup_steps, tau_target_entropy, tau_log, tau_entropy_ema, kl_target, kl_horizon, kl_step_size,
+        prev_tau, prev_beta, clip_range_low, clip_range_high,
+    }
+    flags { len_norm_ref, train_grpo_objective, }
+    others {
+        loss_type: Option<LossType>,
+        meta: Option<Meta>,
+    }
+}
+
+snapshot! {
+    /// The meta-controller's snapshot.
+    Meta
+    numbers {
+        learning_rate, update_interval, truncation_steps, last_tau_grad, last_beta_grad, last_loss, tau_projected,
+        beta_projected,
+    }
+    flags { enabled, use_hessian, }
+    others {}
+}
+
+/// How far a ratio may leave 1 before it counts as clipped: below 1 - low or above 1 + high.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClipRange {
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Default for ClipRange {
+    /// 0.2 on either side (RECORDING.md).
+    fn default() -> Self {
+        Self {
+            low: 0.2,
+            high: 0.2,
+        }
+    }
+}
+
+impl Weighting {
+    /// The snapshot's clip range; a side that is not given (or not finite) has the default.
+    #[must_use]
+    pub fn clip_range(&self) -> ClipRange {
+        let default = ClipRange::default();
+        let finite = |x: Option<f64>| x.filter(|x| x.is_finite());
+        ClipRange {
+            low: finite(self.clip_range_low).unwrap_or(default.low),
+            high: finite(self.clip_range_high).unwrap_or(default.high),
+        }
+    }
+}
