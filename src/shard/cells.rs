@@ -1,0 +1,174 @@
+//! Values that must wait for the rest of their group, in the order of their completions.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Values;
+
+/// What stands in one cell of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    Finite,
+    Absent,
+    NonFinite,
+}
+
+/// A column of cells: the finite values in order, and runs of marks that say where they stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cells {
+    runs: Vec<(Mark, u64)>,
+    finite: Vec<f64>,
+}
+
+impl Cells {
+    pub fn of(column: Option<&Values<'_>>, completions: usize) -> Self {
+        let mut cells = Self::default();
+        match column {
+            None => cells.mark(Mark::Absent, completions as u64),
+            Some(values) => match values.whole().filter(|values| all_finite(values)) {
+                Some(values) => {
+                    cells.mark(Mark::Finite, completions as u64);
+                    cells.finite.extend_from_slice(values);
+                }
+                None => return values.iter().collect(),
+            },
+        }
+        cells
+    }
+
+    pub fn into_column(self) -> Column<'static> {
+        self.spread()
+    }
+
+    fn push(&mut self, value: Option<f64>) {
+        match value {
+            None => self.mark(Mark::Absent, 1),
+            Some(x) if x.is_finite() => {
+                self.mark(Mark::Finite, 1);
+                self.finite.push(x);
+            }
+            Some(_) => self.mark(Mark::NonFinite, 1),
+        }
+    }
+
+    fn mark(&mut self, mark: Mark, times: u64) {
+        if times == 0 {
+            return;
+        }
+        match self.runs.last_mut() {
+            Some((last, run)) if *last == mark => *run += times,
+            _ => self.runs.push((mark, times)),
+        }
+    }
+
+    pub fn append(&mut self, other: &Self) {
+        for &(mark, times) in &other.runs {
+            self.mark(mark, times);
+        }
+        self.finite.extend_from_slice(&other.finite);
+    }
+
+    /// Whether the runs hold as many cells as `completions` and as many finite ones as there are values.
+    pub fn is_consistent(&self, completions: usize) -> bool {
+        let count = |wanted: Option<Mark>| {
+            self.runs
+                .iter()
+                .filter(|(mark, _)| wanted.is_none_or(|wanted| wanted == *mark))
+                .try_fold(0_u64, |sum, (_, times)| sum.checked_add(*times))
+        };
+        count(None) == Some(completions as u64)
+            && count(Some(Mark::Finite)) == Some(self.finite.len() as u64)
+            && all_finite(&self.finite)
+    }
+
+    /// The column with its cells in the order of `permutation`.
+    pub fn arranged(&self, permutation: Option<&[usize]>) -> Column<'_> {
+        let whole = self.runs.iter().all(|(mark, _)| *mark == Mark::Finite);
+        let Some(permutation) = permutation else {
+            if whole {
+                return Column {
+                    values: Cow::Borrowed(&self.finite),
+                    marks: Vec::new(),
+                };
+            }
+            return self.spread();
+        };
+        if whole {
+            return Column {
+                values: permutation.iter().map(|&i| self.finite[i]).collect(),
+                marks: Vec::new(),
+            };
+        }
+        let spread = self.spread();
+        Column {
+            values: permutation.iter().map(|&i| spread.values[i]).collect(),
+            marks: permutation.iter().map(|&i| spread.marks[i]).collect(),
+        }
+    }
+
+    fn spread(&self) -> Column<'static> {
+        let (mut values, mut marks) = (Vec::new(), Vec::new());
+        let mut finite = self.finite.iter();
+        for &(mark, times) in &self.runs {
+            for _ in 0..times {
+                marks.push(mark);
+                values.push(match mark {
+                    Mark::Finite => finite.next().copied().unwrap_or(0.0),
+                    Mark::Absent | Mark::NonFinite => 0.0,
+                });
+            }
+        }
+        Column {
+            values: Cow::Owned(values),
+            marks,
+        }
+    }
+}
+
+impl FromIterator<Option<f64>> for Cells {
+    fn from_iter<I: IntoIterator<Item = Option<f64>>>(values: I) -> Self {
+        let mut cells = Self::default();
+        values.into_iter().for_each(|value| cells.push(value));
+        cells
+    }
+}
+
+/// A column of completions laid out group by group: its values (0 where there is none) and, where not all are finite, their marks.
+#[derive(Clone, Debug)]
+pub struct Column<'a> {
+    pub values: Cow<'a, [f64]>,
+    marks: Vec<Mark>,
+}
+
+impl<'a> Column<'a> {
+    pub fn of(values: &Values<'a>) -> Self {
+        if let Some(values) = values.whole().filter(|values| all_finite(values)) {
+            return Self {
+                values: Cow::Borrowed(values),
+                marks: Vec::new(),
+            };
+        }
+        values.iter().collect::<Cells>().into_column()
+    }
+
+    /// What a group's range of the column is as a whole: usable only if every member's cell is finite.
+    pub fn mark(&self, group: std::ops::Range<usize>) -> Mark {
+        if self.marks.is_empty() {
+            return Mark::Finite;
+        }
+        let marks = &self.marks[group];
+        if marks.contains(&Mark::NonFinite) {
+            Mark::NonFinite
+        } else if marks.contains(&Mark::Absent) {
+            Mark::Absent
+        } else {
+            Mark::Finite
+        }
+    }
+}
+
+/// Branch-free, so that it runs at the memory's speed.
+fn all_finite(values: &[f64]) -> bool {
+    values.iter().fold(true, |all, x| all & x.is_finite())
+}
