@@ -9,7 +9,7 @@ use crate::batch::{Batch, Place};
 use crate::group::{Grouping, first_appearances};
 use crate::kernel::entropy::{PROBABILITY_FLOOR, floored_terms, weight_terms};
 use crate::kernel::exp::ln;
-use crate::stat::sum::exact;
+use crate::stat::exact;
 use crate::stat::{Census, ExactSum, Extent, Moments, Statistic};
 
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
@@ -125,7 +125,7 @@ impl Settled {
         }
     }
 
-    fn add(&mut self, whole: &Whole<'_>) {
+    fn add(&mut self, whole: &Whole<'_, '_>) {
         let ranges = whole.ranges();
         self.groups += ranges.len() as u64;
         self.empty += (whole.sizes.len() - ranges.len()) as u64;
@@ -153,7 +153,7 @@ impl Settled {
     }
 
     /// H = -sum of m ln m, m = max(q, 1e-12).
-    fn add_q(&mut self, whole: &Whole<'_>, ranges: &[std::ops::Range<usize>]) {
+    fn add_q(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(q) = &whole.q else {
             self.q_entropy.census.absent += ranges.len() as u64;
             return;
@@ -171,7 +171,7 @@ impl Settled {
     }
 
     /// H = -sum of w ln max(w, 1e-12); H(p)/ln(size) with p = max(w, 1e-12) renormalised; w - 1/size.
-    fn add_weights(&mut self, whole: &Whole<'_>, ranges: &[std::ops::Range<usize>]) {
+    fn add_weights(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(weights) = &whole.weights else {
             self.weight_entropy.census.absent += ranges.len() as u64;
             return;
@@ -210,7 +210,7 @@ impl Settled {
         self.advantage_entropy.add(&deviations);
     }
 
-    fn add_seeds(&mut self, whole: &Whole<'_>) {
+    fn add_seeds(&mut self, whole: &Whole<'_, '_>) {
         for (spread, column) in [
             (&mut self.semantic_entropy, &whole.semantic_entropies),
             (&mut self.advantage_scale, &whole.advantage_scales),
@@ -230,7 +230,7 @@ impl Settled {
         }
     }
 
-    fn add_diversity(&mut self, whole: &Whole<'_>, ranges: &[std::ops::Range<usize>]) {
+    fn add_diversity(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(sets) = &whole.tokens else {
             self.diversity.census.absent += ranges.len() as u64;
             return;
@@ -279,20 +279,20 @@ fn sample_std_is_zero(rewards: &[f64]) -> bool {
 }
 
 /// Groups that are whole, their members laid out group by group.
-struct Whole<'a> {
+struct Whole<'a, 't> {
     sizes: Vec<usize>,
     rewards: Column<'a>,
     advantages: Option<Column<'a>>,
     q: Option<Column<'a>>,
     weights: Option<Column<'a>>,
     /// One a completion; `None` for a completion without tokens or texts.
-    tokens: Option<Vec<Option<&'a TokenSet>>>,
+    tokens: Option<Vec<Option<&'t TokenSet>>>,
     /// One a group.
     semantic_entropies: Option<Column<'a>>,
     advantage_scales: Option<Column<'a>>,
 }
 
-impl Whole<'_> {
+impl Whole<'_, '_> {
     /// The members of each non-empty group.
     fn ranges(&self) -> Vec<std::ops::Range<usize>> {
         let mut start = 0;
@@ -440,7 +440,7 @@ impl Members {
     }
 
     /// All members group by group (groups by id, members by slot), as whole groups.
-    fn whole(&self, seeds: &[Seed]) -> Whole<'_> {
+    fn whole(&self, seeds: &[Seed]) -> Whole<'_, '_> {
         let key = |i: usize| (self.ids[i], self.slots[i]);
         let sorted = (1..self.ids.len()).all(|i| key(i - 1) <= key(i));
         let permutation = (!sorted).then(|| {
@@ -504,7 +504,7 @@ fn token_sets(batch: &Batch<'_>) -> Option<Vec<Option<TokenSet>>> {
     Some(texts.par_iter().map(|text| Some(TokenSet::of_text(text))).collect())
 }
 
-fn whole<'a>(batch: &Batch<'a>, sizes: &[u32], sets: Option<&'a [Option<TokenSet>]>) -> Whole<'a> {
+fn whole<'a, 't>(batch: &Batch<'a>, sizes: &[u32], sets: Option<&'t [Option<TokenSet>]>) -> Whole<'a, 't> {
     let c = batch.columns();
     let column = |values: &Option<crate::batch::Values<'a>>| values.as_ref().map(Column::of);
     Whole {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::groups::Spread;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::{Bounds, Range, Sums, Total, sums};
-use crate::stat::{Census, ExactSum, Extent, Moments, Order, Statistic};
+use crate::stat::{Census, ExactSum, Extent, Moments, Order, Statistic, exact};
 use rayon::prelude::*;
 
 /// A column with one value a completion, kept whole so that its quantiles are exact.
@@ -61,6 +61,74 @@ pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
 
 /// Components by name; ranks may have different sets of them.
 pub(crate) type Components = BTreeMap<String, Column>;
+
+/// Sums over each completion's own components, by how many of them it has: dividing by that number comes last, so that
+/// the sums stay exact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ComponentRows {
+    by_present: BTreeMap<u32, (u64, ExactSum)>,
+}
+
+impl ComponentRows {
+    /// `components` are those of `batch`.
+    pub fn of(batch: &Batch<'_>, components: &Components) -> Self {
+        let n = batch.completions();
+        let mut rows = Self::default();
+        if components.values().all(|column| column.census.used == n as u64) {
+            let sums = components.values().map(|column| column.moments.sum());
+            rows.add(components.len(), n as u64, sums);
+            return rows;
+        }
+        let columns = &batch.columns().reward_components;
+        let mut cells: Vec<_> = columns.iter().map(|(_, values)| values.iter()).collect();
+        for _ in 0..n {
+            let row: Vec<f64> = cells
+                .iter_mut()
+                .filter_map(|column| column.next().flatten().filter(|x| x.is_finite()))
+                .collect();
+            let mut sum = ExactSum::default();
+            sum.add(&row);
+            rows.add(row.len(), 1, [&sum]);
+        }
+        rows
+    }
+
+    fn add<'a>(&mut self, present: usize, completions: u64, sums: impl IntoIterator<Item = &'a ExactSum>) {
+        // A completion without components has no row.
+        if present == 0 || completions == 0 {
+            return;
+        }
+        let present = u32::try_from(present).unwrap_or(u32::MAX);
+        let (count, total) = self.by_present.entry(present).or_default();
+        *count += completions;
+        sums.into_iter().for_each(|sum| total.merge(sum));
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (&present, (count, sum)) in &other.by_present {
+            self.add(present as usize, *count, [sum]);
+        }
+    }
+
+    fn completions(&self) -> u64 {
+        self.by_present.values().map(|(count, _)| count).sum()
+    }
+
+    pub fn mean_of_sums(&self) -> Option<f64> {
+        let mut total = ExactSum::default();
+        self.by_present.values().for_each(|(_, sum)| total.merge(sum));
+        (self.completions() > 0).then(|| total.finish() / self.completions() as f64)
+    }
+
+    pub fn mean_of_means(&self) -> Option<f64> {
+        let means: Vec<f64> = self
+            .by_present
+            .iter()
+            .map(|(&present, (_, sum))| sum.finish() / f64::from(present))
+            .collect();
+        (self.completions() > 0).then(|| exact(&means) / self.completions() as f64)
+    }
+}
 
 /// Lengths in tokens: whole numbers, so plain integers are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,4 +305,242 @@ pub(crate) struct SamplerTotals {
     pub old_squares: ExactSum,
     pub sampling_squares: ExactSum,
     pub products: ExactSum,
+}
+
+impl Tokens {
+    /// The token families of a record, its completions counted in parallel and added in order.
+    pub fn of(batch: &Batch<'_>, bounds: &Bounds) -> Self {
+        let mut tokens = Self::default();
+        if !batch.has_tokens() {
+            return tokens.without(batch);
+        }
+        let sums: Vec<Sums> = (0..batch.completions())
+            .into_par_iter()
+            .with_min_len(8)
+            .map(|i| sums(&batch.tokens(i), bounds))
+            .collect();
+        let advantages: Vec<Option<f64>> = match &batch.columns().advantages {
+            Some(advantages) => advantages.iter().map(|a| a.filter(|a| a.is_finite())).collect(),
+            None => vec![None; batch.completions()],
+        };
+        tokens.add_plain(&sums);
+        tokens.add_reference(&sums, batch.lengths().unwrap_or_default());
+        tokens.add_behaviour(&sums, &advantages);
+        tokens.sampler = SamplerTotals::of(&sums);
+        tokens
+    }
+
+    /// A record that may have lengths but no token columns: all of its tokens are absent.
+    fn without(mut self, batch: &Batch<'_>) -> Self {
+        let absent = batch.lengths().map_or(0, |lengths| lengths.iter().map(|&l| u64::from(l)).sum());
+        let ranges = [
+            &mut self.advantages,
+            &mut self.returns,
+            &mut self.values,
+            &mut self.sampler.logp_difference,
+        ];
+        let totals = [&mut self.entropies, &mut self.k3, &mut self.k3_corrected];
+        for total in totals.into_iter().chain(ranges.map(|range| &mut range.total)) {
+            total.census.absent = absent;
+        }
+        self.behaviour.absent = absent;
+        self.policy_gradient.absent = absent;
+        self
+    }
+
+    fn add_plain(&mut self, sums: &[Sums]) {
+        self.reference_logps = CompletionMeans::of(sums, |s| s.reference_logps);
+        self.entropies = TokenTotal::of(sums, |s| s.entropies);
+        self.advantages = TokenRange::of(sums, |s| s.advantages);
+        self.returns = TokenRange::of(sums, |s| s.returns);
+        self.values = TokenRange::of(sums, |s| s.values);
+    }
+
+    fn add_reference(&mut self, sums: &[Sums], lengths: &[u32]) {
+        self.k3 = TokenTotal::of(sums, |s| s.reference.map(|r| r.k3));
+        self.k3_corrected = TokenTotal::of(sums, |s| s.reference.map(|r| r.k3_corrected));
+        self.k3_means = CompletionMeans::of(sums, |s| s.reference.map(|r| r.k3));
+        for (sums, &length) in sums.iter().zip(lengths) {
+            let Some(reference) = &sums.reference else {
+                continue;
+            };
+            self.kl_completions += 1;
+            self.reference_low += reference.low;
+            self.reference_high += reference.high;
+            let bucket = BUCKETS.iter().position(|(most, _)| length <= *most).unwrap_or(4);
+            let bucket = &mut self.buckets[bucket];
+            bucket.completions += 1;
+            bucket.tokens += reference.k3.tokens;
+            bucket.k3.add(&[reference.k3.sum]);
+        }
+    }
+
+    /// Clipping needs the sign of the advantage: low counts where it is negative, high where it is positive.
+    fn add_behaviour(&mut self, sums: &[Sums], advantages: &[Option<f64>]) {
+        for (sums, advantage) in sums.iter().zip(advantages) {
+            let Some(behaviour) = &sums.behaviour else {
+                self.behaviour.absent += sums.counted;
+                self.policy_gradient.absent += sums.counted;
+                continue;
+            };
+            let mut clipped = (0, 0);
+            match advantage {
+                None => self.behaviour.absent += sums.counted,
+                Some(advantage) => {
+                    clipped = (
+                        if *advantage < 0.0 { behaviour.low } else { 0 },
+                        if *advantage > 0.0 { behaviour.high } else { 0 },
+                    );
+                    self.behaviour.used += behaviour.tokens;
+                    self.behaviour.nonfinite += sums.counted - behaviour.tokens;
+                    self.behaviour_low += clipped.0;
+                    self.behaviour_high += clipped.1;
+                    if behaviour.tokens > 0 {
+                        let share = |clipped: u64| clipped as f64 / behaviour.tokens as f64;
+                        self.low_shares.add(&[share(clipped.0)]);
+                        self.high_shares.add(&[share(clipped.1)]);
+                    }
+                }
+            }
+            // Policy gradient clipping looks at the token's own advantage where the record has them.
+            let (used, clipped) = match (&sums.advantages, advantage) {
+                (Some(_), _) => (behaviour.signed_tokens, behaviour.signed_clipped),
+                (None, Some(_)) => (behaviour.tokens, clipped.0 + clipped.1),
+                (None, None) => {
+                    self.policy_gradient.absent += sums.counted;
+                    continue;
+                }
+            };
+            self.policy_gradient.used += used;
+            self.policy_gradient.nonfinite += sums.counted - used;
+            self.policy_gradient_clipped += clipped;
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.reference_logps.merge(&other.reference_logps);
+        self.k3_means.merge(&other.k3_means);
+        for (mine, theirs) in [
+            (&mut self.entropies, &other.entropies),
+            (&mut self.k3, &other.k3),
+            (&mut self.k3_corrected, &other.k3_corrected),
+        ] {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            mine.completions += theirs.completions;
+            mine.tokens += theirs.tokens;
+            mine.k3.merge(&theirs.k3);
+        }
+        self.kl_completions += other.kl_completions;
+        self.reference_low += other.reference_low;
+        self.reference_high += other.reference_high;
+        self.behaviour.merge(&other.behaviour);
+        self.behaviour_low += other.behaviour_low;
+        self.behaviour_high += other.behaviour_high;
+        self.low_shares.merge(&other.low_shares);
+        self.high_shares.merge(&other.high_shares);
+        self.policy_gradient.merge(&other.policy_gradient);
+        self.policy_gradient_clipped += other.policy_gradient_clipped;
+        self.sampler.merge(&other.sampler);
+        self.advantages.merge(&other.advantages);
+        self.returns.merge(&other.returns);
+        self.values.merge(&other.values);
+    }
+}
+
+impl TokenTotal {
+    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+        let mut total = Self::default();
+        let mut parts = Vec::with_capacity(sums.len());
+        for sums in sums {
+            match family(sums) {
+                None => total.census.absent += sums.counted,
+                Some(part) => {
+                    total.census.used += part.tokens;
+                    total.census.nonfinite += sums.counted - part.tokens;
+                    parts.push(part.sum);
+                }
+            }
+        }
+        total.sum.add(&parts);
+        total
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.census.merge(&other.census);
+        self.sum.merge(&other.sum);
+    }
+}
+
+impl CompletionMeans {
+    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+        let parts: Vec<f64> = sums
+            .iter()
+            .filter_map(family)
+            .filter(|part| part.tokens > 0)
+            .map(|part| part.sum / part.tokens as f64)
+            .collect();
+        let mut means = Self {
+            completions: parts.len() as u64,
+            ..Self::default()
+        };
+        means.sum.add(&parts);
+        means
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.completions += other.completions;
+        self.sum.merge(&other.sum);
+    }
+}
+
+impl TokenRange {
+    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Range>) -> Self {
+        let mut extent = Extent::default();
+        for range in sums.iter().filter_map(&family).filter(|range| range.total.tokens > 0) {
+            extent.add(&[range.min, range.max]);
+        }
+        Self {
+            total: TokenTotal::of(sums, |s| family(s).map(|range| range.total)),
+            extent,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.total.merge(&other.total);
+        self.extent.merge(&other.extent);
+    }
+}
+
+impl SamplerTotals {
+    fn of(sums: &[Sums]) -> Self {
+        let sum_of = |part: fn(&crate::kernel::tokens::Sampler) -> f64| {
+            let parts: Vec<f64> = sums.iter().filter_map(|s| s.sampler.as_ref().map(part)).collect();
+            let mut sum = ExactSum::default();
+            sum.add(&parts);
+            sum
+        };
+        Self {
+            logp_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.logp_difference)),
+            ratio: TokenRange::of(sums, |s| s.sampler.map(|s| s.ratio)),
+            probability_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.probability_difference)),
+            old: TokenRange::of(sums, |s| s.sampler.map(|s| s.old)),
+            sampling: TokenRange::of(sums, |s| s.sampler.map(|s| s.sampling)),
+            old_squares: sum_of(|s| s.old_squares),
+            sampling_squares: sum_of(|s| s.sampling_squares),
+            products: sum_of(|s| s.products),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.logp_difference.merge(&other.logp_difference);
+        self.ratio.merge(&other.ratio);
+        self.probability_difference.merge(&other.probability_difference);
+        self.old.merge(&other.old);
+        self.sampling.merge(&other.sampling);
+        self.old_squares.merge(&other.old_squares);
+        self.sampling_squares.merge(&other.sampling_squares);
+        self.products.merge(&other.products);
+    }
 }

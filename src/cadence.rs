@@ -1,0 +1,139 @@
+//! When a row goes out.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// What decides that a row goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Every so many steps.
+    #[default]
+    Steps,
+    /// Each step that begins a new epoch.
+    Epoch,
+    /// Never (what is left at the end goes out all the same, unless that is switched off).
+    No,
+}
+
+/// A word that names no strategy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("expected a logging strategy (steps; epoch, epochs; no, none, off), found `{found}`")]
+pub struct StrategyError {
+    pub found: String,
+}
+
+impl FromStr for Strategy {
+    type Err = StrategyError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "steps" => Ok(Self::Steps),
+            "epoch" | "epochs" => Ok(Self::Epoch),
+            "no" | "none" | "off" => Ok(Self::No),
+            _ => Err(StrategyError {
+                found: word.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Decides at each step whether a row goes out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cadence {
+    pub strategy: Strategy,
+    /// Steps between rows; 0 or less counts as 1.
+    pub steps: i64,
+    /// Whether step 0 has a row.
+    pub first_step: bool,
+    last_epoch: Option<f64>,
+}
+
+impl Cadence {
+    /// A cadence that has seen no step.
+    #[must_use]
+    pub fn new(strategy: Strategy, steps: i64, first_step: bool) -> Self {
+        Self {
+            strategy,
+            steps,
+            first_step,
+            last_epoch: None,
+        }
+    }
+
+    /// Whether `step`, which is in `epoch`, has a row.
+    pub fn take(&mut self, step: u64, epoch: f64) -> bool {
+        let before = self.last_epoch.replace(epoch);
+        match self.strategy {
+            Strategy::No => false,
+            Strategy::Epoch => before.is_some_and(|before| epoch.floor() > before.floor()),
+            Strategy::Steps if step == 0 => self.first_step,
+            Strategy::Steps => step % u64::try_from(self.steps).unwrap_or(1).max(1) == 0,
+        }
+    }
+}
+
+/// What the epoch of a step follows from where none is reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Schedule {
+    pub steps_per_epoch: Option<f64>,
+    pub num_generations: Option<f64>,
+    pub num_epochs: Option<f64>,
+    pub total_training_steps: Option<f64>,
+}
+
+impl Schedule {
+    /// step/`steps_per_epoch`, else step/`num_generations`, else step * `num_epochs`/`total_training_steps`, else the
+    /// step: the first whose divisor is positive.
+    #[must_use]
+    pub fn epoch(&self, step: u64) -> f64 {
+        let step = step as f64;
+        let positive = |x: Option<f64>| x.filter(|x| *x > 0.0);
+        if let Some(steps) = positive(self.steps_per_epoch).or(positive(self.num_generations)) {
+            return step / steps;
+        }
+        match (self.num_epochs, positive(self.total_training_steps)) {
+            (Some(epochs), Some(total)) => step * epochs / total,
+            _ => step,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(mut cadence: Cadence, steps: std::ops::Range<u64>, per_epoch: f64) -> Vec<u64> {
+        steps.filter(|&step| cadence.take(step, step as f64 / per_epoch)).collect()
+    }
+
+    #[test]
+    fn rows_go_out_every_so_many_steps_and_at_step_0_if_wanted() {
+        assert_eq!(rows(Cadence::new(Strategy::Steps, 3, true), 0..8, 1.0), [0, 3, 6]);
+        assert_eq!(rows(Cadence::new(Strategy::Steps, 3, false), 0..8, 1.0), [3, 6]);
+        assert_eq!(rows(Cadence::new(Strategy::Steps, -2, true), 1..4, 1.0), [1, 2, 3]);
+        assert_eq!(rows(Cadence::new(Strategy::No, 1, true), 0..4, 1.0), [0; 0]);
+    }
+
+    #[test]
+    fn rows_by_epoch_go_out_where_the_whole_epoch_grows() {
+        assert_eq!(rows(Cadence::new(Strategy::Epoch, 1, true), 0..8, 3.0), [3, 6]);
+    }
+
+    #[test]
+    fn the_epoch_follows_from_the_first_positive_divisor() {
+        let schedule = Schedule {
+            steps_per_epoch: Some(0.0),
+            num_generations: None,
+            num_epochs: Some(2.0),
+            total_training_steps: Some(8.0),
+        };
+        assert_eq!(schedule.epoch(4), 1.0);
+        assert_eq!(Schedule::default().epoch(4), 4.0);
+        let generations = Schedule {
+            num_generations: Some(8.0),
+            ..schedule
+        };
+        assert_eq!(generations.epoch(4), 0.5);
+    }
+}

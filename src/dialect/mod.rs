@@ -1,0 +1,248 @@
+//! Names: each dialect is a table that says which key stands for which number of a [`Summary`]. Adding a key is adding a line.
+
+mod maxent;
+mod trl;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::metrics::Metrics;
+use crate::summary::{BucketNumbers, Distribution, Summary};
+use thiserror::Error;
+
+/// How the numbers of a key's samples become one, over ranks, micro-batches and a pooled window alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Mean over all samples (never over means).
+    Mean,
+    /// Standard deviation over all samples.
+    Std,
+    Min,
+    Max,
+    /// Exact quantile over all samples.
+    Quantile,
+    /// Samples with a property, over all samples.
+    Share,
+    Sum,
+    /// A reported scalar, as RECORDING.md declares its fold.
+    Declared,
+    /// Of the last step.
+    Last,
+    /// Computed from other numbers of the row.
+    Derived,
+}
+
+impl Reduction {
+    /// One word for the key table.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Std => "std",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Quantile => "quantile",
+            Self::Share => "share",
+            Self::Sum => "sum",
+            Self::Declared => "declared",
+            Self::Last => "last",
+            Self::Derived => "derived",
+        }
+    }
+}
+
+/// Where a key's number comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Take {
+    /// One number of the summary.
+    Number(fn(&Summary) -> Option<f64>),
+    /// One number a reward component; the key's `{name}` is the component's.
+    Component(fn(&Distribution) -> Option<f64>),
+    /// One number a length bucket; the key's `{bucket}` is the bucket's.
+    Bucket(fn(&BucketNumbers) -> Option<f64>),
+}
+
+/// One key of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// The key; `{name}` or `{bucket}` stand for what it is taken for.
+    pub key: &'static str,
+    pub unit: &'static str,
+    pub meaning: &'static str,
+    pub reduction: Reduction,
+    pub take: Take,
+}
+
+/// A line that takes one number of the summary.
+const fn line(
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    reduction: Reduction,
+    take: fn(&Summary) -> Option<f64>,
+) -> Line {
+    Line {
+        key,
+        unit,
+        meaning,
+        reduction,
+        take: Take::Number(take),
+    }
+}
+
+/// A line for every reward component.
+const fn component(
+    key: &'static str,
+    meaning: &'static str,
+    reduction: Reduction,
+    take: fn(&Distribution) -> Option<f64>,
+) -> Line {
+    Line {
+        key,
+        unit: "reward",
+        meaning,
+        reduction,
+        take: Take::Component(take),
+    }
+}
+
+/// A line for every length bucket that holds a completion.
+const fn bucket(
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    reduction: Reduction,
+    take: fn(&BucketNumbers) -> Option<f64>,
+) -> Line {
+    Line {
+        key,
+        unit,
+        meaning,
+        reduction,
+        take: Take::Bucket(take),
+    }
+}
+
+/// Texts that belong to the run and have the same keys in every dialect.
+pub const RUN_KEYS: [&str; 6] = [
+    "run/git_sha",
+    "run/recipe_path",
+    "run/method_name",
+    "run/method_family",
+    "run/method_backend",
+    "run/method_slug",
+];
+
+/// The vocabularies that a row can be written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    MaxEnt,
+    Trl,
+}
+
+impl Dialect {
+    /// All of them, the default first.
+    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl];
+
+    /// The dialect's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxEnt => "maxent",
+            Self::Trl => "trl",
+        }
+    }
+
+    /// The tables of the dialect, in the order of a row.
+    #[must_use]
+    pub fn tables(self) -> &'static [&'static [Line]] {
+        match self {
+            Self::MaxEnt => maxent::TABLES,
+            Self::Trl => trl::TABLES,
+        }
+    }
+
+    /// Every key of the dialect.
+    pub fn lines(self) -> impl Iterator<Item = &'static Line> {
+        self.tables().iter().copied().flatten()
+    }
+
+    /// The row of a summary: the dialect's keys, then the users' own metrics under their own names.
+    #[must_use]
+    pub fn row(self, summary: &Summary) -> Metrics {
+        let mut metrics = Metrics::with_capacity(192);
+        for table in self.tables() {
+            let mut rest = *table;
+            while let [first, ..] = rest {
+                let kind = std::mem::discriminant(&first.take);
+                let same = rest.iter().take_while(|l| std::mem::discriminant(&l.take) == kind).count();
+                let (block, after) = rest.split_at(same);
+                push_block(&mut metrics, block, summary);
+                rest = after;
+            }
+        }
+        for (name, value) in &summary.own {
+            if !metrics.contains(name) {
+                metrics.push(name.clone(), *value);
+            }
+        }
+        metrics
+    }
+}
+
+/// Lines of one kind that follow each other: component by component (or bucket by bucket), and line by line within.
+fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
+    for line in block {
+        if let Take::Number(take) = line.take
+            && let Some(value) = take(summary)
+        {
+            metrics.push(line.key, value);
+        }
+    }
+    for (name, distribution) in &summary.components {
+        for line in block {
+            if let Take::Component(take) = line.take
+                && let Some(value) = take(distribution)
+            {
+                metrics.push(line.key.replacen("{name}", name, 1), value);
+            }
+        }
+    }
+    for bucket in &summary.reference.buckets {
+        for line in block {
+            if let Take::Bucket(take) = line.take
+                && let Some(value) = take(bucket)
+            {
+                metrics.push(line.key.replacen("{bucket}", bucket.label, 1), value);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no dialect.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("expected a dialect ({}), found `{found}`", Dialect::ALL.iter().map(|d| d.name()).collect::<Vec<_>>().join(", "))]
+pub struct DialectError {
+    pub found: String,
+}
+
+impl FromStr for Dialect {
+    type Err = DialectError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|dialect| dialect.name() == word)
+            .ok_or_else(|| DialectError {
+                found: word.to_owned(),
+            })
+    }
+}

@@ -1,0 +1,300 @@
+//! The joinable state of a step: what one record, rank, step or window knows, without a name for any of it.
+
+mod cells;
+mod diversity;
+pub(crate) mod groups;
+pub(crate) mod totals;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::batch::{Batch, Place};
+use crate::kernel::exp::ln;
+use crate::kernel::tokens::Bounds;
+use crate::scalars::{ClipRange, Scalars, Weighting};
+use groups::{Groups, Spread};
+use totals::{Column, Completions, ComponentRows, Components, Tokens, spread_of};
+
+/// What tokens are counted against: all of a step's shards must have been counted alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Ratios outside count as clipped.
+    pub clip_range: ClipRange,
+    /// Cap of the sampler's importance ratio; none: uncapped.
+    pub ratio_cap: Option<f64>,
+}
+
+impl Thresholds {
+    fn bounds(&self) -> Bounds {
+        let ratio_low = 1.0 - self.clip_range.low;
+        let ratio_high = 1.0 + self.clip_range.high;
+        Bounds {
+            ratio_low,
+            ratio_high,
+            log_low: ln(ratio_low.max(1e-6)),
+            log_high: ln(ratio_high.max(1e-6)),
+            ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),
+        }
+    }
+}
+
+/// What one record reported beside its columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub completions: u64,
+    pub scalars: Scalars,
+    pub weighting: Option<Weighting>,
+    pub seed_alpha_effective: Option<f64>,
+    pub seed_max_possible_entropy: Option<f64>,
+}
+
+/// Which steps a shard is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Span {
+    /// Of whatever step it is joined to.
+    #[default]
+    Any,
+    /// Of one step, more of which may come.
+    Step(u64),
+    /// Of steps that are over: a window.
+    Closed,
+}
+
+/// A partial result over some completions of a step (or, once closed, of several steps).
+///
+/// The laws of [`crate::stat::Statistic`] hold for it, bit for bit in the numbers it comes to: an empty shard changes
+/// nothing, neither does the way completions are split over shards, nor the order in which those are merged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    span: Span,
+    /// What tokens were counted against, while there are any and the step is open.
+    counted: Option<(Thresholds, Place)>,
+    pub(crate) reports: BTreeMap<(u64, Place), Report>,
+    pub(crate) rewards: Column,
+    pub(crate) components: Components,
+    pub(crate) component_rows: ComponentRows,
+    pub(crate) advantages: Spread,
+    pub(crate) groups: Groups,
+    pub(crate) completions: Completions,
+    pub(crate) tokens: Tokens,
+}
+
+/// Why two shards cannot be joined; neither has changed.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum MergeError {
+    #[error("expected a shard of step {expected}, found one of step {found}")]
+    Step { expected: u64, found: u64 },
+    #[error("expected shards of steps that are both over or both open: close a step before it joins a window")]
+    Open,
+    #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
+    Twice { step: u64, rank: u32, micro: u32 },
+    #[error(
+        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same clip range (in the engine's options, or a weighting snapshot on each rank)"
+    )]
+    Thresholds {
+        rank: u32,
+        found: Thresholds,
+        other: u32,
+        expected: Thresholds,
+    },
+}
+
+impl Shard {
+    /// What a record knows, its tokens counted against the clip range of its own snapshot (0.2 either side without one).
+    ///
+    /// Total: a checked batch cannot fail. A record without completions gives a shard of its scalars and snapshot.
+    #[must_use]
+    pub fn of(batch: &Batch<'_>) -> Self {
+        let weighting = batch.columns().weighting.as_ref();
+        let clip_range = weighting.map(Weighting::clip_range).unwrap_or_default();
+        Self::counted(batch, &Thresholds { clip_range, ratio_cap: None })
+    }
+
+    /// What a record knows, its tokens counted against `thresholds`.
+    #[must_use]
+    pub fn counted(batch: &Batch<'_>, thresholds: &Thresholds) -> Self {
+        let c = batch.columns();
+        let place = batch.place().unwrap_or_default();
+        let report = Report {
+            completions: batch.completions() as u64,
+            scalars: c.scalars.clone(),
+            weighting: c.weighting.clone(),
+            seed_alpha_effective: c.seed_alpha_effective,
+            seed_max_possible_entropy: c.seed_max_possible_entropy,
+        };
+        let components: Components = c
+            .reward_components
+            .iter()
+            .map(|(name, values)| (name.to_string(), Column::of(values)))
+            .collect();
+        Self {
+            span: Span::Any,
+            counted: batch.has_tokens().then_some((*thresholds, place)),
+            reports: BTreeMap::from([((0, place), report)]),
+            rewards: Column::of(&c.rewards),
+            component_rows: ComponentRows::of(batch, &components),
+            components,
+            advantages: c.advantages.as_ref().map(spread_of).unwrap_or_default(),
+            groups: Groups::of(batch),
+            completions: Completions::of(batch),
+            tokens: Tokens::of(batch, &thresholds.bounds()),
+        }
+    }
+
+    /// Says which step an open shard is of; merging it with one of another step is then refused.
+    ///
+    /// # Errors
+    /// If it is known to be of another step.
+    pub fn assign(&mut self, step: u64) -> Result<(), MergeError> {
+        match self.span {
+            Span::Any => {
+                self.span = Span::Step(step);
+                let reports = std::mem::take(&mut self.reports);
+                self.reports = reports
+                    .into_iter()
+                    .map(|((_, place), report)| ((step, place), report))
+                    .collect();
+                Ok(())
+            }
+            Span::Step(found) if found == step => Ok(()),
+            Span::Step(found) => Err(MergeError::Step {
+                expected: step,
+                found,
+            }),
+            Span::Closed => Err(MergeError::Open),
+        }
+    }
+
+    /// Ends the step: no more of its completions will come, so its spread groups are whole. Closed shards of different
+    /// steps merge into a window.
+    ///
+    /// # Errors
+    /// As [`Shard::assign`].
+    pub fn close(&mut self, step: u64) -> Result<(), MergeError> {
+        self.assign(step)?;
+        self.groups.close();
+        self.counted = None;
+        self.span = Span::Closed;
+        Ok(())
+    }
+
+    /// The step of an open shard that has been assigned one.
+    #[must_use]
+    pub fn step(&self) -> Option<u64> {
+        match self.span {
+            Span::Step(step) => Some(step),
+            Span::Any | Span::Closed => None,
+        }
+    }
+
+    /// How many completions it has seen.
+    #[must_use]
+    pub fn completions(&self) -> u64 {
+        self.completions.seen
+    }
+
+    /// How many completion tokens it has seen (of completions whose length is known).
+    #[must_use]
+    pub fn completion_tokens(&self) -> u64 {
+        self.completions.lengths.sum
+    }
+
+    /// Which ranks' records it holds, ascending.
+    #[must_use]
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut ranks: Vec<u32> = self.reports.keys().map(|(_, place)| place.rank).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        ranks
+    }
+
+    /// Adds what a rank reports at the end of a step to its last record there, or as a record of its own.
+    pub(crate) fn report(&mut self, rank: u32, scalars: Scalars, weighting: Option<Weighting>) {
+        let last = self.reports.iter().rev().find(|((_, place), _)| place.rank == rank);
+        let key = last.map_or((self.step().unwrap_or(0), Place { rank, micro: 0 }), |(key, _)| *key);
+        let report = self.reports.entry(key).or_default();
+        report.scalars.update(scalars);
+        report.weighting = weighting.or(report.weighting.take());
+    }
+
+    /// Takes in all that `other` knows. Checks everything, then changes everything.
+    ///
+    /// # Errors
+    /// If the two are of different open steps, hold the same record, or counted tokens against different thresholds.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), MergeError> {
+        let span = self.joined_span(&other)?;
+        self.check_places(&other)?;
+        let counted = self.check_thresholds(&other)?;
+        if let Span::Step(step) = span {
+            self.assign(step)?;
+            other.assign(step)?;
+        }
+        self.span = span;
+        self.counted = counted;
+        self.reports.append(&mut other.reports);
+        self.rewards.merge(&other.rewards);
+        for (name, column) in other.components {
+            match self.components.get_mut(&name) {
+                Some(mine) => mine.merge(&column),
+                None => {
+                    self.components.insert(name, column);
+                }
+            }
+        }
+        self.component_rows.merge(&other.component_rows);
+        self.advantages.merge(&other.advantages);
+        self.groups.merge(other.groups);
+        self.completions.merge(&other.completions);
+        self.tokens.merge(&other.tokens);
+        Ok(())
+    }
+
+    fn joined_span(&self, other: &Self) -> Result<Span, MergeError> {
+        match (self.span, other.span) {
+            (Span::Step(expected), Span::Step(found)) if expected != found => {
+                Err(MergeError::Step { expected, found })
+            }
+            // An empty shard joins anything, a window too.
+            (Span::Any, span) if self.reports.is_empty() => Ok(span),
+            (span, Span::Any) if other.reports.is_empty() => Ok(span),
+            (Span::Closed, Span::Closed) => Ok(Span::Closed),
+            (Span::Closed, _) | (_, Span::Closed) => Err(MergeError::Open),
+            (Span::Any, span) | (span, _) => Ok(span),
+        }
+    }
+
+    /// Open shards are of one step: what tells their records apart is the place alone.
+    fn check_places(&self, other: &Self) -> Result<(), MergeError> {
+        let closed = self.span == Span::Closed;
+        let known = |(step, place): &(u64, Place)| {
+            if closed {
+                self.reports.contains_key(&(*step, *place))
+            } else {
+                let own = self.reports.keys().next().map_or(0, |(step, _)| *step);
+                self.reports.contains_key(&(own, *place))
+            }
+        };
+        match other.reports.keys().find(|key| known(key)) {
+            None => Ok(()),
+            Some(&(step, Place { rank, micro })) => Err(MergeError::Twice { step, rank, micro }),
+        }
+    }
+
+    /// What both were counted against; the lower place speaks for a shard, so that the message does not depend on order.
+    fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
+        match (self.counted, other.counted) {
+            (Some((expected, mine)), Some((found, theirs))) if expected != found => {
+                Err(MergeError::Thresholds {
+                    rank: theirs.rank,
+                    found,
+                    other: mine.rank,
+                    expected,
+                })
+            }
+            (Some((thresholds, mine)), Some((_, theirs))) => Ok(Some((thresholds, mine.min(theirs)))),
+            (mine, theirs) => Ok(mine.or(theirs)),
+        }
+    }
+}

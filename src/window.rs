@@ -1,0 +1,99 @@
+//! Fewer rows: the steps between two rows become one.
+
+use crate::metrics::{Key, Metrics};
+use crate::stat::exact;
+
+/// How the steps of a window become one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reduction {
+    /// Each key is the plain mean of its values over the steps that had it.
+    #[default]
+    Mean,
+    /// The steps' shards are merged and summarised once, so that every number is over all completions of the window.
+    Pooled,
+}
+
+/// Rows of the steps since the last one that went out, to be averaged key by key.
+#[derive(Clone, Debug, Default)]
+pub struct MeanWindow {
+    keys: Vec<(Key, Vec<f64>)>,
+    steps: usize,
+}
+
+impl MeanWindow {
+    /// Takes in the row of one step.
+    pub fn push(&mut self, metrics: Metrics) {
+        self.steps += 1;
+        for (i, (key, value)) in metrics.into_iter().enumerate() {
+            // Steps have nearly always the same keys in the same order.
+            let at = match self.keys.get(i) {
+                Some((known, _)) if *known == key => Some(i),
+                _ => self.keys.iter().position(|(known, _)| *known == key),
+            };
+            match at {
+                Some(at) => self.keys[at].1.push(value),
+                None => self.keys.push((key, vec![value])),
+            }
+        }
+    }
+
+    /// Whether no step has come since the last row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps == 0
+    }
+
+    /// The window's row, leaving the window empty. The keys in `of_last_step` keep the last value; every other is the
+    /// mean of its finite values, correctly rounded but for the division, and left out where there is none.
+    pub fn take(&mut self, of_last_step: &[&str]) -> Metrics {
+        self.steps = 0;
+        let mut metrics = Metrics::with_capacity(self.keys.len());
+        for (key, values) in self.keys.drain(..) {
+            let finite = values.iter().filter(|x| x.is_finite()).count();
+            let value = match values[..] {
+                [one] => one,
+                [.., last] if of_last_step.contains(&key.as_ref()) => last,
+                _ if finite == 0 => continue,
+                _ => mean(&values, finite),
+            };
+            metrics.push(key, value);
+        }
+        metrics
+    }
+}
+
+/// Of the finite values, of which there is at least one.
+fn mean(values: &[f64], finite: usize) -> f64 {
+    let finite_values: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
+    exact(&finite_values) / finite as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(entries: &[(&'static str, f64)]) -> Metrics {
+        entries.iter().copied().collect()
+    }
+
+    #[test]
+    fn each_key_is_the_mean_over_the_steps_that_had_it() {
+        let mut window = MeanWindow::default();
+        window.push(row(&[("a", 1.0), ("b", 2.0), ("step", 1.0)]));
+        window.push(row(&[("b", 4.0), ("c", 7.0), ("step", 2.0)]));
+        window.push(row(&[("a", 2.0), ("b", f64::INFINITY), ("step", 3.0)]));
+        let got = window.take(&["step"]);
+        assert_eq!(got, row(&[("a", 1.5), ("b", 3.0), ("step", 3.0), ("c", 7.0)]));
+        assert!(window.is_empty());
+        assert!(window.take(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_mean_of_huge_values_does_not_overflow_where_it_is_a_double() {
+        let mut window = MeanWindow::default();
+        for _ in 0..4 {
+            window.push(row(&[("a", f64::MAX / 8.0)]));
+        }
+        assert_eq!(window.take(&[]).get("a"), Some(f64::MAX / 8.0));
+    }
+}
