@@ -1,0 +1,73 @@
+//! The smallest and the largest value.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Statistic, for_finite_chunks, from_key, key};
+
+/// Smallest and largest finite value, in the total order of doubles (-0 before 0); `None` when empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Option<(f64, f64)>", into = "Option<(f64, f64)>")]
+pub struct Extent(Option<(i64, i64)>);
+
+impl Extent {
+    /// Smallest and largest value; `None` when empty.
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        self.0.map(|(low, high)| (from_key(low), from_key(high)))
+    }
+
+    fn widen(&mut self, low: i64, high: i64) {
+        self.0 = Some(
+            self.0
+                .map_or((low, high), |(l, h)| (l.min(low), h.max(high))),
+        );
+    }
+}
+
+impl Statistic for Extent {
+    type Output = Option<(f64, f64)>;
+
+    fn add(&mut self, samples: &[f64]) {
+        for_finite_chunks(samples, |chunk| {
+            if chunk.is_empty() {
+                return;
+            }
+            let (low, high) = chunk
+                .iter()
+                .map(|&x| key(x))
+                .fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
+            self.widen(low, high);
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if let Some((low, high)) = other.0 {
+            self.widen(low, high);
+        }
+    }
+
+    fn finish(&self) -> Option<(f64, f64)> {
+        self.range()
+    }
+}
+
+impl TryFrom<Option<(f64, f64)>> for Extent {
+    type Error = &'static str;
+
+    fn try_from(range: Option<(f64, f64)>) -> Result<Self, Self::Error> {
+        match range {
+            Some((low, high))
+                if !(low.is_finite() && high.is_finite() && key(low) <= key(high)) =>
+            {
+                Err("expected a finite minimum not above a finite maximum")
+            }
+            _ => Ok(Extent(range.map(|(low, high)| (key(low), key(high))))),
+        }
+    }
+}
+
+impl From<Extent> for Option<(f64, f64)> {
+    fn from(extent: Extent) -> Self {
+        extent.range()
+    }
+}

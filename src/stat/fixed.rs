@@ -1,0 +1,334 @@
+//! A signed binary number of any range, exact: the state of sums and of sums of squares.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// A double's finite value as `mantissa * 2^exponent`, |mantissa| < 2^53.
+pub(super) fn decompose(x: f64) -> (i64, i32) {
+    let bits = x.to_bits();
+    let field = i32::from((bits >> 52) as u16 & 0x7ff);
+    let fraction = (bits & ((1 << 52) - 1)).cast_signed();
+    let magnitude = if field == 0 {
+        fraction
+    } else {
+        fraction | 1 << 52
+    };
+    (
+        if x.is_sign_negative() {
+            -magnitude
+        } else {
+            magnitude
+        },
+        field.max(1) - 1075,
+    )
+}
+
+/// The double nearest to `±magnitude * 2^exponent`, ties to even, infinite beyond the range.
+/// `sticky` says that a little more than `magnitude` is meant; the magnitude then has at least 55 bits.
+pub(super) fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
+    if magnitude == 0 {
+        return 0.0;
+    }
+    let bits = 128 - magnitude.leading_zeros().cast_signed();
+    // The exponent of the result's last bit: 53 bits are kept, fewer below the normal range.
+    let last = (exponent + bits - 53).max(-1074);
+    let drop = last - exponent;
+    let kept = if drop <= 0 {
+        magnitude << -drop
+    } else if drop > 128 {
+        0
+    } else {
+        let whole = magnitude.checked_shr(drop.cast_unsigned()).unwrap_or(0);
+        let half = 1u128 << (drop - 1);
+        let rest = magnitude & (half | (half - 1));
+        let up = rest > half || (rest == half && (sticky || whole & 1 == 1));
+        whole + u128::from(up)
+    };
+    // A normal mantissa's leading bit adds the missing one to the exponent field; so does a carry.
+    let field = u64::from((last + 1074).cast_unsigned());
+    let size = if field > 2045 {
+        f64::INFINITY
+    } else {
+        f64::from_bits((field << 52) + kept as u64)
+    };
+    if negative { -size } else { size }
+}
+
+/// The sum of `limbs[i] * 2^(64 (low + i))`, in two's complement; the topmost limb holds nothing but the sign. Empty is zero.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fixed {
+    low: i32,
+    limbs: Vec<u64>,
+}
+
+/// Squares of doubles reach from 2^-2148 to 2^2048; a count of 2^64 of them and the sign limb need three limbs more.
+const LOWEST: i32 = -34;
+const HIGHEST: i32 = 36;
+
+impl Fixed {
+    /// Adds `value * 2^exponent`.
+    pub fn add(&mut self, value: i128, exponent: i32) {
+        if value == 0 {
+            return;
+        }
+        let shift = exponent.rem_euclid(64);
+        let spread = value.cast_unsigned() << shift;
+        let sign = (value >> 127) as u64;
+        let above = if shift == 0 {
+            sign
+        } else {
+            (value >> (128 - shift)) as u64
+        };
+        self.add_limbs(
+            exponent.div_euclid(64),
+            &[spread as u64, (spread >> 64) as u64, above],
+            sign,
+        );
+    }
+
+    /// Adds a finite double.
+    pub fn add_f64(&mut self, x: f64) {
+        let (mantissa, exponent) = decompose(x);
+        self.add(i128::from(mantissa), exponent);
+    }
+
+    /// Adds another.
+    pub fn merge(&mut self, other: &Fixed) {
+        let (low, limbs) = other.canonical();
+        if let Some(&top) = limbs.last() {
+            self.add_limbs(low, limbs, sign_of(top));
+        }
+    }
+
+    /// Adds limbs from position `low` upwards, continued by `sign` for ever.
+    fn add_limbs(&mut self, low: i32, limbs: &[u64], sign: u64) {
+        let start = self.cover(low, limbs.len());
+        let mut carry = false;
+        let (within, above) = self.limbs[start..].split_at_mut(limbs.len());
+        for (limb, &word) in within.iter_mut().zip(limbs) {
+            (*limb, carry) = add_carry(*limb, word, carry);
+        }
+        for limb in above {
+            if sign.wrapping_add(u64::from(carry)) == 0 {
+                break;
+            }
+            (*limb, carry) = add_carry(*limb, sign, carry);
+        }
+        if let Some(&top) = self.limbs.last()
+            && top != sign_of(top)
+        {
+            self.limbs.push(sign_of(top));
+        }
+    }
+
+    /// Widens the window to hold `len` limbs from `low` and a sign limb above; returns where `low` is.
+    fn cover(&mut self, low: i32, len: usize) -> usize {
+        if self.limbs.is_empty() {
+            self.low = low;
+            self.limbs.resize(len + 1, 0);
+            return 0;
+        }
+        if low < self.low {
+            let missing = (self.low - low).cast_unsigned() as usize;
+            self.limbs.splice(0..0, std::iter::repeat_n(0, missing));
+            self.low = low;
+        }
+        let start = (low - self.low).cast_unsigned() as usize;
+        let sign = self.sign();
+        if self.limbs.len() <= start + len {
+            self.limbs.resize(start + len + 1, sign);
+        }
+        start
+    }
+
+    fn sign(&self) -> u64 {
+        self.limbs.last().map_or(0, |&top| sign_of(top))
+    }
+
+    /// Whether the value is exactly zero.
+    pub fn is_zero(&self) -> bool {
+        self.limbs.iter().all(|&limb| limb == 0)
+    }
+
+    /// The one shortest form of the value: no low zeros, one sign limb; nothing at all for zero.
+    fn canonical(&self) -> (i32, &[u64]) {
+        let Some(skip) = self.limbs.iter().position(|&limb| limb != 0) else {
+            return (0, &[]);
+        };
+        let sign = self.sign();
+        let kept = self
+            .limbs
+            .iter()
+            .rposition(|&limb| limb != sign)
+            .map_or(0, |last| last + 1);
+        (self.low + skip as i32, &self.limbs[skip..=kept.max(skip)])
+    }
+
+    /// Whether it is negative, and its size.
+    pub fn magnitude(&self) -> (bool, Natural) {
+        let (low, limbs) = self.canonical();
+        let negative = limbs.last().is_some_and(|&top| top == u64::MAX);
+        let mut limbs = limbs.to_vec();
+        if negative {
+            // Negation of two's complement: complement and add one.
+            let mut carry = true;
+            for limb in &mut limbs {
+                (*limb, carry) = add_carry(!*limb, 0, carry);
+            }
+        }
+        (
+            negative,
+            Natural {
+                exponent: low * 64,
+                limbs,
+            }
+            .trim(),
+        )
+    }
+}
+
+/// 0 or all ones, as the top bit says.
+fn sign_of(limb: u64) -> u64 {
+    (limb.cast_signed() >> 63).cast_unsigned()
+}
+
+fn add_carry(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let (sum, first) = a.overflowing_add(b);
+    let (sum, second) = sum.overflowing_add(u64::from(carry));
+    (sum, first | second)
+}
+
+impl PartialEq for Fixed {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Serialize for Fixed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.canonical().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fixed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (low, limbs) = <(i32, Vec<u64>)>::deserialize(deserializer)?;
+        let fits = (LOWEST..=HIGHEST).contains(&low)
+            && limbs.len() <= (HIGHEST + 1 - low).cast_unsigned() as usize
+            && limbs.last().is_none_or(|&top| top == sign_of(top));
+        let read = Fixed { low, limbs };
+        if !fits || read.canonical() != (read.low, &read.limbs[..]) {
+            return Err(D::Error::custom(
+                "expected the shortest form of an exact sum within the range of doubles",
+            ));
+        }
+        Ok(read)
+    }
+}
+
+/// A natural number times a power of two: `limbs[i] * 2^(64 i + exponent)`, no zero limb at the top. Empty is zero.
+#[derive(Clone, Debug)]
+pub(super) struct Natural {
+    exponent: i32,
+    limbs: Vec<u64>,
+}
+
+impl Natural {
+    fn trim(mut self) -> Self {
+        while self.limbs.last() == Some(&0) {
+            self.limbs.pop();
+        }
+        self
+    }
+
+    pub fn times(&self, factor: u64) -> Self {
+        self.product(&[factor], self.exponent)
+    }
+
+    pub fn square(&self) -> Self {
+        self.product(&self.limbs, 2 * self.exponent)
+    }
+
+    /// Schoolbook multiplication: a handful of limbs on either side.
+    fn product(&self, factor: &[u64], exponent: i32) -> Self {
+        let mut limbs = vec![0; self.limbs.len() + factor.len()];
+        for (i, &a) in self.limbs.iter().enumerate() {
+            let mut carry = 0;
+            for (limb, &b) in limbs[i..].iter_mut().zip(factor) {
+                let wide = u128::from(a) * u128::from(b) + u128::from(*limb) + u128::from(carry);
+                *limb = wide as u64;
+                carry = (wide >> 64) as u64;
+            }
+            limbs[i + factor.len()] = carry;
+        }
+        Natural { exponent, limbs }.trim()
+    }
+
+    /// `self - other`, or zero where `other` is larger. Both exponents are multiples of 64.
+    pub fn minus(&self, other: &Self) -> Self {
+        let exponent = self.exponent.min(other.exponent);
+        let limb = |n: &Self, i: usize| {
+            let offset = ((n.exponent - exponent) / 64).cast_unsigned() as usize;
+            i.checked_sub(offset)
+                .and_then(|i| n.limbs.get(i))
+                .copied()
+                .unwrap_or(0)
+        };
+        let top =
+            |n: &Self| ((n.exponent - exponent) / 64).cast_unsigned() as usize + n.limbs.len();
+        // The difference is the sum with the complement, and one.
+        let mut carry = true;
+        let mut limbs = vec![0; top(self).max(top(other))];
+        for (i, slot) in limbs.iter_mut().enumerate() {
+            (*slot, carry) = add_carry(limb(self, i), !limb(other, i), carry);
+        }
+        if !carry {
+            limbs.clear();
+        }
+        Natural { exponent, limbs }.trim()
+    }
+
+    /// Its leading 128 bits, whether any bit below them is set, and the exponent of the last of them.
+    fn leading(&self) -> (u128, bool, i32) {
+        let Some((&top, rest)) = self.limbs.split_last() else {
+            return (0, false, 0);
+        };
+        let at = |back: usize| rest.len().checked_sub(back).map_or(0, |i| rest[i]);
+        let shift = top.leading_zeros();
+        let wide = u128::from(top) << 64 | u128::from(at(1));
+        let below = at(2);
+        let filled = if shift == 0 {
+            wide
+        } else {
+            wide << shift | u128::from(below >> (64 - shift))
+        };
+        let deeper = rest
+            .len()
+            .checked_sub(2)
+            .is_some_and(|end| rest[..end].iter().any(|&limb| limb != 0));
+        let exponent = self.exponent + 64 * (self.limbs.len() as i32 - 2) - shift.cast_signed();
+        (filled, below << shift != 0 || deeper, exponent)
+    }
+
+    /// `self / divisor` (at least 1), rounded to the nearest double, with the sign given.
+    pub fn divided(&self, divisor: u64, negative: bool) -> f64 {
+        let (leading, sticky, exponent) = self.leading();
+        if divisor == 1 {
+            return round(negative, leading, sticky, exponent);
+        }
+        let divisor = u128::from(divisor);
+        let quotient = leading / divisor;
+        round(
+            negative,
+            quotient,
+            sticky || leading % divisor != 0,
+            exponent,
+        )
+    }
+
+    /// As `mantissa * 4^exponent`: the mantissa rounded once to a double in [2^127, 2^129], or zero.
+    pub fn scaled(&self) -> (f64, i32) {
+        let (leading, _, exponent) = self.leading();
+        let odd = exponent.rem_euclid(2);
+        (leading as f64 * f64::from(1 + odd), (exponent - odd) / 2)
+    }
+}

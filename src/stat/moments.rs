@@ -1,0 +1,166 @@
+//! Count, mean and spread from the exact sum and the exact sum of squares.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CHUNK, ExactSum, Statistic, fixed, fixed::Fixed, for_finite_chunks};
+
+/// Count, exact sum and exact sum of squares.
+///
+/// The variance is read from n times the sum of squares less the square of the sum, an integer: however far the values lie from zero,
+/// nothing cancels, and constant samples have a spread of exactly 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moments {
+    count: u64,
+    sum: ExactSum,
+    squares: Fixed,
+}
+
+/// What [`Moments`] finish as. All `None` for the empty sample; `sample_std` for one value too.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MomentsOutput {
+    /// How many values.
+    pub count: u64,
+    /// Their sum, correctly rounded; 0 when empty.
+    pub sum: f64,
+    /// Sum over count, correctly rounded.
+    pub mean: Option<f64>,
+    /// Square root of the mean squared deviation from the mean; 0 for one value.
+    pub population_std: Option<f64>,
+    /// The same over n - 1.
+    pub sample_std: Option<f64>,
+}
+
+impl Moments {
+    /// Adds `value` `count` times; nothing if it is not finite.
+    pub fn add_times(&mut self, value: f64, count: u64) {
+        if !value.is_finite() {
+            return;
+        }
+        self.count = self.count.saturating_add(count);
+        self.sum.add_times(value, count);
+        let (mantissa, exponent) = fixed::decompose(value);
+        let square = square(mantissa);
+        // 106 bits of square times 64 of count would not fit: in two halves.
+        let half = |bits: u128| bits.cast_signed() * i128::from(count);
+        self.squares
+            .add(half(square & ((1 << 53) - 1)), 2 * exponent);
+        self.squares.add(half(square >> 53), 2 * exponent + 53);
+    }
+
+    /// How many values.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their exact sum.
+    #[must_use]
+    pub fn sum(&self) -> &ExactSum {
+        &self.sum
+    }
+
+    /// The exact sum over the count, correctly rounded; `None` when empty.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum.divided(self.count))
+    }
+
+    /// The mean squared deviation from the mean, within three units in the last place; 0 for one value, `None` when empty.
+    #[must_use]
+    pub fn population_variance(&self) -> Option<f64> {
+        let count = self.count as f64;
+        let (deviation, exponent) = (self.count > 0).then(|| self.deviation())?;
+        Some(scale(
+            scale(deviation / (count * count), exponent),
+            exponent,
+        ))
+    }
+
+    /// Square root of the population variance, within three units in the last place; 0 for one value, `None` when empty.
+    #[must_use]
+    pub fn population_std(&self) -> Option<f64> {
+        let (deviation, exponent) = (self.count > 0).then(|| self.deviation())?;
+        Some(scale(deviation.sqrt() / self.count as f64, exponent))
+    }
+
+    /// Square root of the squared deviations' sum over n - 1, within three units in the last place; `None` for fewer than two values.
+    #[must_use]
+    pub fn sample_std(&self) -> Option<f64> {
+        let (deviation, exponent) = (self.count > 1).then(|| self.deviation())?;
+        Some(scale(
+            (deviation / (self.count as f64 * (self.count - 1) as f64)).sqrt(),
+            exponent,
+        ))
+    }
+
+    /// n times the sum of squared deviations from the mean, as `value * 4^exponent`: n S2 - S1^2 in integers, rounded once.
+    fn deviation(&self) -> (f64, i32) {
+        let (_, sum) = self.sum.as_fixed().magnitude();
+        let (_, squares) = self.squares.magnitude();
+        squares.times(self.count).minus(&sum.square()).scaled()
+    }
+
+    /// Adds at most [`CHUNK`] finite values' squares.
+    fn add_squares(&mut self, chunk: &[f64]) {
+        /// Bins of squares, one an exponent: 106 bits and a chunk of carries fit an `u128` without shifting.
+        const BINS: usize = 64;
+        let top = chunk.iter().fold(0, |top, x| top.max(x.to_bits() << 1));
+        let top = ((top >> 53) as i32).max(1) - 1075;
+        let mut bins = [0_u128; BINS];
+        for &x in chunk {
+            let (mantissa, exponent) = fixed::decompose(x);
+            match bins.get_mut((top - exponent) as usize) {
+                Some(bin) => *bin += square(mantissa),
+                None => self
+                    .squares
+                    .add(square(mantissa).cast_signed(), 2 * exponent),
+            }
+        }
+        for (below, bin) in (0..).zip(bins) {
+            self.squares.add(bin.cast_signed(), 2 * (top - below));
+        }
+    }
+}
+
+const _: () = assert!(CHUNK.ilog2() + 106 < 127);
+
+impl Statistic for Moments {
+    type Output = MomentsOutput;
+
+    fn add(&mut self, samples: &[f64]) {
+        for_finite_chunks(samples, |chunk| {
+            self.count = self.count.saturating_add(chunk.len() as u64);
+            self.sum.add_chunk(chunk);
+            self.add_squares(chunk);
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.sum.merge(&other.sum);
+        self.squares.merge(&other.squares);
+    }
+
+    fn finish(&self) -> MomentsOutput {
+        MomentsOutput {
+            count: self.count,
+            sum: self.sum.rounded(),
+            mean: self.mean(),
+            population_std: self.population_std(),
+            sample_std: self.sample_std(),
+        }
+    }
+}
+
+fn square(mantissa: i64) -> u128 {
+    let size = u128::from(mantissa.unsigned_abs());
+    size * size
+}
+
+/// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.
+fn scale(x: f64, exponent: i32) -> f64 {
+    let power =
+        |e: i32| f64::from_bits(u64::from((e.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52);
+    let half = exponent / 2;
+    x * power(half) * power(exponent - half)
+}

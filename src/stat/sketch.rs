@@ -1,0 +1,308 @@
+//! A histogram on a logarithmic scale: quantiles within 1 % in bounded memory.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::{CHUNK, Extent, Quantile, Statistic, for_finite_chunks};
+
+/// Counts of values in buckets 1.97 % wide: for each sign and for zero, with minimum and maximum beside them.
+///
+/// Any quantile comes within 1 % of the value at its rank; sizes below the normal range of doubles (2.2e-308) count as that.
+/// At most 590 kB a sign, and only from the smallest to the largest size seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sketch {
+    negative: Buckets,
+    zero: u64,
+    positive: Buckets,
+    extent: Extent,
+}
+
+/// Buckets to a doubling, in the scale of [`log2_like`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
+const PER_DOUBLING: f64 = 36.0;
+const FIRST: i32 = -1022 * 36;
+const LAST: i32 = 1024 * 36;
+
+impl Sketch {
+    /// How many values.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.negative
+            .total()
+            .saturating_add(self.zero)
+            .saturating_add(self.positive.total())
+    }
+
+    /// Minimum and maximum, exact.
+    #[must_use]
+    pub fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    /// Within 1 % of the value at rank floor(q (n - 1) + 1/2), exact at minimum and maximum; `None` when empty.
+    #[must_use]
+    pub fn quantile(&self, quantile: Quantile) -> Option<f64> {
+        let (low, high) = self.extent.range()?;
+        let last = self.count().checked_sub(1)?;
+        let (below, part) = quantile.position(last + 1);
+        let rank = below + u64::from(part >= 500);
+        if rank == 0 {
+            return Some(low);
+        }
+        if rank == last {
+            return Some(high);
+        }
+        let found = match rank.checked_sub(self.negative.total()) {
+            None => -self.negative.value_at(self.negative.total() - 1 - rank),
+            Some(rank) if rank < self.zero => 0.0,
+            Some(rank) => self.positive.value_at(rank - self.zero),
+        };
+        Some(found.max(low).min(high))
+    }
+
+    /// The share of values above `threshold`; those within 2 % of it may count on either side. `None` when empty or for NaN.
+    #[must_use]
+    pub fn fraction_above(&self, threshold: f64) -> Option<f64> {
+        let (low, high) = self.extent.range()?;
+        if threshold.is_nan() {
+            return None;
+        }
+        let count = self.count();
+        let above = if threshold >= high {
+            0
+        } else if threshold < low {
+            count
+        } else if threshold > 0.0 {
+            self.positive.above(index(threshold))
+        } else if threshold == 0.0 {
+            self.positive.total()
+        } else {
+            count.saturating_sub(self.negative.above(index(-threshold) - 1))
+        };
+        (count > 0).then(|| above as f64 / count as f64)
+    }
+}
+
+impl Statistic for Sketch {
+    /// The quantiles [`Quantile::SEVEN`].
+    type Output = Option<Vec<f64>>;
+
+    fn add(&mut self, samples: &[f64]) {
+        for_finite_chunks(samples, |chunk| {
+            self.extent.add(chunk);
+            let mut indexes = [0; CHUNK];
+            let (mut first, mut last) = (i32::MAX, i32::MIN);
+            for (slot, &x) in indexes.iter_mut().zip(chunk) {
+                *slot = index(x.abs());
+                (first, last) = (first.min(*slot), last.max(*slot));
+            }
+            if chunk.iter().any(|&x| x < 0.0) {
+                self.negative.cover(first, last);
+            }
+            if chunk.iter().any(|&x| x > 0.0) {
+                self.positive.cover(first, last);
+            }
+            for (&x, index) in chunk.iter().zip(indexes) {
+                if x > 0.0 {
+                    self.positive.count(index);
+                } else if x < 0.0 {
+                    self.negative.count(index);
+                } else {
+                    self.zero = self.zero.saturating_add(1);
+                }
+            }
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.negative.merge(&other.negative);
+        self.positive.merge(&other.positive);
+        self.zero = self.zero.saturating_add(other.zero);
+        self.extent.merge(&other.extent);
+    }
+
+    fn finish(&self) -> Option<Vec<f64>> {
+        Quantile::SEVEN
+            .iter()
+            .map(|&quantile| self.quantile(quantile))
+            .collect()
+    }
+}
+
+/// The bucket of a positive size. Zero and subnormal sizes fall into the first.
+fn index(size: f64) -> i32 {
+    let size = if size < f64::MIN_POSITIVE {
+        f64::MIN_POSITIVE
+    } else {
+        size
+    };
+    (log2_like(size) * PER_DOUBLING).floor() as i32
+}
+
+/// The exponent, and between powers of two a cubic in place of the logarithm: additions and multiplications alone, so that the bits are
+/// the same on every machine (a library's logarithm is not). The cubic is the one whose slope against the true logarithm varies least
+/// with value and slope continuous over powers of two: 6/35 s^3 - 3/5 s^2 + 10/7 s (Masson, Rim and Lee, "`DDSketch`", 2019, cubic mapping).
+fn log2_like(size: f64) -> f64 {
+    let bits = size.to_bits();
+    let exponent = (bits >> 52) as i32 - 1023;
+    let s = f64::from_bits(bits & ((1 << 52) - 1) | 1.0_f64.to_bits()) - 1.0;
+    f64::from(exponent) + ((6.0 / 35.0 * s - 0.6) * s + 10.0 / 7.0) * s
+}
+
+/// The smallest size in bucket `index` or above, found by halving the range of bit patterns: exactly the edge that [`index`] has.
+fn edge(bucket: i32) -> f64 {
+    let (mut below, mut at) = (f64::MIN_POSITIVE.to_bits(), f64::MAX.to_bits());
+    while below < at {
+        let middle = below.midpoint(at);
+        if index(f64::from_bits(middle)) < bucket {
+            below = middle + 1;
+        } else {
+            at = middle;
+        }
+    }
+    f64::from_bits(at)
+}
+
+/// The size whose relative distance to both ends of a bucket is the same, at most 1 %.
+fn middle(bucket: i32) -> f64 {
+    let (low, high) = (edge(bucket), edge(bucket + 1));
+    low * (2.0 / (1.0 + low / high))
+}
+
+/// Counts from bucket `first` upwards.
+#[derive(Clone, Debug, Default)]
+struct Buckets {
+    first: i32,
+    counts: Vec<u64>,
+}
+
+impl Buckets {
+    fn total(&self) -> u64 {
+        self.counts
+            .iter()
+            .fold(0, |total, &count| total.saturating_add(count))
+    }
+
+    /// Widens the window to hold `first` to `last`.
+    fn cover(&mut self, first: i32, last: i32) {
+        if self.counts.is_empty() {
+            self.first = first;
+        }
+        if first < self.first {
+            let missing = (self.first - first).cast_unsigned() as usize;
+            self.counts.splice(0..0, std::iter::repeat_n(0, missing));
+            self.first = first;
+        }
+        let len = (last - self.first + 1).cast_unsigned() as usize;
+        if self.counts.len() < len {
+            self.counts.resize(len, 0);
+        }
+    }
+
+    /// Counts one value of a bucket that is covered.
+    fn count(&mut self, index: i32) {
+        let count = &mut self.counts[(index - self.first).cast_unsigned() as usize];
+        *count = count.saturating_add(1);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let (first, counts) = other.canonical();
+        if counts.is_empty() {
+            return;
+        }
+        self.cover(first, first + counts.len() as i32 - 1);
+        let start = (first - self.first).cast_unsigned() as usize;
+        for (count, &more) in self.counts[start..].iter_mut().zip(counts) {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// The size at a rank from the smallest size up; the largest for ranks beyond.
+    fn value_at(&self, rank: u64) -> f64 {
+        let mut end = 0_u64;
+        let reached = self.counts.iter().position(|&count| {
+            end = end.saturating_add(count);
+            end > rank
+        });
+        middle(self.first + reached.unwrap_or(self.counts.len().saturating_sub(1)) as i32)
+    }
+
+    /// How many values lie in buckets above `index`.
+    fn above(&self, index: i32) -> u64 {
+        let skip = (index + 1 - self.first).max(0).cast_unsigned() as usize;
+        self.counts
+            .iter()
+            .skip(skip)
+            .fold(0, |total, &count| total.saturating_add(count))
+    }
+
+    /// The window without empty buckets at its ends.
+    fn canonical(&self) -> (i32, &[u64]) {
+        let Some(skip) = self.counts.iter().position(|&count| count > 0) else {
+            return (0, &[]);
+        };
+        let end = self
+            .counts
+            .iter()
+            .rposition(|&count| count > 0)
+            .map_or(skip, |last| last + 1);
+        (self.first + skip as i32, &self.counts[skip..end])
+    }
+}
+
+impl PartialEq for Buckets {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Serialize for Buckets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.canonical().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Buckets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (first, counts) = <(i32, Vec<u64>)>::deserialize(deserializer)?;
+        let fits = (FIRST..=LAST).contains(&first)
+            && counts.len() <= (LAST + 1 - first).cast_unsigned() as usize;
+        let read = Buckets { first, counts };
+        if !fits || read.canonical() != (read.first, &read.counts[..]) {
+            return Err(D::Error::custom(
+                "expected buckets within the range of doubles, the first and the last of them in use",
+            ));
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_is_within_one_percent_of_the_middle_of_its_bucket() {
+        // A dense grid in [1, 2), where the cubic does its work, and three sizes of every binade of the normal range.
+        let dense = (0..50_000).map(|i| 1.0 + f64::from(i) / 5e4);
+        let binades =
+            (-1022..=1023).flat_map(|e| [1.0, 1.37, 1.999_999].map(|m| m * 2.0_f64.powi(e)));
+        for size in dense.chain(binades) {
+            let found = middle(index(size));
+            assert!(
+                (found - size).abs() <= 0.01 * size,
+                "{size:e} came back as {found:e}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_bucket_is_at_most_two_percent_wide_at_its_very_edges() {
+        for bucket in (FIRST..LAST - 1).step_by(7).chain(-40..40) {
+            let (low, high) = (edge(bucket), edge(bucket + 1));
+            assert_eq!((index(low), index(high.next_down())), (bucket, bucket));
+            assert!(
+                (high - low) / (high + low) <= 0.01,
+                "bucket {bucket} from {low:e} to {high:e}"
+            );
+        }
+    }
+}
