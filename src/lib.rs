@@ -5,4 +5,5 @@ pub mod group;
 pub mod kernel;
 pub mod metrics;
 pub mod scalars;
+pub mod sink;
 pub mod tokens;
