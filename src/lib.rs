@@ -6,4 +6,5 @@ pub mod kernel;
 pub mod metrics;
 pub mod scalars;
 pub mod sink;
+pub mod store;
 pub mod tokens;
