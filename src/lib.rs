@@ -1,6 +1,8 @@
 //! Every optimizer step of a GRPO run as one dictionary of metrics.
 
 pub mod batch;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod group;
 pub mod kernel;
 pub mod metrics;
