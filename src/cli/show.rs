@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::sink::compact;
+use crate::sink::{compact, one_line};
 use crate::store::{Metric, RunOverview, Split, Sqlite, Store, StoreError};
 
 /// How many cells a sparkline has at most.
@@ -153,8 +153,8 @@ fn runs_table(runs: &[RunOverview]) -> String {
     for run in runs {
         let end = |step: Option<u64>| step.map_or_else(|| "-".to_owned(), |step| step.to_string());
         table.add_row([
-            run.id.clone(),
-            run.experiment.clone(),
+            one_line(&run.id),
+            one_line(&run.experiment),
             run.status.to_string(),
             run.steps.to_string(),
             end(run.span.map(|(first, _)| first)),
@@ -208,8 +208,8 @@ fn metrics_table(run: &str, metrics: &[Metric], shown: impl Fn(&str) -> bool) ->
             infinite += values.iter().filter(|value| !value.is_finite()).count();
             let [last, mean, min, max] = digest(values).map(compact);
             let key = match split {
-                Split::Train => (*name).to_owned(),
-                Split::Val => format!("{name} (val)"),
+                Split::Train => one_line(name),
+                Split::Val => format!("{} (val)", one_line(name)),
             };
             table.add_row([key, last, mean, min, max, sparkline(values)]);
         }
@@ -253,11 +253,13 @@ fn sparkline(values: &[f64]) -> String {
         })
         .collect();
     let [_, _, low, high] = digest(&stretches);
+    // The means of a constant series differ in their last bits.
+    let level = high - low <= 1e-12 * high.abs().max(low.abs());
     let draw = |value: &f64| match *value {
         value if value.is_nan() => ' ',
         f64::INFINITY => '↑',
         f64::NEG_INFINITY => '↓',
-        _ if low >= high => BLOCKS[3],
+        _ if level => BLOCKS[3],
         value => {
             // Halved, so that the widest range there is stays finite.
             let height = (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
@@ -327,6 +329,7 @@ mod tests {
         );
         assert_eq!(sparkline(&[f64::MAX, f64::MIN]), "█▁");
         assert_eq!(sparkline(&[5.0; 3]), "▄▄▄");
+        assert_eq!(sparkline(&[0.1; 1000]), "▄".repeat(SPARK_WIDTH));
         assert_eq!(sparkline(&[]), "");
     }
 
@@ -371,6 +374,12 @@ mod tests {
 
         infinite values, left out of mean, min and max: 1
         ");
+    }
+
+    #[test]
+    fn a_key_that_speaks_to_the_terminal_is_shown_as_text() {
+        let table = metrics_table("r", &[metric(1, "a\u{1b}[2J\nb", 1.0)], |_| true);
+        assert!(table.contains("\na\\u{1b}[2J\\nb  "), "{table}");
     }
 
     #[test]

@@ -150,8 +150,8 @@ fn named<'a>(metrics: &'a Metrics, name: &str) -> Option<(&'a str, f64)> {
     })
 }
 
-/// A line stays one line whatever a user calls a metric.
-fn one_line(text: &str) -> String {
+/// A line stays one line, and says nothing to the terminal, whatever a user calls a metric.
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

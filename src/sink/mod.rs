@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, Row};
 
 pub use console::Console;
 #[cfg(feature = "cli")]
-pub(crate) use console::compact;
+pub(crate) use console::{compact, one_line};
 pub use fanout::Fanout;
 pub use jsonl::{Jsonl, Repair};
 pub use memory::Memory;
