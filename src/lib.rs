@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod cadence;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod dialect;
 pub mod filter;
 pub mod group;
@@ -10,7 +12,9 @@ pub mod metrics;
 pub mod rename;
 pub mod scalars;
 pub mod shard;
+pub mod sink;
 pub mod stat;
+pub mod store;
 pub mod summary;
 pub mod tokens;
 pub mod window;

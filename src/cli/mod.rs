@@ -1,0 +1,3 @@
+//! The command: one file a verb.
+
+pub mod show;

@@ -1,0 +1,186 @@
+//! Where a training's records live: experiments hold groups, groups hold runs, and runs hold metrics, checkpoints,
+//! evaluations and predictions.
+
+mod record;
+mod sink;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::error::Error;
+
+use crate::metrics::Metrics;
+use crate::sink::SinkError;
+
+pub use record::{
+    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
+    Status, Stored,
+};
+pub use sink::{RunSpec, StoreSink};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{RunOverview, Sqlite};
+
+/// A store of training records, with the operations of the `EvSys` gateway.
+///
+/// What is created comes back with the id that the store gave it. Every write either happens whole or not at all.
+pub trait Store: Send {
+    /// Creates an experiment.
+    fn create_experiment(
+        &mut self,
+        experiment: &Experiment,
+    ) -> Result<Stored<Experiment>, StoreError>;
+    /// Changes what `patch` names.
+    fn update_experiment(
+        &mut self,
+        id: &str,
+        patch: &ExperimentPatch,
+    ) -> Result<Stored<Experiment>, StoreError>;
+    /// Creates a group within its experiment.
+    fn create_group(&mut self, group: &Group) -> Result<Stored<Group>, StoreError>;
+    /// Creates a run within its experiment and, where it has one, its group.
+    fn create_run(&mut self, run: &Run) -> Result<Stored<Run>, StoreError>;
+    /// Changes what `patch` names.
+    fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError>;
+
+    /// Writes the rows of a run, all or none: each a step and its metrics. A number under the same run, step, split and
+    /// name replaces the one before. A NaN is no number: it is left out and counted, and touches no other.
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError>;
+
+    /// Writes metrics of one step; see [`Store::log_rows`].
+    fn log_metrics(
+        &mut self,
+        run_id: &str,
+        step: u64,
+        metrics: &[(&str, f64)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        let metrics: Metrics = metrics
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        self.log_rows(run_id, &[(step, &metrics)], split)
+    }
+
+    /// Writes one number; see [`Store::log_rows`].
+    fn log_metric(
+        &mut self,
+        run_id: &str,
+        step: u64,
+        name: &str,
+        value: f64,
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        self.log_metrics(run_id, step, &[(name, value)], split)
+    }
+
+    /// The metrics of a run by step, split and name: all of them, or those of one name or split. None for a run without.
+    fn get_metrics(
+        &self,
+        run_id: &str,
+        name: Option<&str>,
+        split: Option<Split>,
+    ) -> Result<Vec<Metric>, StoreError>;
+
+    /// Records a checkpoint of a run.
+    fn add_checkpoint(&mut self, checkpoint: &Checkpoint)
+    -> Result<Stored<Checkpoint>, StoreError>;
+    /// Records the result of an evaluation.
+    fn create_eval(&mut self, eval: &Eval) -> Result<Stored<Eval>, StoreError>;
+
+    /// Records one prediction.
+    fn add_prediction(&mut self, prediction: &Prediction)
+    -> Result<Stored<Prediction>, StoreError>;
+    /// Records predictions, all or none; how many there were.
+    fn log_predictions(&mut self, predictions: &[Prediction]) -> Result<u64, StoreError>;
+
+    /// The experiment of this id.
+    fn get_experiment(&self, id: &str) -> Result<Stored<Experiment>, StoreError>;
+    /// The run of this id.
+    fn get_run(&self, id: &str) -> Result<Stored<Run>, StoreError>;
+    /// All experiments, the oldest first.
+    fn list_experiments(&self) -> Result<Vec<Stored<Experiment>>, StoreError>;
+    /// The groups of an experiment, the oldest first.
+    fn list_groups(&self, experiment_id: &str) -> Result<Vec<Stored<Group>>, StoreError>;
+    /// The runs, the oldest first: all, or those of one experiment or group.
+    fn list_runs(
+        &self,
+        experiment_id: Option<&str>,
+        group_id: Option<&str>,
+    ) -> Result<Vec<Stored<Run>>, StoreError>;
+    /// The checkpoints of a run, the oldest first.
+    fn list_checkpoints(&self, run_id: &str) -> Result<Vec<Stored<Checkpoint>>, StoreError>;
+    /// The evaluations of a run, the oldest first.
+    fn list_evals(&self, run_id: &str) -> Result<Vec<Stored<Eval>>, StoreError>;
+    /// The predictions of a run, the oldest first: all, or those of one kind.
+    fn list_predictions(
+        &self,
+        run_id: &str,
+        kind: Option<&str>,
+    ) -> Result<Vec<Stored<Prediction>>, StoreError>;
+}
+
+/// What became of the numbers of a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Numbers now in the store.
+    pub written: u64,
+    /// Values that were NaN, left out.
+    pub nan: u64,
+}
+
+/// Why a store refused, or could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing is there to read. Reading never makes a store.
+    #[error("{path}: expected a store of runs, found no such file")]
+    Missing { path: String },
+    /// Something else is there.
+    #[error("{path}: expected a store of runs, found {found}")]
+    NotAStore { path: String, found: String },
+    /// A newer version of this program wrote the store.
+    #[error(
+        "{path}: expected a store of schema version {known} or older, found version {found}: a newer grpo-metrics wrote it"
+    )]
+    Newer {
+        path: String,
+        found: i64,
+        known: u32,
+    },
+    /// A record that another should belong to, or that should be read or changed, is not there.
+    #[error("expected {what}, found no such record")]
+    Unknown { what: String },
+    /// The run is there already, elsewhere.
+    #[error("run `{run}`: expected it in {expected}, found it in {found}")]
+    Elsewhere {
+        run: String,
+        expected: String,
+        found: String,
+    },
+    /// The step is beyond what a store can count.
+    #[error("expected a step up to {max}, found {step}", max = i64::MAX)]
+    Step { step: u64 },
+    /// A stored record does not read as what it should be.
+    #[error("{what}: expected {expected}, found `{found}`")]
+    Damaged {
+        what: String,
+        expected: &'static str,
+        found: String,
+    },
+    /// What the store stands on (a file, a database, a server) failed.
+    #[error("{place}: could not {act}: {source}")]
+    Backend {
+        place: String,
+        act: &'static str,
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl From<StoreError> for SinkError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}

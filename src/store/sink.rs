@@ -1,0 +1,228 @@
+//! A sink over a store: rows become a run's metrics.
+
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{RunPatch, Split, Status, Store, StoreError};
+use crate::metrics::Row;
+use crate::sink::{Receipt, Sink, SinkError, Tally};
+
+/// Which run to write, and where it belongs; from a text, the run of that name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunSpec {
+    /// The run's name, which is its id in the embedded store. A run that is there already is continued.
+    pub name: String,
+    /// The experiment's name; the experiment is created if need be. Without one, a new run belongs to `default`.
+    pub experiment: Option<String>,
+    /// The group's name, if the run belongs to one; the group is created if need be.
+    pub group: Option<String>,
+    pub seed: Option<i64>,
+    /// The run's configuration, any JSON; null leaves that of a continued run as it is.
+    pub config: Value,
+}
+
+impl RunSpec {
+    /// The run called `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for RunSpec {
+    fn from(name: T) -> Self {
+        Self::new(name)
+    }
+}
+
+/// Writes rows as metrics of one run, split train, a transaction each. The run is `running` until the sink is closed, then
+/// `completed`; one that is never closed stays `running`.
+///
+/// The text of a row (`run/git_sha`, ...) goes to the run's configuration, under `metadata`.
+pub struct StoreSink {
+    store: Box<dyn Store>,
+    run_id: String,
+    /// The run's text that is not stored yet.
+    metadata: Vec<(String, String)>,
+    nan: u64,
+    tally: Tally,
+}
+
+impl StoreSink {
+    /// Opens the embedded store at `path`, making it if need be, and creates or continues `run`.
+    ///
+    /// # Errors
+    /// If there is something else at `path`, it cannot be written, or the run is in another experiment or group.
+    #[cfg(feature = "sqlite")]
+    pub fn open(path: impl AsRef<Path>, run: impl Into<RunSpec>) -> Result<Self, StoreError> {
+        let mut store = super::Sqlite::open(path)?;
+        let run = store.open_run(&run.into())?;
+        Self::over(Box::new(store), run.id)
+    }
+
+    /// Writes to a run that `store` has already.
+    ///
+    /// # Errors
+    /// If the store has no such run or refuses.
+    pub fn over(mut store: Box<dyn Store>, run_id: impl Into<String>) -> Result<Self, StoreError> {
+        let run_id = run_id.into();
+        store.update_run(&run_id, &status(Status::Running))?;
+        Ok(Self {
+            store,
+            run_id,
+            metadata: Vec::new(),
+            nan: 0,
+            tally: Tally::default(),
+        })
+    }
+
+    /// The id of the run.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    fn put(&mut self, row: &Row) -> Result<(), SinkError> {
+        let logged =
+            self.store
+                .log_rows(&self.run_id, &[(row.step, &row.metrics)], Split::Train)?;
+        if logged.nan > 0 {
+            tracing::warn!(
+                "run `{}`, step {}: {} NaN left out",
+                self.run_id,
+                row.step,
+                logged.nan
+            );
+        }
+        self.nan += logged.nan;
+        Ok(())
+    }
+
+    /// Adds the text that is waiting to the run's configuration.
+    fn put_metadata(&mut self) -> Result<(), StoreError> {
+        if self.metadata.is_empty() {
+            return Ok(());
+        }
+        let config = self.store.get_run(&self.run_id)?.record.run_config;
+        let patch = RunPatch {
+            run_config: Some(with_metadata(config, &self.metadata)),
+            ..RunPatch::default()
+        };
+        self.store.update_run(&self.run_id, &patch)?;
+        self.metadata.clear();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoreSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSink")
+            .field("run_id", &self.run_id)
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sink for StoreSink {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    /// The row's text is kept until the store takes it: if that fails, the row's metrics still count as written.
+    fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        self.metadata.extend(row.text.iter().cloned());
+        let outcome = self.put(row);
+        if let Err(error) = self.put_metadata() {
+            tracing::warn!("run `{}`: its text is not stored yet: {error}", self.run_id);
+        }
+        self.tally.count(outcome)
+    }
+
+    /// Rows are on the disk once written; what can wait is the run's text.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let outcome = self.put_metadata().map_err(SinkError::from);
+        self.tally.note(outcome)
+    }
+
+    fn close(mut self: Box<Self>) -> Receipt {
+        // What fails here is in the receipt.
+        let _ = self.flush();
+        let completed = self
+            .store
+            .update_run(&self.run_id, &status(Status::Completed));
+        let _ = self
+            .tally
+            .note(completed.map(drop).map_err(SinkError::from));
+        let mut receipt = self.tally.receipt("store");
+        if self.nan > 0 && receipt.error.is_none() {
+            receipt.error = Some(format!(
+                "store: {} NaN values of the rows were left out",
+                self.nan
+            ));
+        }
+        receipt
+    }
+}
+
+fn status(status: Status) -> RunPatch {
+    RunPatch {
+        status: Some(status),
+        ..RunPatch::default()
+    }
+}
+
+/// `config` with `text` under `metadata`. A configuration that is no object moves to `config`, so that both are kept.
+fn with_metadata(config: Value, text: &[(String, String)]) -> Value {
+    let mut object = match config {
+        Value::Object(object) => object,
+        Value::Null => Map::new(),
+        other => Map::from_iter([("config".to_owned(), other)]),
+    };
+    let metadata = object
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
+    if !metadata.is_object() {
+        *metadata = Value::Object(Map::from_iter([("metadata".to_owned(), metadata.take())]));
+    }
+    if let Value::Object(metadata) = metadata {
+        metadata.extend(
+            text.iter()
+                .map(|(key, text)| (key.clone(), Value::from(text.as_str()))),
+        );
+    }
+    object.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_joins_whatever_configuration_there_is() {
+        let text = [("run/git_sha".to_owned(), "abc".to_owned())];
+        let cases = [
+            (json!(null), json!({"metadata": {"run/git_sha": "abc"}})),
+            (
+                json!({"lr": 1, "metadata": {"a": "b"}}),
+                json!({"lr": 1, "metadata": {"a": "b", "run/git_sha": "abc"}}),
+            ),
+            (
+                json!([1]),
+                json!({"config": [1], "metadata": {"run/git_sha": "abc"}}),
+            ),
+            (
+                json!({"metadata": 5}),
+                json!({"metadata": {"metadata": 5, "run/git_sha": "abc"}}),
+            ),
+        ];
+        for (config, expected) in cases {
+            assert_eq!(with_metadata(config, &text), expected);
+        }
+    }
+}

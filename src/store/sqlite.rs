@@ -1,0 +1,371 @@
+//! The embedded store: one `SQLite` file that `sqlite3` and pandas read as it is.
+
+mod open;
+mod overview;
+mod run;
+mod table;
+
+use std::cell::Cell;
+use std::path::Path;
+
+use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::record::{
+    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
+    Stored,
+};
+use super::{Logged, Store, StoreError};
+use crate::metrics::Metrics;
+pub use overview::RunOverview;
+use table::{Table, text_of_json, text_of_list};
+
+/// The embedded store, a single file.
+///
+/// Every write is one transaction that is on the disk when the call returns (write-ahead log, `synchronous = FULL`). Several
+/// processes may write the same file: one waits for the other, up to 30 s. Readers never wait. Doubles come back to the
+/// last bit, infinities too, but for the sign of a zero, which `SQLite` does not keep.
+#[derive(Debug)]
+pub struct Sqlite {
+    db: Connection,
+    path: String,
+}
+
+impl Sqlite {
+    /// Opens the store at `path`, making it if need be; an older schema is brought up to date.
+    ///
+    /// # Errors
+    /// If `path` cannot be opened, is no database or another program's, or was written by a newer version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        Ok(Self::over(open::writable(path)?, path))
+    }
+
+    /// Opens the store at `path` for reading, also while others write. Writing to it is an error.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`], and if there is no store: reading makes none.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        Ok(Self::over(open::readable(path)?, path))
+    }
+
+    fn over(db: Connection, path: &Path) -> Self {
+        db.set_prepared_statement_cache_capacity(64);
+        Self {
+            db,
+            path: path.display().to_string(),
+        }
+    }
+
+    fn fault(&self, act: &'static str, error: rusqlite::Error) -> StoreError {
+        open::fault(&self.path, act, error)
+    }
+
+    /// One transaction, begun as a writer: begun as a reader it could not wait for another writer.
+    /// `belongs_to` names what the record being written must belong to, for the error if it is not there.
+    fn write<T>(
+        &mut self,
+        act: &'static str,
+        belongs_to: impl FnOnce() -> String,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let outcome = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let value = body(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            });
+        outcome.map_err(|error| match error.sqlite_error() {
+            Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
+                StoreError::Unknown { what: belongs_to() }
+            }
+            _ => self.fault(act, error),
+        })
+    }
+
+    fn insert<T: Table>(
+        &mut self,
+        act: &'static str,
+        belongs_to: impl FnOnce() -> String,
+        record: &T,
+    ) -> Result<Stored<T>, StoreError> {
+        self.write(act, belongs_to, |db| record.insert(db, None))
+    }
+
+    fn list<T: Table>(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<Stored<T>>, StoreError> {
+        T::select(&self.db, condition, values).map_err(|error| self.fault("read records", error))
+    }
+}
+
+impl Store for Sqlite {
+    fn create_experiment(
+        &mut self,
+        experiment: &Experiment,
+    ) -> Result<Stored<Experiment>, StoreError> {
+        self.insert("create an experiment", String::new, experiment)
+    }
+
+    fn update_experiment(
+        &mut self,
+        id: &str,
+        patch: &ExperimentPatch,
+    ) -> Result<Stored<Experiment>, StoreError> {
+        let sql = "UPDATE experiments SET hypothesis = coalesce(?2, hypothesis), tags = coalesce(?3, tags),
+            status = coalesce(?4, status), conclusion = coalesce(?5, conclusion),
+            error_message = coalesce(?6, error_message) WHERE id = ?1";
+        let tags = patch.tags.as_deref().map(text_of_list);
+        let updated = self.write("update an experiment", String::new, |db| {
+            db.prepare_cached(sql)?.execute(params![
+                id,
+                patch.hypothesis,
+                tags,
+                patch.status,
+                patch.conclusion,
+                patch.error_message
+            ])?;
+            Experiment::by_id(db, id)
+        })?;
+        updated.ok_or_else(|| unknown("experiment", id))
+    }
+
+    fn create_group(&mut self, group: &Group) -> Result<Stored<Group>, StoreError> {
+        let experiment = || format!("experiment `{}`", group.experiment_id);
+        self.insert("create a group", experiment, group)
+    }
+
+    fn create_run(&mut self, run: &Run) -> Result<Stored<Run>, StoreError> {
+        let place = || {
+            place(
+                "experiment",
+                &run.experiment_id,
+                "group",
+                run.group_id.as_deref(),
+            )
+        };
+        self.insert("create a run", place, run)
+    }
+
+    fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
+        let sql = "UPDATE runs SET run_config = coalesce(?2, run_config), status = coalesce(?3, status),
+            error_message = coalesce(?4, error_message), wandb_run_url = coalesce(?5, wandb_run_url) WHERE id = ?1";
+        let config = patch.run_config.as_ref().and_then(text_of_json);
+        let updated = self.write("update a run", String::new, |db| {
+            db.prepare_cached(sql)?.execute(params![
+                id,
+                config,
+                patch.status,
+                patch.error_message,
+                patch.wandb_run_url
+            ])?;
+            Run::by_id(db, id)
+        })?;
+        updated.ok_or_else(|| unknown("run", id))
+    }
+
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        let signed = |step: u64| i64::try_from(step).map_err(|_| StoreError::Step { step });
+        let rows: Vec<(i64, &Metrics)> = rows
+            .iter()
+            .map(|(step, metrics)| Ok((signed(*step)?, *metrics)))
+            .collect::<Result<_, StoreError>>()?;
+        let sql =
+            "INSERT INTO metrics (run_id, step, split, name, value) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (run_id, step, split, name) DO UPDATE SET value = excluded.value";
+        self.write(
+            "write metrics",
+            || format!("run `{run_id}`"),
+            |db| {
+                let mut logged = Logged::default();
+                let mut insert = db.prepare_cached(sql)?;
+                for (step, metrics) in rows {
+                    for (name, value) in metrics.iter() {
+                        // SQLite would make it NULL.
+                        if value.is_nan() {
+                            logged.nan += 1;
+                            continue;
+                        }
+                        insert.execute(params![run_id, step, split, name, value])?;
+                        logged.written += 1;
+                    }
+                }
+                Ok(logged)
+            },
+        )
+    }
+
+    fn get_metrics(
+        &self,
+        run_id: &str,
+        name: Option<&str>,
+        split: Option<Split>,
+    ) -> Result<Vec<Metric>, StoreError> {
+        let sql = "SELECT step, name, value, split FROM metrics
+            WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
+        self.db
+            .prepare_cached(sql)
+            .and_then(|mut select| {
+                select
+                    .query_map(params![run_id, name, split], metric)?
+                    .collect()
+            })
+            .map_err(|error| self.fault("read metrics", error))
+    }
+
+    fn add_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+    ) -> Result<Stored<Checkpoint>, StoreError> {
+        let run = || format!("run `{}`", checkpoint.run_id);
+        self.insert("add a checkpoint", run, checkpoint)
+    }
+
+    fn create_eval(&mut self, eval: &Eval) -> Result<Stored<Eval>, StoreError> {
+        let place = || {
+            place(
+                "run",
+                &eval.run_id,
+                "checkpoint",
+                eval.checkpoint_id.as_deref(),
+            )
+        };
+        self.insert("create an evaluation", place, eval)
+    }
+
+    fn add_prediction(
+        &mut self,
+        prediction: &Prediction,
+    ) -> Result<Stored<Prediction>, StoreError> {
+        self.insert("add a prediction", || place_of(prediction), prediction)
+    }
+
+    fn log_predictions(&mut self, predictions: &[Prediction]) -> Result<u64, StoreError> {
+        // The one being written, for the error that says what it should belong to.
+        let at = Cell::new(None);
+        let place = || at.get().map(place_of).unwrap_or_default();
+        self.write("add predictions", place, |db| {
+            for prediction in predictions {
+                at.set(Some(prediction));
+                prediction.insert(db, None)?;
+            }
+            Ok(predictions.len() as u64)
+        })
+    }
+
+    fn get_experiment(&self, id: &str) -> Result<Stored<Experiment>, StoreError> {
+        self.list("id = ?1", [id])?
+            .pop()
+            .ok_or_else(|| unknown("experiment", id))
+    }
+
+    fn get_run(&self, id: &str) -> Result<Stored<Run>, StoreError> {
+        self.list("id = ?1", [id])?
+            .pop()
+            .ok_or_else(|| unknown("run", id))
+    }
+
+    fn list_experiments(&self) -> Result<Vec<Stored<Experiment>>, StoreError> {
+        self.list("true", [])
+    }
+
+    fn list_groups(&self, experiment_id: &str) -> Result<Vec<Stored<Group>>, StoreError> {
+        self.list("experiment_id = ?1", [experiment_id])
+    }
+
+    fn list_runs(
+        &self,
+        experiment_id: Option<&str>,
+        group_id: Option<&str>,
+    ) -> Result<Vec<Stored<Run>>, StoreError> {
+        let condition = "(?1 IS NULL OR experiment_id = ?1) AND (?2 IS NULL OR group_id = ?2)";
+        self.list(condition, params![experiment_id, group_id])
+    }
+
+    fn list_checkpoints(&self, run_id: &str) -> Result<Vec<Stored<Checkpoint>>, StoreError> {
+        self.list("run_id = ?1", [run_id])
+    }
+
+    fn list_evals(&self, run_id: &str) -> Result<Vec<Stored<Eval>>, StoreError> {
+        self.list("run_id = ?1", [run_id])
+    }
+
+    fn list_predictions(
+        &self,
+        run_id: &str,
+        kind: Option<&str>,
+    ) -> Result<Vec<Stored<Prediction>>, StoreError> {
+        self.list(
+            "run_id = ?1 AND (?2 IS NULL OR kind = ?2)",
+            params![run_id, kind],
+        )
+    }
+}
+
+fn place_of(prediction: &Prediction) -> String {
+    place(
+        "run",
+        &prediction.run_id,
+        "evaluation",
+        prediction.eval_id.as_deref(),
+    )
+}
+
+/// What a record belongs to: always `whole`, and `part` where it names one.
+fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
+    match part_id {
+        Some(part_id) => format!("{whole} `{id}` and {part} `{part_id}`"),
+        None => format!("{whole} `{id}`"),
+    }
+}
+
+fn unknown(kind: &str, id: &str) -> StoreError {
+    StoreError::Unknown {
+        what: format!("{kind} `{id}`"),
+    }
+}
+
+fn natural(line: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    let count: i64 = line.get(0)?;
+    u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, count))
+}
+
+fn metric(line: &rusqlite::Row<'_>) -> rusqlite::Result<Metric> {
+    Ok(Metric {
+        step: natural(line)?,
+        name: line.get(1)?,
+        value: line.get(2)?,
+        split: line.get(3)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_on_the_disk_when_it_returns_and_waits_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path().join("runs.db")).unwrap();
+        let pragma = |name| {
+            store
+                .db
+                .pragma_query_value(None, name, |line| line.get::<_, i64>(0))
+                .unwrap()
+        };
+        let full = 2;
+        assert_eq!(pragma("synchronous"), full);
+        assert_eq!(pragma("foreign_keys"), 1);
+        assert_eq!(pragma("busy_timeout"), 30_000);
+    }
+}

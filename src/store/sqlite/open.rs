@@ -1,0 +1,152 @@
+//! Opening the file: what it is, what version it has, how it is written.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::super::StoreError;
+
+/// How long a write waits for another process that is writing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Marks the file as a store of runs (`PRAGMA application_id`): "GRPO".
+const APPLICATION: i64 = 0x4752_504f;
+
+/// The newest schema version.
+const NEWEST: u32 = 1;
+
+/// What leads from each schema version to the next; the version of a file (`PRAGMA user_version`) is how many of these
+/// it has been through. Only ever appended to.
+const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("schema_1.sql")];
+
+/// Opens for reading and writing, making the file if need be.
+pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
+    let at = path.display().to_string();
+    let failed = |error| fault(&at, "open", error);
+    let mut db = Connection::open(path).map_err(failed)?;
+    db.busy_timeout(PATIENCE).map_err(failed)?;
+    // Before anything is written: a file of somebody else's is left as it is.
+    let version = version(&db, &at)?;
+    write_ahead(&db, Instant::now() + PATIENCE).map_err(failed)?;
+    db.pragma_update(None, "synchronous", "FULL")
+        .map_err(failed)?;
+    db.pragma_update(None, "foreign_keys", true)
+        .map_err(failed)?;
+    if version < NEWEST {
+        migrate(&mut db, &at)?;
+    }
+    Ok(db)
+}
+
+/// Opens for reading only; never makes a store. `SQLITE_OPEN_READ_ONLY` would leave the log's two files behind, as it may not
+/// clear them away.
+pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
+    let at = path.display().to_string();
+    if !path.exists() {
+        return Err(StoreError::Missing { path: at });
+    }
+    let failed = |error| fault(&at, "open", error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.pragma_update(None, "query_only", true).map_err(failed)?;
+    db.busy_timeout(PATIENCE).map_err(failed)?;
+    if version(&db, &at)? == 0 {
+        return Err(StoreError::NotAStore {
+            path: at,
+            found: "an empty database".to_owned(),
+        });
+    }
+    Ok(db)
+}
+
+/// An error of the database as the store's.
+pub(super) fn fault(at: &str, act: &'static str, error: rusqlite::Error) -> StoreError {
+    if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+        return StoreError::NotAStore {
+            path: at.to_owned(),
+            found: "a file that is no SQLite database".to_owned(),
+        };
+    }
+    StoreError::Backend {
+        place: at.to_owned(),
+        act,
+        source: Box::new(error),
+    }
+}
+
+/// The schema version of the file, 0 if it is empty; refuses what this program did not write or does not know.
+fn version(db: &Connection, at: &str) -> Result<u32, StoreError> {
+    let number = |sql| {
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map_err(|error| fault(at, "read", error))
+    };
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let version = number("PRAGMA user_version")?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    if number("PRAGMA application_id")? != APPLICATION {
+        return Err(StoreError::NotAStore {
+            path: at.to_owned(),
+            found: "an SQLite database of another program".to_owned(),
+        });
+    }
+    u32::try_from(version)
+        .ok()
+        .filter(|version| *version <= NEWEST)
+        .ok_or_else(|| StoreError::Newer {
+            path: at.to_owned(),
+            found: version,
+            known: NEWEST,
+        })
+}
+
+/// Turns on the write-ahead log, which lets readers read while a writer writes. `SQLite` does not wait its busy time here
+/// when two processes make the same file at once. Where a file system has no such log, the store works without.
+fn write_ahead(db: &Connection, deadline: Instant) -> rusqlite::Result<()> {
+    loop {
+        let mode = db.query_row("PRAGMA journal_mode = WAL", [], |row| {
+            row.get::<_, String>(0)
+        });
+        match mode {
+            Err(error) if busy(&error) && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(error),
+            Ok(mode) => {
+                if mode != "wal" {
+                    tracing::warn!(
+                        "the store's journal mode is {mode}, not wal: readers and the writer wait for each other"
+                    );
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+/// Takes the schema to the newest version, in one transaction; another process may have done so just before.
+fn migrate(db: &mut Connection, at: &str) -> Result<(), StoreError> {
+    let failed = |error| fault(at, "lay out the tables of", error);
+    let transaction = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let done = version(&transaction, at)? as usize;
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    transaction
+        .pragma_update(None, "application_id", APPLICATION)
+        .and_then(|()| transaction.pragma_update(None, "user_version", NEWEST))
+        .and_then(|()| transaction.commit())
+        .map_err(failed)
+}
