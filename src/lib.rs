@@ -5,11 +5,13 @@ pub mod cadence;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dialect;
+pub mod engine;
 pub mod filter;
 pub mod group;
 pub mod kernel;
 pub mod metrics;
 pub mod rename;
+pub mod run;
 pub mod scalars;
 pub mod shard;
 pub mod sink;

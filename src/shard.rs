@@ -109,14 +109,14 @@ impl Shard {
     pub fn of(batch: &Batch<'_>) -> Self {
         let weighting = batch.columns().weighting.as_ref();
         let clip_range = weighting.map(Weighting::clip_range).unwrap_or_default();
-        Self::counted(batch, &Thresholds { clip_range, ratio_cap: None })
+        let place = batch.place().unwrap_or_default();
+        Self::counted(batch, place, &Thresholds { clip_range, ratio_cap: None })
     }
 
-    /// What a record knows, its tokens counted against `thresholds`.
+    /// What the record of `place` knows, its tokens counted against `thresholds`.
     #[must_use]
-    pub fn counted(batch: &Batch<'_>, thresholds: &Thresholds) -> Self {
+    pub fn counted(batch: &Batch<'_>, place: Place, thresholds: &Thresholds) -> Self {
         let c = batch.columns();
-        let place = batch.place().unwrap_or_default();
         let report = Report {
             completions: batch.completions() as u64,
             scalars: c.scalars.clone(),
@@ -137,7 +137,7 @@ impl Shard {
             component_rows: ComponentRows::of(batch, &components),
             components,
             advantages: c.advantages.as_ref().map(spread_of).unwrap_or_default(),
-            groups: Groups::of(batch),
+            groups: Groups::of(batch, place),
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &thresholds.bounds()),
         }
@@ -187,6 +187,18 @@ impl Shard {
             Span::Step(step) => Some(step),
             Span::Any | Span::Closed => None,
         }
+    }
+
+    /// What its tokens were counted against, while it is open and has any.
+    #[must_use]
+    pub fn thresholds(&self) -> Option<Thresholds> {
+        self.counted.map(|(thresholds, _)| thresholds)
+    }
+
+    /// Whether it holds no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reports.is_empty()
     }
 
     /// How many completions it has seen.

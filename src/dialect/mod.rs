@@ -168,6 +168,15 @@ impl Dialect {
         self.tables().iter().copied().flatten()
     }
 
+    /// The keys that an averaged window takes from its last step.
+    #[must_use]
+    pub fn of_last_step(self) -> &'static [&'static str] {
+        match self {
+            Self::MaxEnt => &["train/global_step", "train/epoch"],
+            Self::Trl => &[],
+        }
+    }
+
     /// The row of a summary: the dialect's keys, then the users' own metrics under their own names.
     #[must_use]
     pub fn row(self, summary: &Summary) -> Metrics {

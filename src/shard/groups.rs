@@ -347,20 +347,19 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub fn of(batch: &Batch<'_>) -> Self {
+    pub fn of(batch: &Batch<'_>, place: Place) -> Self {
         let mut groups = Self::default();
         let sets = token_sets(batch);
         match batch.columns().grouping {
             Grouping::Sizes(sizes) => groups.settled.add(&whole(batch, sizes, sets.as_deref())),
-            Grouping::Ids(ids) => groups.keep(batch, ids, sets),
+            Grouping::Ids(ids) => groups.keep(batch, place, ids, sets),
         }
         groups
     }
 
-    fn keep(&mut self, batch: &Batch<'_>, ids: &[u64], sets: Option<Vec<Option<TokenSet>>>) {
+    fn keep(&mut self, batch: &Batch<'_>, place: Place, ids: &[u64], sets: Option<Vec<Option<TokenSet>>>) {
         let c = batch.columns();
         let n = ids.len();
-        let place = batch.place().unwrap_or_default();
         self.members = Members {
             ids: ids.to_vec(),
             slots: (0..n)
