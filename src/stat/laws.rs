@@ -187,6 +187,9 @@ fn is_root(found: f64, square: &BigInt, divisor: u64) -> bool {
 }
 
 proptest! {
+    // Sketches from the smallest to the largest double are slow to compare without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn the_laws_hold_for_samples_of_every_kind(
         (samples, shuffled) in shuffled_samples(40),
@@ -195,7 +198,9 @@ proptest! {
     ) {
         all_laws(&samples, &shuffled, &cuts, &picks);
     }
+}
 
+proptest! {
     #[test]
     fn a_sum_is_the_nearest_double_to_the_sum_of_big_integers(samples in finite_samples(60)) {
         let truth: BigInt = samples.iter().map(|&x| whole(x)).sum();
@@ -578,7 +583,7 @@ fn bytes_that_no_multiset_is_written_as_are_refused() {
     assert!(serde_json::from_str::<Quantile>("1001").is_err());
     assert!(
         serde_json::from_str::<Sketch>(
-            r#"{"negative":[9000000,[1]],"zero":0,"positive":[0,[]],"extent":null}"#
+            r#"{"negative":[[9000000,1]],"zero":0,"positive":[],"extent":null}"#
         )
         .is_err()
     );

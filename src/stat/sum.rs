@@ -128,12 +128,16 @@ impl Split {
     /// Splits finite values, at most [`CHUNK`] of them; `None` where the rounder would leave the range of doubles.
     fn of(samples: &[f64]) -> Option<Split> {
         let (quads, tail) = samples.as_chunks::<4>();
+        let mut last = [[0.0; 4]];
+        last[0][..tail.len()].copy_from_slice(tail);
+        let last = &last[..usize::from(!tail.is_empty())];
+
         let mut tops = [0.0_f64; 4];
-        let mut last = [0.0_f64; 4];
-        last[..tail.len()].copy_from_slice(tail);
-        for quad in quads.iter().chain([&last]) {
-            for (top, x) in tops.iter_mut().zip(quad) {
-                *top = if x.abs() > *top { x.abs() } else { *top };
+        for quads in [quads, last] {
+            for quad in quads {
+                for (top, x) in tops.iter_mut().zip(quad) {
+                    *top = if x.abs() > *top { x.abs() } else { *top };
+                }
             }
         }
         let top = tops.into_iter().fold(0.0, f64::max);
@@ -155,12 +159,14 @@ impl Split {
         let mut highs = [0.0; 4];
         let mut lows = [0.0; 4];
         let mut rests = [0_u64; 4];
-        for quad in quads.iter().chain([&last]) {
-            for lane in 0..4 {
-                let (high, low, rest) = split(quad[lane], rounders);
-                highs[lane] += high;
-                lows[lane] += low;
-                rests[lane] |= rest.to_bits();
+        for quads in [quads, last] {
+            for quad in quads {
+                for lane in 0..4 {
+                    let (high, low, rest) = split(quad[lane], rounders);
+                    highs[lane] += high;
+                    lows[lane] += low;
+                    rests[lane] |= rest.to_bits();
+                }
             }
         }
         let rest = rests[0] | rests[1] | rests[2] | rests[3];
