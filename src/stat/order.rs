@@ -100,6 +100,7 @@ impl Statistic for Order {
     type Output = Option<Vec<f64>>;
 
     fn add(&mut self, samples: &[f64]) {
+        self.loose.reserve(samples.len().min(COMPACT_FROM));
         for_finite_chunks(samples, |chunk| {
             let before = self.loose.len();
             self.loose.extend_from_slice(chunk);
@@ -174,6 +175,14 @@ fn look_up(runs: &[(f64, u64)], ranks: &[u64]) -> Vec<f64> {
 /// A histogram between minimum and maximum tells which buckets hold the ranks; only their values are sorted. Where the values crowd into
 /// few buckets that is a sort of them all, which is the best one can do.
 fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
+    if values.len() < 256 {
+        let mut keys = values.iter().map(|&x| key(x)).collect::<Vec<_>>();
+        keys.sort_unstable();
+        return ranks
+            .iter()
+            .map(|&rank| from_key(keys[rank as usize]))
+            .collect();
+    }
     let steps = (values.len() / 4).clamp(1, 1 << 14);
     let (low, high) = bounds(values);
     // Rounding is monotonic, so buckets are ordered as the values are. A range without a usable scale is one bucket.
@@ -204,13 +213,14 @@ fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
     for &rank in ranks {
         wanted[holder(rank)] = true;
     }
-    let mut kept = Vec::with_capacity(values.len() + 1);
-    kept.extend(
-        values
-            .iter()
-            .filter(|&&x| wanted[bucket_of(x)])
-            .map(|&x| key(x)),
-    );
+    // Kept or overwritten by the next: no branch to guess.
+    let mut kept = vec![0; values.len() + 1];
+    let mut len = 0;
+    for &x in values {
+        kept[len] = key(x);
+        len += usize::from(wanted[bucket_of(x)]);
+    }
+    kept.truncate(len);
     kept.sort_unstable();
 
     // Before each bucket kept stand all values of earlier buckets, of which the unwanted ones are missing here.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHUNK, Statistic, all_finite, fixed, fixed::Fixed, for_finite_chunks};
+use super::{CHUNK, Statistic, fixed, fixed::Fixed, for_finite_chunks};
 
 /// The exact sum of any number of finite doubles; finishes as the nearest double (ties to even), 0 when empty.
 ///
@@ -102,11 +102,10 @@ impl Statistic for ExactSum {
 #[must_use]
 pub fn exact(samples: &[f64]) -> f64 {
     if samples.len() <= CHUNK
-        && all_finite(samples)
         && let Some(split) = Split::of(samples)
         && !split.leaves
     {
-        // Two exact parts: their one addition is the one rounding.
+        // Two exact parts: their one addition is the one rounding. (NaN leaves NaN, infinities have no split.)
         return split.high + split.low;
     }
     let mut sum = ExactSum::default();
