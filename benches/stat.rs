@@ -29,27 +29,27 @@ fn stat(criterion: &mut Criterion) {
         let samples = uniform(len);
         group.throughput(Throughput::Elements(len as u64));
         group.bench_function(BenchmarkId::new("exact_sum", len), |b| {
-            b.iter(|| of::<ExactSum>(black_box(&samples)).rounded())
+            b.iter(|| of::<ExactSum>(black_box(&samples)).rounded());
         });
         group.bench_function(BenchmarkId::new("moments", len), |b| {
-            b.iter(|| of::<Moments>(black_box(&samples)))
+            b.iter(|| of::<Moments>(black_box(&samples)));
         });
         group.bench_function(BenchmarkId::new("order", len), |b| {
-            b.iter(|| of::<Order>(black_box(&samples)).quantiles(&Quantile::SEVEN))
+            b.iter(|| of::<Order>(black_box(&samples)).quantiles(&Quantile::SEVEN));
         });
         group.bench_function(BenchmarkId::new("sketch", len), |b| {
-            b.iter(|| of::<Sketch>(black_box(&samples)))
+            b.iter(|| of::<Sketch>(black_box(&samples)));
         });
     }
     let samples = uniform(4096);
     let moments = of::<Moments>(&samples);
     group.throughput(Throughput::Elements(1));
     group.bench_function("moments/finish", |b| {
-        b.iter(|| black_box(&moments).finish())
+        b.iter(|| black_box(&moments).finish());
     });
     group.throughput(Throughput::Elements(8));
     group.bench_function(BenchmarkId::new("exact", 8), |b| {
-        b.iter(|| exact(black_box(&samples[..8])))
+        b.iter(|| exact(black_box(&samples[..8])));
     });
     group.finish();
 }

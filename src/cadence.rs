@@ -104,20 +104,34 @@ mod tests {
     use super::*;
 
     fn rows(mut cadence: Cadence, steps: std::ops::Range<u64>, per_epoch: f64) -> Vec<u64> {
-        steps.filter(|&step| cadence.take(step, step as f64 / per_epoch)).collect()
+        steps
+            .filter(|&step| cadence.take(step, step as f64 / per_epoch))
+            .collect()
     }
 
     #[test]
     fn rows_go_out_every_so_many_steps_and_at_step_0_if_wanted() {
-        assert_eq!(rows(Cadence::new(Strategy::Steps, 3, true), 0..8, 1.0), [0, 3, 6]);
-        assert_eq!(rows(Cadence::new(Strategy::Steps, 3, false), 0..8, 1.0), [3, 6]);
-        assert_eq!(rows(Cadence::new(Strategy::Steps, -2, true), 1..4, 1.0), [1, 2, 3]);
+        assert_eq!(
+            rows(Cadence::new(Strategy::Steps, 3, true), 0..8, 1.0),
+            [0, 3, 6]
+        );
+        assert_eq!(
+            rows(Cadence::new(Strategy::Steps, 3, false), 0..8, 1.0),
+            [3, 6]
+        );
+        assert_eq!(
+            rows(Cadence::new(Strategy::Steps, -2, true), 1..4, 1.0),
+            [1, 2, 3]
+        );
         assert_eq!(rows(Cadence::new(Strategy::No, 1, true), 0..4, 1.0), [0; 0]);
     }
 
     #[test]
     fn rows_by_epoch_go_out_where_the_whole_epoch_grows() {
-        assert_eq!(rows(Cadence::new(Strategy::Epoch, 1, true), 0..8, 3.0), [3, 6]);
+        assert_eq!(
+            rows(Cadence::new(Strategy::Epoch, 1, true), 0..8, 3.0),
+            [3, 6]
+        );
     }
 
     #[test]

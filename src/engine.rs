@@ -367,7 +367,10 @@ impl Engine {
             self.known_range = Some(weighting.clip_range());
         }
         Thresholds {
-            clip_range: self.known_range.or(self.options.clip_range).unwrap_or_default(),
+            clip_range: self
+                .known_range
+                .or(self.options.clip_range)
+                .unwrap_or_default(),
             ratio_cap: self.options.ratio_cap,
         }
     }
@@ -414,7 +417,14 @@ impl Engine {
 
 /// What tokens were counted against must be what the step's snapshot says.
 fn check_range(summary: &Summary, counted: Option<Thresholds>) -> Result<(), EngineError> {
-    let (Some(weighting), Some(Thresholds { clip_range: counted, .. })) = (&summary.weighting, counted) else {
+    let (
+        Some(weighting),
+        Some(Thresholds {
+            clip_range: counted,
+            ..
+        }),
+    ) = (&summary.weighting, counted)
+    else {
         return Ok(());
     };
     let snapshot = weighting.clip_range();

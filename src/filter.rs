@@ -127,7 +127,11 @@ impl RowFacts {
             return false;
         }
         if let Some(name) = name.strip_prefix("completions/") {
-            let kept = ["mean_length_sampled", "mean_length_terminated", "clipped_frac"];
+            let kept = [
+                "mean_length_sampled",
+                "mean_length_terminated",
+                "clipped_frac",
+            ];
             return kept.contains(&name) || name.starts_with("diversity/");
         }
         let quantile = name
@@ -137,7 +141,11 @@ impl RowFacts {
         if quantile.is_some_and(|ending| ["p00", "p25", "p75", "p100"].contains(&ending)) {
             return false;
         }
-        if self.repeated_component.as_ref().is_some_and(|prefix| key.starts_with(prefix)) {
+        if self
+            .repeated_component
+            .as_ref()
+            .is_some_and(|prefix| key.starts_with(prefix))
+        {
             return false;
         }
         if self.meta_off && begins(&["meta/"]) {
@@ -176,13 +184,20 @@ impl RowFacts {
 fn repeated_component(metrics: &Metrics) -> Option<String> {
     let mut prefixes = metrics.iter().filter_map(|(key, _)| {
         let prefix = key.strip_suffix("mean")?;
-        let of_component = prefix.strip_prefix("train/rewards/").is_some_and(|name| name.len() > 1);
-        let whole = || COMPONENT_KEYS.iter().all(|ending| metrics.contains(&format!("{prefix}{ending}")));
+        let of_component = prefix
+            .strip_prefix("train/rewards/")
+            .is_some_and(|name| name.len() > 1);
+        let whole = || {
+            COMPONENT_KEYS
+                .iter()
+                .all(|ending| metrics.contains(&format!("{prefix}{ending}")))
+        };
         (prefix.ends_with('/') && of_component && whole()).then(|| prefix.to_owned())
     });
     let only = prefixes.next()?;
     let mean = metrics.get(&format!("{only}mean"));
-    (prefixes.next().is_none() && mean.is_some() && mean == metrics.get("train/reward")).then_some(only)
+    (prefixes.next().is_none() && mean.is_some() && mean == metrics.get("train/reward"))
+        .then_some(only)
 }
 
 #[cfg(test)]
@@ -226,6 +241,9 @@ mod tests {
         assert_eq!(row(vec![component("code/p25", 0.5)]), 1);
         assert_eq!(row(vec![component("code", 0.25)]), 1 + 5);
         // `a` and `a/mean` are two components, although one's keys begin like the other's.
-        assert_eq!(row(vec![component("a", 0.5), component("a/mean", 0.5)]), 1 + 10);
+        assert_eq!(
+            row(vec![component("a", 0.5), component("a/mean", 0.5)]),
+            1 + 10
+        );
     }
 }

@@ -38,7 +38,10 @@ pub fn normalised(metrics: &Metrics, split: Split) -> Metrics {
             add(name, value);
         }
     }
-    let named: Vec<(String, f64)> = renamed.iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let named: Vec<(String, f64)> = renamed
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     for (key, value) in named {
         if let Some(alias) = key.strip_prefix(prefix).and_then(alias) {
             let alias = format!("{prefix}{alias}");
@@ -87,7 +90,11 @@ fn alias(name: &str) -> Option<String> {
         "completions/max_terminated_length" => "completions/max_length_terminated",
         "weighting/tau" => "tau",
         "weighting/beta" => "beta",
-        _ => return name.strip_prefix("diversity/").map(|rest| format!("completions/diversity/{rest}")),
+        _ => {
+            return name
+                .strip_prefix("diversity/")
+                .map(|rest| format!("completions/diversity/{rest}"));
+        }
     };
     Some(fixed.to_owned())
 }
@@ -98,35 +105,67 @@ mod tests {
 
     fn normal(keys: &[&'static str], split: Split) -> Vec<String> {
         let metrics: Metrics = keys.iter().map(|key| (*key, 1.0)).collect();
-        normalised(&metrics, split).iter().map(|(key, _)| key.to_owned()).collect()
+        normalised(&metrics, split)
+            .iter()
+            .map(|(key, _)| key.to_owned())
+            .collect()
     }
 
     #[test]
     fn every_rule_of_prefix_normalisation_holds() {
-        assert_eq!(normal(&["train/x", "eval/y"], Split::Eval), ["train/x", "eval/y"]);
-        assert_eq!(normal(&["eval_x", "train_y"], Split::Train), ["eval/x", "train/y"]);
+        assert_eq!(
+            normal(&["train/x", "eval/y"], Split::Eval),
+            ["train/x", "eval/y"]
+        );
+        assert_eq!(
+            normal(&["eval_x", "train_y"], Split::Train),
+            ["eval/x", "train/y"]
+        );
         assert_eq!(normal(&["loss"], Split::Eval), ["eval/loss/total"]);
         assert_eq!(normal(&["kl"], Split::Train), ["train/kl", "train/loss/kl"]);
-        assert_eq!(normal(&["frac_reward_zero_std"], Split::Train), ["train/reward/zero_fraction"]);
-        assert_eq!(normal(&["kl_coef"], Split::Train), ["train/weighting/beta", "train/beta"]);
-        assert_eq!(normal(&["tau"], Split::Train), ["train/weighting/tau", "train/tau"]);
-        assert_eq!(normal(&["kl_controller_horizon"], Split::Train), ["train/kl_controller/horizon"]);
+        assert_eq!(
+            normal(&["frac_reward_zero_std"], Split::Train),
+            ["train/reward/zero_fraction"]
+        );
+        assert_eq!(
+            normal(&["kl_coef"], Split::Train),
+            ["train/weighting/beta", "train/beta"]
+        );
+        assert_eq!(
+            normal(&["tau"], Split::Train),
+            ["train/weighting/tau", "train/tau"]
+        );
+        assert_eq!(
+            normal(&["kl_controller_horizon"], Split::Train),
+            ["train/kl_controller/horizon"]
+        );
         assert_eq!(normal(&["entropy"], Split::Eval), ["eval/entropy"]);
         assert_eq!(
             normal(&["completions/min_terminated_length"], Split::Train),
-            ["train/completions/min_terminated_length", "train/completions/min_length_terminated"]
+            [
+                "train/completions/min_terminated_length",
+                "train/completions/min_length_terminated"
+            ]
         );
         assert_eq!(
             normal(&["diversity/distinct_1"], Split::Train),
-            ["train/diversity/distinct_1", "train/completions/diversity/distinct_1"]
+            [
+                "train/diversity/distinct_1",
+                "train/completions/diversity/distinct_1"
+            ]
         );
     }
 
     #[test]
     fn existing_keys_win_over_renamed_ones() {
-        let metrics: Metrics = [("tau", 1.0), ("train/tau", 2.0), ("beta", 3.0), ("train/weighting/beta", 4.0)]
-            .into_iter()
-            .collect();
+        let metrics: Metrics = [
+            ("tau", 1.0),
+            ("train/tau", 2.0),
+            ("beta", 3.0),
+            ("train/weighting/beta", 4.0),
+        ]
+        .into_iter()
+        .collect();
         let got = normalised(&metrics, Split::Train);
         assert_eq!(got.get("train/tau"), Some(2.0));
         assert_eq!(got.get("train/weighting/tau"), Some(1.0));

@@ -43,14 +43,22 @@ impl RunMetadata {
         RUN_KEYS
             .iter()
             .zip(texts)
-            .map(|(key, text)| ((*key).to_owned(), text.clone().unwrap_or_else(|| "unknown".to_owned())))
+            .map(|(key, text)| {
+                (
+                    (*key).to_owned(),
+                    text.clone().unwrap_or_else(|| "unknown".to_owned()),
+                )
+            })
             .collect()
     }
 }
 
 /// The commit that the current folder stands on, if git knows one.
 fn head() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let output = Command::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let text = text.trim();
     (output.status.success() && !text.is_empty()).then(|| text.to_owned())
@@ -74,7 +82,17 @@ mod tests {
         };
         let text = own.resolve(environment).text();
         let texts: Vec<&str> = text.iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(texts, ["mine", "recipes/a.yaml", "unknown", "unknown", "unknown", "unknown"]);
+        assert_eq!(
+            texts,
+            [
+                "mine",
+                "recipes/a.yaml",
+                "unknown",
+                "unknown",
+                "unknown",
+                "unknown"
+            ]
+        );
         let text = RunMetadata::default().resolve(environment).text();
         assert_eq!(text[0], ("run/git_sha".to_owned(), "abc1234".to_owned()));
     }

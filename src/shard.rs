@@ -86,7 +86,9 @@ pub struct Shard {
 pub enum MergeError {
     #[error("expected a shard of step {expected}, found one of step {found}")]
     Step { expected: u64, found: u64 },
-    #[error("expected shards of steps that are both over or both open: close a step before it joins a window")]
+    #[error(
+        "expected shards of steps that are both over or both open: close a step before it joins a window"
+    )]
     Open,
     #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
     Twice { step: u64, rank: u32, micro: u32 },
@@ -110,7 +112,14 @@ impl Shard {
         let weighting = batch.columns().weighting.as_ref();
         let clip_range = weighting.map(Weighting::clip_range).unwrap_or_default();
         let place = batch.place().unwrap_or_default();
-        Self::counted(batch, place, &Thresholds { clip_range, ratio_cap: None })
+        Self::counted(
+            batch,
+            place,
+            &Thresholds {
+                clip_range,
+                ratio_cap: None,
+            },
+        )
     }
 
     /// What the record of `place` knows, its tokens counted against `thresholds`.
@@ -224,8 +233,15 @@ impl Shard {
 
     /// Adds what a rank reports at the end of a step to its last record there, or as a record of its own.
     pub(crate) fn report(&mut self, rank: u32, scalars: Scalars, weighting: Option<Weighting>) {
-        let last = self.reports.iter().rev().find(|((_, place), _)| place.rank == rank);
-        let key = last.map_or((self.step().unwrap_or(0), Place { rank, micro: 0 }), |(key, _)| *key);
+        let last = self
+            .reports
+            .iter()
+            .rev()
+            .find(|((_, place), _)| place.rank == rank);
+        let key = last.map_or(
+            (self.step().unwrap_or(0), Place { rank, micro: 0 }),
+            |(key, _)| *key,
+        );
         let report = self.reports.entry(key).or_default();
         report.scalars.update(scalars);
         report.weighting = weighting.or(report.weighting.take());
@@ -305,7 +321,9 @@ impl Shard {
                     expected,
                 })
             }
-            (Some((thresholds, mine)), Some((_, theirs))) => Ok(Some((thresholds, mine.min(theirs)))),
+            (Some((thresholds, mine)), Some((_, theirs))) => {
+                Ok(Some((thresholds, mine.min(theirs))))
+            }
             (mine, theirs) => Ok(mine.or(theirs)),
         }
     }

@@ -271,7 +271,10 @@ impl Summary {
     /// The loss type of the snapshot, `bnpo` without one.
     #[must_use]
     pub fn loss_type(&self) -> LossType {
-        self.weighting.as_ref().and_then(|w| w.loss_type).unwrap_or_default()
+        self.weighting
+            .as_ref()
+            .and_then(|w| w.loss_type)
+            .unwrap_or_default()
     }
 }
 
@@ -288,8 +291,11 @@ fn distribution(column: &Column) -> Option<Distribution> {
 }
 
 fn component_extremes(components: &Components) -> Option<(f64, f64)> {
-    let ends = components.values().filter_map(|column| column.order.quantiles(&[Quantile::P00, Quantile::P100]));
-    ends.map(|ends| (ends[0], ends[1])).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    let ends = components
+        .values()
+        .filter_map(|column| column.order.quantiles(&[Quantile::P00, Quantile::P100]));
+    ends.map(|ends| (ends[0], ends[1]))
+        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 fn moment(spread: &Spread) -> Option<Moment> {
@@ -372,7 +378,8 @@ fn reference(tokens: &Tokens, cap: Option<u32>, longest: Option<u32>) -> Referen
 }
 
 fn behaviour(tokens: &Tokens) -> BehaviourNumbers {
-    let of = |hits: u64, census: &Census| (census.used > 0).then(|| hits as f64 / census.used as f64);
+    let of =
+        |hits: u64, census: &Census| (census.used > 0).then(|| hits as f64 / census.used as f64);
     let (low, high) = (tokens.behaviour_low, tokens.behaviour_high);
     BehaviourNumbers {
         low: of(low, &tokens.behaviour),
@@ -402,9 +409,13 @@ fn correlation(tokens: &Tokens) -> Option<f64> {
         return None;
     }
     let n = s.old.total.census.used as f64;
-    let (p, q) = (s.old.total.sum.finish() / n, s.sampling.total.sum.finish() / n);
+    let (p, q) = (
+        s.old.total.sum.finish() / n,
+        s.sampling.total.sum.finish() / n,
+    );
     let covariance = s.products.finish() / n - p * q;
-    let variances = (s.old_squares.finish() / n - p * p) * (s.sampling_squares.finish() / n - q * q);
+    let variances =
+        (s.old_squares.finish() / n - p * p) * (s.sampling_squares.finish() / n - q * q);
     (variances > 0.0).then(|| (covariance / variances.sqrt()).clamp(-1.0, 1.0))
 }
 
@@ -435,6 +446,10 @@ fn census(shard: &Shard, settled: &Settled, completions: u64) -> Vec<(String, Ce
         ("returns", total(&tokens.returns.total)),
         ("values", total(&tokens.values.total)),
     ];
-    families.extend(named.into_iter().map(|(name, census)| (name.to_owned(), census)));
+    families.extend(
+        named
+            .into_iter()
+            .map(|(name, census)| (name.to_owned(), census)),
+    );
     families
 }

@@ -83,7 +83,10 @@ mod tests {
         window.push(row(&[("b", 4.0), ("c", 7.0), ("step", 2.0)]));
         window.push(row(&[("a", 2.0), ("b", f64::INFINITY), ("step", 3.0)]));
         let got = window.take(&["step"]);
-        assert_eq!(got, row(&[("a", 1.5), ("b", 3.0), ("step", 3.0), ("c", 7.0)]));
+        assert_eq!(
+            got,
+            row(&[("a", 1.5), ("b", 3.0), ("step", 3.0), ("c", 7.0)])
+        );
         assert!(window.is_empty());
         assert!(window.take(&[]).is_empty());
     }

@@ -185,7 +185,10 @@ impl Dialect {
             let mut rest = *table;
             while let [first, ..] = rest {
                 let kind = std::mem::discriminant(&first.take);
-                let same = rest.iter().take_while(|l| std::mem::discriminant(&l.take) == kind).count();
+                let same = rest
+                    .iter()
+                    .take_while(|l| std::mem::discriminant(&l.take) == kind)
+                    .count();
                 let (block, after) = rest.split_at(same);
                 push_block(&mut metrics, block, summary);
                 rest = after;

@@ -93,14 +93,22 @@ impl Diversity {
         let tokens: Vec<u64> = group.iter().flat_map(|set| &set.tokens).copied().collect();
         let mut pairs: Vec<u64> = group.iter().flat_map(|set| &set.pairs).copied().collect();
         // Laid end to end, each completion that has tokens is followed by the next that has.
-        let mut ends = group.iter().filter_map(|set| set.ends.map(|ends| (set.unit, ends)));
+        let mut ends = group
+            .iter()
+            .filter_map(|set| set.ends.map(|ends| (set.unit, ends)));
         if let Some((unit, (_, mut last))) = ends.next() {
             for (_, (first, next_last)) in ends {
                 pairs.push(pair(unit, last, first));
                 last = next_last;
             }
         }
-        let share = |distinct: usize, all: u64| if all == 0 { 0.0 } else { distinct as f64 / all as f64 };
+        let share = |distinct: usize, all: u64| {
+            if all == 0 {
+                0.0
+            } else {
+                distinct as f64 / all as f64
+            }
+        };
         Self {
             distinct_1: share(distinct(tokens), count),
             distinct_2: share(distinct(pairs), count.saturating_sub(1)),
@@ -169,7 +177,10 @@ mod tests {
         assert_eq!(Diversity::of(&[&empty, &empty]), Diversity::default());
         let one = TokenSet::of_ids(&[7]);
         let got = Diversity::of(&[&one]);
-        assert_eq!((got.distinct_1, got.distinct_2, got.jaccard), (1.0, 0.0, 0.0));
+        assert_eq!(
+            (got.distinct_1, got.distinct_2, got.jaccard),
+            (1.0, 0.0, 0.0)
+        );
     }
 
     #[test]

@@ -131,18 +131,20 @@ impl Settled {
         self.empty += (whole.sizes.len() - ranges.len()) as u64;
         for range in &ranges {
             let size = range.len() as u64;
-            self.zero_std.add(whole.rewards.mark(range.clone()), size, || {
-                sample_std_is_zero(&whole.rewards.values[range.clone()])
-            });
+            self.zero_std
+                .add(whole.rewards.mark(range.clone()), size, || {
+                    sample_std_is_zero(&whole.rewards.values[range.clone()])
+                });
         }
         match &whole.advantages {
             None => self.zero_advantage.census.absent += ranges.len() as u64,
             Some(advantages) => {
                 for range in &ranges {
-                    self.zero_advantage.add(advantages.mark(range.clone()), 1, || {
-                        let members = &advantages.values[range.clone()];
-                        members.iter().all(|a| a.abs() < ZERO_ADVANTAGE)
-                    });
+                    self.zero_advantage
+                        .add(advantages.mark(range.clone()), 1, || {
+                            let members = &advantages.values[range.clone()];
+                            members.iter().all(|a| a.abs() < ZERO_ADVANTAGE)
+                        });
                 }
             }
         }
@@ -357,7 +359,13 @@ impl Groups {
         groups
     }
 
-    fn keep(&mut self, batch: &Batch<'_>, place: Place, ids: &[u64], sets: Option<Vec<Option<TokenSet>>>) {
+    fn keep(
+        &mut self,
+        batch: &Batch<'_>,
+        place: Place,
+        ids: &[u64],
+        sets: Option<Vec<Option<TokenSet>>>,
+    ) {
         let c = batch.columns();
         let n = ids.len();
         self.members = Members {
@@ -383,7 +391,9 @@ impl Groups {
             let ids = first_appearances(ids);
             let entropies = column(&c.semantic_entropies, ids.len());
             let scales = column(&c.advantage_scales, ids.len());
-            for ((id, semantic_entropy), advantage_scale) in ids.into_iter().zip(entropies).zip(scales) {
+            for ((id, semantic_entropy), advantage_scale) in
+                ids.into_iter().zip(entropies).zip(scales)
+            {
                 self.seeds.push(Seed {
                     id,
                     place,
@@ -468,8 +478,11 @@ impl Members {
             advantages: Some(self.advantages.arranged(permutation)),
             q: Some(self.q.arranged(permutation)),
             weights: Some(self.weights.arranged(permutation)),
-            tokens: (!self.tokens.is_empty())
-                .then(|| (0..self.ids.len()).map(|i| self.tokens[at(i)].as_ref()).collect()),
+            tokens: (!self.tokens.is_empty()).then(|| {
+                (0..self.ids.len())
+                    .map(|i| self.tokens[at(i)].as_ref())
+                    .collect()
+            }),
             semantic_entropies: Some(semantic_entropies),
             advantage_scales: Some(advantage_scales),
         }
@@ -483,12 +496,18 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
     let column = |of: fn(&Seed) -> Option<f64>| {
         let values = ids.iter().map(|id| {
             let start = sorted.partition_point(|seed| seed.id < *id);
-            let given = sorted[start..].iter().take_while(|seed| seed.id == *id).filter_map(|seed| of(seed));
+            let given = sorted[start..]
+                .iter()
+                .take_while(|seed| seed.id == *id)
+                .filter_map(|seed| of(seed));
             given.reduce(|first, next| if first.is_finite() { first } else { next })
         });
         Cells::from_iter(values).into_column()
     };
-    (column(|seed| seed.semantic_entropy), column(|seed| seed.advantage_scale))
+    (
+        column(|seed| seed.semantic_entropy),
+        column(|seed| seed.advantage_scale),
+    )
 }
 
 /// The token sets of a record's completions, where it has token ids or, failing those, texts.
@@ -500,10 +519,19 @@ fn token_sets(batch: &Batch<'_>) -> Option<Vec<Option<TokenSet>>> {
         return Some((0..n).into_par_iter().map(set).collect());
     }
     let texts = c.completions?;
-    Some(texts.par_iter().map(|text| Some(TokenSet::of_text(text))).collect())
+    Some(
+        texts
+            .par_iter()
+            .map(|text| Some(TokenSet::of_text(text)))
+            .collect(),
+    )
 }
 
-fn whole<'a, 't>(batch: &Batch<'a>, sizes: &[u32], sets: Option<&'t [Option<TokenSet>]>) -> Whole<'a, 't> {
+fn whole<'a, 't>(
+    batch: &Batch<'a>,
+    sizes: &[u32],
+    sets: Option<&'t [Option<TokenSet>]>,
+) -> Whole<'a, 't> {
     let c = batch.columns();
     let column = |values: &Option<crate::batch::Values<'a>>| values.as_ref().map(Column::of);
     Whole {

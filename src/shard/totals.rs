@@ -74,7 +74,10 @@ impl ComponentRows {
     pub fn of(batch: &Batch<'_>, components: &Components) -> Self {
         let n = batch.completions();
         let mut rows = Self::default();
-        if components.values().all(|column| column.census.used == n as u64) {
+        if components
+            .values()
+            .all(|column| column.census.used == n as u64)
+        {
             let sums = components.values().map(|column| column.moments.sum());
             rows.add(components.len(), n as u64, sums);
             return rows;
@@ -93,7 +96,12 @@ impl ComponentRows {
         rows
     }
 
-    fn add<'a>(&mut self, present: usize, completions: u64, sums: impl IntoIterator<Item = &'a ExactSum>) {
+    fn add<'a>(
+        &mut self,
+        present: usize,
+        completions: u64,
+        sums: impl IntoIterator<Item = &'a ExactSum>,
+    ) {
         // A completion without components has no row.
         if present == 0 || completions == 0 {
             return;
@@ -116,7 +124,9 @@ impl ComponentRows {
 
     pub fn mean_of_sums(&self) -> Option<f64> {
         let mut total = ExactSum::default();
-        self.by_present.values().for_each(|(_, sum)| total.merge(sum));
+        self.by_present
+            .values()
+            .for_each(|(_, sum)| total.merge(sum));
         (self.completions() > 0).then(|| total.finish() / self.completions() as f64)
     }
 
@@ -320,7 +330,10 @@ impl Tokens {
             .map(|i| sums(&batch.tokens(i), bounds))
             .collect();
         let advantages: Vec<Option<f64>> = match &batch.columns().advantages {
-            Some(advantages) => advantages.iter().map(|a| a.filter(|a| a.is_finite())).collect(),
+            Some(advantages) => advantages
+                .iter()
+                .map(|a| a.filter(|a| a.is_finite()))
+                .collect(),
             None => vec![None; batch.completions()],
         };
         tokens.add_plain(&sums);
@@ -332,7 +345,9 @@ impl Tokens {
 
     /// A record that may have lengths but no token columns: all of its tokens are absent.
     fn without(mut self, batch: &Batch<'_>) -> Self {
-        let absent = batch.lengths().map_or(0, |lengths| lengths.iter().map(|&l| u64::from(l)).sum());
+        let absent = batch
+            .lengths()
+            .map_or(0, |lengths| lengths.iter().map(|&l| u64::from(l)).sum());
         let ranges = [
             &mut self.advantages,
             &mut self.returns,
@@ -340,7 +355,10 @@ impl Tokens {
             &mut self.sampler.logp_difference,
         ];
         let totals = [&mut self.entropies, &mut self.k3, &mut self.k3_corrected];
-        for total in totals.into_iter().chain(ranges.map(|range| &mut range.total)) {
+        for total in totals
+            .into_iter()
+            .chain(ranges.map(|range| &mut range.total))
+        {
             total.census.absent = absent;
         }
         self.behaviour.absent = absent;
@@ -367,7 +385,10 @@ impl Tokens {
             self.kl_completions += 1;
             self.reference_low += reference.low;
             self.reference_high += reference.high;
-            let bucket = BUCKETS.iter().position(|(most, _)| length <= *most).unwrap_or(4);
+            let bucket = BUCKETS
+                .iter()
+                .position(|(most, _)| length <= *most)
+                .unwrap_or(4);
             let bucket = &mut self.buckets[bucket];
             bucket.completions += 1;
             bucket.tokens += reference.k3.tokens;
@@ -498,7 +519,11 @@ impl CompletionMeans {
 impl TokenRange {
     fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Range>) -> Self {
         let mut extent = Extent::default();
-        for range in sums.iter().filter_map(&family).filter(|range| range.total.tokens > 0) {
+        for range in sums
+            .iter()
+            .filter_map(&family)
+            .filter(|range| range.total.tokens > 0)
+        {
             extent.add(&[range.min, range.max]);
         }
         Self {
@@ -516,7 +541,10 @@ impl TokenRange {
 impl SamplerTotals {
     fn of(sums: &[Sums]) -> Self {
         let sum_of = |part: fn(&crate::kernel::tokens::Sampler) -> f64| {
-            let parts: Vec<f64> = sums.iter().filter_map(|s| s.sampler.as_ref().map(part)).collect();
+            let parts: Vec<f64> = sums
+                .iter()
+                .filter_map(|s| s.sampler.as_ref().map(part))
+                .collect();
             let mut sum = ExactSum::default();
             sum.add(&parts);
             sum
@@ -524,7 +552,9 @@ impl SamplerTotals {
         Self {
             logp_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.logp_difference)),
             ratio: TokenRange::of(sums, |s| s.sampler.map(|s| s.ratio)),
-            probability_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.probability_difference)),
+            probability_difference: TokenRange::of(sums, |s| {
+                s.sampler.map(|s| s.probability_difference)
+            }),
             old: TokenRange::of(sums, |s| s.sampler.map(|s| s.old)),
             sampling: TokenRange::of(sums, |s| s.sampler.map(|s| s.sampling)),
             old_squares: sum_of(|s| s.old_squares),
@@ -536,7 +566,8 @@ impl SamplerTotals {
     fn merge(&mut self, other: &Self) {
         self.logp_difference.merge(&other.logp_difference);
         self.ratio.merge(&other.ratio);
-        self.probability_difference.merge(&other.probability_difference);
+        self.probability_difference
+            .merge(&other.probability_difference);
         self.old.merge(&other.old);
         self.sampling.merge(&other.sampling);
         self.old_squares.merge(&other.old_squares);

@@ -16,6 +16,16 @@ impl Extent {
         self.0.map(|(low, high)| (from_key(low), from_key(high)))
     }
 
+    /// Takes in finite values.
+    pub(super) fn add_chunk(&mut self, chunk: &[f64]) {
+        if chunk.is_empty() {
+            return;
+        }
+        let keys = chunk.iter().map(|&x| key(x));
+        let (low, high) = keys.fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
+        self.widen(low, high);
+    }
+
     fn widen(&mut self, low: i64, high: i64) {
         self.0 = Some(
             self.0
@@ -28,16 +38,7 @@ impl Statistic for Extent {
     type Output = Option<(f64, f64)>;
 
     fn add(&mut self, samples: &[f64]) {
-        for_finite_chunks(samples, |chunk| {
-            if chunk.is_empty() {
-                return;
-            }
-            let (low, high) = chunk
-                .iter()
-                .map(|&x| key(x))
-                .fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
-            self.widen(low, high);
-        });
+        for_finite_chunks(samples, |chunk| self.add_chunk(chunk));
     }
 
     fn merge(&mut self, other: &Self) {

@@ -1,5 +1,12 @@
 //! One law suite over every statistic, bit for bit, and oracles that know nothing of how they work.
 
+#![allow(
+    clippy::float_cmp,
+    clippy::unreadable_literal,
+    clippy::single_match_else,
+    reason = "laws hold to the last bit, and literals stand as NumPy prints them"
+)]
+
 use std::fmt::Debug;
 
 use num_bigint::{BigInt, Sign};
@@ -187,6 +194,9 @@ fn is_root(found: f64, square: &BigInt, divisor: u64) -> bool {
 }
 
 proptest! {
+    // Sketches from the smallest to the largest double are slow to compare without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn the_laws_hold_for_samples_of_every_kind(
         (samples, shuffled) in shuffled_samples(40),
@@ -195,7 +205,9 @@ proptest! {
     ) {
         all_laws(&samples, &shuffled, &cuts, &picks);
     }
+}
 
+proptest! {
     #[test]
     fn a_sum_is_the_nearest_double_to_the_sum_of_big_integers(samples in finite_samples(60)) {
         let truth: BigInt = samples.iter().map(|&x| whole(x)).sum();
@@ -257,7 +269,7 @@ proptest! {
         let (low, high) = (sorted[place / 1000], sorted[(place / 1000 + 1).min(sorted.len() - 1)]);
         let found = found.unwrap()[0];
         prop_assert!(low <= found && found <= high, "{low:e} {found:e} {high:e}");
-        if place % 1000 == 0 {
+        if place.is_multiple_of(1000) {
             prop_assert_eq!(found.to_bits(), low.to_bits());
         }
         let ranked = sorted[(2 * place + 1000) / 2000];
@@ -397,7 +409,7 @@ fn moments_are_right_in_the_named_cases() {
     );
 }
 
-/// `numpy.quantile(x, [0, .05, .25, .5, .75, .95, 1])`, NumPy 2.4.6.
+/// `numpy.quantile(x, [0, .05, .25, .5, .75, .95, 1])`, `NumPy` 2.4.6.
 #[test]
 fn quantiles_are_those_of_numpy() {
     #[track_caller]
@@ -578,7 +590,7 @@ fn bytes_that_no_multiset_is_written_as_are_refused() {
     assert!(serde_json::from_str::<Quantile>("1001").is_err());
     assert!(
         serde_json::from_str::<Sketch>(
-            r#"{"negative":[9000000,[1]],"zero":0,"positive":[0,[]],"extent":null}"#
+            r#"{"negative":[[9000000,1]],"zero":0,"positive":[],"extent":null}"#
         )
         .is_err()
     );

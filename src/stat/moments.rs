@@ -39,7 +39,7 @@ impl Moments {
         self.count = self.count.saturating_add(count);
         self.sum.add_times(value, count);
         let (mantissa, exponent) = fixed::decompose(value);
-        let square = square(mantissa);
+        let square = square(mantissa.unsigned_abs());
         // 106 bits of square times 64 of count would not fit: in two halves.
         let half = |bits: u128| bits.cast_signed() * i128::from(count);
         self.squares
@@ -79,18 +79,24 @@ impl Moments {
     /// Square root of the population variance, within three units in the last place; 0 for one value, `None` when empty.
     #[must_use]
     pub fn population_std(&self) -> Option<f64> {
-        let (deviation, exponent) = (self.count > 0).then(|| self.deviation())?;
-        Some(scale(deviation.sqrt() / self.count as f64, exponent))
+        (self.count > 0).then(|| self.population(self.deviation()))
     }
 
     /// Square root of the squared deviations' sum over n - 1, within three units in the last place; `None` for fewer than two values.
     #[must_use]
     pub fn sample_std(&self) -> Option<f64> {
-        let (deviation, exponent) = (self.count > 1).then(|| self.deviation())?;
-        Some(scale(
+        (self.count > 1).then(|| self.sample(self.deviation()))
+    }
+
+    fn population(&self, (deviation, exponent): (f64, i32)) -> f64 {
+        scale(deviation.sqrt() / self.count as f64, exponent)
+    }
+
+    fn sample(&self, (deviation, exponent): (f64, i32)) -> f64 {
+        scale(
             (deviation / (self.count as f64 * (self.count - 1) as f64)).sqrt(),
             exponent,
-        ))
+        )
     }
 
     /// n times the sum of squared deviations from the mean, as `value * 4^exponent`: n S2 - S1^2 in integers, rounded once.
@@ -108,7 +114,9 @@ impl Moments {
         let top = ((top >> 53) as i32).max(1) - 1075;
         let mut bins = [0_u128; BINS];
         for &x in chunk {
-            let (mantissa, exponent) = fixed::decompose(x);
+            let field = (x.to_bits() >> 52) as i32 & 0x7ff;
+            let mantissa = x.to_bits() & ((1 << 52) - 1) | u64::from(field != 0) << 52;
+            let exponent = field.max(1) - 1075;
             match bins.get_mut((top - exponent) as usize) {
                 Some(bin) => *bin += square(mantissa),
                 None => self
@@ -142,19 +150,19 @@ impl Statistic for Moments {
     }
 
     fn finish(&self) -> MomentsOutput {
+        let deviation = self.deviation();
         MomentsOutput {
             count: self.count,
             sum: self.sum.rounded(),
             mean: self.mean(),
-            population_std: self.population_std(),
-            sample_std: self.sample_std(),
+            population_std: (self.count > 0).then(|| self.population(deviation)),
+            sample_std: (self.count > 1).then(|| self.sample(deviation)),
         }
     }
 }
 
-fn square(mantissa: i64) -> u128 {
-    let size = u128::from(mantissa.unsigned_abs());
-    size * size
+fn square(mantissa: u64) -> u128 {
+    u128::from(mantissa) * u128::from(mantissa)
 }
 
 /// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.

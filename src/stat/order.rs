@@ -100,6 +100,7 @@ impl Statistic for Order {
     type Output = Option<Vec<f64>>;
 
     fn add(&mut self, samples: &[f64]) {
+        self.loose.reserve(samples.len().min(COMPACT_FROM));
         for_finite_chunks(samples, |chunk| {
             let before = self.loose.len();
             self.loose.extend_from_slice(chunk);
@@ -174,15 +175,28 @@ fn look_up(runs: &[(f64, u64)], ranks: &[u64]) -> Vec<f64> {
 /// A histogram between minimum and maximum tells which buckets hold the ranks; only their values are sorted. Where the values crowd into
 /// few buckets that is a sort of them all, which is the best one can do.
 fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
-    let buckets = (values.len() / 4).clamp(1, 1 << 14);
-    let (low, high) = values
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &x| {
-            (if x < l { x } else { l }, if x > h { x } else { h })
-        });
+    if values.len() < 256 {
+        let mut keys = values.iter().map(|&x| key(x)).collect::<Vec<_>>();
+        keys.sort_unstable();
+        return ranks
+            .iter()
+            .map(|&rank| from_key(keys[rank as usize]))
+            .collect();
+    }
+    let steps = (values.len() / 4).clamp(1, 1 << 14);
+    let (low, high) = bounds(values);
     // Rounding is monotonic, so buckets are ordered as the values are. A range without a usable scale is one bucket.
-    let scale = (buckets as f64 / (high - low)).min(f64::MAX);
-    let bucket_of = |x: f64| (((x - low) * scale) as usize).min(buckets - 1);
+    let (low, scale) = if (high - low).is_finite() {
+        (low, (steps as f64 / (high - low)).min(f64::MAX))
+    } else {
+        (0.0, 0.0)
+    };
+    let buckets = steps + 1;
+    let bucket_of = |x: f64| {
+        // 2^52 and a little more: the whole part stands in the last bits, at a fraction of a conversion's cost.
+        let shifted = (x - low) * scale + 4_503_599_627_370_496.0;
+        ((shifted.to_bits() & 0xffff_ffff) as usize).min(steps)
+    };
 
     let mut ends = vec![0_u64; buckets];
     for &x in values {
@@ -199,13 +213,14 @@ fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
     for &rank in ranks {
         wanted[holder(rank)] = true;
     }
-    let mut kept = Vec::with_capacity(values.len() + 1);
-    kept.extend(
-        values
-            .iter()
-            .filter(|&&x| wanted[bucket_of(x)])
-            .map(|&x| key(x)),
-    );
+    // Kept or overwritten by the next: no branch to guess.
+    let mut kept = vec![0; values.len() + 1];
+    let mut len = 0;
+    for &x in values {
+        kept[len] = key(x);
+        len += usize::from(wanted[bucket_of(x)]);
+    }
+    kept.truncate(len);
     kept.sort_unstable();
 
     // Before each bucket kept stand all values of earlier buckets, of which the unwanted ones are missing here.
@@ -220,6 +235,22 @@ fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
         .iter()
         .map(|&rank| from_key(kept[(rank - missing[holder(rank)]) as usize]))
         .collect()
+}
+
+/// The smallest and the largest value, in four lanes that need not wait for each other.
+fn bounds(values: &[f64]) -> (f64, f64) {
+    let (quads, tail) = values.as_chunks::<4>();
+    let (mut lows, mut highs) = ([f64::INFINITY; 4], [f64::NEG_INFINITY; 4]);
+    for quad in quads.iter().map(|quad| &quad[..]).chain([tail]) {
+        for ((low, high), &x) in lows.iter_mut().zip(&mut highs).zip(quad) {
+            *low = if x < *low { x } else { *low };
+            *high = if x > *high { x } else { *high };
+        }
+    }
+    (
+        lows.into_iter().fold(f64::INFINITY, f64::min),
+        highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
+    )
 }
 
 /// Between two neighbours, `part` thousandths of the way, from the nearer end as `NumPy` does it.

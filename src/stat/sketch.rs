@@ -87,7 +87,7 @@ impl Statistic for Sketch {
 
     fn add(&mut self, samples: &[f64]) {
         for_finite_chunks(samples, |chunk| {
-            self.extent.add(chunk);
+            self.extent.add_chunk(chunk);
             let mut indexes = [0; CHUNK];
             let (mut first, mut last) = (i32::MAX, i32::MIN);
             for (slot, &x) in indexes.iter_mut().zip(chunk) {
@@ -102,9 +102,9 @@ impl Statistic for Sketch {
             }
             for (&x, index) in chunk.iter().zip(indexes) {
                 if x > 0.0 {
-                    self.positive.count(index);
+                    self.positive.count(index, 1);
                 } else if x < 0.0 {
-                    self.negative.count(index);
+                    self.negative.count(index, 1);
                 } else {
                     self.zero = self.zero.saturating_add(1);
                 }
@@ -134,7 +134,8 @@ fn index(size: f64) -> i32 {
     } else {
         size
     };
-    (log2_like(size) * PER_DOUBLING).floor() as i32
+    // Counted from the first bucket nothing is negative, so that truncation is the floor.
+    (log2_like(size) * PER_DOUBLING - f64::from(FIRST)) as i32 + FIRST
 }
 
 /// The exponent, and between powers of two a cubic in place of the logarithm: additions and multiplications alone, so that the bits are
@@ -197,10 +198,10 @@ impl Buckets {
         }
     }
 
-    /// Counts one value of a bucket that is covered.
-    fn count(&mut self, index: i32) {
+    /// Counts values of a bucket that is covered.
+    fn count(&mut self, index: i32, more: u64) {
         let count = &mut self.counts[(index - self.first).cast_unsigned() as usize];
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(more);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -254,24 +255,41 @@ impl PartialEq for Buckets {
     }
 }
 
+/// On the wire: (distance, count) of each bucket in use, from the lowest bucket there is and then from the one before.
 impl Serialize for Buckets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.canonical().serialize(serializer)
+        let mut next = FIRST;
+        let mut used = Vec::new();
+        for (bucket, &count) in (self.first..)
+            .zip(&self.counts)
+            .filter(|&(_, &count)| count > 0)
+        {
+            used.push(((bucket - next).cast_unsigned(), count));
+            next = bucket + 1;
+        }
+        used.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Buckets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (first, counts) = <(i32, Vec<u64>)>::deserialize(deserializer)?;
-        let fits = (FIRST..=LAST).contains(&first)
-            && counts.len() <= (LAST + 1 - first).cast_unsigned() as usize;
-        let read = Buckets { first, counts };
-        if !fits || read.canonical() != (read.first, &read.counts[..]) {
-            return Err(D::Error::custom(
-                "expected buckets within the range of doubles, the first and the last of them in use",
-            ));
+        let used = Vec::<(u32, u64)>::deserialize(deserializer)?;
+        let mut buckets = Buckets::default();
+        let mut next = FIRST;
+        for (gap, count) in used {
+            let bucket = next
+                .checked_add_unsigned(gap)
+                .filter(|&bucket| bucket <= LAST && count > 0);
+            let Some(bucket) = bucket else {
+                return Err(D::Error::custom(
+                    "expected counts of buckets in use, within the range of doubles",
+                ));
+            };
+            buckets.cover(bucket, bucket);
+            buckets.count(bucket, count);
+            next = bucket + 1;
         }
-        Ok(read)
+        Ok(buckets)
     }
 }
 

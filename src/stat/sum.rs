@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHUNK, Statistic, all_finite, fixed, fixed::Fixed, for_finite_chunks};
+use super::{CHUNK, Statistic, fixed, fixed::Fixed, for_finite_chunks};
 
 /// The exact sum of any number of finite doubles; finishes as the nearest double (ties to even), 0 when empty.
 ///
@@ -102,11 +102,10 @@ impl Statistic for ExactSum {
 #[must_use]
 pub fn exact(samples: &[f64]) -> f64 {
     if samples.len() <= CHUNK
-        && all_finite(samples)
         && let Some(split) = Split::of(samples)
         && !split.leaves
     {
-        // Two exact parts: their one addition is the one rounding.
+        // Two exact parts: their one addition is the one rounding. (NaN leaves NaN, infinities have no split.)
         return split.high + split.low;
     }
     let mut sum = ExactSum::default();
@@ -128,12 +127,16 @@ impl Split {
     /// Splits finite values, at most [`CHUNK`] of them; `None` where the rounder would leave the range of doubles.
     fn of(samples: &[f64]) -> Option<Split> {
         let (quads, tail) = samples.as_chunks::<4>();
+        let mut last = [[0.0; 4]];
+        last[0][..tail.len()].copy_from_slice(tail);
+        let last = &last[..usize::from(!tail.is_empty())];
+
         let mut tops = [0.0_f64; 4];
-        let mut last = [0.0_f64; 4];
-        last[..tail.len()].copy_from_slice(tail);
-        for quad in quads.iter().chain([&last]) {
-            for (top, x) in tops.iter_mut().zip(quad) {
-                *top = if x.abs() > *top { x.abs() } else { *top };
+        for quads in [quads, last] {
+            for quad in quads {
+                for (top, x) in tops.iter_mut().zip(quad) {
+                    *top = if x.abs() > *top { x.abs() } else { *top };
+                }
             }
         }
         let top = tops.into_iter().fold(0.0, f64::max);
@@ -155,12 +158,14 @@ impl Split {
         let mut highs = [0.0; 4];
         let mut lows = [0.0; 4];
         let mut rests = [0_u64; 4];
-        for quad in quads.iter().chain([&last]) {
-            for lane in 0..4 {
-                let (high, low, rest) = split(quad[lane], rounders);
-                highs[lane] += high;
-                lows[lane] += low;
-                rests[lane] |= rest.to_bits();
+        for quads in [quads, last] {
+            for quad in quads {
+                for lane in 0..4 {
+                    let (high, low, rest) = split(quad[lane], rounders);
+                    highs[lane] += high;
+                    lows[lane] += low;
+                    rests[lane] |= rest.to_bits();
+                }
             }
         }
         let rest = rests[0] | rests[1] | rests[2] | rests[3];

@@ -48,9 +48,14 @@ impl<'a> Reports<'a> {
             .map(|weighting| weighting.finite().1)
             .sum();
         let snapshot = self.steps.values().rev().find_map(|reports| {
-            let of_step = reports.iter().filter_map(|(place, r)| Some((place.rank, r.weighting.as_ref()?)));
+            let of_step = reports
+                .iter()
+                .filter_map(|(place, r)| Some((place.rank, r.weighting.as_ref()?)));
             let lowest = of_step.clone().map(|(rank, _)| rank).min()?;
-            of_step.filter(|(rank, _)| *rank == lowest).last().map(|(_, w)| w.clone())
+            of_step
+                .filter(|(rank, _)| *rank == lowest)
+                .last()
+                .map(|(_, w)| w.clone())
         });
         (snapshot.map(|weighting| weighting.finite().0), nonfinite)
     }
@@ -86,9 +91,16 @@ impl<'a> Reports<'a> {
         names
             .into_iter()
             .filter_map(|name| {
-                let folds = declared.get(name).copied().unwrap_or((Fold::Mean, WindowFold::Mean));
+                let folds = declared
+                    .get(name)
+                    .copied()
+                    .unwrap_or((Fold::Mean, WindowFold::Mean));
                 let value = |report: &Report| {
-                    report.scalars.own().find(|(own, _)| *own == name).map(|(_, value)| value)
+                    report
+                        .scalars
+                        .own()
+                        .find(|(own, _)| *own == name)
+                        .map(|(_, value)| value)
                 };
                 Some((name.to_owned(), self.folded(folds, value)?))
             })
@@ -99,7 +111,10 @@ impl<'a> Reports<'a> {
     pub fn census(&self) -> Census {
         let mut census = Census::default();
         for (_, report) in self.all() {
-            let seeds = [report.seed_alpha_effective, report.seed_max_possible_entropy];
+            let seeds = [
+                report.seed_alpha_effective,
+                report.seed_max_possible_entropy,
+            ];
             let values = report.scalars.iter().map(|(_, value)| value);
             for value in values.chain(seeds.into_iter().flatten()) {
                 if value.is_finite() {
@@ -146,10 +161,7 @@ impl<'a> Reports<'a> {
     }
 }
 
-fn reported(
-    reports: &[(Place, &Report)],
-    value: impl Fn(&Report) -> Option<f64>,
-) -> Vec<Reported> {
+fn reported(reports: &[(Place, &Report)], value: impl Fn(&Report) -> Option<f64>) -> Vec<Reported> {
     reports
         .iter()
         .filter_map(|(place, report)| {
@@ -158,7 +170,10 @@ fn reported(
                 place: *place,
                 value,
                 completions: report.completions as f64,
-                tokens: report.scalars.get(Scalar::NumCompletionTokens).filter(|x| x.is_finite()),
+                tokens: report
+                    .scalars
+                    .get(Scalar::NumCompletionTokens)
+                    .filter(|x| x.is_finite()),
             })
         })
         .collect()
@@ -172,13 +187,17 @@ fn over_ranks(fold: Fold, step: &[Reported]) -> Option<f64> {
     }
     match fold {
         Fold::MeanByTokens => weighted(step, |r| r.tokens).or_else(|| mean_of_ranks(step)),
-        Fold::MeanByCompletions => weighted(step, |r| Some(r.completions)).or_else(|| mean_of_ranks(step)),
+        Fold::MeanByCompletions => {
+            weighted(step, |r| Some(r.completions)).or_else(|| mean_of_ranks(step))
+        }
         Fold::Mean => mean_of_ranks(step),
         Fold::Max => step.iter().map(|r| r.value).reduce(f64::max),
         Fold::Min => step.iter().map(|r| r.value).reduce(f64::min),
         Fold::Sum => sum(step.iter().map(|r| r.value)),
         Fold::SumOfLasts => sum(ranks(step).filter_map(|rank| rank.last().map(|r| r.value))),
-        Fold::LowestRank => ranks(step).next().and_then(|rank| rank.last().map(|r| r.value)),
+        Fold::LowestRank => ranks(step)
+            .next()
+            .and_then(|rank| rank.last().map(|r| r.value)),
     }
 }
 
@@ -195,7 +214,11 @@ fn mean_of_ranks(step: &[Reported]) -> Option<f64> {
 /// `None` where a weight is missing or all are zero.
 fn weighted(reports: &[Reported], weight: impl Fn(&Reported) -> Option<f64>) -> Option<f64> {
     let weights: Vec<f64> = reports.iter().map(weight).collect::<Option<_>>()?;
-    let products: Vec<f64> = reports.iter().zip(&weights).map(|(r, w)| r.value * w).collect();
+    let products: Vec<f64> = reports
+        .iter()
+        .zip(&weights)
+        .map(|(r, w)| r.value * w)
+        .collect();
     let total = exact(&weights);
     (total != 0.0).then(|| exact(&products) / total)
 }
