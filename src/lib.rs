@@ -9,6 +9,7 @@ pub mod filter;
 pub mod group;
 pub mod kernel;
 pub mod metrics;
+pub mod recording;
 pub mod rename;
 pub mod scalars;
 pub mod shard;
