@@ -10,6 +10,7 @@ pub mod filter;
 pub mod group;
 pub mod kernel;
 pub mod metrics;
+pub mod recording;
 pub mod rename;
 pub mod run;
 pub mod scalars;

@@ -1,0 +1,229 @@
+//! Where every record of a recording is, found in one reading that keeps no columns.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use super::cell::Reading;
+use super::fault::{At, Fault, RecordingError};
+use super::record::Head;
+use super::{json, safetensors};
+use crate::batch::Place;
+use crate::scalars::Weighting;
+
+/// Where one record of a recording is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef {
+    pub step: u64,
+    pub place: Place,
+    pub(super) file: usize,
+    /// From 1; 0 in a file that has no lines.
+    pub(super) line: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// The records of one step.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub records: BTreeMap<Place, RecordRef>,
+    /// The snapshot of the lowest rank that reports one, of its last micro-batch that does.
+    pub weighting: Option<(Place, Box<Weighting>)>,
+}
+
+/// What an indexing has found.
+pub(super) struct Found {
+    pub steps: BTreeMap<u64, Index>,
+    pub world_size: u32,
+    pub fault: Option<(u64, RecordingError)>,
+}
+
+/// An index in the making.
+#[derive(Default)]
+pub(super) struct Indexing {
+    steps: BTreeMap<u64, Index>,
+    /// The first record's, which the others must have too.
+    world_size: Option<(u32, RecordRef)>,
+    /// The fault at the lowest step.
+    placed: Option<(u64, RecordingError)>,
+    /// The first fault whose step is not known.
+    unplaced: Option<RecordingError>,
+}
+
+impl Indexing {
+    pub fn lines(&mut self, files: &[PathBuf], file: usize, opened: File) {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        let mut from = BufReader::new(opened);
+        let (mut text, mut line, mut next) = (Vec::new(), 0, 0);
+        loop {
+            text.clear();
+            line += 1;
+            let mut offset = next;
+            let at = At {
+                line: Some(line),
+                ..At::path(files.get(file).cloned().unwrap_or_default())
+            };
+            match from.read_until(b'\n', &mut text) {
+                Ok(0) => return,
+                Ok(len) => next += len as u64,
+                Err(error) => return self.note(at.io("read it", error)),
+            }
+            let mut json = text.as_slice();
+            if line == 1 && json.starts_with(MARK) {
+                json = &json[MARK.len()..];
+                offset += MARK.len() as u64;
+            }
+            let json = json.trim_ascii_end();
+            if json.is_empty() {
+                continue;
+            }
+            let reading = Reading::default();
+            let found = json::head(json, &reading).and_then(|(head, weighting)| {
+                let record = RecordRef {
+                    step: head.step,
+                    place: Place {
+                        rank: head.rank,
+                        micro: head.micro,
+                    },
+                    file,
+                    line,
+                    offset,
+                    len: json.len() as u64,
+                };
+                self.add(files, head, record, weighting)
+            });
+            if let Err(fault) = found {
+                self.note(reading.place(at).error(fault));
+            }
+        }
+    }
+
+    pub fn tensors(
+        &mut self,
+        files: &[PathBuf],
+        file: usize,
+        mut opened: File,
+    ) -> Result<(), RecordingError> {
+        let at = At::path(files.get(file).cloned().unwrap_or_default());
+        let len = match opened.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) => return Err(at.io("read it", error)),
+        };
+        let reading = Reading::default();
+        let found = safetensors::head(&mut opened, len, &reading).and_then(|(head, weighting)| {
+            let record = RecordRef {
+                step: head.step,
+                place: Place {
+                    rank: head.rank,
+                    micro: head.micro,
+                },
+                file,
+                line: 0,
+                offset: 0,
+                len,
+            };
+            self.add(files, head, record, weighting)
+        });
+        if let Err(fault) = found {
+            self.note(reading.place(at).error(fault));
+        }
+        Ok(())
+    }
+
+    /// Takes in a record that contradicts no other.
+    fn add(
+        &mut self,
+        files: &[PathBuf],
+        head: Head,
+        record: RecordRef,
+        weighting: Option<Weighting>,
+    ) -> Result<(), Fault> {
+        let (expected, first) = *self.world_size.get_or_insert((head.world_size, record));
+        if expected != head.world_size {
+            return Err(Fault::WorldSize {
+                expected,
+                found: head.world_size,
+                first: Box::new(place_only(files, &first)),
+            });
+        }
+        let index = self.steps.entry(record.step).or_default();
+        match index.records.entry(record.place) {
+            Entry::Occupied(first) => {
+                return Err(Fault::SecondRecord {
+                    first: Box::new(place_only(files, first.get())),
+                });
+            }
+            Entry::Vacant(free) => free.insert(record),
+        };
+        if let Some(weighting) = weighting {
+            let rules = |held: Place| {
+                let Place { rank, micro } = record.place;
+                rank < held.rank || (rank == held.rank && micro > held.micro)
+            };
+            if index
+                .weighting
+                .as_ref()
+                .is_none_or(|(held, _)| rules(*held))
+            {
+                index.weighting = Some((record.place, Box::new(weighting)));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, error: RecordingError) {
+        match error.at.step {
+            Some(step) => {
+                if self.placed.as_ref().is_none_or(|(held, _)| step < *held) {
+                    self.placed = Some((step, error));
+                }
+            }
+            None => {
+                self.unplaced.get_or_insert(error);
+            }
+        }
+    }
+
+    /// The steps; their `world_size`, 0 without a record; and the fault to report, before the step that it concerns.
+    pub fn finish(self) -> Found {
+        let records = |index: &Index| index.records.len();
+        let fullest = self.steps.values().map(records).max().unwrap_or(0);
+        let mut lacking = self
+            .steps
+            .iter()
+            .filter(|(_, index)| records(index) < fullest);
+        let first_lacking = lacking.next().map_or(u64::MAX, |(step, _)| *step);
+        let unplaced = self.unplaced.map(|error| (first_lacking, error));
+        Found {
+            fault: [self.placed, unplaced]
+                .into_iter()
+                .flatten()
+                .min_by_key(|(step, _)| *step),
+            world_size: self.world_size.map_or(0, |(world_size, _)| world_size),
+            steps: self.steps,
+        }
+    }
+}
+
+/// Where a record is, for a message.
+pub(super) fn at(files: &[PathBuf], record: &RecordRef) -> At {
+    At {
+        path: files.get(record.file).cloned().unwrap_or_default(),
+        line: (record.line > 0).then_some(record.line),
+        step: Some(record.step),
+        rank: Some(record.place.rank),
+        micro: Some(record.place.micro),
+    }
+}
+
+/// The place of a record without the numbers that the message it stands in names already.
+fn place_only(files: &[PathBuf], record: &RecordRef) -> At {
+    At {
+        step: None,
+        rank: None,
+        micro: None,
+        ..at(files, record)
+    }
+}

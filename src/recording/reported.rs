@@ -1,0 +1,74 @@
+//! From a record's JSON: the scalars, and the controller's snapshot.
+
+use serde::de::MapAccess;
+
+use super::cell::{Bit, Maybe, Number, NumberOrBit, One, Reading, Text};
+use super::json::{ReadMembers, object, unknown};
+use crate::scalars::{LossType, Meta, Scalars, Weighting};
+
+impl ReadMembers for Scalars {
+    fn read<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        from: &mut A,
+        reading: &Reading,
+    ) -> Result<(), A::Error> {
+        let field = format!("scalars.{name}");
+        if let Some(x) = from.next_value_seed(One::<Maybe<Number>>::new(reading, &field))? {
+            self.set(name, x);
+        }
+        Ok(())
+    }
+}
+
+impl ReadMembers for Weighting {
+    fn read<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        from: &mut A,
+        reading: &Reading,
+    ) -> Result<(), A::Error> {
+        let field = format!("weighting.{name}");
+        if name == "loss_type" {
+            let loss_type = from.next_value_seed(One::<Maybe<Text>>::new(reading, &field))?;
+            self.loss_type = loss_type.as_deref().map(LossType::of);
+        } else if name == "meta" {
+            self.meta = object(&field, from, reading)?;
+        } else if let Some(place) = self.number_mut(name) {
+            *place = from.next_value_seed(One::<Maybe<Number>>::new(reading, &field))?;
+        } else if let Some(place) = self.flag_mut(name) {
+            *place = from.next_value_seed(One::<Maybe<Bit>>::new(reading, &field))?;
+        } else {
+            let others = ["loss_type", "meta"];
+            let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
+            return Err(unknown(reading, name, "weighting", known.chain(others)));
+        }
+        Ok(())
+    }
+}
+
+impl ReadMembers for Meta {
+    fn read<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        from: &mut A,
+        reading: &Reading,
+    ) -> Result<(), A::Error> {
+        let field = format!("weighting.meta.{name}");
+        // Whether a projection moved the parameter: some controllers say it as a flag.
+        let flag_too = name.ends_with("_projected");
+        if let Some(place) = self.number_mut(name) {
+            *place = if flag_too {
+                from.next_value_seed(One::<Maybe<NumberOrBit>>::new(reading, &field))?
+            } else {
+                from.next_value_seed(One::<Maybe<Number>>::new(reading, &field))?
+            };
+        } else if let Some(place) = self.flag_mut(name) {
+            *place = from.next_value_seed(One::<Maybe<Bit>>::new(reading, &field))?;
+        } else {
+            let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
+            return Err(unknown(reading, name, "weighting.meta", known));
+        }
+        Ok(())
+    }
+}
