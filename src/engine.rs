@@ -91,6 +91,8 @@ pub struct Engine {
     next_micro: u32,
     /// The clip range of the last snapshot seen here.
     known_range: Option<ClipRange>,
+    /// The clip range of this step, where the caller has said it.
+    expected_range: Option<ClipRange>,
     averaged: MeanWindow,
     pooled: Shard,
     last_step: Option<LastStep>,
@@ -244,6 +246,7 @@ impl EngineBuilder {
             pending: Shard::default(),
             next_micro: 0,
             known_range: None,
+            expected_range: None,
             averaged: MeanWindow::default(),
             pooled: Shard::default(),
             last_step: None,
@@ -284,6 +287,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say: the
+    /// range of the step's snapshot, which is the lowest reporting rank's last. For a caller that knows it beforehand, as
+    /// a replay does; elsewhere every rank observes with a snapshot, or the range stands in the options.
+    pub fn expect_clip_range(&mut self, range: ClipRange) {
+        self.expected_range = Some(range);
+    }
+
     /// Adds scalars and the controller's snapshot that are known only when the step is over.
     pub fn report(&mut self, scalars: Scalars, weighting: Option<Weighting>) {
         if let Some(weighting) = &weighting {
@@ -301,6 +311,7 @@ impl Engine {
     pub fn step(&mut self, step: u64) -> Result<Option<Row>, EngineError> {
         let mut shard = std::mem::take(&mut self.pending);
         self.next_micro = 0;
+        self.expected_range = None;
         let counted = shard.thresholds();
         shard.close(step)?;
         let mut summary = Summary::folded(&shard, &self.options.folds);
@@ -361,14 +372,15 @@ impl Engine {
         self.sink_error.take()
     }
 
-    /// The record's own snapshot decides, then the last one seen here, then the options, then the default.
+    /// What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then the options, then the default.
     fn thresholds(&mut self, batch: &Batch<'_>) -> Thresholds {
         if let Some(weighting) = &batch.columns().weighting {
             self.known_range = Some(weighting.clip_range());
         }
         Thresholds {
             clip_range: self
-                .known_range
+                .expected_range
+                .or(self.known_range)
                 .or(self.options.clip_range)
                 .unwrap_or_default(),
             ratio_cap: self.options.ratio_cap,
