@@ -52,8 +52,13 @@ impl Rank {
         Self {
             sizes: vec![8; completions / GROUP],
             rewards: uniform(seed(0), completions),
-            components: (0..components).map(|c| (format!("reward_{c}"), uniform(seed(10 + c), completions))).collect(),
-            advantages: uniform(seed(1), completions).into_iter().map(|x| x - 0.5).collect(),
+            components: (0..components)
+                .map(|c| (format!("reward_{c}"), uniform(seed(10 + c), completions)))
+                .collect(),
+            advantages: uniform(seed(1), completions)
+                .into_iter()
+                .map(|x| x - 0.5)
+                .collect(),
             q: masses(seed(2), completions),
             weights: masses(seed(3), completions),
         }
@@ -61,8 +66,11 @@ impl Rank {
 
     fn batch(&self) -> Batch<'_> {
         let mut columns = Columns::new(Grouping::Sizes(&self.sizes), &self.rewards);
-        columns.reward_components =
-            self.components.iter().map(|(name, values)| (name.as_str().into(), values.into())).collect();
+        columns.reward_components = self
+            .components
+            .iter()
+            .map(|(name, values)| (name.as_str().into(), values.into()))
+            .collect();
         columns.advantages = Some((&self.advantages).into());
         columns.q = Some((&self.q).into());
         columns.weights = Some((&self.weights).into());
@@ -74,7 +82,8 @@ fn row(batches: &[Batch<'_>]) -> usize {
     let mut step = Shard::default();
     for (rank, batch) in (0..).zip(batches) {
         let place = Place { rank, micro: 0 };
-        step.merge(Shard::counted(batch, place, &Thresholds::default())).expect("one step");
+        step.merge(Shard::counted(batch, place, &Thresholds::default()))
+            .expect("one step");
     }
     Dialect::MaxEnt.row(&Summary::from(&step)).len()
 }
@@ -82,11 +91,14 @@ fn row(batches: &[Batch<'_>]) -> usize {
 fn step(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
     for (completions, components) in [(512, 3), (4096, 4), (65536, 4)] {
-        let ranks: Vec<Rank> =
-            (0..RANKS).map(|rank| Rank::new(rank, completions / RANKS, components)).collect();
+        let ranks: Vec<Rank> = (0..RANKS)
+            .map(|rank| Rank::new(rank, completions / RANKS, components))
+            .collect();
         let batches: Vec<Batch<'_>> = ranks.iter().map(Rank::batch).collect();
         group.throughput(Throughput::Elements(completions as u64));
-        group.bench_function(format!("{completions}x{components}"), |b| b.iter(|| row(black_box(&batches))));
+        group.bench_function(format!("{completions}x{components}"), |b| {
+            b.iter(|| row(black_box(&batches)))
+        });
     }
     group.finish();
 }

@@ -23,7 +23,9 @@ fn stream(seed: u64) -> impl FnMut() -> u64 {
 #[allow(clippy::cast_possible_truncation)] // uniform in [low, high), as singles
 fn singles(seed: u64, n: usize, low: f64, high: f64) -> Vec<f32> {
     let mut next = stream(seed);
-    (0..n).map(|_| (low + (high - low) * (next() as f64 / u64::MAX as f64)) as f32).collect()
+    (0..n)
+        .map(|_| (low + (high - low) * (next() as f64 / u64::MAX as f64)) as f32)
+        .collect()
 }
 
 /// The memory's limit: one wide sum over a column.
@@ -40,11 +42,17 @@ fn read(column: &[f32]) -> f32 {
 
 fn tokens(c: &mut Criterion) {
     let mut next = stream(7);
-    let lengths: Vec<u32> = (0..COMPLETIONS).map(|_| u32::try_from(16 + next() % 4081).unwrap_or(16)).collect();
+    let lengths: Vec<u32> = (0..COMPLETIONS)
+        .map(|_| u32::try_from(16 + next() % 4081).unwrap_or(16))
+        .collect();
     let n = lengths.iter().map(|&l| l as usize).sum();
     let current = singles(1, n, -4.0, 0.0);
     let near = |seed| -> Vec<f32> {
-        current.iter().zip(singles(seed, n, -0.3, 0.3)).map(|(c, d)| (c + d).min(0.0)).collect()
+        current
+            .iter()
+            .zip(singles(seed, n, -0.3, 0.3))
+            .map(|(c, d)| (c + d).min(0.0))
+            .collect()
     };
     let (old, reference, entropies) = (near(2), near(3), singles(4, n, 0.0, 3.0));
     let rewards = vec![1.0; COMPLETIONS];

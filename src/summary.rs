@@ -4,10 +4,12 @@ mod fold;
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
 use crate::shard::groups::{Settled, Share, Spread};
-use crate::shard::totals::{BUCKETS, Column, Components, Lengths, TokenRange, TokenTotal, Tokens};
+use crate::shard::totals::{BUCKETS, Column, Lengths, TokenRange, TokenTotal, Tokens};
 use crate::stat::{Census, Quantile, Statistic};
 
 /// The quantiles that dialects name, in order.
@@ -195,6 +197,7 @@ impl Summary {
     #[must_use]
     pub fn folded(shard: &Shard, declared: &DeclaredFolds) -> Self {
         let settled = shard.groups.settle();
+        let (rewards, components) = distributions(shard);
         let reports = fold::Reports::of(shard);
         let step = reports.last_step();
         let seen = shard.completions.seen;
@@ -220,15 +223,11 @@ impl Summary {
                 kl_bias_correction: true,
             },
             completions: seen,
-            rewards: distribution(&shard.rewards),
-            components: shard
-                .components
-                .iter()
-                .filter_map(|(name, column)| Some((name.clone(), distribution(column)?)))
-                .collect(),
+            rewards,
+            component_extremes: component_extremes(&components),
+            components,
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
-            component_extremes: component_extremes(&shard.components),
             advantages: moment(&shard.advantages),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),
@@ -278,6 +277,24 @@ impl Summary {
     }
 }
 
+/// From here on, columns are summarised on all threads: below, handing them over costs more than it saves.
+const PARALLEL_FROM: u64 = 4096;
+
+/// Of the rewards, and of the components that have a usable value.
+fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribution)>) {
+    let of = |(name, column): (&String, &Column)| Some((name.clone(), distribution(column)?));
+    if shard.completions.seen < PARALLEL_FROM {
+        return (
+            distribution(&shard.rewards),
+            shard.components.iter().filter_map(of).collect(),
+        );
+    }
+    rayon::join(
+        || distribution(&shard.rewards),
+        || shard.components.par_iter().filter_map(of).collect(),
+    )
+}
+
 fn distribution(column: &Column) -> Option<Distribution> {
     let mean = column.moments.mean()?;
     let quantiles = column.order.quantiles(&QUANTILES)?;
@@ -290,12 +307,11 @@ fn distribution(column: &Column) -> Option<Distribution> {
     })
 }
 
-fn component_extremes(components: &Components) -> Option<(f64, f64)> {
+fn component_extremes(components: &[(String, Distribution)]) -> Option<(f64, f64)> {
     let ends = components
-        .values()
-        .filter_map(|column| column.order.quantiles(&[Quantile::P00, Quantile::P100]));
-    ends.map(|ends| (ends[0], ends[1]))
-        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        .iter()
+        .map(|(_, c)| (c.quantiles[0], c.quantiles[6]));
+    ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 fn moment(spread: &Spread) -> Option<Moment> {

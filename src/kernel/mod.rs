@@ -4,6 +4,7 @@
 //! folded in one fixed order, in plain IEEE arithmetic without fused operations. A wider vector unit computes more lanes
 //! at a time; it never computes another number. [`Path`] says which unit runs them.
 
+pub(crate) mod column;
 pub(crate) mod entropy;
 pub(crate) mod exp;
 pub(crate) mod tokens;

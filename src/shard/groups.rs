@@ -9,8 +9,7 @@ use crate::batch::{Batch, Place};
 use crate::group::{Grouping, first_appearances};
 use crate::kernel::entropy::{PROBABILITY_FLOOR, floored_terms, weight_terms};
 use crate::kernel::exp::ln;
-use crate::stat::exact;
-use crate::stat::{Census, ExactSum, Extent, Moments, Statistic};
+use crate::stat::{Census, ExactSum, Extent, Moments, Statistic, exact, exact_groups};
 
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
 const ZERO_ADVANTAGE: f64 = 1e-8;
@@ -162,13 +161,8 @@ impl Settled {
         };
         let mut terms = vec![0.0; q.values.len()];
         floored_terms(&q.values, &mut terms);
-        let mut entropies = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match q.mark(range.clone()) {
-                Mark::Finite => entropies.push(exact(&terms[range.clone()])),
-                mark => self.q_entropy.miss(mark),
-            }
-        }
+        let entropies = exact_groups(&terms, &sizes_of(ranges));
+        let entropies = usable(q, ranges, entropies, |mark| self.q_entropy.miss(mark));
         self.q_entropy.add(&entropies);
     }
 
@@ -178,37 +172,42 @@ impl Settled {
             self.weight_entropy.census.absent += ranges.len() as u64;
             return;
         };
-        let values = &weights.values;
+        let (values, sizes) = (&weights.values, sizes_of(ranges));
         let mut terms = vec![0.0; values.len()];
         weight_terms(values, &mut terms);
+        let entropies = exact_groups(&terms, &sizes);
+
         let mut probabilities: Vec<f64> = values.iter().map(|w| w.max(PROBABILITY_FLOOR)).collect();
-        let mut deviations = Vec::with_capacity(values.len());
-        let mut entropies = Vec::with_capacity(ranges.len());
-        let mut usable = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match weights.mark(range.clone()) {
-                Mark::Finite => {
-                    entropies.push(exact(&terms[range.clone()]));
-                    let even = 1.0 / range.len() as f64;
-                    deviations.extend(values[range.clone()].iter().map(|w| w - even));
-                    let members = &mut probabilities[range.clone()];
-                    let mass = exact(members);
-                    members.iter_mut().for_each(|m| *m /= mass);
-                    usable.push(range.clone());
-                }
-                mark => self.weight_entropy.miss(mark),
-            }
+        let masses = exact_groups(&probabilities, &sizes);
+        for (range, mass) in ranges.iter().zip(masses) {
+            probabilities[range.clone()]
+                .iter_mut()
+                .for_each(|m| *m /= mass);
         }
         floored_terms(&probabilities, &mut terms);
-        let norms: Vec<f64> = usable
-            .into_iter()
-            .map(|range| match range.len() {
-                1 => 0.0,
-                size => exact(&terms[range]) / ln(size as f64),
-            })
-            .collect();
+        let mut norms = exact_groups(&terms, &sizes);
+        for (norm, &size) in norms.iter_mut().zip(&sizes) {
+            *norm = if size == 1 {
+                0.0
+            } else {
+                *norm / ln(size as f64)
+            };
+        }
+
+        let mut deviations = Vec::with_capacity(values.len());
+        for range in ranges
+            .iter()
+            .filter(|range| weights.mark((*range).clone()) == Mark::Finite)
+        {
+            let even = 1.0 / range.len() as f64;
+            deviations.extend(values[range.clone()].iter().map(|w| w - even));
+        }
+        let entropies = usable(weights, ranges, entropies, |mark| {
+            self.weight_entropy.miss(mark)
+        });
         self.weight_entropy.add(&entropies);
-        self.weight_entropy_norm.add(&norms);
+        self.weight_entropy_norm
+            .add(&usable(weights, ranges, norms, |_| {}));
         self.advantage_entropy.add(&deviations);
     }
 
@@ -261,6 +260,30 @@ impl Settled {
             }
         }
     }
+}
+
+fn sizes_of(ranges: &[std::ops::Range<usize>]) -> Vec<usize> {
+    ranges.iter().map(ExactSizeIterator::len).collect()
+}
+
+/// The numbers of the groups whose members all have a finite value in `column`; the others are told to `missed`.
+fn usable(
+    column: &Column<'_>,
+    ranges: &[std::ops::Range<usize>],
+    mut numbers: Vec<f64>,
+    mut missed: impl FnMut(Mark),
+) -> Vec<f64> {
+    let mut range = ranges.iter();
+    numbers.retain(|_| {
+        let mark = range
+            .next()
+            .map_or(Mark::Absent, |range| column.mark(range.clone()));
+        if mark != Mark::Finite {
+            missed(mark);
+        }
+        mark == Mark::Finite
+    });
+    numbers
 }
 
 /// Whether the sample standard deviation is within 1e-8 of 0; that of a single value is undefined, so not 0.

@@ -124,6 +124,8 @@ impl Fixed {
     fn cover(&mut self, low: i32, len: usize) -> usize {
         if self.limbs.is_empty() {
             self.low = low;
+            // A sum of ordinary numbers ends here, one of their squares too.
+            self.limbs.reserve(8);
             self.limbs.resize(len + 1, 0);
             return 0;
         }

@@ -27,7 +27,7 @@ pub use moments::{Moments, MomentsOutput};
 pub use order::Order;
 pub use quantile::Quantile;
 pub use sketch::Sketch;
-pub use sum::{ExactSum, exact};
+pub use sum::{ExactSum, exact, exact_groups};
 
 /// A partial result over some samples; `Default` is the empty sample.
 ///

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::column::{PIECE_BITS, POWERS_MOST, largest, powers};
+
 use super::{CHUNK, ExactSum, Statistic, fixed, fixed::Fixed, for_finite_chunks};
 
 /// Count, exact sum and exact sum of squares.
@@ -106,31 +108,61 @@ impl Moments {
         squares.times(self.count).minus(&sum.square()).scaled()
     }
 
+    /// Adds at most [`CHUNK`] finite values, cut into pieces whose products doubles add exactly; `false`, and nothing
+    /// added, where they are too unlike in size for that.
+    fn add_pieces(&mut self, chunk: &[f64]) -> bool {
+        // Every |x| < 2^size; within these sizes no piece and no product leaves the range of normal doubles.
+        let size = (largest(chunk).to_bits() >> 52) as i32 - 1022;
+        if !(-400..=400).contains(&size) {
+            return false;
+        }
+        let rounders = [1, 2, 3, 4].map(|piece| 1.5 * scale(1.0, size - PIECE_BITS * piece + 52));
+        let powers = powers(chunk, rounders);
+        if powers.leaves {
+            return false;
+        }
+        // The smallest first: the states then grow in one direction.
+        for sum in powers.sums.into_iter().rev() {
+            self.sum.add_one(sum);
+        }
+        for square in powers.squares.into_iter().rev() {
+            self.squares.add_f64(square);
+        }
+        true
+    }
+
     /// Adds at most [`CHUNK`] finite values' squares.
     fn add_squares(&mut self, chunk: &[f64]) {
         /// Bins of squares, one an exponent: 106 bits and a chunk of carries fit an `u128` without shifting.
         const BINS: usize = 64;
-        let top = chunk.iter().fold(0, |top, x| top.max(x.to_bits() << 1));
-        let top = ((top >> 53) as i32).max(1) - 1075;
-        let mut bins = [0_u128; BINS];
-        for &x in chunk {
+        let top = (largest(chunk).to_bits() >> 52) as i32;
+        let top = top.max(1) - 1075;
+        // Two sets in turn: most neighbours share an exponent, and a bin's sum would wait for the one before.
+        let mut bins = [[0_u128; BINS]; 2];
+        let mut deepest = 0;
+        for (i, &x) in chunk.iter().enumerate() {
             let field = (x.to_bits() >> 52) as i32 & 0x7ff;
             let mantissa = x.to_bits() & ((1 << 52) - 1) | u64::from(field != 0) << 52;
             let exponent = field.max(1) - 1075;
-            match bins.get_mut((top - exponent) as usize) {
-                Some(bin) => *bin += square(mantissa),
+            let depth = (top - exponent) as usize;
+            match bins[i % 2].get_mut(depth) {
+                Some(bin) => {
+                    *bin += square(mantissa);
+                    deepest = deepest.max(depth);
+                }
                 None => self
                     .squares
                     .add(square(mantissa).cast_signed(), 2 * exponent),
             }
         }
-        for (below, bin) in (0..).zip(bins) {
-            self.squares.add(bin.cast_signed(), 2 * (top - below));
+        for (below, (a, b)) in (0..).zip(bins[0].iter().zip(&bins[1])).take(deepest + 1) {
+            self.squares.add((a + b).cast_signed(), 2 * (top - below));
         }
     }
 }
 
 const _: () = assert!(CHUNK.ilog2() + 106 < 127);
+const _: () = assert!(CHUNK <= POWERS_MOST);
 
 impl Statistic for Moments {
     type Output = MomentsOutput;
@@ -138,8 +170,10 @@ impl Statistic for Moments {
     fn add(&mut self, samples: &[f64]) {
         for_finite_chunks(samples, |chunk| {
             self.count = self.count.saturating_add(chunk.len() as u64);
-            self.sum.add_chunk(chunk);
-            self.add_squares(chunk);
+            if !self.add_pieces(chunk) {
+                self.sum.add_chunk(chunk);
+                self.add_squares(chunk);
+            }
         });
     }
 

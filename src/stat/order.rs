@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 use std::fmt;
 
+use crate::kernel::column::{bounds, buckets, places};
+
 use super::{Quantile, Statistic, for_finite_chunks, from_key, key};
 
 /// The multiset of finite values seen, in the total order of doubles (-0 before 0).
@@ -183,75 +185,61 @@ fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
             .map(|&rank| from_key(keys[rank as usize]))
             .collect();
     }
-    let steps = (values.len() / 4).clamp(1, 1 << 14);
+    let last = (values.len() / 4).clamp(1, BUCKETS - 1) as u16;
     let (low, high) = bounds(values);
-    // Rounding is monotonic, so buckets are ordered as the values are. A range without a usable scale is one bucket.
+    // A range without a usable scale is one bucket.
     let (low, scale) = if (high - low).is_finite() {
-        (low, (steps as f64 / (high - low)).min(f64::MAX))
+        (low, (f64::from(last) / (high - low)).min(f64::MAX))
     } else {
         (0.0, 0.0)
     };
-    let buckets = steps + 1;
-    let bucket_of = |x: f64| {
-        // 2^52 and a little more: the whole part stands in the last bits, at a fraction of a conversion's cost.
-        let shifted = (x - low) * scale + 4_503_599_627_370_496.0;
-        ((shifted.to_bits() & 0xffff_ffff) as usize).min(steps)
-    };
+    let mut bucket_of = vec![0; values.len()];
+    buckets(values, low, scale, last, &mut bucket_of);
 
-    let mut ends = vec![0_u64; buckets];
-    for &x in values {
-        ends[bucket_of(x)] += 1;
+    // Two tables in turn: where neighbours share a bucket, neither count waits for the other.
+    let mut counts = [[0_u32; BUCKETS]; 2];
+    let (pairs, odd) = bucket_of.as_chunks::<2>();
+    for &[a, b] in pairs {
+        counts[0][usize::from(a) % BUCKETS] += 1;
+        counts[1][usize::from(b) % BUCKETS] += 1;
     }
-    let mut end = 0;
-    for bucket in &mut ends {
-        end += *bucket;
-        *bucket = end;
+    for &bucket in odd {
+        counts[0][usize::from(bucket) % BUCKETS] += 1;
+    }
+    let mut starts = vec![0_u64; usize::from(last) + 2];
+    for bucket in 0..=usize::from(last) {
+        starts[bucket + 1] =
+            starts[bucket] + u64::from(counts[0][bucket]) + u64::from(counts[1][bucket]);
     }
 
-    let holder = |rank: u64| ends.partition_point(|&end| end <= rank);
-    let mut wanted = vec![false; buckets];
-    for &rank in ranks {
-        wanted[holder(rank)] = true;
-    }
-    // Kept or overwritten by the next: no branch to guess.
-    let mut kept = vec![0; values.len() + 1];
-    let mut len = 0;
-    for &x in values {
-        kept[len] = key(x);
-        len += usize::from(wanted[bucket_of(x)]);
-    }
-    kept.truncate(len);
+    // The values of the buckets that hold a wanted rank, sorted; `before` of them are of earlier buckets than each.
+    let holder = |rank: u64| starts.partition_point(|&start| start <= rank) - 1;
+    let mut wanted: Vec<u16> = ranks.iter().map(|&rank| holder(rank) as u16).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut places_kept = Vec::new();
+    places(&bucket_of, &wanted, &mut places_kept);
+    let mut kept: Vec<i64> = places_kept.into_iter().map(|at| key(values[at])).collect();
     kept.sort_unstable();
-
-    // Before each bucket kept stand all values of earlier buckets, of which the unwanted ones are missing here.
-    let mut missing = vec![0; buckets];
-    let (mut skipped, mut start) = (0, 0);
-    for ((slot, &end), &wanted) in missing.iter_mut().zip(&ends).zip(&wanted) {
-        *slot = skipped;
-        skipped += if wanted { 0 } else { end - start };
-        start = end;
+    let mut before = vec![0; usize::from(last) + 1];
+    let mut held = 0;
+    for &bucket in &wanted {
+        let bucket = usize::from(bucket);
+        before[bucket] = held;
+        held += starts[bucket + 1] - starts[bucket];
     }
     ranks
         .iter()
-        .map(|&rank| from_key(kept[(rank - missing[holder(rank)]) as usize]))
+        .map(|&rank| {
+            let bucket = holder(rank);
+            from_key(kept[(before[bucket] + rank - starts[bucket]) as usize])
+        })
         .collect()
 }
 
-/// The smallest and the largest value, in four lanes that need not wait for each other.
-fn bounds(values: &[f64]) -> (f64, f64) {
-    let (quads, tail) = values.as_chunks::<4>();
-    let (mut lows, mut highs) = ([f64::INFINITY; 4], [f64::NEG_INFINITY; 4]);
-    for quad in quads.iter().map(|quad| &quad[..]).chain([tail]) {
-        for ((low, high), &x) in lows.iter_mut().zip(&mut highs).zip(quad) {
-            *low = if x < *low { x } else { *low };
-            *high = if x > *high { x } else { *high };
-        }
-    }
-    (
-        lows.into_iter().fold(f64::INFINITY, f64::min),
-        highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
-    )
-}
+/// Buckets of the histogram: enough that the few that hold a wanted rank hold few values, and all of them stay in the
+/// nearest cache.
+const BUCKETS: usize = 1024;
 
 /// Between two neighbours, `part` thousandths of the way, from the nearer end as `NumPy` does it.
 fn interpolate(low: f64, high: f64, part: u16) -> f64 {

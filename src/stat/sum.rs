@@ -6,6 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::column::{
+    Extracted, GROUP_MOST, extract, extract_body, group_sums, largest, largest_body, split,
+};
+
 use super::{CHUNK, Statistic, fixed, fixed::Fixed, for_finite_chunks};
 
 /// The exact sum of any number of finite doubles; finishes as the nearest double (ties to even), 0 when empty.
@@ -56,14 +60,19 @@ impl ExactSum {
             return;
         };
         self.take(&split);
-        if split.leaves {
+        if split.extracted.leaves {
             self.add_rest(chunk, &split);
         }
     }
 
+    /// Adds one finite value.
+    pub(super) fn add_one(&mut self, x: f64) {
+        self.0.add_f64(x);
+    }
+
     fn take(&mut self, split: &Split) {
-        self.0.add_f64(split.high);
-        self.0.add_f64(split.low);
+        self.0.add_f64(split.extracted.high);
+        self.0.add_f64(split.extracted.low);
     }
 
     /// Splits what is left over, again and again, each time some ninety bits deeper.
@@ -103,43 +112,54 @@ impl Statistic for ExactSum {
 pub fn exact(samples: &[f64]) -> f64 {
     if samples.len() <= CHUNK
         && let Some(split) = Split::of(samples)
-        && !split.leaves
+        && !split.extracted.leaves
     {
         // Two exact parts: their one addition is the one rounding. (NaN leaves NaN, infinities have no split.)
-        return split.high + split.low;
+        return split.extracted.high + split.extracted.low;
     }
     let mut sum = ExactSum::default();
     sum.add(samples);
     sum.rounded()
 }
 
+/// [`exact`] of groups that lie one after another in `values`, `sizes[g]` of them each.
+#[must_use]
+pub fn exact_groups(values: &[f64], sizes: &[usize]) -> Vec<f64> {
+    let mut sums = vec![0.0; sizes.len()];
+    let mut whole = vec![false; sizes.len()];
+    if sizes.iter().all(|&size| size <= GROUP_MOST) {
+        group_sums(values, sizes, &mut sums, &mut whole);
+    }
+    let mut start = 0;
+    for ((sum, whole), &size) in sums.iter_mut().zip(whole).zip(sizes) {
+        if !whole {
+            *sum = exact(&values[start..start + size]);
+        }
+        start += size;
+    }
+    sums
+}
+
+/// Up to this many values, choosing a vector unit costs more than it gains.
+const FEW: usize = 16;
+
 /// The exact sum of a batch's multiples of two units, and whether any value has bits below both.
 #[derive(Debug)]
 struct Split {
     /// For each unit the power of two whose addition rounds a value to a multiple of the unit.
     rounders: [f64; 2],
-    high: f64,
-    low: f64,
-    leaves: bool,
+    extracted: Extracted,
 }
 
 impl Split {
     /// Splits finite values, at most [`CHUNK`] of them; `None` where the rounder would leave the range of doubles.
     fn of(samples: &[f64]) -> Option<Split> {
-        let (quads, tail) = samples.as_chunks::<4>();
-        let mut last = [[0.0; 4]];
-        last[0][..tail.len()].copy_from_slice(tail);
-        let last = &last[..usize::from(!tail.is_empty())];
-
-        let mut tops = [0.0_f64; 4];
-        for quads in [quads, last] {
-            for quad in quads {
-                for (top, x) in tops.iter_mut().zip(quad) {
-                    *top = if x.abs() > *top { x.abs() } else { *top };
-                }
-            }
-        }
-        let top = tops.into_iter().fold(0.0, f64::max);
+        let few = samples.len() <= FEW;
+        let top = if few {
+            largest_body(samples)
+        } else {
+            largest(samples)
+        };
 
         // Every |x| < 2^size. The rounder is n + 2 times that or more: sums of multiples of its 2^-53rd then stay within 53 bits.
         let size = (top.to_bits() >> 52) as i32 - 1022;
@@ -154,26 +174,14 @@ impl Split {
             power_of_two(size + headroom),
             power_of_two(size + 2 * headroom - 53),
         ];
-
-        let mut highs = [0.0; 4];
-        let mut lows = [0.0; 4];
-        let mut rests = [0_u64; 4];
-        for quads in [quads, last] {
-            for quad in quads {
-                for lane in 0..4 {
-                    let (high, low, rest) = split(quad[lane], rounders);
-                    highs[lane] += high;
-                    lows[lane] += low;
-                    rests[lane] |= rest.to_bits();
-                }
-            }
-        }
-        let rest = rests[0] | rests[1] | rests[2] | rests[3];
+        let extracted = if few {
+            extract_body(samples, rounders)
+        } else {
+            extract(samples, rounders)
+        };
         Some(Split {
             rounders,
-            high: highs.iter().sum(),
-            low: lows.iter().sum(),
-            leaves: rest << 1 != 0,
+            extracted,
         })
     }
 
@@ -193,15 +201,6 @@ impl Split {
         }
         len
     }
-}
-
-/// The multiple of each rounder's unit in `x`, and the rest; no step rounds.
-#[inline]
-fn split(x: f64, rounders: [f64; 2]) -> (f64, f64, f64) {
-    let high = (rounders[0] + x) - rounders[0];
-    let rest = x - high;
-    let low = (rounders[1] + rest) - rounders[1];
-    (high, low, rest - low)
 }
 
 /// 2 to the `exponent`, but at least the smallest normal double: below that, every double is a multiple of the unit.

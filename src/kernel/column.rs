@@ -1,0 +1,287 @@
+//! Loops over a column of finite doubles. Each result is exact, or a comparison, so that no vector width can show in it.
+
+use super::dispatched;
+
+/// Independent lanes: enough for two of the widest vectors.
+const LANES: usize = 16;
+
+dispatched! {
+    /// The largest size of a value; 0 for an empty column.
+    pub(crate) fn largest(values: &[f64]) -> f64 = largest_body
+}
+
+/// [`largest`] for a few values, where choosing a path would cost more than it gains.
+#[inline(always)]
+pub(crate) fn largest_body(values: &[f64]) -> f64 {
+    let (chunks, tail) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0_f64; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    let all = lanes.iter().copied().chain(tail.iter().map(|x| x.abs()));
+    if chunks.is_empty() {
+        return tail
+            .iter()
+            .fold(0.0, |top, x| if x.abs() > top { x.abs() } else { top });
+    }
+    all.fold(0.0, |top, x| if x > top { x } else { top })
+}
+
+/// What a column's values come to in multiples of two units: two exact sums, and whether any value has bits below both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extracted {
+    pub high: f64,
+    pub low: f64,
+    pub leaves: bool,
+}
+
+dispatched! {
+    /// Extracts from each value the multiple of each rounder's unit and adds those up, without error (Rump, Ogita and
+    /// Oishi 2008, `ExtractVector`). The caller vouches that the rounders are large enough for the sums to stay exact.
+    pub(crate) fn extract(values: &[f64], rounders: [f64; 2]) -> Extracted = extract_body
+}
+
+/// [`extract`] for a few values.
+#[inline(always)]
+pub(crate) fn extract_body(values: &[f64], rounders: [f64; 2]) -> Extracted {
+    let (chunks, tail) = values.as_chunks::<LANES>();
+    let (mut highs, mut lows, mut rests) = ([0.0; LANES], [0.0; LANES], [0_u64; LANES]);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let (high, low, rest) = split(chunk[lane], rounders);
+            highs[lane] += high;
+            lows[lane] += low;
+            rests[lane] |= rest.to_bits();
+        }
+    }
+    let mut sums = (0.0, 0.0, 0);
+    for &x in tail {
+        let (high, low, rest) = split(x, rounders);
+        sums = (sums.0 + high, sums.1 + low, sums.2 | rest.to_bits());
+    }
+    if !chunks.is_empty() {
+        sums.0 += highs.iter().sum::<f64>();
+        sums.1 += lows.iter().sum::<f64>();
+        sums.2 |= rests.iter().fold(0, |all, rest| all | rest);
+    }
+    Extracted {
+        high: sums.0,
+        low: sums.1,
+        // A rest of -0 is nothing.
+        leaves: sums.2 << 1 != 0,
+    }
+}
+
+/// The multiple of each rounder's unit in `x`, and the rest; no step rounds.
+#[inline(always)]
+pub(crate) fn split(x: f64, rounders: [f64; 2]) -> (f64, f64, f64) {
+    let high = (rounders[0] + x) - rounders[0];
+    let rest = x - high;
+    let low = (rounders[1] + rest) - rounders[1];
+    (high, low, rest - low)
+}
+
+dispatched! {
+    /// The smallest and the largest value; infinities for an empty column. Which of -0 and 0 it gives is not said.
+    pub(crate) fn bounds(values: &[f64]) -> (f64, f64) = bounds_body
+}
+
+#[inline(always)]
+fn bounds_body(values: &[f64]) -> (f64, f64) {
+    let (chunks, tail) = values.as_chunks::<LANES>();
+    let (mut lows, mut highs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    for chunk in chunks.iter().map(|chunk| &chunk[..]).chain([tail]) {
+        for ((low, high), &x) in lows.iter_mut().zip(&mut highs).zip(chunk) {
+            *low = if x < *low { x } else { *low };
+            *high = if x > *high { x } else { *high };
+        }
+    }
+    (
+        lows.into_iter().fold(f64::INFINITY, f64::min),
+        highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
+    )
+}
+
+dispatched! {
+    /// The bucket of each value: the whole part of (x - `low`) * `scale`, at most `last`. Rounding is monotonic, so
+    /// buckets are ordered as the values are.
+    pub(crate) fn buckets(values: &[f64], low: f64, scale: f64, last: u16, buckets: &mut [u16]) = buckets_body
+}
+
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // `last` has 16 bits
+fn buckets_body(values: &[f64], low: f64, scale: f64, last: u16, buckets: &mut [u16]) {
+    /// Added to a number below 2^51, it leaves the nearest integer in the low bits of the sum.
+    const WHOLE: f64 = 4_503_599_627_370_496.0;
+    let top = f64::from(last);
+    for (bucket, &x) in buckets.iter_mut().zip(values) {
+        let place = (x - low) * scale;
+        let place = if place < top { place } else { top };
+        *bucket = (place + WHOLE).to_bits() as u16;
+    }
+}
+
+/// Pieces of a value, and of the widths of their products: with 20 bits a piece, two products of any kind and 1024
+/// of them still add up within the 53 bits of a double.
+const PIECES: usize = 4;
+pub(crate) const PIECE_BITS: i32 = 20;
+/// The most values of one [`powers`] call.
+pub(crate) const POWERS_MOST: usize = 1024;
+
+/// The exact sum of values and of their squares, in parts that are each exact.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Powers {
+    pub sums: [f64; PIECES],
+    pub squares: [f64; 2 * PIECES - 1],
+    /// Whether any value has bits below the last piece; the parts are then worth nothing.
+    pub leaves: bool,
+}
+
+dispatched! {
+    /// Cuts each value into pieces of [`PIECE_BITS`] from `size` downwards (every |x| < 2^size) and adds up pieces, and
+    /// products of pieces by the weight they have, without rounding: the extraction of [`extract`], carried on to squares.
+    /// `rounders[i]` rounds to multiples of the unit of piece i. At most [`POWERS_MOST`] values.
+    pub(crate) fn powers(values: &[f64], rounders: [f64; 4]) -> Powers = powers_body
+}
+
+#[inline(always)]
+fn powers_body(values: &[f64], rounders: [f64; 4]) -> Powers {
+    const WIDTH: usize = 8;
+    let mut sums = [[0.0; WIDTH]; PIECES];
+    let mut squares = [[0.0; WIDTH]; 2 * PIECES - 1];
+    let mut rests = [0_u64; WIDTH];
+    let (chunks, tail) = values.as_chunks::<WIDTH>();
+    let mut last = [[0.0; WIDTH]];
+    last[0][..tail.len()].copy_from_slice(tail);
+    for chunks in [chunks, &last[..usize::from(!tail.is_empty())]] {
+        for chunk in chunks {
+            for lane in 0..WIDTH {
+                let mut rest = chunk[lane];
+                let mut piece = [0.0; PIECES];
+                for i in 0..PIECES {
+                    piece[i] = (rounders[i] + rest) - rounders[i];
+                    rest -= piece[i];
+                    sums[i][lane] += piece[i];
+                }
+                rests[lane] |= rest.to_bits();
+                let [a, b, c, d] = piece;
+                squares[0][lane] += a * a;
+                squares[1][lane] += 2.0 * a * b;
+                squares[2][lane] += b * b + 2.0 * a * c;
+                squares[3][lane] += 2.0 * (a * d + b * c);
+                squares[4][lane] += c * c + 2.0 * b * d;
+                squares[5][lane] += 2.0 * c * d;
+                squares[6][lane] += d * d;
+            }
+        }
+    }
+    Powers {
+        sums: sums.map(|lanes| lanes.iter().sum()),
+        squares: squares.map(|lanes| lanes.iter().sum()),
+        leaves: rests.iter().fold(0, |all, rest| all | rest) << 1 != 0,
+    }
+}
+
+dispatched! {
+    /// The sums of groups that lie one after another, `sizes[g]` values each, at most 62 of them: `sums[g]` is correctly
+    /// rounded where `whole[g]` says so, and worth nothing elsewhere.
+    pub(crate) fn group_sums(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) = group_sums_body
+}
+
+/// The most values of a group of [`group_sums`].
+pub(crate) const GROUP_MOST: usize = 62;
+
+/// Lane by lane one group, so that nothing waits for a sum across lanes.
+#[inline(always)]
+fn group_sums_body(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) {
+    const WIDTH: usize = 8;
+    /// ceil(log2(62 + 2)).
+    const HEADROOM: u64 = 6;
+    let mut start = 0;
+    for ((sizes, sums), whole) in sizes
+        .chunks(WIDTH)
+        .zip(sums.chunks_mut(WIDTH))
+        .zip(whole.chunks_mut(WIDTH))
+    {
+        let (mut starts, mut ends) = ([0; WIDTH], [0; WIDTH]);
+        for (lane, size) in sizes.iter().enumerate() {
+            starts[lane] = start;
+            start += size;
+            ends[lane] = start;
+        }
+        let longest = sizes.iter().copied().max().unwrap_or(0);
+        let load = |at: usize| {
+            let mut lanes = [0.0; WIDTH];
+            for lane in 0..WIDTH {
+                if starts[lane] + at < ends[lane] {
+                    lanes[lane] = values[starts[lane] + at];
+                }
+            }
+            lanes
+        };
+        let mut tops = [0.0_f64; WIDTH];
+        for at in 0..longest {
+            let x = load(at);
+            for lane in 0..WIDTH {
+                tops[lane] = if x[lane].abs() > tops[lane] {
+                    x[lane].abs()
+                } else {
+                    tops[lane]
+                };
+            }
+        }
+        // The rounders of `extract`, as powers of two by their exponent fields; out of range: not whole.
+        let mut fields = [0_u64; WIDTH];
+        for lane in 0..WIDTH {
+            fields[lane] = (tops[lane].to_bits() >> 52) + 1 + HEADROOM;
+        }
+        let (mut highs, mut lows, mut rests) = ([0.0; WIDTH], [0.0; WIDTH], [0_u64; WIDTH]);
+        for at in 0..longest {
+            let x = load(at);
+            for lane in 0..WIDTH {
+                let first = f64::from_bits(fields[lane] << 52);
+                let second =
+                    f64::from_bits((fields[lane].max(54 - HEADROOM) + HEADROOM - 53) << 52);
+                let (high, low, rest) = split(x[lane], [first, second]);
+                highs[lane] += high;
+                lows[lane] += low;
+                rests[lane] |= rest.to_bits();
+            }
+        }
+        for lane in 0..sizes.len() {
+            sums[lane] = highs[lane] + lows[lane];
+            whole[lane] = rests[lane] << 1 == 0 && fields[lane] < 2045;
+        }
+    }
+}
+
+dispatched! {
+    /// Where `buckets` has one of the `wanted`, ascending.
+    pub(crate) fn places(buckets: &[u16], wanted: &[u16], places: &mut Vec<usize>) = places_body
+}
+
+/// Block by block: few blocks hold a wanted bucket, and only those are looked through.
+#[inline(always)]
+fn places_body(buckets: &[u16], wanted: &[u16], places: &mut Vec<usize>) {
+    const BLOCK: usize = 32;
+    for (block, chunk) in buckets.chunks(BLOCK).enumerate() {
+        let mut hits = [0_u16; BLOCK];
+        if let Some(chunk) = chunk.first_chunk::<BLOCK>() {
+            for &bucket in wanted {
+                for lane in 0..BLOCK {
+                    hits[lane] |= u16::from(chunk[lane] == bucket);
+                }
+            }
+        } else {
+            for (hit, bucket) in hits.iter_mut().zip(chunk) {
+                *hit = u16::from(wanted.contains(bucket));
+            }
+        }
+        if hits.iter().fold(0, |any, hit| any | hit) != 0 {
+            let found = (0..BLOCK).filter(|lane| hits[*lane] != 0);
+            places.extend(found.map(|lane| block * BLOCK + lane));
+        }
+    }
+}
