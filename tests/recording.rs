@@ -355,10 +355,10 @@ fn missing_ranks_are_named() {
     )]);
     let (whole, error) = replay(dir.path());
     assert_eq!(whole, [1]);
-    insta::assert_snapshot!(error.unwrap(), @"FOLDER, step 2: expected records of all 2 ranks, found none of rank 0");
+    insta::assert_snapshot!(error.unwrap(), @"a.jsonl, step 2: expected records of all 2 ranks, found none of rank 0");
     let many = of_two(1, 5, 0).replace("\"world_size\": 2", "\"world_size\": 4294967295");
     let dir = folder(&[("a.jsonl", &many)]);
-    insta::assert_snapshot!(replay(dir.path()).1.unwrap(), @"FOLDER, step 1: expected records of all 4294967295 ranks, found none of rank 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, ...");
+    insta::assert_snapshot!(replay(dir.path()).1.unwrap(), @"a.jsonl, step 1: expected records of all 4294967295 ranks, found none of rank 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, ...");
 }
 
 #[test]

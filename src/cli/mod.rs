@@ -1,3 +1,138 @@
-//! The command: one file a verb.
+//! The command: one file a verb. Messages go to stderr, data to stdout.
 
+pub mod keys;
+pub mod replay;
 pub mod show;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (also when the reader of the output goes away before the end)
+  1  an output could not be written: a store, a file, a full disk
+  2  what was given cannot be used: an argument, a recording, the name of a store or run";
+
+/// The training metrics of GRPO runs, exact whatever the layout.
+#[derive(Debug, Parser)]
+#[command(name = "grpo-metrics", version, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Replay(Box<replay::ReplayArgs>),
+    /// List the keys that a row can have, and what they mean
+    ///
+    /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
+    Keys(keys::KeysArgs),
+    /// Show the runs of a store, or a run's metrics
+    Show(show::ShowArgs),
+}
+
+/// Why a verb came to no good end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// What was given cannot be used.
+    #[error("{0}")]
+    Input(#[source] Box<dyn Error>),
+    /// What was computed cannot be written.
+    #[error("{0}")]
+    Output(#[source] Box<dyn Error>),
+}
+
+impl Failure {
+    fn of(error: impl Error + 'static, is_output: bool) -> Self {
+        let error = Box::new(error);
+        if is_output {
+            Self::Output(error)
+        } else {
+            Self::Input(error)
+        }
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Output(_) => 1,
+        }
+    }
+}
+
+impl From<replay::ReplayError> for Failure {
+    fn from(error: replay::ReplayError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
+impl From<show::ShowError> for Failure {
+    fn from(error: show::ShowError) -> Self {
+        let is_output = matches!(error, show::ShowError::Write(_));
+        Self::of(error, is_output)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::of(error, true)
+    }
+}
+
+/// Runs the command with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Command::parse().verb, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&format!("error: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
+    match verb {
+        Verb::Replay(args) => replay::run(&args)?,
+        Verb::Keys(args) => keys::run(&args, out)?,
+        Verb::Show(args) => show::run(&args, out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Says something on stderr. Nobody is left to be told if that fails, where `eprintln!` would panic.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Whether it comes down to a reader that has gone away, as `head` does: the end of the work, not a fault.
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_of_every_verb_are_consistent() {
+        super::Command::command().debug_assert();
+    }
+}

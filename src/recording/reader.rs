@@ -70,13 +70,9 @@ impl<'a> Step<'a> {
             return None;
         }
         let more = if ranks.next().is_some() { ", ..." } else { "" };
-        let path = self.recording.path(self.records().next()?);
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
         let at = At {
             step: Some(self.step),
-            ..At::path(folder.unwrap_or(Path::new(".")))
+            ..At::path(self.whereabouts()?)
         };
         Some(at.error(Fault::MissingRanks {
             world_size: self.recording.world_size,
@@ -84,11 +80,31 @@ impl<'a> Step<'a> {
         }))
     }
 
+    /// The only file of the recording, else the folder of the step's first record.
+    fn whereabouts(&self) -> Option<&'a Path> {
+        if let [only] = self.recording.files.as_slice() {
+            return Some(only);
+        }
+        let folder = self.recording.path(self.records().next()?).parent()?;
+        Some(if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        })
+    }
+
     /// The controller's snapshot: of the lowest rank that reports one, its last micro-batch's.
     #[must_use]
     pub fn weighting(&self) -> Option<&'a Weighting> {
         let (_, weighting) = self.index.weighting.as_ref()?;
         Some(weighting)
+    }
+
+    /// The rank whose snapshot [`Step::weighting`] is.
+    #[must_use]
+    pub fn weighting_rank(&self) -> Option<u32> {
+        let (place, _) = self.index.weighting.as_ref()?;
+        Some(place.rank)
     }
 }
 

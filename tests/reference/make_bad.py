@@ -176,7 +176,7 @@ def main():
     for name, spec, meaning, names in (
         ("tensor_of_wrong_dtype", ("I64", "q", [6], [1] * 6), "`token_logps` of I64", "step 1, rank 0, `token_logps`, found I64, expected F32"),
         ("tensor_of_wrong_shape", ("F32", "f", [5], logps[:5]), "`token_logps` of shape [5]", "step 1, rank 0, `token_logps`, found 5, expected 6"),
-        ("tensor_of_two_dimensions", ("F32", "f", [2, 3], logps), "`token_logps` of shape [2, 3]", "step 1, rank 0, `token_logps`, found [2, 3], expected [6]"),
+        ("tensor_of_two_dimensions", ("F32", "f", [2, 3], logps), "`token_logps` of shape [2, 3], which reads as 2 padded completions", "step 1, rank 0, `token_logps`, found 2, expected 3"),
         ("tensor_of_unknown_name", None, "a tensor `token_logprobs`", "step 1, rank 0, `token_logprobs`, the closest `token_logps`"),
     ):
         columns = {"token_logps": spec} if spec else {"token_logprobs": ("F32", "f", [6], logps)}

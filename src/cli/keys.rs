@@ -1,0 +1,211 @@
+//! `keys`: the key tables of the dialects.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::dialect::{Dialect, Line, RUN_KEYS};
+
+/// What `keys` is asked for.
+#[derive(Args, Clone, Debug)]
+pub struct KeysArgs {
+    /// Only the keys of this dialect; all dialects without it
+    #[arg(long, value_name = "DIALECT", value_parser = dialect_parser())]
+    pub dialect: Option<Dialect>,
+    /// As a JSON array of {dialect, key, unit, meaning, reduction}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Takes a dialect's name; the help lists them.
+pub(super) fn dialect_parser() -> impl TypedValueParser<Value = Dialect> {
+    let names = Dialect::ALL.iter().map(|dialect| dialect.name());
+    PossibleValuesParser::new(names).try_map(|word| word.parse::<Dialect>())
+}
+
+/// One key, as a line of the table or an object of the array.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Entry {
+    /// None: the key is a text of the run, the same in every dialect.
+    dialect: Option<&'static str>,
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    reduction: &'static str,
+}
+
+/// What [`RUN_KEYS`] mean, in their order.
+const RUN_MEANINGS: [&str; RUN_KEYS.len()] = [
+    "commit of the training's code",
+    "file that the training was configured by",
+    "name of the training method",
+    "family of methods that it belongs to",
+    "trainer that ran it",
+    "short name of the method, as in file names",
+];
+
+/// Writes the key tables that `args` asks for to `out`: beside each other where the terminal is wide enough or there is none,
+/// else with the meaning below its key.
+///
+/// # Errors
+/// If `out` refuses.
+pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
+    let asked = |dialect: &&Dialect| args.dialect.is_none_or(|only| only == **dialect);
+    let mut sections: Vec<(&str, Vec<Entry>)> = Dialect::ALL
+        .iter()
+        .filter(asked)
+        .map(|dialect| (dialect.name(), entries(*dialect)))
+        .collect();
+    sections.push(("every dialect, texts of the run", run_entries()));
+    if args.json {
+        let all: Vec<Entry> = sections.into_iter().flat_map(|(_, keys)| keys).collect();
+        serde_json::to_writer_pretty(&mut *out, &all)?;
+        return writeln!(out);
+    }
+    let text = rendered(&sections, Table::new().width());
+    out.write_all(text.as_bytes())
+}
+
+fn entries(dialect: Dialect) -> Vec<Entry> {
+    let entry = |line: &Line| Entry {
+        dialect: Some(dialect.name()),
+        key: line.key,
+        unit: line.unit,
+        meaning: line.meaning,
+        reduction: line.reduction.label(),
+    };
+    dialect.lines().map(entry).collect()
+}
+
+fn run_entries() -> Vec<Entry> {
+    let entry = |(key, meaning)| Entry {
+        dialect: None,
+        key,
+        unit: "text",
+        meaning,
+        reduction: "once a run",
+    };
+    RUN_KEYS.into_iter().zip(RUN_MEANINGS).map(entry).collect()
+}
+
+/// The sections under their names, for a terminal of `width` columns or, without one, for a pipe.
+fn rendered(sections: &[(&str, Vec<Entry>)], width: Option<u16>) -> String {
+    let mut text = String::new();
+    for (nth, (name, keys)) in sections.iter().enumerate() {
+        let gap = if nth > 0 { "\n" } else { "" };
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{gap}{name} ({} keys)", keys.len());
+        let table = table(keys);
+        let fits = |width: u16| table.lines().all(|l| l.chars().count() <= width.into());
+        match width {
+            Some(width) if !fits(width) => text.push_str(&stacked(keys, width.into())),
+            _ => table.lines().for_each(|line| {
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }),
+        }
+    }
+    text
+}
+
+fn table(keys: &[Entry]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .force_no_tty()
+        .set_header(["key", "unit", "reduction", "meaning"]);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.add_rows(
+        keys.iter()
+            .map(|entry| [entry.key, entry.unit, entry.reduction, entry.meaning]),
+    );
+    table
+}
+
+/// Each key with what is said of it below, within `width` columns where words allow.
+fn stacked(keys: &[Entry], width: usize) -> String {
+    const INDENT: &str = "    ";
+    let mut text = String::new();
+    for entry in keys {
+        text.push_str(entry.key);
+        let about = format!("{} ({}, {})", entry.meaning, entry.unit, entry.reduction);
+        let mut column = width;
+        for word in about.split(' ') {
+            let length = word.chars().count();
+            if column + 1 + length > width {
+                text.push('\n');
+                text.push_str(INDENT);
+                column = INDENT.len();
+            } else {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += length;
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: [Entry; 2] = [
+        Entry {
+            dialect: Some("d"),
+            key: "train/a",
+            unit: "nats",
+            meaning: "the first of two",
+            reduction: "mean",
+        },
+        Entry {
+            dialect: Some("d"),
+            key: "train/a/longer",
+            unit: "1",
+            meaning: "second",
+            reduction: "max",
+        },
+    ];
+
+    #[test]
+    fn keys_stand_in_columns_where_they_fit_and_else_above_their_meaning() {
+        let sections = [("d", TWO.to_vec()), ("e", TWO[..1].to_vec())];
+        let columns = rendered(&sections, None);
+        insta::assert_snapshot!(columns, @"
+        d (2 keys)
+        key             unit  reduction  meaning
+        train/a         nats  mean       the first of two
+        train/a/longer  1     max        second
+
+        e (1 keys)
+        key      unit  reduction  meaning
+        train/a  nats  mean       the first of two
+        ");
+        assert_eq!(rendered(&sections, Some(80)), columns);
+        insta::assert_snapshot!(rendered(&sections[..1], Some(30)), @"
+        d (2 keys)
+        train/a
+            the first of two (nats,
+            mean)
+        train/a/longer
+            second (1, max)
+        ");
+    }
+
+    #[test]
+    fn all_keys_fit_a_terminal_of_80_columns() {
+        for dialect in Dialect::ALL {
+            let text = rendered(&[(dialect.name(), entries(*dialect))], Some(80));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(80), "{dialect}: {widest:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `replay`: a recorded run through the engine, step by step, into a store or JSON lines.
+
+mod options;
+mod output;
+mod report;
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+
+use super::complain;
+use crate::engine::{Engine, EngineError, Scope};
+use crate::filter::{Mode, ModeError};
+use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
+use crate::scalars::Weighting;
+use crate::sink::SinkError;
+use crate::store::StoreError;
+pub use options::{EngineArgs, ReplayArgs};
+use output::Outputs;
+use report::Report;
+
+/// Why a replay ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error("{at}: {source}")]
+    Engine { at: String, source: EngineError },
+    /// The environment names no mode.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// An output refused a row; the others have all of them.
+    #[error("{to} has {written} of {rows} rows: {error}")]
+    Lost {
+        to: String,
+        written: u64,
+        rows: u64,
+        error: String,
+    },
+}
+
+impl ReplayError {
+    /// Whether it is an output that failed, not the input.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Sink(_) | Self::Lost { .. })
+    }
+}
+
+/// Replays the recording: a row for every emitted step, to every output.
+///
+/// It ends at the first fault of the recording: the rows that went out before it stay, and the run is marked failed. The steps
+/// of a window that was not full by then have no row, so that what is stored is what a whole replay would have stored first.
+///
+/// # Errors
+/// If the recording has a fault, or an output fails.
+pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
+    let mode = Mode::resolve(args.mode, |name| env::var(name).ok())?;
+    let recording = Recording::open(&args.paths)?;
+    let mut outputs = Outputs::open(args)?;
+    let mut report = Report::default();
+    let engine = args.engine.builder(args).mode(mode).build();
+    let walked = walk(args, engine, &recording, &mut outputs, &mut report);
+    let nobody_reads = outputs.are_gone();
+    let closed = outputs.close(walked.as_ref().err().map(ToString::to_string));
+    if !args.quiet && !nobody_reads {
+        report.destinations = closed.destinations;
+        complain(report.to_string().trim_end());
+    }
+    match (walked, closed.outcome) {
+        (Err(fault), Err(lost)) => {
+            complain(&format!("error: {lost}"));
+            Err(fault)
+        }
+        (walked, closed) => walked.and(closed),
+    }
+}
+
+/// Step by step to the end, to the first fault, or until no output is left.
+fn walk(
+    args: &ReplayArgs,
+    mut engine: Engine,
+    recording: &Recording,
+    outputs: &mut Outputs,
+    report: &mut Report,
+) -> Result<(), ReplayError> {
+    let bar = progress_bar(args, recording);
+    for step in recording.steps() {
+        let Some(records) = records(args, &step)? else {
+            continue;
+        };
+        engine.expect_clip_range(
+            ruling_snapshot(args, &step)
+                .map(Weighting::clip_range)
+                .unwrap_or_default(),
+        );
+        let mut own_time = Duration::ZERO;
+        for found in records {
+            own_time += observe(&mut engine, recording, found, report)?;
+        }
+        let started = Instant::now();
+        let row = engine.step(step.step);
+        own_time += started.elapsed();
+        report.count_step(own_time, engine.census());
+        let row = row.map_err(|source| ReplayError::Engine {
+            at: format!("step {}", step.step),
+            source,
+        })?;
+        if let Some(row) = row {
+            report.rows += 1;
+            outputs.write(&row);
+        }
+        bar.inc(1);
+        if outputs.are_gone() {
+            return Ok(());
+        }
+    }
+    if let Some(fault) = recording.pending_error() {
+        return Err(fault.clone().into());
+    }
+    if let (Some(row), _) = engine.finish_with_row() {
+        report.rows += 1;
+        outputs.write(&row);
+    }
+    Ok(())
+}
+
+/// The records of a step that count, or none if the step is to be passed over; each rank that should have one has one.
+fn records<'a>(
+    args: &ReplayArgs,
+    step: &Step<'a>,
+) -> Result<Option<Vec<&'a RecordRef>>, RecordingError> {
+    let local = args.scope == Scope::Local;
+    let lacks_ranks = if local {
+        step.missing_ranks().next() == Some(0)
+    } else {
+        step.missing_ranks().next().is_some()
+    };
+    if lacks_ranks && !args.allow_missing {
+        return step.missing().map_or(Ok(None), Err);
+    }
+    let records: Vec<_> = step
+        .records()
+        .filter(|record| !local || record.place.rank == 0)
+        .collect();
+    Ok((!records.is_empty()).then_some(records))
+}
+
+/// The controller's snapshot that rules the step; in local scope that of rank 0, if it has one.
+fn ruling_snapshot<'a>(args: &ReplayArgs, step: &Step<'a>) -> Option<&'a Weighting> {
+    let rules = args.scope == Scope::Global || step.weighting_rank() == Some(0);
+    step.weighting().filter(|_| rules)
+}
+
+/// Reads a record and hands it to the engine; how long the engine took.
+fn observe(
+    engine: &mut Engine,
+    recording: &Recording,
+    found: &RecordRef,
+    report: &mut Report,
+) -> Result<Duration, ReplayError> {
+    let record = recording.load(found)?;
+    let batch = record.batch().map_err(|error| RecordingError {
+        at: Box::new(recording.at(found)),
+        fault: Fault::Batch(error),
+    })?;
+    report.count_record(found.place.rank, &batch);
+    let started = Instant::now();
+    engine
+        .observe(&batch)
+        .map_err(|source| ReplayError::Engine {
+            at: recording.at(found).to_string(),
+            source,
+        })?;
+    Ok(started.elapsed())
+}
+
+/// Steps done, where somebody is watching.
+fn progress_bar(args: &ReplayArgs, recording: &Recording) -> ProgressBar {
+    if args.quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} steps, {eta} left");
+    ProgressBar::new(recording.steps().count() as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_finish(ProgressFinish::AndClear)
+}
