@@ -41,7 +41,9 @@ fn masses(seed: u64, n: usize) -> Vec<f64> {
     let mut masses = uniform(seed, n);
     for group in masses.chunks_mut(GROUP) {
         let sum: f64 = group.iter().sum();
-        group.iter_mut().for_each(|m| *m /= sum);
+        for mass in group {
+            *mass /= sum;
+        }
     }
     masses
 }
@@ -97,7 +99,7 @@ fn step(c: &mut Criterion) {
         let batches: Vec<Batch<'_>> = ranks.iter().map(Rank::batch).collect();
         group.throughput(Throughput::Elements(completions as u64));
         group.bench_function(format!("{completions}x{components}"), |b| {
-            b.iter(|| row(black_box(&batches)))
+            b.iter(|| row(black_box(&batches)));
         });
     }
     group.finish();

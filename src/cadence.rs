@@ -68,7 +68,7 @@ impl Cadence {
             Strategy::No => false,
             Strategy::Epoch => before.is_some_and(|before| epoch.floor() > before.floor()),
             Strategy::Steps if step == 0 => self.first_step,
-            Strategy::Steps => step % u64::try_from(self.steps).unwrap_or(1).max(1) == 0,
+            Strategy::Steps => step.is_multiple_of(u64::try_from(self.steps).unwrap_or(1).max(1)),
         }
     }
 }

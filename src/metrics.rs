@@ -57,6 +57,7 @@ impl Metrics {
     }
 
     /// The entries in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, f64)> {
         self.entries.iter().map(|(k, v)| (k.as_ref(), *v))
     }

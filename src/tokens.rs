@@ -58,7 +58,7 @@ impl Span {
     }
 
     /// `Batch` has checked that rows are contiguous and long enough.
-    fn of_rows<'a, T>(self, mut rows: ArrayView2<'a, T>) -> &'a [T] {
+    fn of_rows<T>(self, mut rows: ArrayView2<'_, T>) -> &[T] {
         rows.collapse_axis(Axis(0), self.row);
         let row = rows.remove_axis(Axis(0)).to_slice().unwrap_or_default();
         row.get(self.start..self.start + self.length)

@@ -116,7 +116,7 @@ fn faults(row: &Metrics, expected: &Value) -> Vec<String> {
         match expected.get(key) {
             None => faults.push(format!("{key} = {value} is not expected")),
             Some(wanted) if !equal(key, value, *wanted) => {
-                faults.push(format!("{key} = {value}, expected {wanted}"))
+                faults.push(format!("{key} = {value}, expected {wanted}"));
             }
             Some(_) => {}
         }
@@ -146,16 +146,16 @@ fn slim_faults(row: &Metrics, kept: &Value) -> Vec<String> {
 }
 
 fn report(faults: Vec<(String, Vec<String>)>) {
-    let faulty: Vec<String> = faults
+    let wrong: Vec<String> = faults
         .into_iter()
         .filter(|(_, faults)| !faults.is_empty())
         .map(|(name, faults)| format!("{name}:\n  {}", faults.join("\n  ")))
         .collect();
     assert!(
-        faulty.is_empty(),
+        wrong.is_empty(),
         "{} cases\n{}",
-        faulty.len(),
-        faulty.join("\n")
+        wrong.len(),
+        wrong.join("\n")
     );
 }
 

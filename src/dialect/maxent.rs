@@ -15,1056 +15,260 @@ pub(super) const TABLES: &[&[Line]] = &[
     POLICY,
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const OPTIMIZER: &[Line] = &[
-    line(
-        "train/loss",
-        "nats",
-        "total loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::TotalLoss),
-    ),
-    line(
-        "train/loss/total",
-        "nats",
-        "total loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::TotalLoss),
-    ),
-    line(
-        "train/objective/minimize",
-        "nats",
-        "total loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::TotalLoss),
-    ),
-    line(
-        "train/objective/maximize",
-        "nats",
-        "minus the total loss",
-        Reduction::Derived,
-        |s| Some(-s.scalar(Scalar::TotalLoss)?),
-    ),
-    line(
-        "train/learning_rate",
-        "1",
-        "learning rate as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::LearningRate),
-    ),
-    line(
-        "train/epoch",
-        "epochs",
-        "epoch as reported, else from the engine's schedule",
-        Reduction::Last,
-        |s| Some(s.scalar(Scalar::Epoch).unwrap_or(s.context.epoch)),
-    ),
-    line(
-        "train/global_step",
-        "steps",
-        "the step",
-        Reduction::Last,
-        |s| Some(s.step as f64),
-    ),
-    line(
-        "train/num_tokens",
-        "tokens",
-        "prompt and completion tokens seen so far",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::NumInputTokens),
-    ),
-    line(
-        "train/avg_completion_tokens",
-        "tokens",
-        "as reported, else the mean completion length",
-        Reduction::Mean,
-        |s| {
-            s.scalar(Scalar::AvgCompletionTokens)
-                .or(s.lengths.map(|l| l.mean))
-        },
-    ),
-    line(
-        "train/ref_logp_mean",
-        "nats",
-        "as reported, else the mean over completions of the reference's mean log-probability",
-        Reduction::Mean,
-        |s| s.scalar(Scalar::RefLogpMean).or(s.reference_logps),
-    ),
-    line("train/beta", "1", "KL coefficient", Reduction::Last, |s| {
-        s.weighting.as_ref()?.beta
+    line("train/loss", "nats", "total loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
+    line("train/loss/total", "nats", "total loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
+    line("train/objective/minimize", "nats", "total loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
+    line("train/objective/maximize", "nats", "minus the total loss", Reduction::Derived, |s| Some(-s.scalar(Scalar::TotalLoss)?)),
+    line("train/learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
+    line("train/epoch", "epochs", "epoch as reported, else from the engine's schedule", Reduction::Last, |s| {
+        Some(s.scalar(Scalar::Epoch).unwrap_or(s.context.epoch))
     }),
-    line(
-        "train/tau",
-        "1",
-        "weight temperature",
-        Reduction::Last,
-        |s| s.weighting.as_ref()?.tau,
-    ),
-    line(
-        "train/kl_coeff",
-        "1",
-        "KL coefficient",
-        Reduction::Last,
-        |s| s.weighting.as_ref()?.beta,
-    ),
-    line(
-        "train/grpo_objective",
-        "0/1",
-        "1 when training on the plain GRPO objective",
-        Reduction::Last,
-        |s| controller(s, |w| flag(w.train_grpo_objective)),
-    ),
-    line(
-        "train/kl_per_completion_token",
-        "nats/token",
-        "max(0, KL loss / completion tokens)",
-        Reduction::Derived,
-        |s| per_completion_token(s, Scalar::KlLoss),
-    ),
-    line(
-        "train/loss_per_completion_token",
-        "nats/token",
-        "max(0, total loss / completion tokens)",
-        Reduction::Derived,
-        |s| per_completion_token(s, Scalar::TotalLoss),
-    ),
-    line(
-        "train/grad_norm",
-        "1",
-        "gradient norm as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::GradNorm),
-    ),
-    line(
-        "train/vllm_latency_ms",
-        "ms",
-        "generation latency as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::VllmLatencyMs),
-    ),
-    line(
-        "train/policy_entropy",
-        "nats",
-        "as reported, else the mean policy entropy per token",
-        Reduction::Mean,
-        |s| s.scalar(Scalar::PolicyEntropy).or(s.token_entropy),
-    ),
-    line(
-        "train/entropy_bonus_coef",
-        "1",
-        "coefficient of the entropy bonus",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::EntropyBonusCoef),
-    ),
-    line(
-        "train/entropy_bonus_reward_std",
-        "reward",
-        "std of the entropy bonus as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::EntropyBonusRewardStd),
-    ),
-    line(
-        "train/loss/policy",
-        "nats",
-        "policy loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::PolicyLoss),
-    ),
-    line(
-        "train/loss/kl",
-        "nats",
-        "KL loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::KlLoss),
-    ),
-    line(
-        "train/loss/weighted_kl",
-        "nats",
-        "weighted KL loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::WeightedKlLoss),
-    ),
-    line(
-        "train/loss/clip",
-        "nats",
-        "clip loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::ClipLoss),
-    ),
+    line("train/global_step", "steps", "the step", Reduction::Last, |s| Some(s.step as f64)),
+    line("train/num_tokens", "tokens", "prompt and completion tokens seen so far", Reduction::Declared, |s| s.scalar(Scalar::NumInputTokens)),
+    line("train/avg_completion_tokens", "tokens", "as reported, else the mean completion length", Reduction::Mean, |s| {
+        s.scalar(Scalar::AvgCompletionTokens).or(s.lengths.map(|l| l.mean))
+    }),
+    line("train/ref_logp_mean", "nats", "as reported, else the mean over completions of the reference's mean log-probability", Reduction::Mean, |s| {
+        s.scalar(Scalar::RefLogpMean).or(s.reference_logps)
+    }),
+    line("train/beta", "1", "KL coefficient", Reduction::Last, |s| s.weighting.as_ref()?.beta),
+    line("train/tau", "1", "weight temperature", Reduction::Last, |s| s.weighting.as_ref()?.tau),
+    line("train/kl_coeff", "1", "KL coefficient", Reduction::Last, |s| s.weighting.as_ref()?.beta),
+    line("train/grpo_objective", "0/1", "1 when training on the plain GRPO objective", Reduction::Last, |s| {
+        controller(s, |w| flag(w.train_grpo_objective))
+    }),
+    line("train/kl_per_completion_token", "nats/token", "max(0, KL loss / completion tokens)", Reduction::Derived, |s| {
+        per_completion_token(s, Scalar::KlLoss)
+    }),
+    line("train/loss_per_completion_token", "nats/token", "max(0, total loss / completion tokens)", Reduction::Derived, |s| {
+        per_completion_token(s, Scalar::TotalLoss)
+    }),
+    line("train/grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
+    line("train/vllm_latency_ms", "ms", "generation latency as reported", Reduction::Declared, |s| s.scalar(Scalar::VllmLatencyMs)),
+    line("train/policy_entropy", "nats", "as reported, else the mean policy entropy per token", Reduction::Mean, |s| {
+        s.scalar(Scalar::PolicyEntropy).or(s.token_entropy)
+    }),
+    line("train/entropy_bonus_coef", "1", "coefficient of the entropy bonus", Reduction::Declared, |s| s.scalar(Scalar::EntropyBonusCoef)),
+    line("train/entropy_bonus_reward_std", "reward", "std of the entropy bonus as reported", Reduction::Declared, |s| s.scalar(Scalar::EntropyBonusRewardStd)),
+    line("train/loss/policy", "nats", "policy loss as reported", Reduction::Declared, |s| s.scalar(Scalar::PolicyLoss)),
+    line("train/loss/kl", "nats", "KL loss as reported", Reduction::Declared, |s| s.scalar(Scalar::KlLoss)),
+    line("train/loss/weighted_kl", "nats", "weighted KL loss as reported", Reduction::Declared, |s| s.scalar(Scalar::WeightedKlLoss)),
+    line("train/loss/clip", "nats", "clip loss as reported", Reduction::Declared, |s| s.scalar(Scalar::ClipLoss)),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const COMPLETIONS: &[Line] = &[
-    line(
-        "train/completions/mean_length_sampled",
-        "tokens",
-        "mean length of all completions",
-        Reduction::Mean,
-        |s| Some(s.lengths?.mean),
-    ),
-    line(
-        "train/completions/min_length_sampled",
-        "tokens",
-        "shortest of all completions",
-        Reduction::Min,
-        |s| Some(s.lengths?.min),
-    ),
-    line(
-        "train/completions/max_length_sampled",
-        "tokens",
-        "longest of all completions",
-        Reduction::Max,
-        |s| Some(s.lengths?.max),
-    ),
-    line(
-        "train/completions/clipped_frac",
-        "share",
-        "completions that were cut off",
-        Reduction::Share,
-        |s| s.clipped,
-    ),
-    line(
-        "train/completions/mean_length_terminated",
-        "tokens",
-        "mean length of those not cut off; 0 if there are none",
-        Reduction::Mean,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.mean))
-        },
-    ),
-    line(
-        "train/completions/min_length_terminated",
-        "tokens",
-        "shortest of those not cut off; 0 if there are none",
-        Reduction::Min,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.min))
-        },
-    ),
-    line(
-        "train/completions/max_length_terminated",
-        "tokens",
-        "longest of those not cut off; 0 if there are none",
-        Reduction::Max,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.max))
-        },
-    ),
-    line(
-        "train/completions/diversity/distinct_1",
-        "share",
-        "distinct tokens of a group over its tokens, mean over groups",
-        Reduction::Mean,
-        |s| diversity(s.diversity, |d| d.distinct_1),
-    ),
-    line(
-        "train/completions/diversity/distinct_2",
-        "share",
-        "distinct token pairs of a group over its pairs, mean over groups",
-        Reduction::Mean,
-        |s| diversity(s.diversity, |d| d.distinct_2),
-    ),
-    line(
-        "train/completions/diversity/jaccard",
-        "share",
-        "mean Jaccard distance of a group's completions, mean over groups",
-        Reduction::Mean,
-        |s| diversity(s.diversity, |d| d.jaccard),
-    ),
-    line(
-        "train/completions/diversity/distinct_1_micro",
-        "share",
-        "distinct_1, groups weighted by size",
-        Reduction::Mean,
-        |s| diversity(s.diversity_by_size, |d| d.distinct_1),
-    ),
-    line(
-        "train/completions/diversity/distinct_2_micro",
-        "share",
-        "distinct_2, groups weighted by size",
-        Reduction::Mean,
-        |s| diversity(s.diversity_by_size, |d| d.distinct_2),
-    ),
-    line(
-        "train/completions/diversity/jaccard_micro",
-        "share",
-        "jaccard, groups weighted by size",
-        Reduction::Mean,
-        |s| diversity(s.diversity_by_size, |d| d.jaccard),
-    ),
+    line("train/completions/mean_length_sampled", "tokens", "mean length of all completions", Reduction::Mean, |s| Some(s.lengths?.mean)),
+    line("train/completions/min_length_sampled", "tokens", "shortest of all completions", Reduction::Min, |s| Some(s.lengths?.min)),
+    line("train/completions/max_length_sampled", "tokens", "longest of all completions", Reduction::Max, |s| Some(s.lengths?.max)),
+    line("train/completions/clipped_frac", "share", "completions that were cut off", Reduction::Share, |s| s.clipped),
+    line("train/completions/mean_length_terminated", "tokens", "mean length of those not cut off; 0 if there are none", Reduction::Mean, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.mean))
+    }),
+    line("train/completions/min_length_terminated", "tokens", "shortest of those not cut off; 0 if there are none", Reduction::Min, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.min))
+    }),
+    line("train/completions/max_length_terminated", "tokens", "longest of those not cut off; 0 if there are none", Reduction::Max, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.max))
+    }),
+    line("train/completions/diversity/distinct_1", "share", "distinct tokens of a group over its tokens, mean over groups", Reduction::Mean, |s| {
+        diversity(s.diversity, |d| d.distinct_1)
+    }),
+    line("train/completions/diversity/distinct_2", "share", "distinct token pairs of a group over its pairs, mean over groups", Reduction::Mean, |s| {
+        diversity(s.diversity, |d| d.distinct_2)
+    }),
+    line("train/completions/diversity/jaccard", "share", "mean Jaccard distance of a group's completions, mean over groups", Reduction::Mean, |s| {
+        diversity(s.diversity, |d| d.jaccard)
+    }),
+    line("train/completions/diversity/distinct_1_micro", "share", "distinct_1, groups weighted by size", Reduction::Mean, |s| {
+        diversity(s.diversity_by_size, |d| d.distinct_1)
+    }),
+    line("train/completions/diversity/distinct_2_micro", "share", "distinct_2, groups weighted by size", Reduction::Mean, |s| {
+        diversity(s.diversity_by_size, |d| d.distinct_2)
+    }),
+    line("train/completions/diversity/jaccard_micro", "share", "jaccard, groups weighted by size", Reduction::Mean, |s| {
+        diversity(s.diversity_by_size, |d| d.jaccard)
+    }),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const REWARDS: &[Line] = &[
-    line(
-        "train/reward",
-        "reward",
-        "mean reward",
-        Reduction::Mean,
-        |s| Some(s.rewards.as_ref()?.mean),
-    ),
-    line(
-        "train/reward_std",
-        "reward",
-        "population standard deviation of rewards",
-        Reduction::Std,
-        |s| Some(s.rewards.as_ref()?.population_std),
-    ),
-    line(
-        "train/frac_reward_zero_std",
-        "share",
-        "non-empty groups whose advantages are all below 1e-8 in size",
-        Reduction::Share,
-        |s| s.zero_advantage_groups,
-    ),
-    line(
-        "train/q_entropy_mean",
-        "nats",
-        "mean over groups of the entropy of q",
-        Reduction::Mean,
-        |s| Some(s.q_entropy?.mean),
-    ),
-    line(
-        "train/q_entropy_std",
-        "nats",
-        "population std over groups",
-        Reduction::Std,
-        |s| Some(s.q_entropy?.population_std),
-    ),
-    line(
-        "train/q_entropy_min",
-        "nats",
-        "smallest of any group",
-        Reduction::Min,
-        |s| Some(s.q_entropy?.min),
-    ),
-    line(
-        "train/q_entropy_max",
-        "nats",
-        "largest of any group",
-        Reduction::Max,
-        |s| Some(s.q_entropy?.max),
-    ),
-    line(
-        "train/seed_grpo/semantic_entropy_mean",
-        "nats",
-        "mean over groups of the semantic entropy; 0 if not given",
-        Reduction::Mean,
-        |s| Some(s.semantic_entropy.map_or(0.0, |m| m.mean)),
-    ),
-    line(
-        "train/seed_grpo/semantic_entropy_std",
-        "nats",
-        "population std over groups; 0 if not given",
-        Reduction::Std,
-        |s| Some(s.semantic_entropy.map_or(0.0, |m| m.population_std)),
-    ),
-    line(
-        "train/seed_grpo/semantic_entropy_min",
-        "nats",
-        "smallest of any group; 0 if not given",
-        Reduction::Min,
-        |s| Some(s.semantic_entropy.map_or(0.0, |m| m.min)),
-    ),
-    line(
-        "train/seed_grpo/semantic_entropy_max",
-        "nats",
-        "largest of any group; 0 if not given",
-        Reduction::Max,
-        |s| Some(s.semantic_entropy.map_or(0.0, |m| m.max)),
-    ),
-    line(
-        "train/seed_grpo/advantage_scale_mean",
-        "1",
-        "mean over groups of the advantage scale; 0 if not given",
-        Reduction::Mean,
-        |s| Some(s.advantage_scale.map_or(0.0, |m| m.mean)),
-    ),
-    line(
-        "train/seed_grpo/advantage_scale_min",
-        "1",
-        "smallest of any group; 1 if not given",
-        Reduction::Min,
-        |s| Some(s.advantage_scale.map_or(1.0, |m| m.min)),
-    ),
-    line(
-        "train/seed_grpo/advantage_scale_max",
-        "1",
-        "largest of any group; 1 if not given",
-        Reduction::Max,
-        |s| Some(s.advantage_scale.map_or(1.0, |m| m.max)),
-    ),
-    line(
-        "train/seed_grpo/alpha_effective",
-        "1",
-        "mean over the ranks that report one; 0 if none does",
-        Reduction::Mean,
-        |s| Some(s.seed_alpha_effective.unwrap_or(0.0)),
-    ),
-    line(
-        "train/seed_grpo/max_possible_entropy",
-        "nats",
-        "mean over the ranks that report one; 0 if none does",
-        Reduction::Mean,
-        |s| Some(s.seed_max_possible_entropy.unwrap_or(0.0)),
-    ),
-    line(
-        "train/reward_p00",
-        "reward",
-        "smallest reward",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 0),
-    ),
-    line(
-        "train/reward_p05",
-        "reward",
-        "5 % quantile of rewards (type 7)",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 1),
-    ),
-    line(
-        "train/reward_p25",
-        "reward",
-        "25 % quantile of rewards",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 2),
-    ),
-    line(
-        "train/reward_p50",
-        "reward",
-        "median reward",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 3),
-    ),
-    line(
-        "train/reward_p75",
-        "reward",
-        "75 % quantile of rewards",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 4),
-    ),
-    line(
-        "train/reward_p95",
-        "reward",
-        "95 % quantile of rewards",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 5),
-    ),
-    line(
-        "train/reward_p100",
-        "reward",
-        "largest reward",
-        Reduction::Quantile,
-        |s| reward_quantile(s, 6),
-    ),
-    component(
-        "train/rewards/{name}/mean",
-        "mean of the component where it applies",
-        Reduction::Mean,
-        |c| Some(c.mean),
-    ),
-    component(
-        "train/rewards/{name}/std",
-        "population standard deviation of the component",
-        Reduction::Std,
-        |c| Some(c.population_std),
-    ),
-    component(
-        "train/rewards/{name}/p00",
-        "smallest value",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[0]),
-    ),
-    component(
-        "train/rewards/{name}/p05",
-        "5 % quantile",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[1]),
-    ),
-    component(
-        "train/rewards/{name}/p25",
-        "25 % quantile",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[2]),
-    ),
-    component(
-        "train/rewards/{name}/p50",
-        "median",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[3]),
-    ),
-    component(
-        "train/rewards/{name}/p75",
-        "75 % quantile",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[4]),
-    ),
-    component(
-        "train/rewards/{name}/p95",
-        "95 % quantile",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[5]),
-    ),
-    component(
-        "train/rewards/{name}/p100",
-        "largest value",
-        Reduction::Quantile,
-        |c| Some(c.quantiles[6]),
-    ),
-    line(
-        "train/reward_without_entropy_bonus",
-        "reward",
-        "mean reward less the mean entropy bonus",
-        Reduction::Derived,
-        |s| bonus(s, |reward, bonus| reward - bonus),
-    ),
-    line(
-        "train/reward_with_entropy_bonus",
-        "reward",
-        "mean reward",
-        Reduction::Mean,
-        |s| bonus(s, |reward, _| reward),
-    ),
-    line(
-        "train/entropy_bonus_mean",
-        "reward",
-        "mean of the component entropy_bonus",
-        Reduction::Mean,
-        |s| bonus(s, |_, bonus| bonus),
-    ),
-    line(
-        "train/entropy_bonus_frac_of_base",
-        "share",
-        "entropy bonus over max(|reward without it|, 1e-8)",
-        Reduction::Derived,
-        |s| bonus(s, |reward, bonus| bonus / (reward - bonus).abs().max(1e-8)),
-    ),
-    line(
-        "train/entropy_bonus_frac_of_total",
-        "share",
-        "entropy bonus over max(|reward|, 1e-8)",
-        Reduction::Derived,
-        |s| bonus(s, |reward, bonus| bonus / reward.abs().max(1e-8)),
-    ),
+    line("train/reward", "reward", "mean reward", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
+    line("train/reward_std", "reward", "population standard deviation of rewards", Reduction::Std, |s| Some(s.rewards.as_ref()?.population_std)),
+    line("train/frac_reward_zero_std", "share", "non-empty groups whose advantages are all below 1e-8 in size", Reduction::Share, |s| s.zero_advantage_groups),
+    line("train/q_entropy_mean", "nats", "mean over groups of the entropy of q", Reduction::Mean, |s| Some(s.q_entropy?.mean)),
+    line("train/q_entropy_std", "nats", "population std over groups", Reduction::Std, |s| Some(s.q_entropy?.population_std)),
+    line("train/q_entropy_min", "nats", "smallest of any group", Reduction::Min, |s| Some(s.q_entropy?.min)),
+    line("train/q_entropy_max", "nats", "largest of any group", Reduction::Max, |s| Some(s.q_entropy?.max)),
+    line("train/seed_grpo/semantic_entropy_mean", "nats", "mean over groups of the semantic entropy; 0 if not given", Reduction::Mean, |s| {
+        Some(s.semantic_entropy.map_or(0.0, |m| m.mean))
+    }),
+    line("train/seed_grpo/semantic_entropy_std", "nats", "population std over groups; 0 if not given", Reduction::Std, |s| {
+        Some(s.semantic_entropy.map_or(0.0, |m| m.population_std))
+    }),
+    line("train/seed_grpo/semantic_entropy_min", "nats", "smallest of any group; 0 if not given", Reduction::Min, |s| {
+        Some(s.semantic_entropy.map_or(0.0, |m| m.min))
+    }),
+    line("train/seed_grpo/semantic_entropy_max", "nats", "largest of any group; 0 if not given", Reduction::Max, |s| {
+        Some(s.semantic_entropy.map_or(0.0, |m| m.max))
+    }),
+    line("train/seed_grpo/advantage_scale_mean", "1", "mean over groups of the advantage scale; 0 if not given", Reduction::Mean, |s| {
+        Some(s.advantage_scale.map_or(0.0, |m| m.mean))
+    }),
+    line("train/seed_grpo/advantage_scale_min", "1", "smallest of any group; 1 if not given", Reduction::Min, |s| {
+        Some(s.advantage_scale.map_or(1.0, |m| m.min))
+    }),
+    line("train/seed_grpo/advantage_scale_max", "1", "largest of any group; 1 if not given", Reduction::Max, |s| {
+        Some(s.advantage_scale.map_or(1.0, |m| m.max))
+    }),
+    line("train/seed_grpo/alpha_effective", "1", "mean over the ranks that report one; 0 if none does", Reduction::Mean, |s| {
+        Some(s.seed_alpha_effective.unwrap_or(0.0))
+    }),
+    line("train/seed_grpo/max_possible_entropy", "nats", "mean over the ranks that report one; 0 if none does", Reduction::Mean, |s| {
+        Some(s.seed_max_possible_entropy.unwrap_or(0.0))
+    }),
+    line("train/reward_p00", "reward", "smallest reward", Reduction::Quantile, |s| reward_quantile(s, 0)),
+    line("train/reward_p05", "reward", "5 % quantile of rewards (type 7)", Reduction::Quantile, |s| reward_quantile(s, 1)),
+    line("train/reward_p25", "reward", "25 % quantile of rewards", Reduction::Quantile, |s| reward_quantile(s, 2)),
+    line("train/reward_p50", "reward", "median reward", Reduction::Quantile, |s| reward_quantile(s, 3)),
+    line("train/reward_p75", "reward", "75 % quantile of rewards", Reduction::Quantile, |s| reward_quantile(s, 4)),
+    line("train/reward_p95", "reward", "95 % quantile of rewards", Reduction::Quantile, |s| reward_quantile(s, 5)),
+    line("train/reward_p100", "reward", "largest reward", Reduction::Quantile, |s| reward_quantile(s, 6)),
+    component("train/rewards/{name}/mean", "mean of the component where it applies", Reduction::Mean, |c| Some(c.mean)),
+    component("train/rewards/{name}/std", "population standard deviation of the component", Reduction::Std, |c| Some(c.population_std)),
+    component("train/rewards/{name}/p00", "smallest value", Reduction::Quantile, |c| Some(c.quantiles[0])),
+    component("train/rewards/{name}/p05", "5 % quantile", Reduction::Quantile, |c| Some(c.quantiles[1])),
+    component("train/rewards/{name}/p25", "25 % quantile", Reduction::Quantile, |c| Some(c.quantiles[2])),
+    component("train/rewards/{name}/p50", "median", Reduction::Quantile, |c| Some(c.quantiles[3])),
+    component("train/rewards/{name}/p75", "75 % quantile", Reduction::Quantile, |c| Some(c.quantiles[4])),
+    component("train/rewards/{name}/p95", "95 % quantile", Reduction::Quantile, |c| Some(c.quantiles[5])),
+    component("train/rewards/{name}/p100", "largest value", Reduction::Quantile, |c| Some(c.quantiles[6])),
+    line("train/reward_without_entropy_bonus", "reward", "mean reward less the mean entropy bonus", Reduction::Derived, |s| {
+        bonus(s, |reward, bonus| reward - bonus)
+    }),
+    line("train/reward_with_entropy_bonus", "reward", "mean reward", Reduction::Mean, |s| bonus(s, |reward, _| reward)),
+    line("train/entropy_bonus_mean", "reward", "mean of the component entropy_bonus", Reduction::Mean, |s| bonus(s, |_, bonus| bonus)),
+    line("train/entropy_bonus_frac_of_base", "share", "entropy bonus over max(|reward without it|, 1e-8)", Reduction::Derived, |s| {
+        bonus(s, |reward, bonus| bonus / (reward - bonus).abs().max(1e-8))
+    }),
+    line("train/entropy_bonus_frac_of_total", "share", "entropy bonus over max(|reward|, 1e-8)", Reduction::Derived, |s| {
+        bonus(s, |reward, bonus| bonus / reward.abs().max(1e-8))
+    }),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const WEIGHTS: &[Line] = &[
-    line(
-        "train/weight_entropy",
-        "nats",
-        "mean over groups of the entropy of the update weights; 0 under the GRPO objective",
-        Reduction::Mean,
-        weight_entropy,
-    ),
-    line(
-        "train/weight_entropy_norm",
-        "1",
-        "mean over groups of the weights' entropy over ln(size)",
-        Reduction::Mean,
-        |s| Some(s.weight_entropy_norm?.mean),
-    ),
-    line(
-        "train/weight_entropy_min",
-        "nats",
-        "smallest of any group; 0 under the GRPO objective",
-        Reduction::Min,
-        |s| unless_grpo(s, s.weight_entropy.map(|m| m.min)),
-    ),
-    line(
-        "train/weight_entropy_max",
-        "nats",
-        "largest of any group; 0 under the GRPO objective",
-        Reduction::Max,
-        |s| unless_grpo(s, s.weight_entropy.map(|m| m.max)),
-    ),
-    line(
-        "train/advantage_entropy_mean",
-        "1",
-        "mean over completions of weight - 1/size; 0 under the GRPO objective",
-        Reduction::Mean,
-        |s| unless_grpo(s, s.advantage_entropy.map(|m| m.mean)),
-    ),
-    line(
-        "train/advantage_entropy_std",
-        "1",
-        "population std of the same; 0 under the GRPO objective",
-        Reduction::Std,
-        |s| unless_grpo(s, s.advantage_entropy.map(|m| m.population_std)),
-    ),
-    line(
-        "train/weight_entropy_ema",
-        "nats",
-        "the controller's moving average of the weight entropy",
-        Reduction::Last,
-        |s| s.weighting.as_ref()?.tau_entropy_ema,
-    ),
+    line("train/weight_entropy", "nats", "mean over groups of the entropy of the update weights; 0 under the GRPO objective", Reduction::Mean, weight_entropy),
+    line("train/weight_entropy_norm", "1", "mean over groups of the weights' entropy over ln(size)", Reduction::Mean, |s| Some(s.weight_entropy_norm?.mean)),
+    line("train/weight_entropy_min", "nats", "smallest of any group; 0 under the GRPO objective", Reduction::Min, |s| {
+        unless_grpo(s, s.weight_entropy.map(|m| m.min))
+    }),
+    line("train/weight_entropy_max", "nats", "largest of any group; 0 under the GRPO objective", Reduction::Max, |s| {
+        unless_grpo(s, s.weight_entropy.map(|m| m.max))
+    }),
+    line("train/advantage_entropy_mean", "1", "mean over completions of weight - 1/size; 0 under the GRPO objective", Reduction::Mean, |s| {
+        unless_grpo(s, s.advantage_entropy.map(|m| m.mean))
+    }),
+    line("train/advantage_entropy_std", "1", "population std of the same; 0 under the GRPO objective", Reduction::Std, |s| {
+        unless_grpo(s, s.advantage_entropy.map(|m| m.population_std))
+    }),
+    line("train/weight_entropy_ema", "nats", "the controller's moving average of the weight entropy", Reduction::Last, |s| {
+        s.weighting.as_ref()?.tau_entropy_ema
+    }),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const CONTROLLER: &[Line] = &[
-    line(
-        "train/weight_norm_denom",
-        "1",
-        "denominator of the weight normalisation",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.weight_norm_denom)),
-    ),
-    line(
-        "train/weighting/tau",
-        "1",
-        "weight temperature",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau)),
-    ),
-    line(
-        "train/weighting/beta",
-        "1",
-        "KL coefficient",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.beta)),
-    ),
-    line("train/tau_log", "1", "ln tau", Reduction::Last, |s| {
-        controller(s, tau_log)
+    line("train/weight_norm_denom", "1", "denominator of the weight normalisation", Reduction::Last, |s| controller(s, |w| or_zero(w.weight_norm_denom))),
+    line("train/weighting/tau", "1", "weight temperature", Reduction::Last, |s| controller(s, |w| or_zero(w.tau))),
+    line("train/weighting/beta", "1", "KL coefficient", Reduction::Last, |s| controller(s, |w| or_zero(w.beta))),
+    line("train/tau_log", "1", "ln tau", Reduction::Last, |s| controller(s, tau_log)),
+    line("train/q_temperature", "1", "temperature of q", Reduction::Last, |s| controller(s, |w| or_zero(w.q_temperature))),
+    line("train/q_epsilon", "1", "floor of q", Reduction::Last, |s| controller(s, |w| or_zero(w.q_epsilon))),
+    line("train/tau_lr", "1", "learning rate of tau", Reduction::Last, |s| controller(s, tau_lr)),
+    line("train/tau_min", "1", "smallest tau", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_min))),
+    line("train/tau_max", "1", "largest tau", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_max))),
+    line("train/tau_warmup_steps", "steps", "steps before tau moves", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_warmup_steps))),
+    line("train/tau_target_entropy", "nats", "target of the weight entropy; 0 without one", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_target_entropy))),
+    line("train/tau_target_enabled", "0/1", "1 if there is a target", Reduction::Last, |s| {
+        controller(s, |w| indicator(w.tau_target_entropy.is_some()))
     }),
-    line(
-        "train/q_temperature",
-        "1",
-        "temperature of q",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.q_temperature)),
-    ),
-    line("train/q_epsilon", "1", "floor of q", Reduction::Last, |s| {
-        controller(s, |w| or_zero(w.q_epsilon))
+    line("train/tau_schedule_active", "0/1", "1 if tau follows its target at this step", Reduction::Last, tau_schedule_active),
+    line("train/kl_controller_target", "nats", "target of the KL controller", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_target))),
+    line("train/kl_controller_horizon", "steps", "horizon of the KL controller", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_horizon))),
+    line("train/kl_controller_step_size", "1", "step size of the KL controller", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_step_size))),
+    line("train/kl_controller_enabled", "0/1", "1 if meta is off and the three above are positive", Reduction::Last, |s| controller(s, kl_controller_enabled)),
+    line("train/len_norm_ref", "0/1", "1 if reference scores are normalised by length", Reduction::Last, |s| controller(s, |w| flag(w.len_norm_ref))),
+    line("train/maxent_objective", "0/1", "1 - grpo_objective", Reduction::Last, |s| controller(s, |w| 1.0 - flag(w.train_grpo_objective))),
+    line("train/delta_tau", "1", "tau less the tau before; 0 without one", Reduction::Last, delta_tau),
+    line("train/delta_tau_abs", "1", "size of delta_tau", Reduction::Last, |s| Some(delta_tau(s)?.abs())),
+    line("train/delta_beta", "1", "beta less the beta before; 0 without one", Reduction::Last, delta_beta),
+    line("train/delta_beta_abs", "1", "size of delta_beta", Reduction::Last, |s| Some(delta_beta(s)?.abs())),
+    line("train/weighting/weight_norm_denom", "1", "as train/weight_norm_denom", Reduction::Last, |s| controller(s, |w| or_zero(w.weight_norm_denom))),
+    line("train/weighting/tau_log", "1", "as train/tau_log", Reduction::Last, |s| controller(s, tau_log)),
+    line("train/weighting/q_temperature", "1", "as train/q_temperature", Reduction::Last, |s| controller(s, |w| or_zero(w.q_temperature))),
+    line("train/weighting/q_epsilon", "1", "as train/q_epsilon", Reduction::Last, |s| controller(s, |w| or_zero(w.q_epsilon))),
+    line("train/weighting/tau_lr", "1", "as train/tau_lr", Reduction::Last, |s| controller(s, tau_lr)),
+    line("train/weighting/tau_min", "1", "as train/tau_min", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_min))),
+    line("train/weighting/tau_max", "1", "as train/tau_max", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_max))),
+    line("train/weighting/tau_warmup_steps", "steps", "as train/tau_warmup_steps", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_warmup_steps))),
+    line("train/weighting/tau_target_entropy", "nats", "as train/tau_target_entropy", Reduction::Last, |s| controller(s, |w| or_zero(w.tau_target_entropy))),
+    line("train/weighting/tau_schedule_active", "0/1", "as train/tau_schedule_active", Reduction::Last, tau_schedule_active),
+    line("train/weighting/delta_tau", "1", "as train/delta_tau", Reduction::Last, delta_tau),
+    line("train/weighting/delta_tau_abs", "1", "as train/delta_tau_abs", Reduction::Last, |s| Some(delta_tau(s)?.abs())),
+    line("train/weighting/delta_beta", "1", "as train/delta_beta", Reduction::Last, delta_beta),
+    line("train/weighting/delta_beta_abs", "1", "as train/delta_beta_abs", Reduction::Last, |s| Some(delta_beta(s)?.abs())),
+    line("train/weighting/tau_loss", "nats^2", "half the squared entropy error; 0 where there is no target", Reduction::Derived, |s| {
+        controller(s, |_| 0.0).map(|none| tau_loss(s).unwrap_or(none))
     }),
-    line(
-        "train/tau_lr",
-        "1",
-        "learning rate of tau",
-        Reduction::Last,
-        |s| controller(s, tau_lr),
-    ),
-    line("train/tau_min", "1", "smallest tau", Reduction::Last, |s| {
-        controller(s, |w| or_zero(w.tau_min))
+    line("train/kl_controller/target", "nats", "as train/kl_controller_target", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_target))),
+    line("train/kl_controller/horizon", "steps", "as train/kl_controller_horizon", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_horizon))),
+    line("train/kl_controller/step_size", "1", "as train/kl_controller_step_size", Reduction::Last, |s| controller(s, |w| or_zero(w.kl_step_size))),
+    line("train/kl_controller/enabled", "0/1", "as train/kl_controller_enabled", Reduction::Last, |s| controller(s, kl_controller_enabled)),
+    line("train/kl_error_to_target", "nats", "KL less the controller's target, where it is positive", Reduction::Derived, |s| {
+        kl_against_target(s, |kl, target| kl - target)
     }),
-    line("train/tau_max", "1", "largest tau", Reduction::Last, |s| {
-        controller(s, |w| or_zero(w.tau_max))
+    line("train/kl_ratio_to_target", "1", "KL over max(target, 1e-8), where the target is positive", Reduction::Derived, |s| {
+        kl_against_target(s, |kl, target| kl / target.max(1e-8))
     }),
-    line(
-        "train/tau_warmup_steps",
-        "steps",
-        "steps before tau moves",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_warmup_steps)),
-    ),
-    line(
-        "train/tau_target_entropy",
-        "nats",
-        "target of the weight entropy; 0 without one",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_target_entropy)),
-    ),
-    line(
-        "train/tau_target_enabled",
-        "0/1",
-        "1 if there is a target",
-        Reduction::Last,
-        |s| controller(s, |w| indicator(w.tau_target_entropy.is_some())),
-    ),
-    line(
-        "train/tau_schedule_active",
-        "0/1",
-        "1 if tau follows its target at this step",
-        Reduction::Last,
-        tau_schedule_active,
-    ),
-    line(
-        "train/kl_controller_target",
-        "nats",
-        "target of the KL controller",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_target)),
-    ),
-    line(
-        "train/kl_controller_horizon",
-        "steps",
-        "horizon of the KL controller",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_horizon)),
-    ),
-    line(
-        "train/kl_controller_step_size",
-        "1",
-        "step size of the KL controller",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_step_size)),
-    ),
-    line(
-        "train/kl_controller_enabled",
-        "0/1",
-        "1 if meta is off and the three above are positive",
-        Reduction::Last,
-        |s| controller(s, kl_controller_enabled),
-    ),
-    line(
-        "train/len_norm_ref",
-        "0/1",
-        "1 if reference scores are normalised by length",
-        Reduction::Last,
-        |s| controller(s, |w| flag(w.len_norm_ref)),
-    ),
-    line(
-        "train/maxent_objective",
-        "0/1",
-        "1 - grpo_objective",
-        Reduction::Last,
-        |s| controller(s, |w| 1.0 - flag(w.train_grpo_objective)),
-    ),
-    line(
-        "train/delta_tau",
-        "1",
-        "tau less the tau before; 0 without one",
-        Reduction::Last,
-        delta_tau,
-    ),
-    line(
-        "train/delta_tau_abs",
-        "1",
-        "size of delta_tau",
-        Reduction::Last,
-        |s| Some(delta_tau(s)?.abs()),
-    ),
-    line(
-        "train/delta_beta",
-        "1",
-        "beta less the beta before; 0 without one",
-        Reduction::Last,
-        delta_beta,
-    ),
-    line(
-        "train/delta_beta_abs",
-        "1",
-        "size of delta_beta",
-        Reduction::Last,
-        |s| Some(delta_beta(s)?.abs()),
-    ),
-    line(
-        "train/weighting/weight_norm_denom",
-        "1",
-        "as train/weight_norm_denom",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.weight_norm_denom)),
-    ),
-    line(
-        "train/weighting/tau_log",
-        "1",
-        "as train/tau_log",
-        Reduction::Last,
-        |s| controller(s, tau_log),
-    ),
-    line(
-        "train/weighting/q_temperature",
-        "1",
-        "as train/q_temperature",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.q_temperature)),
-    ),
-    line(
-        "train/weighting/q_epsilon",
-        "1",
-        "as train/q_epsilon",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.q_epsilon)),
-    ),
-    line(
-        "train/weighting/tau_lr",
-        "1",
-        "as train/tau_lr",
-        Reduction::Last,
-        |s| controller(s, tau_lr),
-    ),
-    line(
-        "train/weighting/tau_min",
-        "1",
-        "as train/tau_min",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_min)),
-    ),
-    line(
-        "train/weighting/tau_max",
-        "1",
-        "as train/tau_max",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_max)),
-    ),
-    line(
-        "train/weighting/tau_warmup_steps",
-        "steps",
-        "as train/tau_warmup_steps",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_warmup_steps)),
-    ),
-    line(
-        "train/weighting/tau_target_entropy",
-        "nats",
-        "as train/tau_target_entropy",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.tau_target_entropy)),
-    ),
-    line(
-        "train/weighting/tau_schedule_active",
-        "0/1",
-        "as train/tau_schedule_active",
-        Reduction::Last,
-        tau_schedule_active,
-    ),
-    line(
-        "train/weighting/delta_tau",
-        "1",
-        "as train/delta_tau",
-        Reduction::Last,
-        delta_tau,
-    ),
-    line(
-        "train/weighting/delta_tau_abs",
-        "1",
-        "as train/delta_tau_abs",
-        Reduction::Last,
-        |s| Some(delta_tau(s)?.abs()),
-    ),
-    line(
-        "train/weighting/delta_beta",
-        "1",
-        "as train/delta_beta",
-        Reduction::Last,
-        delta_beta,
-    ),
-    line(
-        "train/weighting/delta_beta_abs",
-        "1",
-        "as train/delta_beta_abs",
-        Reduction::Last,
-        |s| Some(delta_beta(s)?.abs()),
-    ),
-    line(
-        "train/weighting/tau_loss",
-        "nats^2",
-        "half the squared entropy error; 0 where there is no target",
-        Reduction::Derived,
-        |s| controller(s, |_| 0.0).map(|none| tau_loss(s).unwrap_or(none)),
-    ),
-    line(
-        "train/kl_controller/target",
-        "nats",
-        "as train/kl_controller_target",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_target)),
-    ),
-    line(
-        "train/kl_controller/horizon",
-        "steps",
-        "as train/kl_controller_horizon",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_horizon)),
-    ),
-    line(
-        "train/kl_controller/step_size",
-        "1",
-        "as train/kl_controller_step_size",
-        Reduction::Last,
-        |s| controller(s, |w| or_zero(w.kl_step_size)),
-    ),
-    line(
-        "train/kl_controller/enabled",
-        "0/1",
-        "as train/kl_controller_enabled",
-        Reduction::Last,
-        |s| controller(s, kl_controller_enabled),
-    ),
-    line(
-        "train/kl_error_to_target",
-        "nats",
-        "KL less the controller's target, where it is positive",
-        Reduction::Derived,
-        |s| kl_against_target(s, |kl, target| kl - target),
-    ),
-    line(
-        "train/kl_ratio_to_target",
-        "1",
-        "KL over max(target, 1e-8), where the target is positive",
-        Reduction::Derived,
-        |s| kl_against_target(s, |kl, target| kl / target.max(1e-8)),
-    ),
-    line(
-        "train/weight_entropy_error",
-        "nats",
-        "weight entropy less its target",
-        Reduction::Derived,
-        entropy_error,
-    ),
-    line(
-        "train/weight_entropy_abs_error",
-        "nats",
-        "size of weight_entropy_error",
-        Reduction::Derived,
-        |s| Some(entropy_error(s)?.abs()),
-    ),
-    line(
-        "train/tau_loss",
-        "nats^2",
-        "half the squared entropy error",
-        Reduction::Derived,
-        tau_loss,
-    ),
+    line("train/weight_entropy_error", "nats", "weight entropy less its target", Reduction::Derived, entropy_error),
+    line("train/weight_entropy_abs_error", "nats", "size of weight_entropy_error", Reduction::Derived, |s| Some(entropy_error(s)?.abs())),
+    line("train/tau_loss", "nats^2", "half the squared entropy error", Reduction::Derived, tau_loss),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const META: &[Line] = &[
-    line(
-        "train/meta/enabled",
-        "0/1",
-        "1 if the meta-controller is on",
-        Reduction::Last,
-        |s| meta(s, |m| flag(m.enabled)),
-    ),
-    line(
-        "train/meta/lr",
-        "1",
-        "its learning rate",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.learning_rate)),
-    ),
-    line(
-        "train/meta/update_interval",
-        "steps",
-        "steps between its updates",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.update_interval)),
-    ),
-    line(
-        "train/meta/truncation_steps",
-        "steps",
-        "steps it unrolls",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.truncation_steps)),
-    ),
-    line(
-        "train/meta/use_hessian",
-        "0/1",
-        "1 if it uses the Hessian",
-        Reduction::Last,
-        |s| meta(s, |m| flag(m.use_hessian)),
-    ),
-    line(
-        "train/meta/tau_grad",
-        "1",
-        "last gradient of tau",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.last_tau_grad)),
-    ),
-    line(
-        "train/meta/beta_grad",
-        "1",
-        "last gradient of beta",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.last_beta_grad)),
-    ),
-    line(
-        "train/meta/grad_norm",
-        "1",
-        "sqrt(tau_grad^2 + beta_grad^2)",
-        Reduction::Last,
-        |s| {
-            meta(s, |m| {
-                let (tau, beta) = (or_zero(m.last_tau_grad), or_zero(m.last_beta_grad));
-                (tau * tau + beta * beta).sqrt()
-            })
-        },
-    ),
-    line(
-        "train/meta/loss",
-        "nats",
-        "its last loss",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.last_loss)),
-    ),
-    line(
-        "train/meta/tau_projected",
-        "1",
-        "tau as projected",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.tau_projected)),
-    ),
-    line(
-        "train/meta/beta_projected",
-        "1",
-        "beta as projected",
-        Reduction::Last,
-        |s| meta(s, |m| or_zero(m.beta_projected)),
-    ),
+    line("train/meta/enabled", "0/1", "1 if the meta-controller is on", Reduction::Last, |s| meta(s, |m| flag(m.enabled))),
+    line("train/meta/lr", "1", "its learning rate", Reduction::Last, |s| meta(s, |m| or_zero(m.learning_rate))),
+    line("train/meta/update_interval", "steps", "steps between its updates", Reduction::Last, |s| meta(s, |m| or_zero(m.update_interval))),
+    line("train/meta/truncation_steps", "steps", "steps it unrolls", Reduction::Last, |s| meta(s, |m| or_zero(m.truncation_steps))),
+    line("train/meta/use_hessian", "0/1", "1 if it uses the Hessian", Reduction::Last, |s| meta(s, |m| flag(m.use_hessian))),
+    line("train/meta/tau_grad", "1", "last gradient of tau", Reduction::Last, |s| meta(s, |m| or_zero(m.last_tau_grad))),
+    line("train/meta/beta_grad", "1", "last gradient of beta", Reduction::Last, |s| meta(s, |m| or_zero(m.last_beta_grad))),
+    line("train/meta/grad_norm", "1", "sqrt(tau_grad^2 + beta_grad^2)", Reduction::Last, |s| {
+        meta(s, |m| {
+            let (tau, beta) = (or_zero(m.last_tau_grad), or_zero(m.last_beta_grad));
+            (tau * tau + beta * beta).sqrt()
+        })
+    }),
+    line("train/meta/loss", "nats", "its last loss", Reduction::Last, |s| meta(s, |m| or_zero(m.last_loss))),
+    line("train/meta/tau_projected", "1", "tau as projected", Reduction::Last, |s| meta(s, |m| or_zero(m.tau_projected))),
+    line("train/meta/beta_projected", "1", "beta as projected", Reduction::Last, |s| meta(s, |m| or_zero(m.beta_projected))),
 ];
 
+#[rustfmt::skip] // a table: one key a line
 const POLICY: &[Line] = &[
-    line(
-        "train/clip_ratio",
-        "share",
-        "tokens whose ratio to the reference leaves the clip range; 0 if not given",
-        Reduction::Share,
-        region,
-    ),
-    line(
-        "train/clip_ratio/low_mean",
-        "share",
-        "tokens below the range; 0 if not given",
-        Reduction::Share,
-        |s| Some(s.reference.clipped_low.unwrap_or(0.0)),
-    ),
-    line(
-        "train/clip_ratio/low_min",
-        "0/1",
-        "1 if every token is below; 0 if not given",
-        Reduction::Min,
-        |s| Some(s.reference.all_low.unwrap_or(0.0)),
-    ),
-    line(
-        "train/clip_ratio/high_mean",
-        "share",
-        "tokens above the range; 0 if not given",
-        Reduction::Share,
-        |s| Some(s.reference.clipped_high.unwrap_or(0.0)),
-    ),
-    line(
-        "train/clip_ratio/high_max",
-        "0/1",
-        "1 if any token is above; 0 if not given",
-        Reduction::Max,
-        |s| Some(s.reference.any_high.unwrap_or(0.0)),
-    ),
-    line(
-        "train/clip_ratio/region_mean",
-        "share",
-        "as train/clip_ratio",
-        Reduction::Share,
-        region,
-    ),
-    line(
-        "train/kl",
-        "nats",
-        "k3 to the reference policy, normalised as the loss type says; else the KL loss",
-        Reduction::Mean,
-        kl,
-    ),
-    bucket(
-        "train/kl_per_token_bucket/{bucket}",
-        "nats",
-        "k3 per token of completions of that length in tokens",
-        Reduction::Mean,
-        |b| b.k3,
-    ),
-    bucket(
-        "train/kl_per_token_bucket_tokens/{bucket}",
-        "tokens",
-        "their counted tokens",
-        Reduction::Sum,
-        |b| Some(b.tokens),
-    ),
+    line("train/clip_ratio", "share", "tokens whose ratio to the reference leaves the clip range; 0 if not given", Reduction::Share, |s| Some(region(s))),
+    line("train/clip_ratio/low_mean", "share", "tokens below the range; 0 if not given", Reduction::Share, |s| Some(s.reference.clipped_low.unwrap_or(0.0))),
+    line("train/clip_ratio/low_min", "0/1", "1 if every token is below; 0 if not given", Reduction::Min, |s| Some(s.reference.all_low.unwrap_or(0.0))),
+    line("train/clip_ratio/high_mean", "share", "tokens above the range; 0 if not given", Reduction::Share, |s| Some(s.reference.clipped_high.unwrap_or(0.0))),
+    line("train/clip_ratio/high_max", "0/1", "1 if any token is above; 0 if not given", Reduction::Max, |s| Some(s.reference.any_high.unwrap_or(0.0))),
+    line("train/clip_ratio/region_mean", "share", "as train/clip_ratio", Reduction::Share, |s| Some(region(s))),
+    line("train/kl", "nats", "k3 to the reference policy, normalised as the loss type says; else the KL loss", Reduction::Mean, kl),
+    bucket("train/kl_per_token_bucket/{bucket}", "nats", "k3 per token of completions of that length in tokens", Reduction::Mean, |b| b.k3),
+    bucket("train/kl_per_token_bucket_tokens/{bucket}", "tokens", "their counted tokens", Reduction::Sum, |b| Some(b.tokens)),
 ];
 
 fn or_zero(x: Option<f64>) -> f64 {
@@ -1206,6 +410,6 @@ fn kl_against_target(s: &Summary, take: impl Fn(f64, f64) -> f64) -> Option<f64>
     Some(take(kl(s)?, target))
 }
 
-fn region(s: &Summary) -> Option<f64> {
-    Some(s.reference.clipped.unwrap_or(0.0))
+fn region(s: &Summary) -> f64 {
+    s.reference.clipped.unwrap_or(0.0)
 }

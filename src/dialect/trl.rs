@@ -5,230 +5,52 @@ use crate::scalars::Scalar;
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
 
+#[rustfmt::skip] // a table: one key a line
 const STEP: &[Line] = &[
-    line(
-        "loss",
-        "nats",
-        "loss as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::TotalLoss),
-    ),
-    line(
-        "grad_norm",
-        "1",
-        "gradient norm as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::GradNorm),
-    ),
-    line(
-        "learning_rate",
-        "1",
-        "learning rate as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::LearningRate),
-    ),
-    line(
-        "num_tokens",
-        "tokens",
-        "prompt and completion tokens seen so far",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::NumInputTokens),
-    ),
-    line(
-        "completions/mean_length",
-        "tokens",
-        "mean completion length",
-        Reduction::Mean,
-        |s| Some(s.lengths?.mean),
-    ),
-    line(
-        "completions/min_length",
-        "tokens",
-        "shortest completion",
-        Reduction::Min,
-        |s| Some(s.lengths?.min),
-    ),
-    line(
-        "completions/max_length",
-        "tokens",
-        "longest completion",
-        Reduction::Max,
-        |s| Some(s.lengths?.max),
-    ),
-    line(
-        "completions/clipped_ratio",
-        "share",
-        "completions that did not end by themselves",
-        Reduction::Share,
-        |s| s.clipped,
-    ),
-    line(
-        "completions/mean_terminated_length",
-        "tokens",
-        "mean length of completions that ended by themselves; 0 if none did",
-        Reduction::Mean,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.mean))
-        },
-    ),
-    line(
-        "completions/min_terminated_length",
-        "tokens",
-        "shortest of them; 0 if there are none",
-        Reduction::Min,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.min))
-        },
-    ),
-    line(
-        "completions/max_terminated_length",
-        "tokens",
-        "longest of them; 0 if there are none",
-        Reduction::Max,
-        |s| {
-            s.lengths
-                .map(|_| s.terminated_lengths.map_or(0.0, |l| l.max))
-        },
-    ),
-];
-
-const REWARDS: &[Line] = &[
-    component(
-        "rewards/{name}/mean",
-        "mean of the component where it applies",
-        Reduction::Mean,
-        |c| Some(c.mean),
-    ),
-    component(
-        "rewards/{name}/std",
-        "sample standard deviation of the component",
-        Reduction::Std,
-        |c| c.sample_std,
-    ),
-    line("reward", "reward", "mean reward", Reduction::Mean, |s| {
-        Some(s.rewards.as_ref()?.mean)
+    line("loss", "nats", "loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
+    line("grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
+    line("learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
+    line("num_tokens", "tokens", "prompt and completion tokens seen so far", Reduction::Declared, |s| s.scalar(Scalar::NumInputTokens)),
+    line("completions/mean_length", "tokens", "mean completion length", Reduction::Mean, |s| Some(s.lengths?.mean)),
+    line("completions/min_length", "tokens", "shortest completion", Reduction::Min, |s| Some(s.lengths?.min)),
+    line("completions/max_length", "tokens", "longest completion", Reduction::Max, |s| Some(s.lengths?.max)),
+    line("completions/clipped_ratio", "share", "completions that did not end by themselves", Reduction::Share, |s| s.clipped),
+    line("completions/mean_terminated_length", "tokens", "mean length of completions that ended by themselves; 0 if none did", Reduction::Mean, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.mean))
     }),
-    line(
-        "reward_std",
-        "reward",
-        "sample standard deviation of rewards",
-        Reduction::Std,
-        |s| s.rewards.as_ref()?.sample_std,
-    ),
-    line(
-        "frac_reward_zero_std",
-        "share",
-        "completions whose group's rewards have a sample std within 1e-8 of 0",
-        Reduction::Share,
-        |s| s.zero_std_completions,
-    ),
+    line("completions/min_terminated_length", "tokens", "shortest of them; 0 if there are none", Reduction::Min, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.min))
+    }),
+    line("completions/max_terminated_length", "tokens", "longest of them; 0 if there are none", Reduction::Max, |s| {
+        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.max))
+    }),
 ];
 
+#[rustfmt::skip] // a table: one key a line
+const REWARDS: &[Line] = &[
+    component("rewards/{name}/mean", "mean of the component where it applies", Reduction::Mean, |c| Some(c.mean)),
+    component("rewards/{name}/std", "sample standard deviation of the component", Reduction::Std, |c| c.sample_std),
+    line("reward", "reward", "mean reward", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
+    line("reward_std", "reward", "sample standard deviation of rewards", Reduction::Std, |s| s.rewards.as_ref()?.sample_std),
+    line("frac_reward_zero_std", "share", "completions whose group's rewards have a sample std within 1e-8 of 0", Reduction::Share, |s| s.zero_std_completions),
+];
+
+#[rustfmt::skip] // a table: one key a line
 const POLICY: &[Line] = &[
-    line(
-        "kl",
-        "nats",
-        "k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)",
-        Reduction::Mean,
-        |s| {
-            if s.context.kl_bias_correction {
-                s.reference.k3_corrected
-            } else {
-                s.reference.k3
-            }
-        },
-    ),
-    line(
-        "entropy",
-        "nats",
-        "mean policy entropy per token",
-        Reduction::Mean,
-        |s| s.token_entropy,
-    ),
-    line(
-        "clip_ratio/low_mean",
-        "share",
-        "tokens with a ratio below 1 - eps_low and a negative advantage",
-        Reduction::Share,
-        |s| s.behaviour.low,
-    ),
-    line(
-        "clip_ratio/low_min",
-        "share",
-        "lowest such share of any completion",
-        Reduction::Min,
-        |s| s.behaviour.lowest_low,
-    ),
-    line(
-        "clip_ratio/high_mean",
-        "share",
-        "tokens with a ratio above 1 + eps_high and a positive advantage",
-        Reduction::Share,
-        |s| s.behaviour.high,
-    ),
-    line(
-        "clip_ratio/high_max",
-        "share",
-        "highest such share of any completion",
-        Reduction::Max,
-        |s| s.behaviour.highest_high,
-    ),
-    line(
-        "clip_ratio/region_mean",
-        "share",
-        "tokens clipped on either side",
-        Reduction::Share,
-        |s| s.behaviour.region,
-    ),
-    line(
-        "sampling/sampling_logp_difference/mean",
-        "nats",
-        "mean distance of trainer's and sampler's log-probabilities",
-        Reduction::Mean,
-        |s| Some(s.sampler.logp_difference?.mean),
-    ),
-    line(
-        "sampling/sampling_logp_difference/max",
-        "nats",
-        "largest distance of any token",
-        Reduction::Max,
-        |s| Some(s.sampler.logp_difference?.max),
-    ),
-    line(
-        "sampling/importance_sampling_ratio/min",
-        "1",
-        "smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)",
-        Reduction::Min,
-        |s| Some(s.sampler.ratio?.min),
-    ),
-    line(
-        "sampling/importance_sampling_ratio/mean",
-        "1",
-        "mean ratio over tokens, capped",
-        Reduction::Mean,
-        |s| Some(s.sampler.ratio?.mean),
-    ),
-    line(
-        "sampling/importance_sampling_ratio/max",
-        "1",
-        "largest ratio of any token, capped",
-        Reduction::Max,
-        |s| Some(s.sampler.ratio?.max),
-    ),
-    line(
-        "epoch",
-        "epochs",
-        "epoch as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::Epoch),
-    ),
-    line(
-        "step_time",
-        "s",
-        "time of the step as reported",
-        Reduction::Declared,
-        |s| s.scalar(Scalar::StepTimeSec),
-    ),
+    line("kl", "nats", "k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)", Reduction::Mean, |s| {
+        if s.context.kl_bias_correction { s.reference.k3_corrected } else { s.reference.k3 }
+    }),
+    line("entropy", "nats", "mean policy entropy per token", Reduction::Mean, |s| s.token_entropy),
+    line("clip_ratio/low_mean", "share", "tokens with a ratio below 1 - eps_low and a negative advantage", Reduction::Share, |s| s.behaviour.low),
+    line("clip_ratio/low_min", "share", "lowest such share of any completion", Reduction::Min, |s| s.behaviour.lowest_low),
+    line("clip_ratio/high_mean", "share", "tokens with a ratio above 1 + eps_high and a positive advantage", Reduction::Share, |s| s.behaviour.high),
+    line("clip_ratio/high_max", "share", "highest such share of any completion", Reduction::Max, |s| s.behaviour.highest_high),
+    line("clip_ratio/region_mean", "share", "tokens clipped on either side", Reduction::Share, |s| s.behaviour.region),
+    line("sampling/sampling_logp_difference/mean", "nats", "mean distance of trainer's and sampler's log-probabilities", Reduction::Mean, |s| Some(s.sampler.logp_difference?.mean)),
+    line("sampling/sampling_logp_difference/max", "nats", "largest distance of any token", Reduction::Max, |s| Some(s.sampler.logp_difference?.max)),
+    line("sampling/importance_sampling_ratio/min", "1", "smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)", Reduction::Min, |s| Some(s.sampler.ratio?.min)),
+    line("sampling/importance_sampling_ratio/mean", "1", "mean ratio over tokens, capped", Reduction::Mean, |s| Some(s.sampler.ratio?.mean)),
+    line("sampling/importance_sampling_ratio/max", "1", "largest ratio of any token, capped", Reduction::Max, |s| Some(s.sampler.ratio?.max)),
+    line("epoch", "epochs", "epoch as reported", Reduction::Declared, |s| s.scalar(Scalar::Epoch)),
+    line("step_time", "s", "time of the step as reported", Reduction::Declared, |s| s.scalar(Scalar::StepTimeSec)),
 ];

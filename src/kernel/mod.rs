@@ -4,6 +4,20 @@
 //! folded in one fixed order, in plain IEEE arithmetic without fused operations. A wider vector unit computes more lanes
 //! at a time; it never computes another number. [`Path`] says which unit runs them.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a loop's body must become part of each function that enables a vector unit for it"
+)]
+#![allow(
+    clippy::needless_bitwise_bool,
+    reason = "lanes are computed without branches"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    clippy::many_single_char_names,
+    reason = "loops over lanes name the lane; formulas have their letters"
+)]
+
 pub(crate) mod column;
 pub(crate) mod entropy;
 pub(crate) mod exp;

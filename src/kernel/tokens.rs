@@ -342,8 +342,8 @@ fn sums_body(completion: &Completion<'_>, bounds: &Bounds) -> Sums {
             if let Some((old_usable, o)) = &old {
                 let usable = where_(|lane| current_usable[lane] & old_usable[lane]);
                 let r = each(|lane| exp(clamped(usable[lane], c[lane] - o[lane])).value());
-                let low = where_(|lane| usable[lane] & (r[lane] < bounds.ratio_low));
-                let high = where_(|lane| usable[lane] & (r[lane] > bounds.ratio_high));
+                let low = where_(|lane| usable[lane] && (r[lane] < bounds.ratio_low));
+                let high = where_(|lane| usable[lane] && (r[lane] > bounds.ratio_high));
                 add_where(&mut behaviour_tokens, &usable);
                 add_where(&mut behaviour_low, &low);
                 add_where(&mut behaviour_high, &high);
@@ -354,7 +354,7 @@ fn sums_body(completion: &Completion<'_>, bounds: &Bounds) -> Sums {
                     );
                     let clipped = where_(|lane| {
                         signed[lane]
-                            & ((low[lane] & (a[lane] < 0.0)) | (high[lane] & (a[lane] > 0.0)))
+                            && (low[lane] && (a[lane] < 0.0) | high[lane] && (a[lane] > 0.0))
                     });
                     add_where(&mut signed_clipped, &clipped);
                 }
@@ -377,11 +377,11 @@ fn sums_body(completion: &Completion<'_>, bounds: &Bounds) -> Sums {
             let (low, high) = (bounds.log_low, bounds.log_high);
             add_where(
                 &mut reference_low,
-                &where_(|l| usable[l] & (c[l] - r[l] < low)),
+                &where_(|l| usable[l] && (c[l] - r[l] < low)),
             );
             add_where(
                 &mut reference_high,
-                &where_(|l| usable[l] & (c[l] - r[l] > high)),
+                &where_(|l| usable[l] && (c[l] - r[l] > high)),
             );
             if let Some((ratio_usable, ratio)) = &ratio {
                 let both = where_(|lane| usable[lane] & ratio_usable[lane]);

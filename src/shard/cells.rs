@@ -69,19 +69,6 @@ impl Cells {
         self.finite.extend_from_slice(&other.finite);
     }
 
-    /// Whether the runs hold as many cells as `completions` and as many finite ones as there are values.
-    pub fn is_consistent(&self, completions: usize) -> bool {
-        let count = |wanted: Option<Mark>| {
-            self.runs
-                .iter()
-                .filter(|(mark, _)| wanted.is_none_or(|wanted| wanted == *mark))
-                .try_fold(0_u64, |sum, (_, times)| sum.checked_add(*times))
-        };
-        count(None) == Some(completions as u64)
-            && count(Some(Mark::Finite)) == Some(self.finite.len() as u64)
-            && all_finite(&self.finite)
-    }
-
     /// The column with its cells in the order of `permutation`.
     pub fn arranged(&self, permutation: Option<&[usize]>) -> Column<'_> {
         let whole = self.runs.iter().all(|(mark, _)| *mark == Mark::Finite);

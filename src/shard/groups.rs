@@ -203,7 +203,7 @@ impl Settled {
             deviations.extend(values[range.clone()].iter().map(|w| w - even));
         }
         let entropies = usable(weights, ranges, entropies, |mark| {
-            self.weight_entropy.miss(mark)
+            self.weight_entropy.miss(mark);
         });
         self.weight_entropy.add(&entropies);
         self.weight_entropy_norm
@@ -525,7 +525,7 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
                 .filter_map(|seed| of(seed));
             given.reduce(|first, next| if first.is_finite() { first } else { next })
         });
-        Cells::from_iter(values).into_column()
+        values.collect::<Cells>().into_column()
     };
     (
         column(|seed| seed.semantic_entropy),

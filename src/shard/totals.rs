@@ -21,13 +21,12 @@ pub(crate) struct Column {
 impl Column {
     pub fn of(values: &Values<'_>) -> Self {
         let mut column = Self::default();
-        match values.whole() {
-            Some(values) => column.add(values),
-            None => {
-                let present: Vec<f64> = values.iter().flatten().collect();
-                column.census.absent = (values.len() - present.len()) as u64;
-                column.add(&present);
-            }
+        if let Some(values) = values.whole() {
+            column.add(values);
+        } else {
+            let present: Vec<f64> = values.iter().flatten().collect();
+            column.census.absent = (values.len() - present.len()) as u64;
+            column.add(&present);
         }
         column
     }
@@ -48,13 +47,12 @@ impl Column {
 /// The advantages of a record (one a completion): count, moments, extremes.
 pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
     let mut spread = Spread::default();
-    match values.whole() {
-        Some(values) => spread.add(values),
-        None => {
-            let present: Vec<f64> = values.iter().flatten().collect();
-            spread.census.absent = (values.len() - present.len()) as u64;
-            spread.add(&present);
-        }
+    if let Some(values) = values.whole() {
+        spread.add(values);
+    } else {
+        let present: Vec<f64> = values.iter().flatten().collect();
+        spread.census.absent = (values.len() - present.len()) as u64;
+        spread.add(&present);
     }
     spread
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::DeclaredFolds;
 use crate::batch::Place;
-use crate::scalars::{Fold, Scalar, Weighting, WindowFold};
+use crate::scalars::{Fold, Meta, Scalar, Weighting, WindowFold};
 use crate::shard::{Report, Shard};
 use crate::stat::{Census, exact};
 
@@ -45,19 +45,17 @@ impl<'a> Reports<'a> {
         let nonfinite = self
             .all()
             .filter_map(|(_, report)| report.weighting.clone())
-            .map(|weighting| weighting.finite().1)
+            .map(|weighting| finite(weighting).1)
             .sum();
         let snapshot = self.steps.values().rev().find_map(|reports| {
             let of_step = reports
                 .iter()
                 .filter_map(|(place, r)| Some((place.rank, r.weighting.as_ref()?)));
             let lowest = of_step.clone().map(|(rank, _)| rank).min()?;
-            of_step
-                .filter(|(rank, _)| *rank == lowest)
-                .last()
-                .map(|(_, w)| w.clone())
+            let last = of_step.rev().find(|(rank, _)| *rank == lowest);
+            last.map(|(_, weighting)| weighting.clone())
         });
-        (snapshot.map(|weighting| weighting.finite().0), nonfinite)
+        (snapshot.map(|weighting| finite(weighting).0), nonfinite)
     }
 
     /// Mean over (step, rank) of each one's last finite value.
@@ -156,9 +154,17 @@ impl<'a> Reports<'a> {
             WindowFold::Max => of_steps().reduce(f64::max),
             WindowFold::Min => of_steps().reduce(f64::min),
             WindowFold::Sum => sum(of_steps()),
-            WindowFold::Last => of_steps().last(),
+            WindowFold::Last => of_steps().next_back(),
         }
     }
+}
+
+/// A snapshot without its non-finite numbers, the meta-controller's included, and how many those were.
+fn finite(weighting: Weighting) -> (Weighting, u64) {
+    let (mut weighting, own) = weighting.finite();
+    let (meta, of_meta) = weighting.meta.take().map(Meta::finite).unzip();
+    weighting.meta = meta;
+    (weighting, own + of_meta.unwrap_or(0))
 }
 
 fn reported(reports: &[(Place, &Report)], value: impl Fn(&Report) -> Option<f64>) -> Vec<Reported> {
