@@ -68,6 +68,14 @@ impl Part {
         wire::seal(Kind::Part, self)
     }
 
+    /// The part as bytes, or, if it cannot be written, the part of a rank that has failed for that reason.
+    #[must_use]
+    pub(crate) fn write_or_say_why(self, rank: u32) -> Vec<u8> {
+        self.write()
+            .or_else(|error| Self::failed(rank, error.to_string()).write())
+            .unwrap_or_default()
+    }
+
     /// The part that [`Part::write`] made these bytes of.
     ///
     /// # Errors
