@@ -114,6 +114,7 @@ pub struct Row {
     /// Seconds since the Unix epoch.
     pub timestamp: f64,
     pub metrics: Metrics,
-    /// What belongs to the run and is no number (`run/git_sha`, ...): on a run's first row, empty on all others.
+    /// What belongs to the run and is no number: `run/git_sha`, ... on a run's first row; `failed/step 7/rank 3` with the
+    /// reason where a row went on without a rank. Empty on all others.
     pub text: Vec<(String, String)>,
 }

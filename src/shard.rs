@@ -1,8 +1,12 @@
 //! The joinable state of a step: what one record, rank, step or window knows, without a name for any of it.
 
 mod cells;
+pub(crate) mod column;
 mod diversity;
 pub(crate) mod groups;
+mod members;
+mod packed;
+mod sent;
 pub(crate) mod totals;
 
 use std::collections::BTreeMap;
@@ -14,8 +18,10 @@ use crate::batch::{Batch, Place};
 use crate::kernel::exp::ln;
 use crate::kernel::tokens::Bounds;
 use crate::scalars::{ClipRange, Scalars, Weighting};
+use column::Column;
+pub use column::Retain;
 use groups::{Groups, Spread};
-use totals::{Column, Completions, ComponentRows, Components, Tokens, spread_of};
+use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
 
 /// What tokens are counted against: all of a step's shards must have been counted alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,7 +58,7 @@ pub(crate) struct Report {
 
 /// Which steps a shard is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Span {
+pub(crate) enum Span {
     /// Of whatever step it is joined to.
     #[default]
     Any,
@@ -66,11 +72,11 @@ enum Span {
 ///
 /// The laws of [`crate::stat::Statistic`] hold for it, bit for bit in the numbers it comes to: an empty shard changes
 /// nothing, neither does the way completions are split over shards, nor the order in which those are merged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shard {
-    span: Span,
+    pub(crate) span: Span,
     /// What tokens were counted against, while there are any and the step is open.
-    counted: Option<(Thresholds, Place)>,
+    pub(crate) counted: Option<(Thresholds, Place)>,
     pub(crate) reports: BTreeMap<(u64, Place), Report>,
     pub(crate) rewards: Column,
     pub(crate) components: Components,
@@ -82,7 +88,7 @@ pub struct Shard {
 }
 
 /// Why two shards cannot be joined; neither has changed.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
 pub enum MergeError {
     #[error("expected a shard of step {expected}, found one of step {found}")]
     Step { expected: u64, found: u64 },
@@ -100,6 +106,15 @@ pub enum MergeError {
         found: Thresholds,
         other: u32,
         expected: Thresholds,
+    },
+    #[error(
+        "rank {rank} retains its rewards as {found:?}, rank {other} as {expected:?}: give every rank the same `retain`"
+    )]
+    Retained {
+        rank: u32,
+        found: Retain,
+        other: u32,
+        expected: Retain,
     },
 }
 
@@ -150,6 +165,20 @@ impl Shard {
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &thresholds.bounds()),
         }
+    }
+
+    /// Keeps sketches of its reward columns from here on ([`Retain::Sketch`]). Spread groups keep their members' rewards
+    /// until the step is closed.
+    pub fn sketch(&mut self) {
+        self.rewards.sketch();
+        self.components.values_mut().for_each(Column::sketch);
+    }
+
+    /// How its reward columns are kept; `None` where they hold no value.
+    #[must_use]
+    pub fn retain(&self) -> Option<Retain> {
+        let mut columns = std::iter::once(&self.rewards).chain(self.components.values());
+        columns.find_map(Column::retain)
     }
 
     /// Says which step an open shard is of; merging it with one of another step is then refused.
@@ -255,6 +284,7 @@ impl Shard {
         let span = self.joined_span(&other)?;
         self.check_places(&other)?;
         let counted = self.check_thresholds(&other)?;
+        self.check_retained(&other)?;
         if let Span::Step(step) = span {
             self.assign(step)?;
             other.assign(step)?;
@@ -325,6 +355,20 @@ impl Shard {
                 Ok(Some((thresholds, mine.min(theirs))))
             }
             (mine, theirs) => Ok(mine.or(theirs)),
+        }
+    }
+
+    /// A sketch cannot be taken apart again, so columns of values do not join it.
+    fn check_retained(&self, other: &Self) -> Result<(), MergeError> {
+        let lowest = |shard: &Self| shard.ranks().first().copied().unwrap_or(0);
+        match (self.retain(), other.retain()) {
+            (Some(expected), Some(found)) if expected != found => Err(MergeError::Retained {
+                rank: lowest(other),
+                found,
+                other: lowest(self),
+                expected,
+            }),
+            _ => Ok(()),
         }
     }
 }

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
+use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
-use crate::shard::totals::{BUCKETS, Column, Lengths, TokenRange, TokenTotal, Tokens};
+use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
 use crate::stat::{Census, Quantile, Statistic};
 
 /// The quantiles that dialects name, in order.
@@ -297,7 +298,7 @@ fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribut
 
 fn distribution(column: &Column) -> Option<Distribution> {
     let mean = column.moments.mean()?;
-    let quantiles = column.order.quantiles(&QUANTILES)?;
+    let quantiles = column.quantiles(&QUANTILES)?;
     Some(Distribution {
         census: column.census,
         mean,
@@ -386,7 +387,7 @@ fn reference(tokens: &Tokens, cap: Option<u32>, longest: Option<u32>) -> Referen
         k3_by_cap: (used > 0 && budget > 0.0).then(|| tokens.k3.sum.finish() / budget),
         clipped_low: of_tokens(tokens.reference_low),
         clipped_high: of_tokens(tokens.reference_high),
-        clipped: of_tokens(tokens.reference_low + tokens.reference_high),
+        clipped: of_tokens(tokens.reference_low.saturating_add(tokens.reference_high)),
         all_low: (used > 0).then(|| f64::from(u8::from(tokens.reference_low == used))),
         any_high: (used > 0).then(|| f64::from(u8::from(tokens.reference_high > 0))),
         buckets,
@@ -400,7 +401,7 @@ fn behaviour(tokens: &Tokens) -> BehaviourNumbers {
     BehaviourNumbers {
         low: of(low, &tokens.behaviour),
         high: of(high, &tokens.behaviour),
-        region: of(low + high, &tokens.behaviour),
+        region: of(low.saturating_add(high), &tokens.behaviour),
         lowest_low: tokens.low_shares.range().map(|(min, _)| min),
         highest_high: tokens.high_shares.range().map(|(_, max)| max),
         policy_gradient: of(tokens.policy_gradient_clipped, &tokens.policy_gradient),
@@ -438,7 +439,7 @@ fn correlation(tokens: &Tokens) -> Option<f64> {
 /// What each family has seen; completions of records without a component's column are absent from it.
 fn census(shard: &Shard, settled: &Settled, completions: u64) -> Vec<(String, Census)> {
     let whole = |mut census: Census| {
-        census.absent += completions.saturating_sub(census.seen());
+        census.absent(completions.saturating_sub(census.seen()));
         census
     };
     let tokens = &shard.tokens;

@@ -133,6 +133,12 @@ impl<'a> From<&'a [f32]> for TokenColumn<'a> {
     }
 }
 
+impl<'a, const N: usize> From<&'a [f32; N]> for TokenColumn<'a> {
+    fn from(cells: &'a [f32; N]) -> Self {
+        Self::Ragged(cells)
+    }
+}
+
 impl<'a> From<&'a Vec<f32>> for TokenColumn<'a> {
     fn from(cells: &'a Vec<f32>) -> Self {
         Self::Ragged(cells)

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use crate::batch::Values;
 
 /// What stands in one cell of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     Finite,
     Absent,
@@ -15,7 +13,7 @@ pub enum Mark {
 }
 
 /// A column of cells: the finite values in order, and runs of marks that say where they stand.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cells {
     runs: Vec<(Mark, u64)>,
     finite: Vec<f64>,
@@ -67,6 +65,32 @@ impl Cells {
             self.mark(mark, times);
         }
         self.finite.extend_from_slice(&other.finite);
+    }
+
+    /// The finite values in order.
+    pub fn finite(&self) -> &[f64] {
+        &self.finite
+    }
+
+    /// The mark of each cell in order.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.runs
+            .iter()
+            .flat_map(|&(mark, times)| (0..times).map(move |_| mark))
+    }
+
+    /// From what the wire brought; none where the values are not finite, or not as many as the marks call finite.
+    pub fn of_parts(marks: impl Iterator<Item = Mark>, finite: Vec<f64>) -> Option<Self> {
+        let mut cells = Self {
+            runs: Vec::new(),
+            finite,
+        };
+        let mut expected = 0;
+        for mark in marks {
+            cells.mark(mark, 1);
+            expected += usize::from(mark == Mark::Finite);
+        }
+        (expected == cells.finite.len() && all_finite(&cells.finite)).then_some(cells)
     }
 
     /// The column with its cells in the order of `permutation`.

@@ -1,8 +1,9 @@
 //! What a completion's tokens contribute to the diversity of its group.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::packed::Bytes;
 use crate::stat::exact;
 
 /// What the tokens are; a group is measured in one unit or not at all.
@@ -15,7 +16,7 @@ pub enum Unit {
 /// The distinct tokens and pairs of neighbours of one completion.
 ///
 /// A word stands as its 64-bit hash: two of a group's 10,000 words share one with a chance of 3 in 10^12.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TokenSet {
     unit: Unit,
     count: u64,
@@ -62,6 +63,45 @@ impl TokenSet {
 
     pub fn unit(&self) -> Unit {
         self.unit
+    }
+}
+
+type Packed = (Unit, u64, Option<(u64, u64)>, Bytes, Bytes);
+
+impl Serialize for TokenSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sets = [&self.tokens, &self.pairs].map(|set| Bytes::of_set(set));
+        let [tokens, pairs] = sets;
+        (self.unit, self.count, self.ends, tokens, pairs).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (unit, count, ends, tokens, pairs) = Packed::deserialize(deserializer)?;
+        let (Some(tokens), Some(pairs)) = (tokens.set(), pairs.set()) else {
+            return Err(D::Error::custom(
+                "expected sets of tokens as ascending gaps",
+            ));
+        };
+        let distinct = |set: &[u64]| set.len() as u64;
+        let fits = count <= u64::from(u32::MAX)
+            && (count == 0) == ends.is_none()
+            && (count == 0) == tokens.is_empty()
+            && distinct(&tokens) <= count
+            && distinct(&pairs) <= count.saturating_sub(1);
+        if !fits {
+            return Err(D::Error::custom(
+                "expected no more distinct tokens than there are tokens",
+            ));
+        }
+        Ok(Self {
+            unit,
+            count,
+            ends,
+            tokens,
+            pairs,
+        })
     }
 }
 

@@ -40,8 +40,8 @@ impl Spread {
     fn miss(&mut self, mark: Mark) {
         match mark {
             Mark::Finite => {}
-            Mark::Absent => self.census.absent += 1,
-            Mark::NonFinite => self.census.nonfinite += 1,
+            Mark::Absent => self.census.absent(1),
+            Mark::NonFinite => count(&mut self.census.nonfinite, 1),
         }
     }
 }
@@ -55,17 +55,17 @@ pub(crate) struct Share {
 
 impl Share {
     fn merge(&mut self, other: &Self) {
-        self.hits += other.hits;
+        count(&mut self.hits, other.hits);
         self.census.merge(&other.census);
     }
 
     fn add(&mut self, mark: Mark, weight: u64, hit: impl FnOnce() -> bool) {
         match mark {
-            Mark::Absent => self.census.absent += weight,
-            Mark::NonFinite => self.census.nonfinite += weight,
+            Mark::Absent => self.census.absent(weight),
+            Mark::NonFinite => count(&mut self.census.nonfinite, weight),
             Mark::Finite => {
-                self.census.used += weight;
-                self.hits += if hit() { weight } else { 0 };
+                count(&mut self.census.used, weight);
+                count(&mut self.hits, if hit() { weight } else { 0 });
             }
         }
     }
@@ -102,8 +102,8 @@ pub(crate) struct Settled {
 
 impl Settled {
     pub fn merge(&mut self, other: &Self) {
-        self.groups += other.groups;
-        self.empty += other.empty;
+        count(&mut self.groups, other.groups);
+        count(&mut self.empty, other.empty);
         self.zero_advantage.merge(&other.zero_advantage);
         self.zero_std.merge(&other.zero_std);
         for (mine, theirs) in [
@@ -117,7 +117,7 @@ impl Settled {
             mine.merge(theirs);
         }
         self.diversity.census.merge(&other.diversity.census);
-        self.diversity.completions += other.diversity.completions;
+        count(&mut self.diversity.completions, other.diversity.completions);
         for i in 0..3 {
             self.diversity.plain[i].merge(&other.diversity.plain[i]);
             self.diversity.by_size[i].merge(&other.diversity.by_size[i]);
@@ -126,8 +126,8 @@ impl Settled {
 
     fn add(&mut self, whole: &Whole<'_, '_>) {
         let ranges = whole.ranges();
-        self.groups += ranges.len() as u64;
-        self.empty += (whole.sizes.len() - ranges.len()) as u64;
+        count(&mut self.groups, ranges.len() as u64);
+        count(&mut self.empty, (whole.sizes.len() - ranges.len()) as u64);
         for range in &ranges {
             let size = range.len() as u64;
             self.zero_std
@@ -136,7 +136,7 @@ impl Settled {
                 });
         }
         match &whole.advantages {
-            None => self.zero_advantage.census.absent += ranges.len() as u64,
+            None => self.zero_advantage.census.absent(ranges.len() as u64),
             Some(advantages) => {
                 for range in &ranges {
                     self.zero_advantage
@@ -156,7 +156,7 @@ impl Settled {
     /// H = -sum of m ln m, m = max(q, 1e-12).
     fn add_q(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(q) = &whole.q else {
-            self.q_entropy.census.absent += ranges.len() as u64;
+            self.q_entropy.census.absent(ranges.len() as u64);
             return;
         };
         let mut terms = vec![0.0; q.values.len()];
@@ -169,7 +169,7 @@ impl Settled {
     /// H = -sum of w ln max(w, 1e-12); H(p)/ln(size) with p = max(w, 1e-12) renormalised; w - 1/size.
     fn add_weights(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(weights) = &whole.weights else {
-            self.weight_entropy.census.absent += ranges.len() as u64;
+            self.weight_entropy.census.absent(ranges.len() as u64);
             return;
         };
         let (values, sizes) = (&weights.values, sizes_of(ranges));
@@ -217,7 +217,7 @@ impl Settled {
             (&mut self.advantage_scale, &whole.advantage_scales),
         ] {
             let Some(column) = column else {
-                spread.census.absent += whole.sizes.len() as u64;
+                spread.census.absent(whole.sizes.len() as u64);
                 continue;
             };
             let mut values = Vec::with_capacity(column.values.len());
@@ -233,7 +233,7 @@ impl Settled {
 
     fn add_diversity(&mut self, whole: &Whole<'_, '_>, ranges: &[std::ops::Range<usize>]) {
         let Some(sets) = &whole.tokens else {
-            self.diversity.census.absent += ranges.len() as u64;
+            self.diversity.census.absent(ranges.len() as u64);
             return;
         };
         let groups: Vec<Option<(u64, Diversity)>> = ranges
@@ -248,11 +248,11 @@ impl Settled {
             .collect();
         for group in groups {
             let Some((size, measures)) = group else {
-                self.diversity.census.absent += 1;
+                self.diversity.census.absent(1);
                 continue;
             };
-            self.diversity.census.used += 1;
-            self.diversity.completions += size;
+            count(&mut self.diversity.census.used, 1);
+            count(&mut self.diversity.completions, size);
             let measures = [measures.distinct_1, measures.distinct_2, measures.jaccard];
             for (i, measure) in measures.into_iter().enumerate() {
                 self.diversity.plain[i].add(&[measure]);
@@ -284,6 +284,11 @@ fn usable(
         mark == Mark::Finite
     });
     numbers
+}
+
+/// Adds to a count that may have come over the wire: at the end of its range it stops.
+pub(super) fn count(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
 }
 
 /// Whether the sample standard deviation is within 1e-8 of 0; that of a single value is undefined, so not 0.
@@ -333,25 +338,25 @@ impl Whole<'_, '_> {
 }
 
 /// Where a completion stands in its group: by `completion_index` where given, else by rank, micro-batch and position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Slot {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
     /// `u64::MAX` where no index is given, so that those come last.
-    index: u64,
-    place: Place,
-    position: u32,
+    pub index: u64,
+    pub place: Place,
+    pub position: u32,
 }
 
 /// Members of groups that may go on in other records: columns of equal length.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Members {
-    ids: Vec<u64>,
-    slots: Vec<Slot>,
-    rewards: Cells,
-    advantages: Cells,
-    q: Cells,
-    weights: Cells,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Members {
+    pub ids: Vec<u64>,
+    pub slots: Vec<Slot>,
+    pub rewards: Cells,
+    pub advantages: Cells,
+    pub q: Cells,
+    pub weights: Cells,
     /// Empty, or one a member.
-    tokens: Vec<Option<TokenSet>>,
+    pub tokens: Vec<Option<TokenSet>>,
 }
 
 /// What a record said of a whole group that may be in other records too.
@@ -436,6 +441,11 @@ impl Groups {
     /// Whether some group may still go on elsewhere.
     pub fn is_open(&self) -> bool {
         !self.members.ids.is_empty() || !self.seeds.is_empty()
+    }
+
+    /// The finite rewards of the members it keeps.
+    pub fn kept_rewards(&self) -> &[f64] {
+        self.members.rewards.finite()
     }
 
     /// No more members will come: what all groups together come to.

@@ -4,45 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::groups::Spread;
+use super::column::Column;
+use super::groups::{Spread, count};
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::{Bounds, Range, Sums, Total, sums};
-use crate::stat::{Census, ExactSum, Extent, Moments, Order, Statistic, exact};
+use crate::stat::{Census, ExactSum, Extent, Statistic, exact};
 use rayon::prelude::*;
-
-/// A column with one value a completion, kept whole so that its quantiles are exact.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Column {
-    pub census: Census,
-    pub moments: Moments,
-    pub order: Order,
-}
-
-impl Column {
-    pub fn of(values: &Values<'_>) -> Self {
-        let mut column = Self::default();
-        if let Some(values) = values.whole() {
-            column.add(values);
-        } else {
-            let present: Vec<f64> = values.iter().flatten().collect();
-            column.census.absent = (values.len() - present.len()) as u64;
-            column.add(&present);
-        }
-        column
-    }
-
-    fn add(&mut self, samples: &[f64]) {
-        self.census.add(samples);
-        self.moments.add(samples);
-        self.order.add(samples);
-    }
-
-    pub fn merge(&mut self, other: &Self) {
-        self.census.merge(&other.census);
-        self.moments.merge(&other.moments);
-        self.order.merge(&other.order);
-    }
-}
 
 /// The advantages of a record (one a completion): count, moments, extremes.
 pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
@@ -105,8 +72,8 @@ impl ComponentRows {
             return;
         }
         let present = u32::try_from(present).unwrap_or(u32::MAX);
-        let (count, total) = self.by_present.entry(present).or_default();
-        *count += completions;
+        let (rows, total) = self.by_present.entry(present).or_default();
+        count(rows, completions);
         sums.into_iter().for_each(|sum| total.merge(sum));
     }
 
@@ -117,7 +84,9 @@ impl ComponentRows {
     }
 
     fn completions(&self) -> u64 {
-        self.by_present.values().map(|(count, _)| count).sum()
+        self.by_present
+            .values()
+            .fold(0, |all, (count, _)| all.saturating_add(*count))
     }
 
     pub fn mean_of_sums(&self) -> Option<f64> {
@@ -156,8 +125,8 @@ impl Lengths {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
+        count(&mut self.count, other.count);
+        count(&mut self.sum, other.sum);
         self.min = match (self.min, other.min) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -212,11 +181,11 @@ impl Completions {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.seen += other.seen;
+        count(&mut self.seen, other.seen);
         self.lengths.merge(&other.lengths);
         self.terminated.merge(&other.terminated);
-        self.judged += other.judged;
-        self.clipped += other.clipped;
+        count(&mut self.judged, other.judged);
+        count(&mut self.clipped, other.clipped);
         self.cap = self.cap.max(other.cap);
     }
 }
@@ -447,20 +416,23 @@ impl Tokens {
             mine.merge(theirs);
         }
         for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-            mine.completions += theirs.completions;
-            mine.tokens += theirs.tokens;
+            count(&mut mine.completions, theirs.completions);
+            count(&mut mine.tokens, theirs.tokens);
             mine.k3.merge(&theirs.k3);
         }
-        self.kl_completions += other.kl_completions;
-        self.reference_low += other.reference_low;
-        self.reference_high += other.reference_high;
+        count(&mut self.kl_completions, other.kl_completions);
+        count(&mut self.reference_low, other.reference_low);
+        count(&mut self.reference_high, other.reference_high);
         self.behaviour.merge(&other.behaviour);
-        self.behaviour_low += other.behaviour_low;
-        self.behaviour_high += other.behaviour_high;
+        count(&mut self.behaviour_low, other.behaviour_low);
+        count(&mut self.behaviour_high, other.behaviour_high);
         self.low_shares.merge(&other.low_shares);
         self.high_shares.merge(&other.high_shares);
         self.policy_gradient.merge(&other.policy_gradient);
-        self.policy_gradient_clipped += other.policy_gradient_clipped;
+        count(
+            &mut self.policy_gradient_clipped,
+            other.policy_gradient_clipped,
+        );
         self.sampler.merge(&other.sampler);
         self.advantages.merge(&other.advantages);
         self.returns.merge(&other.returns);
@@ -509,7 +481,7 @@ impl CompletionMeans {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.completions += other.completions;
+        count(&mut self.completions, other.completions);
         self.sum.merge(&other.sum);
     }
 }

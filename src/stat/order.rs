@@ -56,6 +56,24 @@ impl Order {
             .chain(self.loose.iter().map(|&x| (x, 1)))
     }
 
+    /// The multiset without `values`, each as often as it stands there; `None` where it does not hold them all.
+    #[must_use]
+    pub(crate) fn without(&self, values: &[f64]) -> Option<Self> {
+        let taken = runs_of(values);
+        let mut taken = taken.iter().copied().peekable();
+        let mut runs = self.runs();
+        for (value, count) in &mut runs {
+            if let Some((_, times)) = taken.next_if(|(x, _)| key(*x) == key(*value)) {
+                *count = count.checked_sub(times)?;
+            }
+        }
+        runs.retain(|&(_, count)| count > 0);
+        taken.peek().is_none().then_some(Order {
+            runs,
+            loose: Vec::new(),
+        })
+    }
+
     /// The values at places q (n - 1) of the sorted values, interpolated linearly (Hyndman and Fan's type 7, `NumPy`'s "linear");
     /// one result a quantile asked for, `None` when empty. The place is computed in integers.
     #[must_use]

@@ -22,6 +22,25 @@ const FIRST: i32 = -1022 * 36;
 const LAST: i32 = 1024 * 36;
 
 impl Sketch {
+    /// Adds `value` `count` times; nothing if it is not finite.
+    pub fn add_times(&mut self, value: f64, count: u64) {
+        if !value.is_finite() || count == 0 {
+            return;
+        }
+        self.extent.add_chunk(&[value]);
+        let index = index(value.abs());
+        let side = if value > 0.0 {
+            &mut self.positive
+        } else if value < 0.0 {
+            &mut self.negative
+        } else {
+            self.zero = self.zero.saturating_add(count);
+            return;
+        };
+        side.cover(index, index);
+        side.count(index, count);
+    }
+
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {

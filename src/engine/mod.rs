@@ -1,62 +1,39 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
+mod options;
+
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
 use crate::batch::{Batch, Place};
-use crate::cadence::{Cadence, Schedule, Strategy};
-use crate::dialect::Dialect;
-use crate::filter::Mode;
+use crate::cadence::Cadence;
+use crate::gather::{Gather, GatherError, Part};
 use crate::metrics::{Metrics, Row};
 use crate::run::RunMetadata;
-use crate::scalars::{ClipRange, Fold, Scalar, Scalars, Weighting, WindowFold};
-use crate::shard::{MergeError, Shard, Thresholds};
+use crate::scalars::{ClipRange, Scalar, Scalars, Weighting};
+use crate::shard::{MergeError, Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
-use crate::summary::{DeclaredFolds, Summary};
+use crate::summary::Summary;
 use crate::window::{MeanWindow, Reduction};
-
-/// Whose data a row is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// All ranks'.
-    #[default]
-    Global,
-    /// Rank 0's alone; nothing is gathered.
-    Local,
-}
-
-/// What an engine can be told; each field is documented at the builder's method of its name.
-#[derive(Clone, Debug)]
-struct Options {
-    dialect: Dialect,
-    mode: Mode,
-    window: Reduction,
-    scope: Scope,
-    emit_partial: bool,
-    schedule: Schedule,
-    kl_bias_correction: bool,
-    ratio_cap: Option<f64>,
-    clip_range: Option<ClipRange>,
-    folds: DeclaredFolds,
-    metadata: Option<RunMetadata>,
-}
-
-/// Builds an [`Engine`]; every option has the default that METRICS.md names.
-#[derive(Debug)]
-pub struct EngineBuilder {
-    options: Options,
-    cadence: Cadence,
-    sinks: Fanout,
-}
+use options::Options;
+pub use options::{EngineBuilder, Policy, Scope};
 
 /// Why a step has no row. The step's data is gone; the engine goes on with the next.
 #[derive(Debug, Error)]
 pub enum EngineError {
     #[error(transparent)]
     Merge(#[from] MergeError),
+    #[error("step {step}: {}", named(failures))]
+    Ranks {
+        step: u64,
+        /// The ranks that failed or were not heard, each with the reason.
+        failures: BTreeMap<u32, String>,
+    },
+    #[error("step {step}: {source}")]
+    Gather { step: u64, source: GatherError },
     #[error(
         "step {step}: tokens were counted against the clip range {counted:?}, but the controller's snapshot says {snapshot:?}: give the snapshot with the batches, or the range in the engine's options"
     )]
@@ -86,6 +63,7 @@ pub struct Engine {
     options: Options,
     cadence: Cadence,
     sinks: Fanout,
+    gather: Box<dyn Gather>,
     /// What has been observed of the step that is not over.
     pending: Shard,
     next_micro: u32,
@@ -93,6 +71,10 @@ pub struct Engine {
     known_range: Option<ClipRange>,
     /// The clip range of this step, where the caller has said it.
     expected_range: Option<ClipRange>,
+    /// Why this rank has no part in this step.
+    failure: Option<String>,
+    /// What the next row must say of ranks that were gone on without.
+    lost: Vec<(String, String)>,
     averaged: MeanWindow,
     pooled: Shard,
     last_step: Option<LastStep>,
@@ -110,143 +92,25 @@ struct LastStep {
     beta: Option<f64>,
 }
 
-impl EngineBuilder {
-    fn new() -> Self {
+impl Engine {
+    /// An engine with the defaults of METRICS.md, to be changed.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new()
+    }
+
+    fn of(builder: EngineBuilder) -> Self {
         Self {
-            options: Options {
-                dialect: Dialect::default(),
-                mode: Mode::default(),
-                window: Reduction::default(),
-                scope: Scope::default(),
-                emit_partial: true,
-                schedule: Schedule::default(),
-                kl_bias_correction: true,
-                ratio_cap: None,
-                clip_range: None,
-                folds: DeclaredFolds::new(),
-                metadata: None,
-            },
-            cadence: Cadence::new(Strategy::Steps, 1, true),
-            sinks: Fanout::default(),
-        }
-    }
-
-    /// The names of the row's numbers; `maxent` by default.
-    #[must_use]
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.options.dialect = dialect;
-        self
-    }
-
-    /// Which keys are kept; all by default. [`Mode::resolve`] reads the environment.
-    #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.options.mode = mode;
-        self
-    }
-
-    /// How the steps between two rows become one; the mean by default.
-    #[must_use]
-    pub fn window(mut self, window: Reduction) -> Self {
-        self.options.window = window;
-        self
-    }
-
-    /// Whose data the rows are over; all ranks' by default.
-    #[must_use]
-    pub fn scope(mut self, scope: Scope) -> Self {
-        self.options.scope = scope;
-        self
-    }
-
-    /// Steps between rows; 1 by default, which 0 or less counts as.
-    #[must_use]
-    pub fn logging_steps(mut self, steps: i64) -> Self {
-        self.cadence.steps = steps;
-        self
-    }
-
-    /// What decides that a row goes out; [`Strategy::Steps`] by default.
-    #[must_use]
-    pub fn logging_strategy(mut self, strategy: Strategy) -> Self {
-        self.cadence.strategy = strategy;
-        self
-    }
-
-    /// Whether step 0 has a row; it has by default.
-    #[must_use]
-    pub fn logging_first_step(mut self, first: bool) -> Self {
-        self.cadence.first_step = first;
-        self
-    }
-
-    /// Whether the steps left over at the end go out as a last row; they do by default.
-    #[must_use]
-    pub fn emit_partial(mut self, emit: bool) -> Self {
-        self.options.emit_partial = emit;
-        self
-    }
-
-    /// What the epoch follows from where none is reported.
-    #[must_use]
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.options.schedule = schedule;
-        self
-    }
-
-    /// Whether trl's `kl` is weighted by the ratio to the behaviour policy; it is by default, as in TRL.
-    #[must_use]
-    pub fn kl_bias_correction(mut self, correct: bool) -> Self {
-        self.options.kl_bias_correction = correct;
-        self
-    }
-
-    /// The cap of the sampler's importance ratio; none by default.
-    #[must_use]
-    pub fn ratio_cap(mut self, cap: f64) -> Self {
-        self.options.ratio_cap = Some(cap);
-        self
-    }
-
-    /// What tokens are counted against where no snapshot has said; 0.2 either side by default. Every rank needs the same.
-    #[must_use]
-    pub fn clip_range(mut self, range: ClipRange) -> Self {
-        self.options.clip_range = Some(range);
-        self
-    }
-
-    /// Declares how a metric of your own folds over ranks and micro-batches, and over a pooled window; by mean otherwise.
-    #[must_use]
-    pub fn fold(mut self, name: impl Into<String>, fold: Fold, window: WindowFold) -> Self {
-        self.options.folds.insert(name.into(), (fold, window));
-        self
-    }
-
-    /// The texts of the run, which go out with its first row; none by default.
-    #[must_use]
-    pub fn metadata(mut self, metadata: RunMetadata) -> Self {
-        self.options.metadata = Some(metadata);
-        self
-    }
-
-    /// Adds a sink; every row goes to all of them, and one that fails does not stop the others.
-    #[must_use]
-    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks = self.sinks.with(sink);
-        self
-    }
-
-    /// The engine.
-    #[must_use]
-    pub fn build(self) -> Engine {
-        Engine {
-            options: self.options,
-            cadence: self.cadence,
-            sinks: self.sinks,
+            options: builder.options,
+            cadence: builder.cadence,
+            sinks: builder.sinks,
+            gather: builder.gather,
             pending: Shard::default(),
             next_micro: 0,
             known_range: None,
             expected_range: None,
+            failure: None,
+            lost: Vec::new(),
             averaged: MeanWindow::default(),
             pooled: Shard::default(),
             last_step: None,
@@ -256,14 +120,6 @@ impl EngineBuilder {
             sink_error: None,
         }
     }
-}
-
-impl Engine {
-    /// An engine with the defaults of METRICS.md, to be changed.
-    #[must_use]
-    pub fn builder() -> EngineBuilder {
-        EngineBuilder::new()
-    }
 
     /// Takes in one micro-batch. Never communicates; nothing of the batch is kept but numbers.
     ///
@@ -271,20 +127,35 @@ impl Engine {
     ///
     /// # Errors
     /// If the same rank and micro-batch was observed before in this step, or its tokens were counted against another
-    /// clip range. The batch is then left out, the rest of the step stands.
+    /// clip range. Alone, the batch is left out and the rest of the step stands; among other ranks, this one has then
+    /// failed in this step ([`Engine::fail`]).
     pub fn observe(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
         let place = batch.place().unwrap_or(Place {
-            rank: 0,
+            rank: self.gather.rank(),
             micro: self.next_micro,
         });
         if self.options.scope == Scope::Local && place.rank != 0 {
             return Ok(());
         }
         let thresholds = self.thresholds(batch);
-        let shard = Shard::counted(batch, place, &thresholds);
-        self.pending.merge(shard)?;
-        self.next_micro = self.next_micro.max(place.micro + 1);
+        let mut shard = Shard::counted(batch, place, &thresholds);
+        if self.options.retain == Retain::Sketch {
+            shard.sketch();
+        }
+        if let Err(error) = self.pending.merge(shard) {
+            if self.gathers() {
+                self.fail(error.to_string());
+            }
+            return Err(error.into());
+        }
+        self.next_micro = self.next_micro.max(place.micro.saturating_add(1));
         Ok(())
+    }
+
+    /// Says that this rank has no part in the step that is not over: its batch could not be built, its environment is
+    /// gone. The step still ends on all ranks, and the root learns the reason. Only the first reason counts.
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.failure.get_or_insert(reason.into());
     }
 
     /// Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say: the
@@ -299,19 +170,23 @@ impl Engine {
         if let Some(weighting) = &weighting {
             self.known_range = Some(weighting.clip_range());
         }
-        self.pending.report(0, scalars, weighting);
+        self.pending.report(self.gather.rank(), scalars, weighting);
     }
 
     /// Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then.
     ///
+    /// Where there are several ranks this is the one collective of the step: every rank calls it, whatever it holds; the
+    /// row is at the root, the others have `None`.
+    ///
     /// A sink that fails does not fail the step: its error is kept ([`Engine::sink_error`]) and counted in its receipt.
     ///
     /// # Errors
-    /// If the step's parts do not belong together.
+    /// If the step's parts do not belong together; at the root also if a rank has failed or was not heard and the
+    /// [`Policy`] is to fail, and on another rank if its part could not be handed on.
     pub fn step(&mut self, step: u64) -> Result<Option<Row>, EngineError> {
-        let mut shard = std::mem::take(&mut self.pending);
-        self.next_micro = 0;
-        self.expected_range = None;
+        let Some(mut shard) = self.gathered(step)? else {
+            return Ok(None);
+        };
         let counted = shard.thresholds();
         shard.close(step)?;
         let mut summary = Summary::folded(&shard, &self.options.folds);
@@ -339,6 +214,51 @@ impl Engine {
             return Ok(Some(self.emit(step)));
         }
         Ok(None)
+    }
+
+    /// Whether steps are gathered from other ranks.
+    fn gathers(&self) -> bool {
+        self.options.scope == Scope::Global && self.gather.world_size() > 1
+    }
+
+    /// What the step's completions come to, of all ranks that the row is over; `None` where the row is not.
+    fn gathered(&mut self, step: u64) -> Result<Option<Shard>, EngineError> {
+        let mut own = std::mem::take(&mut self.pending);
+        self.next_micro = 0;
+        self.expected_range = None;
+        let rank = self.gather.rank();
+        let mut part = match self.failure.take() {
+            Some(reason) => Part::failed(rank, reason),
+            None => {
+                own.assign(step)?;
+                Part::of(own)
+            }
+        };
+        if self.gathers() {
+            let mut outgoing = |answers| {
+                std::mem::take(&mut part)
+                    .join(answers)
+                    .write_or_say_why(rank)
+            };
+            let gathered = self.gather.gather(&mut outgoing);
+            match gathered.map_err(|source| EngineError::Gather { step, source })? {
+                Some(answers) => part = part.join(answers),
+                None => return Ok(None),
+            }
+        } else if rank != 0 {
+            return Ok(None);
+        }
+        if let Some(conflict) = part.conflict {
+            return Err(conflict.into());
+        }
+        if self.options.policy == Policy::Fail && !part.failures.is_empty() {
+            let failures = part.failures;
+            return Err(EngineError::Ranks { step, failures });
+        }
+        let failures = part.failures.into_iter();
+        self.lost
+            .extend(failures.map(|(rank, why)| (format!("failed/step {step}/rank {rank}"), why)));
+        Ok(Some(part.shard))
     }
 
     /// Ends the run: the steps left over go out as a last row, the sinks are closed. One receipt a sink.
@@ -372,7 +292,8 @@ impl Engine {
         self.sink_error.take()
     }
 
-    /// What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then the options, then the default.
+    /// What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then
+    /// the options, then the default.
     fn thresholds(&mut self, batch: &Batch<'_>) -> Thresholds {
         if let Some(weighting) = &batch.columns().weighting {
             self.known_range = Some(weighting.clip_range());
@@ -412,11 +333,13 @@ impl Engine {
             self.previous = (last.tau, last.beta);
         }
         let metadata = self.options.metadata.as_ref().filter(|_| self.rows == 0);
+        let mut text = metadata.map(RunMetadata::text).unwrap_or_default();
+        text.append(&mut self.lost);
         let row = Row {
             step,
             timestamp: now(),
             metrics,
-            text: metadata.map(RunMetadata::text).unwrap_or_default(),
+            text,
         };
         self.rows += 1;
         if let Err(error) = self.sinks.write(&row) {
@@ -448,6 +371,21 @@ fn check_range(summary: &Summary, counted: Option<Thresholds>) -> Result<(), Eng
         counted,
         snapshot,
     })
+}
+
+/// The first few ranks with their reasons, and how many more there are.
+fn named(failures: &BTreeMap<u32, String>) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<String> = failures
+        .iter()
+        .take(NAMED)
+        .map(|(rank, reason)| format!("rank {rank}: {reason}"))
+        .collect();
+    let more = match failures.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} ranks more"),
+    };
+    named.join("; ") + &more
 }
 
 /// Seconds since the Unix epoch; 0 on a machine whose clock stands before it.

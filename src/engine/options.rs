@@ -1,0 +1,218 @@
+//! What an engine can be told.
+
+use crate::cadence::{Cadence, Schedule, Strategy};
+use crate::dialect::Dialect;
+use crate::filter::Mode;
+use crate::gather::{Alone, Gather};
+use crate::run::RunMetadata;
+use crate::scalars::{ClipRange, Fold, WindowFold};
+use crate::shard::Retain;
+use crate::sink::{Fanout, Sink};
+use crate::summary::DeclaredFolds;
+use crate::window::Reduction;
+
+use super::Engine;
+
+/// Whose data a row is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All ranks'.
+    #[default]
+    Global,
+    /// Rank 0's alone; nothing is gathered.
+    Local,
+}
+
+/// What becomes of a step in which a rank has failed or was not heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It has no row but an error that names the ranks.
+    #[default]
+    Fail,
+    /// Its row is over the other ranks; the next row that goes out says so in its texts, `failed/step 7/rank 3`.
+    GoOn,
+}
+
+/// What an engine can be told; each field is documented at the builder's method of its name.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub dialect: Dialect,
+    pub mode: Mode,
+    pub window: Reduction,
+    pub scope: Scope,
+    pub emit_partial: bool,
+    pub schedule: Schedule,
+    pub kl_bias_correction: bool,
+    pub ratio_cap: Option<f64>,
+    pub clip_range: Option<ClipRange>,
+    pub folds: DeclaredFolds,
+    pub metadata: Option<RunMetadata>,
+    pub policy: Policy,
+    pub retain: Retain,
+}
+
+/// Builds an [`Engine`]; every option has the default that METRICS.md names.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    pub(super) options: Options,
+    pub(super) cadence: Cadence,
+    pub(super) sinks: Fanout,
+    pub(super) gather: Box<dyn Gather>,
+}
+
+impl EngineBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            options: Options {
+                dialect: Dialect::default(),
+                mode: Mode::default(),
+                window: Reduction::default(),
+                scope: Scope::default(),
+                emit_partial: true,
+                schedule: Schedule::default(),
+                kl_bias_correction: true,
+                ratio_cap: None,
+                clip_range: None,
+                folds: DeclaredFolds::new(),
+                metadata: None,
+                policy: Policy::default(),
+                retain: Retain::default(),
+            },
+            cadence: Cadence::new(Strategy::Steps, 1, true),
+            sinks: Fanout::default(),
+            gather: Box::new(Alone),
+        }
+    }
+
+    /// The names of the row's numbers; `maxent` by default.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.options.dialect = dialect;
+        self
+    }
+
+    /// Which keys are kept; all by default. [`Mode::resolve`] reads the environment.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// How the steps between two rows become one; the mean by default.
+    #[must_use]
+    pub fn window(mut self, window: Reduction) -> Self {
+        self.options.window = window;
+        self
+    }
+
+    /// Whose data the rows are over; all ranks' by default.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.options.scope = scope;
+        self
+    }
+
+    /// Steps between rows; 1 by default, which 0 or less counts as.
+    #[must_use]
+    pub fn logging_steps(mut self, steps: i64) -> Self {
+        self.cadence.steps = steps;
+        self
+    }
+
+    /// What decides that a row goes out; [`Strategy::Steps`] by default.
+    #[must_use]
+    pub fn logging_strategy(mut self, strategy: Strategy) -> Self {
+        self.cadence.strategy = strategy;
+        self
+    }
+
+    /// Whether step 0 has a row; it has by default.
+    #[must_use]
+    pub fn logging_first_step(mut self, first: bool) -> Self {
+        self.cadence.first_step = first;
+        self
+    }
+
+    /// Whether the steps left over at the end go out as a last row; they do by default.
+    #[must_use]
+    pub fn emit_partial(mut self, emit: bool) -> Self {
+        self.options.emit_partial = emit;
+        self
+    }
+
+    /// What the epoch follows from where none is reported.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.options.schedule = schedule;
+        self
+    }
+
+    /// Whether trl's `kl` is weighted by the ratio to the behaviour policy; it is by default, as in TRL.
+    #[must_use]
+    pub fn kl_bias_correction(mut self, correct: bool) -> Self {
+        self.options.kl_bias_correction = correct;
+        self
+    }
+
+    /// The cap of the sampler's importance ratio; none by default.
+    #[must_use]
+    pub fn ratio_cap(mut self, cap: f64) -> Self {
+        self.options.ratio_cap = Some(cap);
+        self
+    }
+
+    /// What tokens are counted against where no snapshot has said; 0.2 either side by default. Every rank needs the same.
+    #[must_use]
+    pub fn clip_range(mut self, range: ClipRange) -> Self {
+        self.options.clip_range = Some(range);
+        self
+    }
+
+    /// Declares how a metric of your own folds over ranks and micro-batches, and over a pooled window; by mean otherwise.
+    #[must_use]
+    pub fn fold(mut self, name: impl Into<String>, fold: Fold, window: WindowFold) -> Self {
+        self.options.folds.insert(name.into(), (fold, window));
+        self
+    }
+
+    /// The texts of the run, which go out with its first row; none by default.
+    #[must_use]
+    pub fn metadata(mut self, metadata: RunMetadata) -> Self {
+        self.options.metadata = Some(metadata);
+        self
+    }
+
+    /// Adds a sink; every row goes to all of them, and one that fails does not stop the others.
+    #[must_use]
+    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
+        self.sinks = self.sinks.with(sink);
+        self
+    }
+
+    /// What brings the ranks' parts together; [`Alone`] by default. How long it waits for a rank is the gather's own option.
+    #[must_use]
+    pub fn gather(mut self, gather: impl Gather + 'static) -> Self {
+        self.gather = Box::new(gather);
+        self
+    }
+
+    /// What becomes of a step in which a rank has failed or was not heard; it fails by default.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// How reward columns are kept for their quantiles; exactly by default. Every rank needs the same.
+    #[must_use]
+    pub fn retain(mut self, retain: Retain) -> Self {
+        self.options.retain = retain;
+        self
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn build(self) -> Engine {
+        Engine::of(self)
+    }
+}

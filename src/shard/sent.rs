@@ -1,0 +1,108 @@
+//! A shard on the wire: nothing twice, and nothing taken that no shard could be.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::column::Column;
+use super::groups::{Groups, Spread};
+use super::totals::{Completions, ComponentRows, Components, Tokens};
+use super::{Report, Shard, Span, Thresholds};
+use crate::batch::Place;
+
+/// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Shard")]
+struct Sent<'a> {
+    span: Span,
+    counted: Option<(Thresholds, Place)>,
+    reports: Cow<'a, BTreeMap<(u64, Place), Report>>,
+    rewards: Cow<'a, Column>,
+    components: Cow<'a, Components>,
+    component_rows: Cow<'a, ComponentRows>,
+    advantages: Cow<'a, Spread>,
+    groups: Cow<'a, Groups>,
+    completions: Cow<'a, Completions>,
+    tokens: Cow<'a, Tokens>,
+}
+
+impl Serialize for Shard {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = self.groups.kept_rewards();
+        let rewards = if kept.is_empty() {
+            Cow::Borrowed(&self.rewards)
+        } else {
+            let rest = self.rewards.without(kept);
+            Cow::Owned(rest.ok_or_else(|| {
+                serde::ser::Error::custom("expected every kept member's reward among the rewards")
+            })?)
+        };
+        Sent {
+            span: self.span,
+            counted: self.counted,
+            reports: Cow::Borrowed(&self.reports),
+            rewards,
+            components: Cow::Borrowed(&self.components),
+            component_rows: Cow::Borrowed(&self.component_rows),
+            advantages: Cow::Borrowed(&self.advantages),
+            groups: Cow::Borrowed(&self.groups),
+            completions: Cow::Borrowed(&self.completions),
+            tokens: Cow::Borrowed(&self.tokens),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shard {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let sent = Sent::deserialize(deserializer)?;
+        let mut shard = Shard {
+            span: sent.span,
+            counted: sent.counted,
+            reports: sent.reports.into_owned(),
+            rewards: sent.rewards.into_owned(),
+            components: sent.components.into_owned(),
+            component_rows: sent.component_rows.into_owned(),
+            advantages: sent.advantages.into_owned(),
+            groups: sent.groups.into_owned(),
+            completions: sent.completions.into_owned(),
+            tokens: sent.tokens.into_owned(),
+        };
+        if !shard.rewards.is_sketch() {
+            shard.rewards.keep(shard.groups.kept_rewards());
+        }
+        match shard.fault() {
+            None => Ok(shard),
+            Some(fault) => Err(D::Error::custom(fault)),
+        }
+    }
+}
+
+impl Shard {
+    /// What no record and no merge could have made it.
+    fn fault(&self) -> Option<&'static str> {
+        let mut steps = self.reports.keys().map(|(step, _)| *step);
+        let of_span = match self.span {
+            Span::Any => steps.all(|step| step == 0),
+            Span::Step(own) => steps.all(|step| step == own),
+            Span::Closed => true,
+        };
+        if !of_span {
+            return Some("expected reports of the shard's own step");
+        }
+        if self.span == Span::Closed && (self.counted.is_some() || self.groups.is_open()) {
+            return Some("expected nothing open in a shard that is closed");
+        }
+        let mut columns = self.components.values().chain([&self.rewards]);
+        if !columns.clone().all(Column::is_consistent) {
+            return Some("expected as many values in a column as it has counted");
+        }
+        let mut retained = columns.by_ref().filter_map(Column::retain);
+        let first = retained.next();
+        if !retained.all(|other| first == Some(other)) {
+            return Some("expected reward columns that are all retained alike");
+        }
+        None
+    }
+}

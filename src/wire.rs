@@ -1,0 +1,131 @@
+//! Shards as bytes: what crosses a network or waits in a file.
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 8 | magic: `grpo-shd` for a shard, `grpo-prt` for a rank's part in a gather |
+//! | 4 | format version, [`VERSION`] |
+//! | 8 | length of the body |
+//! | 8 | XXH3 (64 bits) of the body |
+//! | | the body, in postcard's format |
+//!
+//! Numbers are little-endian. Doubles travel as their 8 bytes, so that every field survives bit for bit. Reading takes
+//! nothing on trust: what is read costs memory in proportion to the bytes that are there, and is checked to be something
+//! that writing could have written.
+
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::shard::Shard;
+
+/// The version that this build writes, and the only one that it reads.
+pub const VERSION: u32 = 1;
+
+const HEADER: usize = 28;
+
+/// What a message is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Shard,
+    /// [`crate::gather::Part`].
+    Part,
+}
+
+impl Kind {
+    const fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Shard => *b"grpo-shd",
+            Self::Part => *b"grpo-prt",
+        }
+    }
+}
+
+/// Why bytes are not what they were read as.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WireError {
+    #[error("expected a header of {HEADER} bytes, found {found} bytes in all")]
+    Header { found: usize },
+    #[error("expected a message that begins with `{expected}`, found `{found}`")]
+    Magic { expected: String, found: String },
+    #[error(
+        "expected format version {expected}, found version {found}: let the same version of this program write and read"
+    )]
+    Version { expected: u32, found: u32 },
+    #[error(
+        "expected a body of {expected} bytes, found {found}: the message was cut or run together with another"
+    )]
+    Length { expected: u64, found: u64 },
+    #[error(
+        "expected a body with checksum {expected:016x}, found {found:016x}: the message was changed on its way"
+    )]
+    Checksum { expected: u64, found: u64 },
+    #[error("expected the body of a {kind:?}, found bytes that are none: {reason}")]
+    Body { kind: Kind, reason: String },
+    #[error("cannot write this {kind:?}: {reason}")]
+    Unwritable { kind: Kind, reason: String },
+}
+
+/// A shard as bytes.
+///
+/// # Errors
+/// If the shard contradicts itself, which none does that came from batches and merges.
+pub fn write(shard: &Shard) -> Result<Vec<u8>, WireError> {
+    seal(Kind::Shard, shard)
+}
+
+/// The shard that [`write()`] made these bytes of.
+///
+/// # Errors
+/// If they are not, byte for byte, what this version writes.
+pub fn read(bytes: &[u8]) -> Result<Shard, WireError> {
+    open(Kind::Shard, bytes)
+}
+
+pub(crate) fn seal<T: Serialize>(kind: Kind, message: &T) -> Result<Vec<u8>, WireError> {
+    let mut bytes =
+        postcard::to_extend(message, vec![0; HEADER]).map_err(|e| WireError::Unwritable {
+            kind,
+            reason: e.to_string(),
+        })?;
+    let (header, body) = bytes.split_at_mut(HEADER);
+    header[..8].copy_from_slice(&kind.magic());
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..20].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    header[20..].copy_from_slice(&xxh3_64(body).to_le_bytes());
+    Ok(bytes)
+}
+
+pub(crate) fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, WireError> {
+    let short = WireError::Header { found: bytes.len() };
+    let (magic, rest) = bytes.split_first_chunk().ok_or(short.clone())?;
+    if *magic != kind.magic() {
+        return Err(WireError::Magic {
+            expected: kind.magic().escape_ascii().to_string(),
+            found: magic.escape_ascii().to_string(),
+        });
+    }
+    let (version, rest) = rest.split_first_chunk().ok_or(short.clone())?;
+    let found = u32::from_le_bytes(*version);
+    if found != VERSION {
+        return Err(WireError::Version {
+            expected: VERSION,
+            found,
+        });
+    }
+    let (length, rest) = rest.split_first_chunk().ok_or(short.clone())?;
+    let (checksum, body) = rest.split_first_chunk().ok_or(short)?;
+    let (expected, found) = (u64::from_le_bytes(*length), body.len() as u64);
+    if expected != found {
+        return Err(WireError::Length { expected, found });
+    }
+    let (expected, found) = (u64::from_le_bytes(*checksum), xxh3_64(body));
+    if expected != found {
+        return Err(WireError::Checksum { expected, found });
+    }
+    let refuse = |reason: String| WireError::Body { kind, reason };
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok(message),
+        Ok((_, rest)) => Err(refuse(format!("{} bytes are left over", rest.len()))),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
