@@ -340,15 +340,21 @@ impl Shard {
         }
     }
 
-    /// What both were counted against; the lower place speaks for a shard, so that the message does not depend on order.
+    /// What both were counted against. The lowest place speaks for a shard, and the lower of two for what is expected:
+    /// the error does not depend on which is merged into which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
         match (self.counted, other.counted) {
-            (Some((expected, mine)), Some((found, theirs))) if expected != found => {
+            (Some(mine), Some(theirs)) if mine.0 != theirs.0 => {
+                let (lower, higher) = if mine.1 < theirs.1 {
+                    (mine, theirs)
+                } else {
+                    (theirs, mine)
+                };
                 Err(MergeError::Thresholds {
-                    rank: theirs.rank,
-                    found,
-                    other: mine.rank,
-                    expected,
+                    rank: higher.1.rank,
+                    found: higher.0,
+                    other: lower.1.rank,
+                    expected: lower.0,
                 })
             }
             (Some((thresholds, mine)), Some((_, theirs))) => {
