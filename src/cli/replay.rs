@@ -2,7 +2,9 @@
 
 mod options;
 mod output;
+mod ranks;
 mod report;
+mod shards;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -19,13 +21,18 @@ use crate::sink::SinkError;
 use crate::store::StoreError;
 pub use options::{EngineArgs, ReplayArgs};
 use output::Outputs;
+use ranks::Ranks;
 use report::Report;
+use shards::Shards;
 
 /// Why a replay ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// It names the step and the ranks itself.
+    #[error(transparent)]
+    Gather(EngineError),
     #[error("{at}: {source}")]
     Engine { at: String, source: EngineError },
     /// The environment names no mode.
@@ -35,6 +42,10 @@ pub enum ReplayError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sink(#[from] SinkError),
+    #[error(transparent)]
+    Ranks(#[from] ranks::RanksError),
+    #[error(transparent)]
+    Shards(#[from] shards::ShardsError),
     /// An output refused a row; the others have all of them.
     #[error("{to} has {written} of {rows} rows: {error}")]
     Lost {
@@ -49,7 +60,10 @@ impl ReplayError {
     /// Whether it is an output that failed, not the input.
     #[must_use]
     pub fn is_output(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Sink(_) | Self::Lost { .. })
+        matches!(
+            self,
+            Self::Store(_) | Self::Sink(_) | Self::Lost { .. } | Self::Shards(_)
+        )
     }
 }
 
@@ -63,13 +77,37 @@ impl ReplayError {
 pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
     let mode = Mode::resolve(args.mode, |name| env::var(name).ok())?;
     let recording = Recording::open(&args.paths)?;
-    let mut outputs = Outputs::open(args)?;
+    let (ranks, engine) = Ranks::of(args)?;
+    let outcome = replay(args, &ranks, engine.mode(mode).build(), &recording);
+    if !ranks.is_root() {
+        // Every fault that a rank can meet is known at the root as well, which reports it.
+        return Ok(());
+    }
+    if let Err(error) = &outcome
+        && ranks.are_elsewhere()
+    {
+        complain(&format!("error: {error}"));
+        ranks.abort(if error.is_output() { 1 } else { 2 });
+    }
+    outcome
+}
+
+fn replay(
+    args: &ReplayArgs,
+    ranks: &Ranks,
+    engine: Engine,
+    recording: &Recording,
+) -> Result<(), ReplayError> {
+    let mut outputs = if ranks.is_root() {
+        Outputs::open(args)?
+    } else {
+        Outputs::none()
+    };
     let mut report = Report::default();
-    let engine = args.engine.builder(args).mode(mode).build();
-    let walked = walk(args, engine, &recording, &mut outputs, &mut report);
+    let walked = walk(args, ranks, engine, recording, &mut outputs, &mut report);
     let nobody_reads = outputs.are_gone();
     let closed = outputs.close(walked.as_ref().err().map(ToString::to_string));
-    if !args.quiet && !nobody_reads {
+    if !args.quiet && !nobody_reads && ranks.is_root() {
         report.destinations = closed.destinations;
         complain(report.to_string().trim_end());
     }
@@ -85,12 +123,14 @@ pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
 /// Step by step to the end, to the first fault, or until no output is left.
 fn walk(
     args: &ReplayArgs,
+    ranks: &Ranks,
     mut engine: Engine,
     recording: &Recording,
     outputs: &mut Outputs,
     report: &mut Report,
 ) -> Result<(), ReplayError> {
     let bar = progress_bar(args, recording);
+    let mut shards = args.shards.as_deref().map(Shards::open).transpose()?;
     for step in recording.steps() {
         let Some(records) = records(args, &step)? else {
             continue;
@@ -101,23 +141,45 @@ fn walk(
                 .unwrap_or_default(),
         );
         let mut own_time = Duration::ZERO;
-        for found in records {
-            own_time += observe(&mut engine, recording, found, report)?;
+        for found in ranks.own(records) {
+            match observe(&mut engine, recording, found, report, shards.as_mut()) {
+                Ok(time) => own_time += time,
+                // The others learn of it where they wait for this rank.
+                Err(error) if ranks.are_elsewhere() => engine.fail(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(shards) = &mut shards {
+            shards.write(step.step)?;
         }
         let started = Instant::now();
         let row = engine.step(step.step);
         own_time += started.elapsed();
         report.count_step(own_time, engine.census());
-        let row = row.map_err(|source| ReplayError::Engine {
-            at: format!("step {}", step.step),
-            source,
-        })?;
+        let row = match row {
+            Ok(row) => row,
+            // This rank was too late for the others, who go on.
+            Err(error @ EngineError::Gather { .. }) if !ranks.is_root() => {
+                complain(&format!("note: {error}"));
+                None
+            }
+            Err(source @ (EngineError::Ranks { .. } | EngineError::Gather { .. })) => {
+                return Err(ReplayError::Gather(source));
+            }
+            Err(source) => {
+                return Err(ReplayError::Engine {
+                    at: format!("step {}", step.step),
+                    source,
+                });
+            }
+        };
         if let Some(row) = row {
             report.rows += 1;
             outputs.write(&row);
         }
         bar.inc(1);
-        if outputs.are_gone() {
+        // The other ranks cannot see that nobody reads, and would wait.
+        if outputs.are_gone() && !ranks.are_elsewhere() {
             return Ok(());
         }
     }
@@ -164,6 +226,7 @@ fn observe(
     recording: &Recording,
     found: &RecordRef,
     report: &mut Report,
+    shards: Option<&mut Shards>,
 ) -> Result<Duration, ReplayError> {
     let record = recording.load(found)?;
     let batch = record.batch().map_err(|error| RecordingError {
@@ -171,6 +234,9 @@ fn observe(
         fault: Fault::Batch(error),
     })?;
     report.count_record(found.place.rank, &batch);
+    if let Some(shards) = shards {
+        shards.add(found.place.rank, engine.shard_of(&batch))?;
+    }
     let started = Instant::now();
     engine
         .observe(&batch)

@@ -130,26 +130,46 @@ impl Engine {
     /// clip range. Alone, the batch is left out and the rest of the step stands; among other ranks, this one has then
     /// failed in this step ([`Engine::fail`]).
     pub fn observe(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        let place = batch.place().unwrap_or(Place {
-            rank: self.gather.rank(),
-            micro: self.next_micro,
-        });
+        let place = self.place_of(batch);
         if self.options.scope == Scope::Local && place.rank != 0 {
             return Ok(());
         }
+        let shard = self.shard_of(batch);
+        self.join(shard)?;
+        self.next_micro = self.next_micro.max(place.micro.saturating_add(1));
+        Ok(())
+    }
+
+    /// What [`Engine::observe`] would take in of this micro-batch, to be kept or sent elsewhere.
+    #[must_use]
+    pub fn shard_of(&mut self, batch: &Batch<'_>) -> Shard {
         let thresholds = self.thresholds(batch);
-        let mut shard = Shard::counted(batch, place, &thresholds);
+        let mut shard = Shard::counted(batch, self.place_of(batch), &thresholds);
         if self.options.retain == Retain::Sketch {
             shard.sketch();
         }
+        shard
+    }
+
+    /// Takes in what is a shard already. Never communicates.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    pub fn join(&mut self, shard: Shard) -> Result<(), EngineError> {
         if let Err(error) = self.pending.merge(shard) {
             if self.gathers() {
                 self.fail(error.to_string());
             }
             return Err(error.into());
         }
-        self.next_micro = self.next_micro.max(place.micro.saturating_add(1));
         Ok(())
+    }
+
+    fn place_of(&self, batch: &Batch<'_>) -> Place {
+        batch.place().unwrap_or(Place {
+            rank: self.gather.rank(),
+            micro: self.next_micro,
+        })
     }
 
     /// Says that this rank has no part in the step that is not over: its batch could not be built, its environment is

@@ -8,10 +8,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::cadence::{Schedule, Strategy};
 use crate::cli::keys::dialect_parser;
 use crate::dialect::Dialect;
-use crate::engine::{Engine, EngineBuilder, Scope};
+use crate::engine::{Engine, EngineBuilder, Policy, Scope};
 use crate::filter::Mode;
 use crate::run::RunMetadata;
 use crate::scalars::{Fold, Scalar, WindowFold};
+use crate::shard::Retain;
 use crate::window::Reduction;
 
 /// Compute the metrics of a recorded run and store them
@@ -69,8 +70,40 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "FILE", help_heading = "Outputs")]
     pub jsonl: Option<PathBuf>,
 
+    /// Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
+    #[arg(long, value_name = "DIR", help_heading = "Outputs")]
+    pub shards: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub ranks: RankArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// How the ranks' work comes together.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Ranks")]
+#[allow(missing_docs)] // each is documented for --help
+pub struct RankArgs {
+    /// Where the ranks are: in this process, or mpi: each rank of `mpirun -n N` reads its own records, rank 0 writes
+    #[arg(long, default_value = "none", value_parser = gather_parser())]
+    pub gather: Gathering,
+    /// Seconds to wait for a rank's part of a step
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub deadline: f64,
+    /// What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank
+    #[arg(long, default_value = "fail", value_parser = policy_parser())]
+    pub policy: Policy,
+    /// How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow)
+    #[arg(long, default_value = "exact", value_parser = retain_parser())]
+    pub retain: Retain,
+}
+
+/// Where the ranks of a replay are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    None,
+    Mpi,
 }
 
 /// What the engine can be told beside.
@@ -119,6 +152,8 @@ impl EngineArgs {
             .dialect(args.dialect)
             .window(args.window)
             .scope(args.scope)
+            .policy(args.ranks.policy)
+            .retain(args.ranks.retain)
             .logging_steps(args.every)
             .logging_strategy(self.logging_strategy)
             .logging_first_step(!self.no_logging_first_step)
@@ -153,6 +188,40 @@ fn scope_parser() -> impl TypedValueParser<Value = Scope> {
         "local" => Scope::Local,
         _ => Scope::Global,
     })
+}
+
+fn gather_parser() -> impl TypedValueParser<Value = Gathering> {
+    PossibleValuesParser::new(["none", "mpi"]).map(|word| match word.as_str() {
+        "mpi" => Gathering::Mpi,
+        _ => Gathering::None,
+    })
+}
+
+fn policy_parser() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(["fail", "go-on"]).map(|word| match word.as_str() {
+        "go-on" => Policy::GoOn,
+        _ => Policy::Fail,
+    })
+}
+
+fn retain_parser() -> impl TypedValueParser<Value = Retain> {
+    PossibleValuesParser::new(["exact", "sketch"]).map(|word| match word.as_str() {
+        "sketch" => Retain::Sketch,
+        _ => Retain::Exact,
+    })
+}
+
+/// Seconds above 0 and up to a day, so that any clock can count to their end.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("expected seconds, found `{text}`"))?;
+    if seconds > 0.0 && seconds <= 86_400.0 {
+        return Ok(seconds);
+    }
+    Err(format!(
+        "expected seconds above 0 and up to 86400, found {seconds}"
+    ))
 }
 
 /// `NAME=FOLD`; the name may have a `=` of its own.

@@ -41,14 +41,19 @@ pub(super) struct Closed {
 }
 
 impl Outputs {
-    /// Opens what the arguments name, or the default store. Notes what is there already.
-    pub fn open(args: &ReplayArgs) -> Result<Self, ReplayError> {
-        let mut outputs = Self {
+    /// No outputs: what a rank has that is not the root.
+    pub fn none() -> Self {
+        Self {
             open: Vec::new(),
             failed: None,
             rows: 0,
             run: None,
-        };
+        }
+    }
+
+    /// Opens what the arguments name, or the default store. Notes what is there already.
+    pub fn open(args: &ReplayArgs) -> Result<Self, ReplayError> {
+        let mut outputs = Self::none();
         let default = args.jsonl.is_none().then(|| PathBuf::from(DEFAULT_STORE));
         if let Some(store) = args.store.clone().or(default) {
             let name = args.run.clone().unwrap_or_else(|| run_name(&args.paths));
