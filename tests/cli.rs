@@ -90,7 +90,7 @@ fn stored(dir: &TempDir, run: &str) -> (Vec<u64>, Status, Option<String>) {
 #[test]
 fn help_says_what_the_verbs_do() {
     let out = command(&folder()).arg("--help").output().unwrap();
-    insta::assert_snapshot!(text(&out.stdout), @"
+    insta::assert_snapshot!(text(&out.stdout), @r#"
     The training metrics of GRPO runs, exact whatever the layout
 
     Usage: grpo-metrics <COMMAND>
@@ -98,6 +98,7 @@ fn help_says_what_the_verbs_do() {
     Commands:
       replay  Compute the metrics of a recorded run and store them
       keys    List the keys that a row can have, and what they mean
+      merge   Merge shards of ranks into rows
       show    Show the runs of a store, or a run's metrics
       help    Print this message or the help of the given subcommand(s)
 
@@ -109,7 +110,7 @@ fn help_says_what_the_verbs_do() {
       0  done (also when the reader of the output goes away before the end)
       1  an output could not be written: a store, a file, a full disk
       2  what was given cannot be used: an argument, a recording, the name of a store or run
-    ");
+    "#);
     let version = command(&folder()).arg("--version").output().unwrap();
     assert_eq!(
         text(&version.stdout),
@@ -123,7 +124,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
         .args(["replay", "--help"])
         .output()
         .unwrap();
-    insta::assert_snapshot!(text(&out.stdout), @"
+    insta::assert_snapshot!(text(&out.stdout), @r#"
     Compute the metrics of a recorded run and store them
 
     Reads the recording step by step, computes one row of metrics for every emitted step, and writes it
@@ -189,6 +190,36 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
           --jsonl <FILE>
               Append the rows to this file as JSON lines; - is standard output
 
+          --shards <DIR>
+              Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
+
+    Ranks:
+          --gather <GATHER>
+              Where the ranks are: in this process, or mpi: each rank of `mpirun -n N` reads its own
+              records, rank 0 writes
+              
+              [default: none]
+              [possible values: none, mpi]
+
+          --deadline <SECONDS>
+              Seconds to wait for a rank's part of a step
+              
+              [default: 60]
+
+          --policy <POLICY>
+              What becomes of a step in which a rank has failed or was not heard: fail, or go on without
+              the rank
+              
+              [default: fail]
+              [possible values: fail, go-on]
+
+          --retain <RETAIN>
+              How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that
+              does not grow)
+              
+              [default: exact]
+              [possible values: exact, sketch]
+
     Engine:
           --logging-strategy <STRATEGY>
               What decides that a row goes out: steps, epoch, no
@@ -227,7 +258,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
       0  done (also when the reader of the output goes away before the end)
       1  an output could not be written: a store, a file, a full disk
       2  what was given cannot be used: an argument, a recording, the name of a store or run
-    ");
+    "#);
 }
 
 #[test]
