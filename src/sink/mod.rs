@@ -5,6 +5,8 @@ mod fanout;
 mod jsonl;
 mod log;
 mod memory;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 
 use std::error::Error;
 use std::io;
@@ -21,6 +23,8 @@ pub(crate) use fanout::said;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::TensorBoard;
 
 /// Something that takes rows.
 ///
