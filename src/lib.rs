@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod cadence;
+pub mod callback;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dialect;
