@@ -8,6 +8,7 @@ pub mod cli;
 pub mod dialect;
 pub mod engine;
 pub mod filter;
+pub mod forward;
 pub mod gather;
 pub mod group;
 pub mod kernel;
