@@ -134,6 +134,15 @@ pub struct LoopState {
 }
 
 impl LoopState {
+    /// Before the first step, of a run's context.
+    #[must_use]
+    pub fn of(ctx: LogContext) -> Self {
+        Self {
+            ctx,
+            ..Self::default()
+        }
+    }
+
     /// Asks the loop to end after this step; it looks at [`LoopState::stop_requested`].
     pub fn request_stop(&mut self) {
         self.stop_requested = true;

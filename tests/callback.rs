@@ -130,10 +130,7 @@ fn train(callbacks: &mut Callbacks, ctx: LogContext) {
     callbacks.on_group_start(&mut ctx, "seeds");
     ctx.group_name = Some("seeds".to_owned());
     let config = json!({"seed": 7, "recipe": {"kind": "grpo"}, "lr": 0.5});
-    let mut state = LoopState {
-        ctx: ctx.of_run("r", config),
-        ..LoopState::default()
-    };
+    let mut state = LoopState::of(ctx.of_run("r", config));
     state
         .ctx
         .extras
@@ -469,10 +466,7 @@ fn runs_of_one_experiment_keep_their_rows_apart() {
     let mut logger = logger.flush_every(100);
     let mut ctx = LogContext::default();
     logger.on_experiment_start(&mut ctx).unwrap();
-    let mut states = [1, 2].map(|_| LoopState {
-        ctx: ctx.of_run("r", json!(null)),
-        ..LoopState::default()
-    });
+    let mut states = [1, 2].map(|_| LoopState::of(ctx.of_run("r", json!(null))));
     for (i, state) in (1..).zip(&mut states) {
         logger.on_run_start(&mut state.ctx).unwrap();
         run_steps(&mut logger, state, 1..=i);
@@ -615,10 +609,8 @@ impl std::io::Write for Shared {
 fn a_line_says_how_far_the_training_is() {
     let out = Shared::default();
     let mut progress = Progress::to(out.clone());
-    let mut state = LoopState {
-        num_steps: Some(100),
-        ..LoopState::default()
-    };
+    let mut state = LoopState::default();
+    state.num_steps = Some(100);
     progress
         .on_step_end(&mut state, 12, None, &loss(0.25))
         .unwrap();

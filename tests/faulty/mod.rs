@@ -1,5 +1,8 @@
 //! A store over the embedded one that can be told to fail, for the tests of what stands before a store.
 
+// Each test file needs some of it.
+#![allow(dead_code)]
+
 use std::sync::{Arc, Mutex};
 
 use grpo_metrics::metrics::Metrics;
@@ -15,8 +18,6 @@ pub enum Mood {
     Fine,
     /// Fails as a server that is away.
     Away,
-    /// Refuses for good.
-    Refuses,
     /// Fails whatever holds this step.
     NotStep(u64),
     /// Refuses for good whatever holds this step.
@@ -51,10 +52,11 @@ impl Faulty {
         let refused = || StoreError::Unknown {
             what: "a better record".to_owned(),
         };
-        match *self.mood.lock().unwrap() {
+        // Copied, so that no panic poisons the lock.
+        let mood = *self.mood.lock().unwrap();
+        match mood {
             Mood::Away => Err(away()),
             Mood::NotStep(step) if steps.contains(&step) => Err(away()),
-            Mood::Refuses => Err(refused()),
             Mood::RefusesStep(step) if steps.contains(&step) => Err(refused()),
             Mood::Panics => panic!("a bug in a store"),
             _ => Ok(()),
