@@ -35,7 +35,11 @@ fn ranks<T: Send>(
                     let number = gather.rank();
                     rank(
                         number,
-                        Engine::builder().gather(gather).policy(policy).build(),
+                        Engine::builder()
+                            .gather(gather)
+                            .policy(policy)
+                            .build()
+                            .unwrap(),
                     )
                 })
             })
@@ -373,7 +377,7 @@ proptest! {
         let bits = |row: Row| -> Vec<(String, u64)> {
             row.metrics.iter().map(|(key, value)| (key.to_owned(), value.to_bits())).collect()
         };
-        let mut alone = Engine::builder().build();
+        let mut alone = Engine::builder().build().unwrap();
         for rank in 0..world_size {
             let (index, own) = own_of(rank);
             let ids: Vec<u64> = index.iter().map(|i| u64::from(i / 4)).collect();

@@ -320,7 +320,7 @@ fn padded_columns_give_the_bits_of_ragged_ones() {
 #[test]
 fn a_window_whose_steps_are_half_nan_is_the_mean_of_the_rest() {
     use grpo_metrics::engine::Engine;
-    let mut engine = Engine::builder().logging_steps(4).build();
+    let mut engine = Engine::builder().logging_steps(4).build().unwrap();
     let mut row = None;
     for (step, reward) in [(1, 1.0), (2, f64::NAN), (3, 2.0), (4, f64::NAN)] {
         let rewards = [reward; 2];

@@ -225,7 +225,8 @@ fn one_rank_of_a_case() {
     let mut engine = Engine::builder()
         .policy(Policy::GoOn)
         .gather(gather)
-        .build();
+        .build()
+        .unwrap();
     world.barrier();
     for step in 1..=2_u32 {
         let rewards = [if step == 1 { 1.0 } else { 10.0 } * f64::from(rank)];

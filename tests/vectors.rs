@@ -165,9 +165,9 @@ fn every_maxent_vector_gives_exactly_its_keys_and_values_and_slim_its_keys() {
     for case in cases("maxent.jsonl") {
         let name = case["name"].as_str().unwrap();
         let steps = [case["records"].clone()];
-        let row = last_row(Engine::builder().build(), &steps);
+        let row = last_row(Engine::builder().build().unwrap(), &steps);
         all.push((name.to_owned(), faults(&row, &case["expected"])));
-        let row = last_row(Engine::builder().mode(Mode::Slim).build(), &steps);
+        let row = last_row(Engine::builder().mode(Mode::Slim).build().unwrap(), &steps);
         all.push((format!("{name} slim"), slim_faults(&row, &case["slim"])));
     }
     report(all);
@@ -180,14 +180,17 @@ fn every_layout_case_gives_its_dictionary_in_every_dialect() {
         let name = case["name"].as_str().unwrap();
         let steps = [case["records"].clone()];
         for dialect in Dialect::ALL {
-            let engine = builder(&case["options"]).dialect(*dialect).build();
+            let engine = builder(&case["options"]).dialect(*dialect).build().unwrap();
             let row = last_row(engine, &steps);
             all.push((
                 format!("{name} {dialect}"),
                 faults(&row, &case["expected"][dialect.name()]),
             ));
         }
-        let row = last_row(builder(&case["options"]).mode(Mode::Slim).build(), &steps);
+        let row = last_row(
+            builder(&case["options"]).mode(Mode::Slim).build().unwrap(),
+            &steps,
+        );
         all.push((format!("{name} slim"), slim_faults(&row, &case["slim"])));
     }
     report(all);

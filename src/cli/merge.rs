@@ -11,7 +11,7 @@ use clap::Args;
 use super::keys::dialect_parser;
 use crate::dialect::Dialect;
 use crate::engine::{Engine, EngineError};
-use crate::filter::{Mode, ModeError};
+use crate::filter::ModeError;
 use crate::run::RunMetadata;
 use crate::shard::Shard;
 use crate::sink::Nested;
@@ -66,13 +66,11 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
             .ok_or_else(|| MergeVerbError::NoStep { path: path.clone() })?;
         steps.entry(step).or_default().push((path, shard));
     }
-    let mode = Mode::resolve(None, |name| env::var(name).ok())?;
     let metadata = RunMetadata::default().resolve(|name| env::var(name).ok());
     let mut engine = Engine::builder()
         .dialect(args.dialect)
-        .mode(mode)
         .metadata(metadata)
-        .build();
+        .build()?;
     for (step, shards) in steps {
         for (path, shard) in shards {
             engine.join(shard).map_err(|source| MergeVerbError::Join {

@@ -1,5 +1,6 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
+pub mod forward;
 pub mod keys;
 pub mod merge;
 pub mod replay;
@@ -34,6 +35,7 @@ enum Verb {
     /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
     Keys(keys::KeysArgs),
     Merge(merge::MergeArgs),
+    Forward(forward::ForwardArgs),
     /// Show the runs of a store, or a run's metrics
     Show(show::ShowArgs),
 }
@@ -81,6 +83,13 @@ impl From<merge::MergeVerbError> for Failure {
     }
 }
 
+impl From<forward::ForwardVerbError> for Failure {
+    fn from(error: forward::ForwardVerbError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<show::ShowError> for Failure {
     fn from(error: show::ShowError) -> Self {
         let is_output = matches!(error, show::ShowError::Write(_));
@@ -112,6 +121,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(&args)?,
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
+        Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Show(args) => show::run(&args, out)?,
     }
     out.flush()?;

@@ -6,7 +6,6 @@ mod ranks;
 mod report;
 mod shards;
 
-use std::env;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::complain;
 use crate::engine::{Engine, EngineError, Scope};
-use crate::filter::{Mode, ModeError};
+use crate::filter::ModeError;
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
 use crate::scalars::Weighting;
 use crate::sink::SinkError;
@@ -75,10 +74,9 @@ impl ReplayError {
 /// # Errors
 /// If the recording has a fault, or an output fails.
 pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
-    let mode = Mode::resolve(args.mode, |name| env::var(name).ok())?;
     let recording = Recording::open(&args.paths)?;
     let (ranks, engine) = Ranks::of(args)?;
-    let outcome = replay(args, &ranks, engine.mode(mode).build(), &recording);
+    let outcome = replay(args, &ranks, engine.build()?, &recording);
     if !ranks.is_root() {
         // Every fault that a rank can meet is known at the root as well, which reports it.
         return Ok(());

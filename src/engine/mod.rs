@@ -17,6 +17,7 @@ use crate::shard::{MergeError, Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
 use crate::summary::Summary;
+use crate::table::Table;
 use crate::window::{MeanWindow, Reduction};
 use options::Options;
 pub use options::{EngineBuilder, Policy, Scope};
@@ -51,7 +52,7 @@ pub enum EngineError {
 /// use grpo_metrics::engine::Engine;
 /// use grpo_metrics::group::Grouping;
 ///
-/// let mut engine = Engine::builder().build();
+/// let mut engine = Engine::builder().build()?;
 /// let batch = Batch::of(Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0]))?;
 /// engine.observe(&batch)?;
 /// let row = engine.step(1)?.expect("a row every step by default");
@@ -299,6 +300,14 @@ impl Engine {
         let step = self.last_step.as_ref()?.step;
         let left_over = !self.averaged.is_empty() || !self.pooled.is_empty();
         (self.options.emit_partial && left_over).then(|| self.emit(step))
+    }
+
+    /// Hands a table of samples to the sinks that show tables (see `samples`); a sink's error is kept, as in [`Engine::step`].
+    pub fn show(&mut self, table: &Table) {
+        if let Err(error) = self.sinks.show(table) {
+            tracing::warn!(step = table.step, %error, "a sink could not show the samples");
+            self.sink_error = Some(error);
+        }
     }
 
     /// What every family of every step has seen so far, by name.

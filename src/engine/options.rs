@@ -2,7 +2,7 @@
 
 use crate::cadence::{Cadence, Schedule, Strategy};
 use crate::dialect::Dialect;
-use crate::filter::Mode;
+use crate::filter::{Mode, ModeError};
 use crate::gather::{Alone, Gather};
 use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Fold, WindowFold};
@@ -55,6 +55,7 @@ pub(super) struct Options {
 #[derive(Debug)]
 pub struct EngineBuilder {
     pub(super) options: Options,
+    mode: Option<Mode>,
     pub(super) cadence: Cadence,
     pub(super) sinks: Fanout,
     pub(super) gather: Box<dyn Gather>,
@@ -78,6 +79,7 @@ impl EngineBuilder {
                 policy: Policy::default(),
                 retain: Retain::default(),
             },
+            mode: None,
             cadence: Cadence::new(Strategy::Steps, 1, true),
             sinks: Fanout::default(),
             gather: Box::new(Alone),
@@ -91,10 +93,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Which keys are kept; all by default. [`Mode::resolve`] reads the environment.
+    /// Which keys are kept; where this is not said, the environment decides ([`Mode::resolve`]), and failing that all are.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.options.mode = mode;
+        self.mode = Some(mode);
         self
     }
 
@@ -211,8 +213,11 @@ impl EngineBuilder {
     }
 
     /// The engine.
-    #[must_use]
-    pub fn build(self) -> Engine {
-        Engine::of(self)
+    ///
+    /// # Errors
+    /// If no mode was chosen and the environment names one that there is not.
+    pub fn build(mut self) -> Result<Engine, ModeError> {
+        self.options.mode = Mode::resolve(self.mode, |name| std::env::var(name).ok())?;
+        Ok(Engine::of(self))
     }
 }

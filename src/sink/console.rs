@@ -3,8 +3,11 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
+use serde_json::{Map, Value, json};
+
 use super::{Nested, Receipt, Sink, SinkError, Tally};
 use crate::metrics::{Metrics, Row};
+use crate::table::Table;
 
 /// How many metrics a line shows.
 const SHOWN: usize = 9;
@@ -25,21 +28,26 @@ const TELLING: [&[&str]; 9] = [
 /// Writes rows to standard output, or to any writer: one readable line a row, or the row as pretty JSON.
 pub struct Console {
     out: Box<dyn Write + Send>,
-    form: fn(&Row) -> Result<String, serde_json::Error>,
+    form: Form,
+    /// Whether it shows tables of samples: where every row is shown whole.
+    tables: bool,
     tally: Tally,
 }
+
+type Form = fn(&Row) -> Result<String, serde_json::Error>;
 
 impl Console {
     /// One line a row on standard output: the step, the most telling metrics, and how many more there are.
     #[must_use]
     pub fn line() -> Self {
-        Self::of(|row| Ok(line(row)))
+        Self::of(|row| Ok(line(row)), false)
     }
 
-    /// Every row whole, as indented JSON on standard output.
+    /// Every row whole, as indented JSON on standard output; tables of samples likewise, as an object a sample.
     #[must_use]
     pub fn pretty() -> Self {
-        Self::of(|row| serde_json::to_string_pretty(&Nested(row)).map(|json| json + "\n"))
+        let form: Form = |row| serde_json::to_string_pretty(&Nested(row)).map(|json| json + "\n");
+        Self::of(form, true)
     }
 
     /// Writes to `out` instead.
@@ -49,10 +57,11 @@ impl Console {
         self
     }
 
-    fn of(form: fn(&Row) -> Result<String, serde_json::Error>) -> Self {
+    fn of(form: Form, tables: bool) -> Self {
         Self {
             out: Box::new(io::stdout()),
             form,
+            tables,
             tally: Tally::default(),
         }
     }
@@ -64,6 +73,18 @@ impl Console {
             source,
         })?;
         self.out.write_all(text.as_bytes()).map_err(refused)
+    }
+
+    fn put_table(&mut self, table: &Table) -> Result<(), SinkError> {
+        let sample = |row: &Vec<_>| -> Map<String, Value> {
+            let named = table.columns.iter().zip(row);
+            named
+                .map(|(name, cell)| (name.clone(), json!(cell)))
+                .collect()
+        };
+        let samples: Vec<_> = table.data.iter().map(sample).collect();
+        let json = json!({"table": table.name, "step": table.step, "samples": samples});
+        writeln!(self.out, "{json:#}").map_err(refused)
     }
 }
 
@@ -83,6 +104,14 @@ impl Sink for Console {
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
         let outcome = self.put(row);
         self.tally.count(outcome)
+    }
+
+    fn show(&mut self, table: &Table) -> Result<(), SinkError> {
+        if !self.tables {
+            return Ok(());
+        }
+        let outcome = self.put_table(table);
+        self.tally.note(outcome)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -108,18 +137,22 @@ fn refused(source: io::Error) -> SinkError {
 
 /// `step 12  reward 0.53  loss 0.01 ... (+118 more)`; the prefix `train/` is left out, any other stays.
 fn line(row: &Row) -> String {
-    let shown = telling(&row.metrics);
-    let mut line = format!("step {}", row.step);
+    line_of(&row.step.to_string(), &row.metrics) + "\n"
+}
+
+/// As a row's line, without its end; `step` may say of how many.
+pub(crate) fn line_of(step: &str, metrics: &Metrics) -> String {
+    let shown = telling(metrics);
+    let mut line = format!("step {step}");
     for (key, value) in &shown {
         let label = key.strip_prefix("train/").unwrap_or(key);
         // Writing to a text cannot fail.
         let _ = write!(line, "  {} {}", one_line(label), compact(*value));
     }
-    let more = row.metrics.len() - shown.len();
+    let more = metrics.len() - shown.len();
     if more > 0 {
         let _ = write!(line, "  (+{more} more)");
     }
-    line.push('\n');
     line
 }
 
@@ -141,7 +174,7 @@ fn telling(metrics: &Metrics) -> Vec<(&str, f64)> {
 }
 
 /// The metric called `name`, bare or under a prefix of one segment.
-fn named<'a>(metrics: &'a Metrics, name: &str) -> Option<(&'a str, f64)> {
+pub(crate) fn named<'a>(metrics: &'a Metrics, name: &str) -> Option<(&'a str, f64)> {
     let bare = metrics.iter().find(|(key, _)| *key == name);
     bare.or_else(|| {
         metrics

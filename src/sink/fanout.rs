@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use super::{Receipt, Sink, SinkError};
 use crate::metrics::Row;
+use crate::table::Table;
 
 /// Hands every row to every sink.
 ///
@@ -137,7 +138,7 @@ impl Branch {
 }
 
 /// What a panic said.
-fn said(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned());
@@ -164,6 +165,10 @@ impl Sink for Fanout {
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
         self.accepted += 1;
         self.each(|branch| branch.write(row))
+    }
+
+    fn show(&mut self, table: &Table) -> Result<(), SinkError> {
+        self.each(|branch| branch.guarded(|sink| sink.show(table)))
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

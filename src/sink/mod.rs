@@ -3,7 +3,10 @@
 mod console;
 mod fanout;
 mod jsonl;
+mod log;
 mod memory;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 
 use std::error::Error;
 use std::io;
@@ -11,13 +14,17 @@ use std::io;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::metrics::{Metrics, Row};
+use crate::table::Table;
 
 pub use console::Console;
-#[cfg(feature = "cli")]
-pub(crate) use console::{compact, one_line};
+pub(crate) use console::{compact, line_of, named, one_line};
 pub use fanout::Fanout;
+pub(crate) use fanout::said;
 pub use jsonl::{Jsonl, Repair};
+pub use log::LogLines;
 pub use memory::Memory;
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::TensorBoard;
 
 /// Something that takes rows.
 ///
@@ -32,6 +39,14 @@ pub trait Sink: Send {
     /// # Errors
     /// If the row could not be taken. The row then counts as dropped; the sink stays usable.
     fn write(&mut self, row: &Row) -> Result<(), SinkError>;
+
+    /// Shows a table of samples, if the sink is one for the eye; any other does nothing. No row, so no receipt counts it.
+    ///
+    /// # Errors
+    /// If the table could not be shown.
+    fn show(&mut self, _table: &Table) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// Brings everything taken so far to where it can be read.
     ///

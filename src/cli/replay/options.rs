@@ -145,7 +145,7 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// An engine without sinks that does what the arguments say, but for the mode.
+    /// An engine without sinks that does what the arguments say.
     pub(super) fn builder(&self, args: &ReplayArgs) -> EngineBuilder {
         let metadata = RunMetadata::default().resolve(|name| std::env::var(name).ok());
         let mut builder = Engine::builder()
@@ -166,6 +166,9 @@ impl EngineArgs {
                 total_training_steps: self.total_training_steps,
             })
             .metadata(metadata);
+        if let Some(mode) = args.mode {
+            builder = builder.mode(mode);
+        }
         if let Some(cap) = self.is_ratio_cap {
             builder = builder.ratio_cap(cap);
         }

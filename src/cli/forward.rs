@@ -1,0 +1,183 @@
+//! `forward`: a training's metrics file to a store.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::complain;
+use crate::forward::{Event, Forward, ForwardError, Forwarded, METRICS_FILE};
+use crate::sink::one_line;
+use crate::store::{RunSpec, Sqlite, Store, StoreError};
+
+/// How often a follower looks at the file.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How many rows the embedded store takes in one transaction.
+const BATCH: usize = 256;
+
+/// Send a training's metrics.jsonl to a store, each row once
+///
+/// The file is RUN_DIR/logs/NAME, else RUN_DIR/NAME, else the shallowest NAME below. What was sent is remembered beside it,
+/// for each store and run: a second forward sends what is new, and what the store refused before.
+#[derive(Args, Clone, Debug)]
+pub struct ForwardArgs {
+    /// The folder that the training wrote to.
+    pub run_dir: PathBuf,
+    /// The run to write to; the embedded store makes it if need be.
+    #[arg(long, value_name = "ID")]
+    pub run_id: String,
+    /// The embedded store to send to, made if need be.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "runs.db",
+        conflicts_with = "evsys"
+    )]
+    pub store: PathBuf,
+    /// Send to the EvSys server that EVSYS_API_URL and EVSYS_API_KEY name.
+    #[arg(long)]
+    pub evsys: bool,
+    /// What the metrics file is called.
+    #[arg(long, value_name = "NAME", default_value = METRICS_FILE)]
+    pub file: String,
+    /// Go on sending what is appended, through rotation and truncation, until Ctrl-C.
+    #[arg(long)]
+    pub follow: bool,
+    /// Say which lines were skipped and which rows failed, and why.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Why not everything was forwarded.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardVerbError {
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The folder has no metrics file.
+    #[error("{dir}: expected a file called `{file}` there or below, found none")]
+    NoFile { dir: String, file: String },
+    /// They are kept.
+    #[error(
+        "the store refused {failed} of {rows} rows; they are kept, and the next forward sends them again"
+    )]
+    Refused { failed: u64, rows: u64 },
+    #[error("built without `evsys`")]
+    NotBuilt,
+    #[error("could not write the counts: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl ForwardVerbError {
+    /// Whether it is an output that failed, not what was given.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Write(_) | Self::Store(_))
+    }
+}
+
+/// Forwards what `args` says, and writes the counts to `out`.
+///
+/// # Errors
+/// If there is no such file or store, the file cannot be read, or the store refused a row.
+pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbError> {
+    let (mut store, name, batch) = open(args)?;
+    let forward = Forward::new(&args.run_dir, name, &args.run_id)
+        .file(&args.file)
+        .batch(batch);
+    let bar = bar();
+    let mut observe = |event: Event<'_>| show(&event, &bar, args.verbose);
+    let done = if args.follow {
+        forward.follow(store.as_mut(), PAUSE, &mut observe, &mut || false)
+    } else {
+        forward.once(store.as_mut(), &mut observe)
+    };
+    bar.finish_and_clear();
+    report(args, &done?, out)
+}
+
+fn report(
+    args: &ForwardArgs,
+    done: &Forwarded,
+    out: &mut dyn Write,
+) -> Result<(), ForwardVerbError> {
+    let Some(file) = &done.file else {
+        return Err(ForwardVerbError::NoFile {
+            dir: args.run_dir.display().to_string(),
+            file: args.file.clone(),
+        });
+    };
+    let Forwarded {
+        sent,
+        skipped,
+        failed,
+        nan,
+        ..
+    } = *done;
+    let file = one_line(&file.display().to_string());
+    writeln!(
+        out,
+        "{file}: sent {sent}, skipped {skipped}, failed {failed}"
+    )?;
+    if nan > 0 {
+        writeln!(out, "{nan} values were NaN, which a store leaves out")?;
+    }
+    if done.torn {
+        writeln!(
+            out,
+            "the last line is not whole yet: it is left for the next forward"
+        )?;
+    }
+    if failed > 0 {
+        let rows = sent + failed;
+        return Err(ForwardVerbError::Refused { failed, rows });
+    }
+    Ok(())
+}
+
+/// The store, what tells it from others, and how many rows it takes at once.
+type Opened = (Box<dyn Store>, String, usize);
+
+fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+    if args.evsys {
+        return Err(ForwardVerbError::NotBuilt);
+    }
+    let mut store = Sqlite::open(&args.store)?;
+    store.open_run(&RunSpec::new(&args.run_id))?;
+    let place = args.store.canonicalize().unwrap_or(args.store.clone());
+    Ok((Box::new(store), place.display().to_string(), BATCH))
+}
+
+/// On a terminal alone.
+fn bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
+    let say = |message: String| {
+        if verbose {
+            bar.suspend(|| complain(&one_line(&message)));
+        }
+    };
+    match event {
+        Event::Skipped { line, reason } => say(format!("line {line}: skipped: {reason}")),
+        Event::Failed { line, error } => say(format!("line {line}: failed: {error}")),
+        Event::Restarted { path } => say(format!(
+            "{}: another file, or cut: read from its start",
+            path.display()
+        )),
+        Event::Progress { read, of } => {
+            bar.set_length(*of);
+            bar.set_position(*read);
+        }
+    }
+}

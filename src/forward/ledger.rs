@@ -1,0 +1,171 @@
+//! What a forward leaves beside the metrics file, so that the next one sends only what is new.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ForwardError;
+use super::source::Position;
+use crate::metrics::Metrics;
+use crate::store::Split;
+
+/// One call of the store: numbers of one step and split, of one line.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub line: u64,
+    pub step: u64,
+    pub split: Split,
+    pub metrics: Metrics,
+}
+
+/// A call as it is kept: its numbers as the bits of doubles, which JSON has no words for all of.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    line: u64,
+    step: u64,
+    split: Split,
+    metrics: Vec<(String, u64)>,
+}
+
+/// The state file: for whom it is, for people who look, and how far the file has been read.
+#[derive(Serialize, Deserialize)]
+struct State {
+    store: String,
+    run: String,
+    position: Position,
+}
+
+/// The two files of one store and run: `.<file>.<16 hex digits>.forwarded.json`, which says how far it came, and
+/// `.<file>.<16 hex digits>.failed.jsonl`, which keeps what the store refused.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    store: String,
+    run: String,
+    state: PathBuf,
+    failed: PathBuf,
+}
+
+impl Ledger {
+    pub fn beside(file: &Path, store: &str, run: &str) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        // The zero byte keeps the two names apart.
+        let key = xxh3_64(format!("{store}\0{run}").as_bytes());
+        let path = |kind| file.with_file_name(format!(".{name}.{key:016x}.{kind}"));
+        Self {
+            store: store.to_owned(),
+            run: run.to_owned(),
+            state: path("forwarded.json"),
+            failed: path("failed.jsonl"),
+        }
+    }
+
+    /// How far the last forward came, if there was one.
+    pub fn load(&self) -> Result<Option<Position>, ForwardError> {
+        let bytes = match fs::read(&self.state) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.fault("read", source)),
+        };
+        let state: State = serde_json::from_slice(&bytes)
+            .map_err(|source| self.fault("understand", source.into()))?;
+        Ok(Some(state.position))
+    }
+
+    /// Says how far it came. A crash leaves the old or the new.
+    pub fn save(&self, position: &Position) -> Result<(), ForwardError> {
+        let state = State {
+            store: self.store.clone(),
+            run: self.run.clone(),
+            position: position.clone(),
+        };
+        let write = || -> io::Result<()> {
+            let partial = self.state.with_extension("partial");
+            fs::write(&partial, serde_json::to_vec(&state)?)?;
+            fs::rename(&partial, &self.state)
+        };
+        write().map_err(|source| self.fault("write", source))
+    }
+
+    /// Keeps calls that the store refused.
+    pub fn keep(&self, calls: &[Call]) -> Result<(), ForwardError> {
+        let open = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.failed);
+        open.and_then(|file| write_calls(file, calls))
+            .map_err(|source| self.fault("write", source))
+    }
+
+    /// Takes out what was kept, to be sent again: until [`Ledger::settle`], what is kept anew goes to another file, so that
+    /// a crash in between loses neither.
+    pub fn kept(&self) -> Result<Option<impl Iterator<Item = Call> + use<>>, ForwardError> {
+        let resent = self.resent();
+        if !resent.exists() {
+            match fs::rename(&self.failed, &resent) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(source) => return Err(self.fault("take up", source)),
+            }
+        }
+        let file = File::open(&resent).map_err(|source| self.fault("read", source))?;
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        // A crash may have torn the last one, whose row is then sent from the metrics file.
+        let calls = lines.filter_map(|line| serde_json::from_str::<Kept>(&line).ok());
+        Ok(Some(calls.map(Call::from)))
+    }
+
+    /// What [`Ledger::kept`] gave is sent, or kept again.
+    pub fn settle(&self) -> Result<(), ForwardError> {
+        fs::remove_file(self.resent()).map_err(|source| self.fault("remove", source))
+    }
+
+    fn resent(&self) -> PathBuf {
+        self.failed.with_extension("resent")
+    }
+
+    fn fault(&self, act: &'static str, source: io::Error) -> ForwardError {
+        ForwardError::State {
+            path: self.state.display().to_string(),
+            act,
+            source,
+        }
+    }
+}
+
+fn write_calls(file: File, calls: &[Call]) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
+    // Behind what a crash may have torn.
+    out.write_all(b"\n")?;
+    for call in calls {
+        serde_json::to_writer(&mut out, &Kept::from(call))?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+impl From<&Call> for Kept {
+    fn from(call: &Call) -> Self {
+        let bits = |(key, value): (&str, f64)| (key.to_owned(), value.to_bits());
+        Self {
+            line: call.line,
+            step: call.step,
+            split: call.split,
+            metrics: call.metrics.iter().map(bits).collect(),
+        }
+    }
+}
+
+impl From<Kept> for Call {
+    fn from(kept: Kept) -> Self {
+        let value = |(key, bits)| (key, f64::from_bits(bits));
+        Self {
+            line: kept.line,
+            step: kept.step,
+            split: kept.split,
+            metrics: kept.metrics.into_iter().map(value).collect(),
+        }
+    }
+}
