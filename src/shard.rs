@@ -340,22 +340,26 @@ impl Shard {
         }
     }
 
-    /// What both were counted against; the lower place speaks for a shard, so that the message does not depend on order.
+    /// What both were counted against. The lower place speaks for a shard and the higher one is told of, so that the
+    /// message does not depend on which joins which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
-        match (self.counted, other.counted) {
-            (Some((expected, mine)), Some((found, theirs))) if expected != found => {
-                Err(MergeError::Thresholds {
-                    rank: theirs.rank,
-                    found,
-                    other: mine.rank,
-                    expected,
-                })
-            }
-            (Some((thresholds, mine)), Some((_, theirs))) => {
-                Ok(Some((thresholds, mine.min(theirs))))
-            }
-            (mine, theirs) => Ok(mine.or(theirs)),
+        let (Some(mine), Some(theirs)) = (self.counted, other.counted) else {
+            return Ok(self.counted.or(other.counted));
+        };
+        let (low, high) = if mine.1 <= theirs.1 {
+            (mine, theirs)
+        } else {
+            (theirs, mine)
+        };
+        if low.0 == high.0 {
+            return Ok(Some(low));
         }
+        Err(MergeError::Thresholds {
+            rank: high.1.rank,
+            found: high.0,
+            other: low.1.rank,
+            expected: low.0,
+        })
     }
 
     /// A sketch cannot be taken apart again, so columns of values do not join it.

@@ -263,7 +263,7 @@ fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() 
         let rewards = [1.0];
         let mut columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
         columns.completion_lengths = Some(&[2]);
-        columns.token_logps = Some((&[-1.0_f32, -2.0]).into());
+        columns.token_logps = Some((&[-1.0_f32, -2.0][..]).into());
         engine.observe(&Batch::of(columns).unwrap()).unwrap();
         engine.step(1)
     });
