@@ -101,9 +101,7 @@ fn a_component_of_one_rank_stands_in_the_row_over_its_own_completions() {
         },
     ));
     assert_eq!(
-        row.metrics
-            .get("rewards/only/here/mean")
-            .or(row.metrics.get("train/rewards/only/here/mean")),
+        row.metrics.get("train/rewards/only/here/mean"),
         Some(2.0),
         "{:?}",
         row.metrics
