@@ -141,9 +141,9 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
         columns.advantages = Some((&rewards).into());
         columns.weights = Some((&rewards).into());
         columns.completion_lengths = Some(&lengths);
-        columns.token_logps = Some((&logps).into());
-        columns.ref_token_logps = Some((&logps).into());
-        columns.old_token_logps = Some((&logps).into());
+        columns.token_logps = Some((&logps[..]).into());
+        columns.ref_token_logps = Some((&logps[..]).into());
+        columns.old_token_logps = Some((&logps[..]).into());
         columns.scalars.set("total_loss", f64::NAN);
         columns.scalars.set("mine", 0.25);
         columns

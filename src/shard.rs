@@ -340,28 +340,26 @@ impl Shard {
         }
     }
 
-    /// What both were counted against. The lowest place speaks for a shard, and the lower of two for what is expected:
-    /// the error does not depend on which is merged into which.
+    /// What both were counted against. The lower place speaks for a shard and the higher one is told of, so that the
+    /// message does not depend on which joins which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
-        match (self.counted, other.counted) {
-            (Some(mine), Some(theirs)) if mine.0 != theirs.0 => {
-                let (lower, higher) = if mine.1 < theirs.1 {
-                    (mine, theirs)
-                } else {
-                    (theirs, mine)
-                };
-                Err(MergeError::Thresholds {
-                    rank: higher.1.rank,
-                    found: higher.0,
-                    other: lower.1.rank,
-                    expected: lower.0,
-                })
-            }
-            (Some((thresholds, mine)), Some((_, theirs))) => {
-                Ok(Some((thresholds, mine.min(theirs))))
-            }
-            (mine, theirs) => Ok(mine.or(theirs)),
+        let (Some(mine), Some(theirs)) = (self.counted, other.counted) else {
+            return Ok(self.counted.or(other.counted));
+        };
+        let (low, high) = if mine.1 <= theirs.1 {
+            (mine, theirs)
+        } else {
+            (theirs, mine)
+        };
+        if low.0 == high.0 {
+            return Ok(Some(low));
         }
+        Err(MergeError::Thresholds {
+            rank: high.1.rank,
+            found: high.0,
+            other: low.1.rank,
+            expected: low.0,
+        })
     }
 
     /// A sketch cannot be taken apart again, so columns of values do not join it.

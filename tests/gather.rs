@@ -105,9 +105,7 @@ fn a_component_of_one_rank_stands_in_the_row_over_its_own_completions() {
         },
     ));
     assert_eq!(
-        row.metrics
-            .get("rewards/only/here/mean")
-            .or(row.metrics.get("train/rewards/only/here/mean")),
+        row.metrics.get("train/rewards/only/here/mean"),
         Some(2.0),
         "{:?}",
         row.metrics
@@ -267,7 +265,7 @@ fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() 
         let rewards = [1.0];
         let mut columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
         columns.completion_lengths = Some(&[2]);
-        columns.token_logps = Some((&[-1.0_f32, -2.0]).into());
+        columns.token_logps = Some((&[-1.0_f32, -2.0][..]).into());
         engine.observe(&Batch::of(columns).unwrap()).unwrap();
         engine.step(1)
     });

@@ -12,6 +12,7 @@ use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, Policy};
 use grpo_metrics::gather::Mpi;
 use grpo_metrics::group::Grouping;
+use mpi::collective::CommunicatorCollectives;
 use mpi::topology::Communicator;
 use serde_json::Value;
 

@@ -206,7 +206,8 @@ fn every_window_case_gives_its_dictionary_averaged_and_pooled() {
                 let engine = builder(&case["options"])
                     .dialect(dialect)
                     .window(window)
-                    .build();
+                    .build()
+                    .unwrap();
                 let row = last_row(engine, case["steps"].as_array().unwrap());
                 all.push((
                     format!("{name} {word} {dialect}"),

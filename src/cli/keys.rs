@@ -1,5 +1,6 @@
 //! `keys`: the key tables of the dialects.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -9,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::dialect::{Dialect, Line, RUN_KEYS};
+use crate::shard::Retain;
 
 /// What `keys` is asked for.
 #[derive(Args, Clone, Debug)]
@@ -16,6 +18,9 @@ pub struct KeysArgs {
     /// Only the keys of this dialect; all dialects without it
     #[arg(long, value_name = "DIALECT", value_parser = dialect_parser())]
     pub dialect: Option<Dialect>,
+    /// As the keys are in a run that retains its rewards as: exact, or sketch
+    #[arg(long, default_value = "exact", value_parser = retain_parser())]
+    pub retain: Retain,
     /// As a JSON array of {dialect, key, unit, meaning, reduction}
     #[arg(long)]
     pub json: bool,
@@ -27,14 +32,22 @@ pub(super) fn dialect_parser() -> impl TypedValueParser<Value = Dialect> {
     PossibleValuesParser::new(names).try_map(|word| word.parse::<Dialect>())
 }
 
+/// Takes the name of a way to retain rewards.
+pub(super) fn retain_parser() -> impl TypedValueParser<Value = Retain> {
+    PossibleValuesParser::new(["exact", "sketch"]).map(|word| match word.as_str() {
+        "sketch" => Retain::Sketch,
+        _ => Retain::Exact,
+    })
+}
+
 /// One key, as a line of the table or an object of the array.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Entry {
     /// None: the key is a text of the run, the same in every dialect.
     dialect: Option<&'static str>,
     key: &'static str,
     unit: &'static str,
-    meaning: &'static str,
+    meaning: Cow<'static, str>,
     reduction: &'static str,
 }
 
@@ -58,7 +71,7 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
     let mut sections: Vec<(&str, Vec<Entry>)> = Dialect::ALL
         .iter()
         .filter(asked)
-        .map(|dialect| (dialect.name(), entries(*dialect)))
+        .map(|dialect| (dialect.name(), entries(*dialect, args.retain)))
         .collect();
     sections.push(("every dialect, texts of the run", run_entries()));
     if args.json {
@@ -70,12 +83,12 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-fn entries(dialect: Dialect) -> Vec<Entry> {
+fn entries(dialect: Dialect, retain: Retain) -> Vec<Entry> {
     let entry = |line: &Line| Entry {
         dialect: Some(dialect.name()),
         key: line.key,
         unit: line.unit,
-        meaning: line.meaning,
+        meaning: line.meaning_in(retain),
         reduction: line.reduction.label(),
     };
     dialect.lines().map(entry).collect()
@@ -86,7 +99,7 @@ fn run_entries() -> Vec<Entry> {
         dialect: None,
         key,
         unit: "text",
-        meaning,
+        meaning: Cow::Borrowed(meaning),
         reduction: "once a run",
     };
     RUN_KEYS.into_iter().zip(RUN_MEANINGS).map(entry).collect()
@@ -123,7 +136,7 @@ fn table(keys: &[Entry]) -> Table {
     }
     table.add_rows(
         keys.iter()
-            .map(|entry| [entry.key, entry.unit, entry.reduction, entry.meaning]),
+            .map(|entry| [entry.key, entry.unit, entry.reduction, &*entry.meaning]),
     );
     table
 }
@@ -163,14 +176,14 @@ mod tests {
             dialect: Some("d"),
             key: "train/a",
             unit: "nats",
-            meaning: "the first of two",
+            meaning: Cow::Borrowed("the first of two"),
             reduction: "mean",
         },
         Entry {
             dialect: Some("d"),
             key: "train/a/longer",
             unit: "1",
-            meaning: "second",
+            meaning: Cow::Borrowed("second"),
             reduction: "max",
         },
     ];
@@ -203,7 +216,10 @@ mod tests {
     #[test]
     fn all_keys_fit_a_terminal_of_80_columns() {
         for dialect in Dialect::ALL {
-            let text = rendered(&[(dialect.name(), entries(*dialect))], Some(80));
+            let text = rendered(
+                &[(dialect.name(), entries(*dialect, Retain::Exact))],
+                Some(80),
+            );
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(80), "{dialect}: {widest:?}");
         }

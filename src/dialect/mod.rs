@@ -3,10 +3,12 @@
 mod maxent;
 mod trl;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::metrics::Metrics;
+use crate::shard::Retain;
 use crate::summary::{BucketNumbers, Distribution, Summary};
 use thiserror::Error;
 
@@ -71,6 +73,19 @@ pub struct Line {
     pub meaning: &'static str,
     pub reduction: Reduction,
     pub take: Take,
+}
+
+impl Line {
+    /// What the key means in a run that retains its rewards so: from a sketch, quantiles are not exact.
+    #[must_use]
+    pub fn meaning_in(&self, retain: Retain) -> Cow<'static, str> {
+        match (self.reduction, retain) {
+            (Reduction::Quantile, Retain::Sketch) => {
+                Cow::Owned(format!("{} (from a sketch: within 1 %)", self.meaning))
+            }
+            _ => Cow::Borrowed(self.meaning),
+        }
+    }
 }
 
 /// A line that takes one number of the summary.

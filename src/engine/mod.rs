@@ -363,6 +363,10 @@ impl Engine {
         }
         let metadata = self.options.metadata.as_ref().filter(|_| self.rows == 0);
         let mut text = metadata.map(RunMetadata::text).unwrap_or_default();
+        if self.options.retain == Retain::Sketch && self.rows == 0 {
+            let sketched = "sketch: quantiles of rewards are within 1 %";
+            text.push(("run/retain".to_owned(), sketched.to_owned()));
+        }
         text.append(&mut self.lost);
         let row = Row {
             step,

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cadence::{Schedule, Strategy};
-use crate::cli::keys::dialect_parser;
+use crate::cli::keys::{dialect_parser, retain_parser};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, EngineBuilder, Policy, Scope};
 use crate::filter::Mode;
@@ -204,13 +204,6 @@ fn policy_parser() -> impl TypedValueParser<Value = Policy> {
     PossibleValuesParser::new(["fail", "go-on"]).map(|word| match word.as_str() {
         "go-on" => Policy::GoOn,
         _ => Policy::Fail,
-    })
-}
-
-fn retain_parser() -> impl TypedValueParser<Value = Retain> {
-    PossibleValuesParser::new(["exact", "sketch"]).map(|word| match word.as_str() {
-        "sketch" => Retain::Sketch,
-        _ => Retain::Exact,
     })
 }
 
