@@ -1,4 +1,22 @@
-//! Every optimizer step of a GRPO run as one dictionary of metrics.
+//! Every optimizer step of a GRPO run as one dictionary of metrics, the same whatever the layout, handed to stores that
+//! lose nothing.
+//!
+//! Three laws hold. *Layout does not show*: the same completions give the same bits for any split over ranks,
+//! micro-batches, threads, merge order and vector unit. *Nothing poisons, nothing vanishes*: every value is used, absent or
+//! non-finite, and counted; every row is written, pending or reported dropped. *Training never waits and never dies for a
+//! metric.*
+//!
+//! ```text
+//!  one rank                 all ranks                 one step                          many steps
+//! +---------+ of  +---------+ merge +---------+ from +---------+ name +---------+ apply +--------+ push +--------+ write +------+
+//! |  Batch  |---->|  Shard  |------>|  Shard  |----->| Summary |----->| Metrics |------>| Filter |----->| Window |------>| Sink |
+//! +---------+     +---------+       +---------+      +---------+      +---------+       +--------+      +--------+       +------+
+//!  borrowed        joinable          joinable         numbers          ordered keys      fewer keys      fewer rows       bytes
+//!  checked         no names          over the wire    no names         from a dialect
+//!         beneath them all: stat/ - arithmetic that knows neither GRPO nor I/O; kernel/ - the loops over millions of values
+//! ```
+//!
+//! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does.
 
 pub mod batch;
 pub mod cadence;
@@ -27,3 +45,18 @@ pub mod table;
 pub mod tokens;
 pub mod window;
 pub mod wire;
+
+pub use batch::{Batch, Columns};
+pub use dialect::Dialect;
+pub use engine::Engine;
+pub use group::Grouping;
+pub use metrics::{Metrics, Row};
+pub use shard::Shard;
+pub use sink::Sink;
+pub use store::Store;
+pub use summary::Summary;
+
+/// The README's examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

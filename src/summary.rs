@@ -13,6 +13,8 @@ use crate::shard::groups::{Settled, Share, Spread};
 use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
 use crate::stat::{Census, Quantile, Statistic};
 
+pub use crate::shard::Retain;
+
 /// The quantiles that dialects name, in order.
 pub const QUANTILES: [Quantile; 7] = [
     Quantile::P00,

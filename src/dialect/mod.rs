@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::metrics::Metrics;
-use crate::shard::Retain;
+use crate::summary::Retain;
 use crate::summary::{BucketNumbers, Distribution, Summary};
 use thiserror::Error;
 
