@@ -98,6 +98,7 @@ fn help_says_what_the_verbs_do() {
     Commands:
       replay  Compute the metrics of a recorded run and store them
       keys    List the keys that a row can have, and what they mean
+      merge   Merge shards of ranks into rows
       show    Show the runs of a store, or a run's metrics
       help    Print this message or the help of the given subcommand(s)
 
@@ -189,6 +190,36 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
           --jsonl <FILE>
               Append the rows to this file as JSON lines; - is standard output
 
+          --shards <DIR>
+              Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
+
+    Ranks:
+          --gather <GATHER>
+              Where the ranks are: in this process, or mpi: each rank of `mpirun -n N` reads its own
+              records, rank 0 writes
+              
+              [default: none]
+              [possible values: none, mpi]
+
+          --deadline <SECONDS>
+              Seconds to wait for a rank's part of a step
+              
+              [default: 60]
+
+          --policy <POLICY>
+              What becomes of a step in which a rank has failed or was not heard: fail, or go on without
+              the rank
+              
+              [default: fail]
+              [possible values: fail, go-on]
+
+          --retain <RETAIN>
+              How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that
+              does not grow)
+              
+              [default: exact]
+              [possible values: exact, sketch]
+
     Engine:
           --logging-strategy <STRATEGY>
               What decides that a row goes out: steps, epoch, no
@@ -249,6 +280,12 @@ fn help_of_keys_and_show_says_what_they_take() {
               Only the keys of this dialect; all dialects without it
               
               [possible values: maxent, trl]
+
+          --retain <RETAIN>
+              As the keys are in a run that retains its rewards as: exact, or sketch
+              
+              [default: exact]
+              [possible values: exact, sketch]
 
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction}
