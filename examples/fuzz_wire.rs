@@ -4,6 +4,11 @@
 //! again, what is left must be refused or be a shard like any other: it is merged, summarised and written, and whatever
 //! panics ends the run. Prints what became of them, the time, and the peak of memory.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "random bits are cut on purpose"
+)]
+
 use std::error::Error;
 use std::time::Instant;
 

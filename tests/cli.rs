@@ -281,6 +281,12 @@ fn help_of_keys_and_show_says_what_they_take() {
               
               [possible values: maxent, trl]
 
+          --retain <RETAIN>
+              As the keys are in a run that retains its rewards as: exact, or sketch
+              
+              [default: exact]
+              [possible values: exact, sketch]
+
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction}
 

@@ -413,7 +413,7 @@ fn every_rank_has_one_way_to_the_root_and_no_more_than_log2_children() {
         let mut heard = vec![0_u32; world_size as usize];
         for rank in 0..world_size {
             let children = Shape::Binomial.children(rank, world_size);
-            assert!(children.len() as u32 <= world_size.next_power_of_two().trailing_zeros());
+            assert!(1 << children.len() <= world_size.next_power_of_two());
             for (child, behind) in children {
                 assert_eq!(Shape::Binomial.parent(child), Some(rank));
                 if rank == 0 {

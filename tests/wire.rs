@@ -312,7 +312,7 @@ fn random_doubles_take_at_most_a_tenth_more_than_they_are() {
     // A spread group's rewards wait for the rest of the group, and still travel once. What reaches into a group stands in
     // two ranks here, four completions in each.
     let ids: Vec<u64> = (0..n as u64).map(|i| 1_000_003 * (i / 4)).collect();
-    let index: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
+    let index: Vec<u32> = (0..4).cycle().take(n).collect();
     let (advantages, q, weights) = (column(7), column(8), column(9));
     let mut columns = Columns::new(Grouping::Ids(&ids), &rewards);
     columns.completion_index = Some(&index);

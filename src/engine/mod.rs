@@ -248,12 +248,11 @@ impl Engine {
         self.next_micro = 0;
         self.expected_range = None;
         let rank = self.gather.rank();
-        let mut part = match self.failure.take() {
-            Some(reason) => Part::failed(rank, reason),
-            None => {
-                own.assign(step)?;
-                Part::of(own)
-            }
+        let mut part = if let Some(reason) = self.failure.take() {
+            Part::failed(rank, reason)
+        } else {
+            own.assign(step)?;
+            Part::of(own)
         };
         if self.gathers() {
             let mut outgoing = |answers| {

@@ -125,17 +125,15 @@ impl Link for Messages {
         let child = world.process_at_rank(from.cast_signed());
         child.send_with_tag(&sequence, WANT);
         let bytes = poll(until + self.deadline, || take(&world, from, sequence));
-        match bytes {
-            Some(bytes) => Received::Bytes(Message {
-                from,
-                sequence,
-                bytes,
-            }),
-            None => {
-                self.owed.push((from, sequence));
-                Received::Nothing
-            }
-        }
+        let Some(bytes) = bytes else {
+            self.owed.push((from, sequence));
+            return Received::Nothing;
+        };
+        Received::Bytes(Message {
+            from,
+            sequence,
+            bytes,
+        })
     }
 }
 

@@ -38,13 +38,12 @@ pub(crate) struct Column {
 impl Column {
     pub fn of(values: &Values<'_>) -> Self {
         let mut column = Self::default();
-        match values.whole() {
-            Some(values) => column.add(values),
-            None => {
-                let present: Vec<f64> = values.iter().flatten().collect();
-                column.census.absent = (values.len() - present.len()) as u64;
-                column.add(&present);
-            }
+        if let Some(values) = values.whole() {
+            column.add(values);
+        } else {
+            let present: Vec<f64> = values.iter().flatten().collect();
+            column.census.absent = (values.len() - present.len()) as u64;
+            column.add(&present);
         }
         column
     }

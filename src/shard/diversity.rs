@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for TokenSet {
             ));
         };
         let distinct = |set: &[u64]| set.len() as u64;
-        let fits = count <= u64::from(u32::MAX)
+        let fits = u32::try_from(count).is_ok()
             && (count == 0) == ends.is_none()
             && (count == 0) == tokens.is_empty()
             && distinct(&tokens) <= count
