@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::sink::{Console, Fanout, Jsonl, Memory, Receipt, Repair, Sink, SinkError};
+use grpo_metrics::sink::{
+    Console, Durable, Fanout, Jsonl, Memory, Receipt, Repair, Sink, SinkError,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -90,8 +92,23 @@ fn cases(dir: &Path) -> Vec<Case> {
     });
     case("fanout", Box::new(sink), read, Keeps::Rows);
 
+    let memory = Memory::new();
+    let sink = Durable::new(memory.clone(), dir.join("journal")).unwrap();
+    case("durable", Box::new(sink), of_memory(memory), Keeps::Rows);
+
+    let path = dir.join("behind.jsonl");
+    let sink = Durable::new(Jsonl::open(&path).unwrap(), dir.join("journal-2")).unwrap();
+    let read = Box::new(move || of_json(&fs::read_to_string(&path).unwrap()));
+    case("durable", Box::new(sink), read, Keeps::Rows);
+
     #[cfg(feature = "sqlite")]
     {
+        let path = dir.join("durable.db");
+        let sink = grpo_metrics::store::StoreSink::open(&path, "run").unwrap();
+        let sink = Durable::new(sink, dir.join("journal-3")).unwrap();
+        let read = Box::new(move || of_store(&path));
+        case("durable", Box::new(sink), read, Keeps::Numbers);
+
         let path = dir.join("runs.db");
         let sink = grpo_metrics::store::StoreSink::open(&path, "run").unwrap();
         let read = Box::new(move || of_store(&path));

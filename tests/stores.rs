@@ -2,6 +2,9 @@
 //! read and write.
 #![cfg(feature = "sqlite")]
 
+#[cfg(feature = "evsys")]
+mod gateway;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -16,11 +19,41 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
+/// What keeps a store alive.
+struct Alive {
+    _dir: TempDir,
+    #[cfg(feature = "evsys")]
+    _gateway: Option<gateway::Gateway>,
+}
+
 /// Every store there is, empty, with what keeps it alive.
-fn stores() -> Vec<(TempDir, Box<dyn Store>)> {
+fn stores() -> Vec<(Alive, Box<dyn Store>)> {
     let dir = TempDir::new().unwrap();
     let store = Sqlite::open(file(&dir)).unwrap();
-    vec![(dir, Box::new(store))]
+    let alive = Alive {
+        _dir: dir,
+        #[cfg(feature = "evsys")]
+        _gateway: None,
+    };
+    #[allow(unused_mut, reason = "there may be no other store")]
+    let mut stores: Vec<(Alive, Box<dyn Store>)> = vec![(alive, Box::new(store))];
+    #[cfg(feature = "evsys")]
+    stores.push(evsys());
+    stores
+}
+
+#[cfg(feature = "evsys")]
+fn evsys() -> (Alive, Box<dyn Store>) {
+    let dir = TempDir::new().unwrap();
+    let gateway = gateway::Gateway::start();
+    let store = grpo_metrics::store::EvSys::new(&gateway.url(), gateway::KEY)
+        .unwrap()
+        .dead_letters(dir.path().join("dead-letters.jsonl"));
+    let alive = Alive {
+        _dir: dir,
+        _gateway: Some(gateway),
+    };
+    (alive, Box::new(store))
 }
 
 fn file(dir: &TempDir) -> PathBuf {
@@ -340,11 +373,10 @@ fn a_record_that_belongs_to_nothing_is_refused_by_name() {
             store.log_predictions(&[good, bad]).unwrap_err(),
             "evaluation `v9`",
         );
-        assert_eq!(
-            store.list_predictions(&run, None).unwrap(),
-            [],
-            "all or none"
-        );
+        // A store that takes a record at a time has those before the bad one.
+        if store.rows_at_once() > 1 {
+            assert_eq!(store.list_predictions(&run, None).unwrap(), []);
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Rows as JSON lines.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Nested, Receipt, Sink, SinkError, Tally};
 use crate::metrics::Row;
@@ -21,6 +24,9 @@ pub struct Jsonl {
     repaired: Repair,
     /// The buffer of the line being written.
     line: Vec<u8>,
+    /// Where the rows of an earlier process can be read, and the checksums of its lines once they were.
+    path: Option<PathBuf>,
+    before: Option<HashSet<u64>>,
     tally: Tally,
 }
 
@@ -74,6 +80,7 @@ impl Jsonl {
         Ok(Self {
             len,
             repaired,
+            path: Some(path.to_owned()),
             ..Self::over(Box::new(file), target)
         })
     }
@@ -98,18 +105,14 @@ impl Jsonl {
             torn: false,
             repaired: Repair::None,
             line: Vec::new(),
+            path: None,
+            before: None,
             tally: Tally::default(),
         }
     }
 
     fn put(&mut self, row: &Row) -> Result<(), SinkError> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, &Nested(row)).map_err(|source| SinkError::Json {
-            sink: "jsonl",
-            step: row.step,
-            source,
-        })?;
-        self.line.push(b'\n');
+        self.spell(row)?;
         self.mend()?;
         if let Err(source) = self.lines.append(&self.line) {
             // A full disk may have taken half the line.
@@ -118,6 +121,18 @@ impl Jsonl {
             return Err(io_error("write to", &self.target)(source));
         }
         self.len += self.line.len() as u64;
+        Ok(())
+    }
+
+    /// The row's line, into the buffer.
+    fn spell(&mut self, row: &Row) -> Result<(), SinkError> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &Nested(row)).map_err(|source| SinkError::Json {
+            sink: "jsonl",
+            step: row.step,
+            source,
+        })?;
+        self.line.push(b'\n');
         Ok(())
     }
 
@@ -152,6 +167,22 @@ impl Sink for Jsonl {
         self.tally.count(outcome)
     }
 
+    /// Whether the file has the very line that `row` is written as: same time, step and numbers. The first question reads the
+    /// file once, keeping eight bytes a line; a stream holds nothing.
+    fn holds(&mut self, row: &Row) -> Result<bool, SinkError> {
+        let Some(path) = &self.path else {
+            return Ok(false);
+        };
+        let before = match self.before.take() {
+            Some(before) => before,
+            None => checksums(path, self.len).map_err(io_error("read", &self.target))?,
+        };
+        self.spell(row)?;
+        let held = before.contains(&xxh3_64(&self.line));
+        self.before = Some(before);
+        Ok(held)
+    }
+
     /// Returns once the rows are on the disk (`fsync`).
     fn flush(&mut self) -> Result<(), SinkError> {
         let outcome = self
@@ -174,6 +205,17 @@ fn io_error<'a>(act: &'static str, target: &'a str) -> impl Fn(io::Error) -> Sin
         target: target.to_owned(),
         source,
     }
+}
+
+/// The checksums of the lines in the first `len` bytes of a file.
+fn checksums(path: &Path, len: u64) -> io::Result<HashSet<u64>> {
+    let mut lines = BufReader::new(File::open(path)?.take(len));
+    let (mut found, mut line) = (HashSet::new(), Vec::new());
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        found.insert(xxh3_64(&line));
+        line.clear();
+    }
+    Ok(found)
 }
 
 /// What lines are appended to.

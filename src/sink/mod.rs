@@ -1,7 +1,9 @@
 //! Where rows go. A sink takes a row, answers for it, and says at the end what became of every row it accepted.
 
+mod background;
 mod console;
 mod fanout;
+mod journal;
 mod jsonl;
 mod log;
 mod memory;
@@ -16,6 +18,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::metrics::{Metrics, Row};
 use crate::table::Table;
 
+pub use background::{Durable, Fsync, Full, Policy, Recovered};
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named, one_line};
 pub use fanout::Fanout;
@@ -48,6 +51,35 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Takes rows in order, as few acts as the sink can make of them. By default one after the other, up to the first that
+    /// cannot be taken now; one that never can ([`SinkError::is_permanent`]) is dropped, and the rest goes on.
+    fn write_batch(&mut self, rows: &[Row]) -> Delivery {
+        let mut delivery = Delivery::default();
+        for row in rows {
+            match self.write(row) {
+                Ok(()) => delivery.written += 1,
+                Err(error) => {
+                    let permanent = error.is_permanent();
+                    delivery.error = Some(error);
+                    if !permanent {
+                        break;
+                    }
+                    delivery.dropped += 1;
+                }
+            }
+        }
+        delivery
+    }
+
+    /// Whether `row`, which an earlier process may have written here, is here already. A durable sink asks so after a crash,
+    /// row by row until the first no. No by default, which is right where writing a row again changes nothing.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn holds(&mut self, _row: &Row) -> Result<bool, SinkError> {
+        Ok(false)
+    }
+
     /// Brings everything taken so far to where it can be read.
     ///
     /// # Errors
@@ -72,6 +104,17 @@ pub struct Receipt {
     pub pending: u64,
     /// The last error, if there was one.
     pub error: Option<String>,
+}
+
+/// What became of a batch: of its rows the first `written + dropped` are settled, the others are to be handed over again.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Rows that are where they should be.
+    pub written: usize,
+    /// Rows that are lost for good.
+    pub dropped: usize,
+    /// The last error, of a row dropped or of the first that is not settled.
+    pub error: Option<SinkError>,
 }
 
 /// Why a sink could not take or keep a row.
@@ -99,15 +142,55 @@ pub enum SinkError {
         step: u64,
         source: serde_json::Error,
     },
-    /// The store behind the sink refused; the source is its own error.
+    /// The store behind the sink refused the row for good; the source is its own error.
+    #[error("store: {0}")]
+    Refused(#[source] Box<dyn Error + Send + Sync>),
+    /// The store behind the sink could not take the row; the source is its own error.
     #[error("store: {0}")]
     Store(#[source] Box<dyn Error + Send + Sync>),
     /// The sink panicked; it is asked again for the next row.
     #[error("{sink}: panicked: {reason}")]
     Panicked { sink: &'static str, reason: String },
+    /// Another process is using the journal.
+    #[error(
+        "durable: expected the journal {dir} for this process alone, found it in use by process {owner}"
+    )]
+    Locked { dir: String, owner: String },
+    /// A newer version of this program wrote the journal.
+    #[error(
+        "{path}: expected a journal of version {known} or older, found version {found}: a newer grpo-metrics wrote it"
+    )]
+    NewerJournal {
+        path: String,
+        found: u32,
+        known: u32,
+    },
+    /// Entries of the journal do not read as they were written; they are dropped.
+    #[error(
+        "durable: expected whole entries in the journal {dir}, found {rows} that are damaged or gone"
+    )]
+    Damaged { dir: String, rows: u64 },
+    /// As many rows are waiting as may be; this one is dropped.
+    #[error("{sink}: expected room for a row, found {pending} waiting to be delivered")]
+    Full { sink: &'static str, pending: u64 },
+    /// Rows are not delivered yet; they stay in the journal.
+    #[error("{sink}: {rows} rows are still waiting to be delivered: {reason}")]
+    Pending {
+        sink: &'static str,
+        rows: u64,
+        reason: String,
+    },
     /// Several sinks of a fanout failed; the others have the row.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<SinkError>),
+}
+
+impl SinkError {
+    /// Whether the same row would be refused again, whenever it came.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Json { .. } | Self::Refused(_))
+    }
 }
 
 /// Counts what a sink was given and what became of it.
@@ -124,6 +207,15 @@ impl Tally {
         self.accepted += 1;
         self.written += u64::from(outcome.is_ok());
         self.note(outcome)
+    }
+
+    /// Counts the rows of a batch that are settled.
+    pub(crate) fn count_batch(&mut self, delivery: &Delivery) {
+        self.accepted += (delivery.written + delivery.dropped) as u64;
+        self.written += delivery.written as u64;
+        if let Some(error) = &delivery.error {
+            self.error = Some(error.to_string());
+        }
     }
 
     /// Remembers an error that concerns no single row, and passes the outcome on.

@@ -1,7 +1,10 @@
 //! Where a training's records live: experiments hold groups, groups hold runs, and runs hold metrics, checkpoints,
 //! evaluations and predictions.
 
+#[cfg(feature = "evsys")]
+mod evsys;
 mod record;
+mod resolve;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -11,10 +14,13 @@ use std::error::Error;
 use crate::metrics::Metrics;
 use crate::sink::SinkError;
 
+#[cfg(feature = "evsys")]
+pub use evsys::{EvSys, Patience};
 pub use record::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
     Status, Stored,
 };
+pub use resolve::resolve_store;
 pub use sink::{RunSpec, StoreSink};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{RunOverview, Sqlite};
@@ -49,6 +55,12 @@ pub trait Store: Send {
         rows: &[(u64, &Metrics)],
         split: Split,
     ) -> Result<Logged, StoreError>;
+
+    /// How many rows one call of [`Store::log_rows`], or predictions one of [`Store::log_predictions`], can hold and still
+    /// write all of them or none; any number by default.
+    fn rows_at_once(&self) -> usize {
+        usize::MAX
+    }
 
     /// Writes metrics of one step; see [`Store::log_rows`].
     fn log_metrics(
@@ -170,6 +182,27 @@ pub enum StoreError {
         expected: &'static str,
         found: String,
     },
+    /// A setting is not what it should be.
+    #[error("{name}: expected {expected}, found {found}")]
+    Setting {
+        name: &'static str,
+        expected: &'static str,
+        found: String,
+    },
+    /// This program was built without what is asked for.
+    #[error("{wanted}, but this program was built without `{feature}`")]
+    NotBuilt {
+        wanted: &'static str,
+        feature: &'static str,
+    },
+    /// The server refused for good.
+    #[error("{place}: refused {op} with status {status}: {text}")]
+    Refused {
+        place: String,
+        op: &'static str,
+        status: u16,
+        text: String,
+    },
     /// What the store stands on (a file, a database, a server) failed.
     #[error("{place}: could not {act}: {source}")]
     Backend {
@@ -179,8 +212,28 @@ pub enum StoreError {
     },
 }
 
+/// What a record belongs to: always `whole`, and `part` where it names one.
+fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
+    match part_id {
+        Some(part_id) => format!("{whole} `{id}` and {part} `{part_id}`"),
+        None => format!("{whole} `{id}`"),
+    }
+}
+
+impl StoreError {
+    /// Whether the same write would be refused again, whenever it came; what a store stands on may recover.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Backend { .. })
+    }
+}
+
 impl From<StoreError> for SinkError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Box::new(error))
+        if error.is_permanent() {
+            Self::Refused(Box::new(error))
+        } else {
+            Self::Store(Box::new(error))
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{RunPatch, Split, Status, Store, StoreError};
 use crate::metrics::Row;
-use crate::sink::{Receipt, Sink, SinkError, Tally};
+use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
 /// Which run to write, and where it belongs; from a text, the run of that name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,15 +87,14 @@ impl StoreSink {
         &self.run_id
     }
 
-    fn put(&mut self, row: &Row) -> Result<(), SinkError> {
-        let logged =
-            self.store
-                .log_rows(&self.run_id, &[(row.step, &row.metrics)], Split::Train)?;
-        if logged.nan > 0 {
+    fn put(&mut self, rows: &[Row]) -> Result<(), SinkError> {
+        let entries: Vec<_> = rows.iter().map(|row| (row.step, &row.metrics)).collect();
+        let logged = self.store.log_rows(&self.run_id, &entries, Split::Train)?;
+        if let (Some(first), true) = (rows.first(), logged.nan > 0) {
             tracing::warn!(
-                "run `{}`, step {}: {} NaN left out",
+                "run `{}`, from step {}: {} NaN left out",
                 self.run_id,
-                row.step,
+                first.step,
                 logged.nan
             );
         }
@@ -135,12 +134,53 @@ impl Sink for StoreSink {
 
     /// The row's text is kept until the store takes it: if that fails, the row's metrics still count as written.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        let outcome = self.put(std::slice::from_ref(row));
         self.metadata.extend(row.text.iter().cloned());
-        let outcome = self.put(row);
         if let Err(error) = self.put_metadata() {
             tracing::warn!("run `{}`: its text is not stored yet: {error}", self.run_id);
         }
         self.tally.count(outcome)
+    }
+
+    /// As many rows in a transaction as the store can hold in one. If it refuses them for good, they go one by one, so that
+    /// the one at fault costs no other. The rows' text goes first, as a row that is settled is not handed over again.
+    fn write_batch(&mut self, rows: &[Row]) -> Delivery {
+        let mut delivery = Delivery::default();
+        for text in rows.iter().flat_map(|row| &row.text) {
+            if !self.metadata.contains(text) {
+                self.metadata.push(text.clone());
+            }
+        }
+        match self.put_metadata().map_err(SinkError::from) {
+            Err(error) if !error.is_permanent() => {
+                delivery.error = Some(error);
+                return delivery;
+            }
+            outcome => delivery.error = outcome.err(),
+        }
+        let mut size = self.store.rows_at_once().max(1);
+        let mut left = rows;
+        while !left.is_empty() {
+            let (batch, rest) = left.split_at(size.min(left.len()));
+            match self.put(batch) {
+                Ok(()) => {
+                    delivery.written += batch.len();
+                    left = rest;
+                }
+                Err(error) if error.is_permanent() && batch.len() > 1 => size = 1,
+                Err(error) if error.is_permanent() => {
+                    delivery.dropped += 1;
+                    delivery.error = Some(error);
+                    left = rest;
+                }
+                Err(error) => {
+                    delivery.error = Some(error);
+                    break;
+                }
+            }
+        }
+        self.tally.count_batch(&delivery);
+        delivery
     }
 
     /// Rows are on the disk once written; what can wait is the run's text.

@@ -15,7 +15,7 @@ use super::record::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
     Stored,
 };
-use super::{Logged, Store, StoreError};
+use super::{Logged, Store, StoreError, place};
 use crate::metrics::Metrics;
 pub use overview::RunOverview;
 use table::{Table, text_of_json, text_of_list};
@@ -319,14 +319,6 @@ fn place_of(prediction: &Prediction) -> String {
         "evaluation",
         prediction.eval_id.as_deref(),
     )
-}
-
-/// What a record belongs to: always `whole`, and `part` where it names one.
-fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
-    match part_id {
-        Some(part_id) => format!("{whole} `{id}` and {part} `{part_id}`"),
-        None => format!("{whole} `{id}`"),
-    }
 }
 
 fn unknown(kind: &str, id: &str) -> StoreError {

@@ -1,0 +1,291 @@
+//! A sink that takes rows by appending them to a journal, and delivers them behind the caller's back.
+
+mod shared;
+mod worker;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::journal::{self, Appender};
+use super::{Receipt, Sink, SinkError};
+use crate::metrics::Row;
+use shared::Shared;
+use worker::Worker;
+
+/// The sink's name.
+pub(super) const NAME: &str = "durable";
+
+/// Puts a journal before another sink: a row is taken once it is in the journal, and a thread delivers it from there.
+///
+/// **Nothing is lost.** What `write` returned for is delivered, by this process or by the next that opens the same folder:
+/// the process may be killed at any moment. Rows are delivered in order. What the sink behind refuses for now (a server that
+/// is down, a disk that is full) is tried again, at growing intervals and without end; what it refuses for good
+/// ([`SinkError::is_permanent`]) is dropped and counted, and the rest goes on.
+///
+/// **Nothing is there twice.** Rows are handed on at least once. What the last process may have delivered without living to
+/// note it is asked for first ([`Sink::holds`]); and a store has one number for a run, step, split and name. A
+/// [`Fanout`](super::Fanout) behind it is asked as a whole, so give each of several sinks a journal of its own.
+///
+/// **Training does not wait.** Taking a row is one `write` to the page cache, whatever the sink behind is doing. Behind a
+/// full disk, or beyond the limit of [`Full`], a row is dropped, counted and told of.
+///
+/// At any time `accepted == written + dropped + pending`, where rows that an earlier process left count as accepted by
+/// this one. One process uses a folder at a time.
+pub struct Durable {
+    shared: Arc<Shared>,
+    appender: Appender,
+    policy: Policy,
+    dir: PathBuf,
+    recovered: Recovered,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a [`Durable`] behaves where there is a choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// What happens to a row when many are waiting.
+    pub full: Full,
+    /// What a dying machine may cost; a dying process costs nothing whatever this says.
+    pub fsync: Fsync,
+    /// How long [`Sink::flush`] and [`Sink::close`] try to deliver what is waiting; 10 s.
+    pub patience: Duration,
+    /// Rows handed on at a time at most; 256.
+    pub batch: usize,
+    /// The wait after a first failure, which doubles up to the second: 100 ms, 30 s.
+    pub backoff: (Duration, Duration),
+    /// Bytes after which the journal begins a new file, and removes the old one once it is delivered; 8 MiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            full: Full::default(),
+            fsync: Fsync::default(),
+            patience: Duration::from_secs(10),
+            batch: 256,
+            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            segment_bytes: 8 << 20,
+        }
+    }
+}
+
+/// What happens to a row when many are waiting to be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Full {
+    /// The journal grows, for as long as the disk has room.
+    #[default]
+    Spill,
+    /// The caller waits while this many rows are waiting: training then stands still while the sink behind does.
+    Block(u64),
+    /// A row is dropped, counted and told of while this many are waiting.
+    Drop(u64),
+}
+
+/// When the journal is brought from the kernel's memory to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// When the kernel sees fit.
+    Never,
+    /// Every so often, on a thread of its own, while rows are waiting. A dying machine costs the rows of that time at most, and
+    /// of those that a sink behind it took but had not brought to the disk itself. Every second by default.
+    Every(Duration),
+    /// Before `write` returns, and the sink behind before a row counts as delivered: a dying machine costs nothing, and
+    /// every step waits for the disk.
+    Each,
+}
+
+impl Default for Fsync {
+    fn default() -> Self {
+        Self::Every(Duration::from_secs(1))
+    }
+}
+
+/// What opening a journal found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Rows that an earlier process took and did not deliver. They go first.
+    pub pending: u64,
+    /// Bytes of a row that was being written when the earlier process died, and that was never taken; cut off.
+    pub torn_bytes: u64,
+}
+
+impl Durable {
+    /// Puts the journal in the folder `dir` before `sink`, making it if need be, and begins with what it holds.
+    ///
+    /// # Errors
+    /// If another process uses the folder, it cannot be written, or a newer version wrote it.
+    pub fn new(sink: impl Sink + 'static, dir: impl AsRef<Path>) -> Result<Self, SinkError> {
+        Self::with(sink, dir, Policy::default())
+    }
+
+    /// As [`Durable::new`], with another policy.
+    ///
+    /// # Errors
+    /// As [`Durable::new`].
+    pub fn with(
+        sink: impl Sink + 'static,
+        dir: impl AsRef<Path>,
+        policy: Policy,
+    ) -> Result<Self, SinkError> {
+        let dir = dir.as_ref();
+        let opened = journal::open(dir, policy.segment_bytes)?;
+        let extent = opened.appender.extent();
+        let recovered = Recovered {
+            pending: extent.next - opened.mark.settled(),
+            torn_bytes: opened.torn,
+        };
+        if recovered != Recovered::default() {
+            tracing::warn!(
+                "journal {}: found {} rows that are not delivered yet, and {} bytes of a row that was never taken",
+                dir.display(),
+                recovered.pending,
+                recovered.torn_bytes
+            );
+        }
+        let shared = Arc::new(Shared::new(&opened));
+        let mut durable = Self {
+            shared: Arc::clone(&shared),
+            appender: opened.appender,
+            dir: dir.to_owned(),
+            recovered,
+            threads: Vec::new(),
+            policy,
+        };
+        let worker = Worker::new(
+            Box::new(sink),
+            dir,
+            opened.mark,
+            opened.lock,
+            &durable.policy,
+            Arc::clone(&shared),
+        );
+        durable.spawn("deliver", move || worker.run())?;
+        if let Fsync::Every(interval) = durable.policy.fsync {
+            let dir = dir.to_owned();
+            durable.spawn("fsync", move || worker::sync_every(interval, &dir, &shared))?;
+        }
+        Ok(durable)
+    }
+
+    /// What opening the journal found.
+    #[must_use]
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    /// What became of every row so far.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        self.shared.lock().receipt()
+    }
+
+    /// Waits until every row is delivered and flushed behind, `within` at most; what became of them.
+    pub fn flush_within(&mut self, within: Duration) -> Receipt {
+        self.shared.flush(Instant::now() + within)
+    }
+
+    fn spawn(
+        &mut self,
+        what: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), SinkError> {
+        let thread = thread::Builder::new()
+            .name(format!("grpo-{what}"))
+            .spawn(body)
+            .map_err(journal::io_error("start a thread for", &self.dir))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends delivery by `deadline`. A thread that is caught in the sink behind ends when that lets go of it.
+    fn end(&mut self, deadline: Instant) -> Receipt {
+        let receipt = self.shared.end(deadline);
+        for thread in self.threads.drain(..) {
+            if thread.is_finished() || receipt.is_some() {
+                // It answers for nothing that is not in the receipt.
+                let _ = thread.join();
+            }
+        }
+        let receipt = receipt.unwrap_or_else(|| self.shared.lock().receipt());
+        if receipt.pending > 0
+            && self.policy.fsync != Fsync::Never
+            && let Err(error) = self.appender.sync()
+        {
+            tracing::warn!("{error}");
+        }
+        receipt
+    }
+}
+
+impl Sink for Durable {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Takes the row: it will be delivered, though perhaps by the next process.
+    ///
+    /// # Errors
+    /// If the disk refuses the journal, or [`Full::Drop`] the row. The row is then dropped.
+    fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        let admitted = self.shared.admit(self.policy.full);
+        let outcome = admitted.and_then(|()| self.appender.append(row));
+        // The row is in the journal: if the disk cannot promise more than that, it is told, and delivered all the same.
+        let synced = match (&outcome, self.policy.fsync) {
+            (Ok(_), Fsync::Each) => self.appender.sync(),
+            _ => Ok(()),
+        };
+        self.shared
+            .taken(outcome.as_ref().ok().copied(), outcome.as_ref().err());
+        outcome.map(drop)?;
+        if let Err(error) = &synced {
+            self.shared.lock().error = Some(error.to_string());
+            tracing::warn!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Waits until every row is delivered and flushed behind, [`Policy::patience`] at most.
+    ///
+    /// # Errors
+    /// If rows are still pending then; they stay in the journal and are tried on.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let receipt = self.flush_within(self.policy.patience);
+        if receipt.pending == 0 {
+            return Ok(());
+        }
+        Err(SinkError::Pending {
+            sink: NAME,
+            rows: receipt.pending,
+            reason: receipt.error.unwrap_or_else(|| "no time left".to_owned()),
+        })
+    }
+
+    /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What
+    /// is pending then waits in the journal for the next process.
+    fn close(mut self: Box<Self>) -> Receipt {
+        let deadline = Instant::now() + self.policy.patience;
+        self.end(deadline)
+    }
+}
+
+/// One that is not closed leaves what is waiting to the next process.
+impl Drop for Durable {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.end(Instant::now());
+        }
+    }
+}
+
+impl fmt::Debug for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durable")
+            .field("dir", &self.dir)
+            .field("receipt", &self.receipt())
+            .finish_non_exhaustive()
+    }
+}

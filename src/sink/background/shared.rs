@@ -1,0 +1,180 @@
+//! What the thread that takes rows and the thread that delivers them know of each other.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::journal::{Extent, Opened};
+use super::super::{Receipt, SinkError};
+use super::{Full, NAME};
+
+/// A thread that ends on time needs a moment to say so.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What the caller and the worker know of each other; held for moments, never over a read, a write or a wait for either.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There is something to deliver, or to stop for.
+    pub(super) work: Condvar,
+    /// Something was delivered, or the worker ended.
+    pub(super) progress: Condvar,
+}
+
+pub(super) struct State {
+    /// Where the journal ends, and the segments it consists of, the oldest first.
+    pub(super) extent: Extent,
+    pub(super) segments: VecDeque<u64>,
+    accepted: u64,
+    pub(super) written: u64,
+    pub(super) dropped: u64,
+    pub(super) error: Option<String>,
+    /// Whether the sink behind is to be flushed once nothing is pending.
+    pub(super) flush: bool,
+    /// Until when there is to be delivered, once the end is asked for.
+    pub(super) deadline: Option<Instant>,
+    pub(super) ended: bool,
+}
+
+impl State {
+    pub(super) fn pending(&self) -> u64 {
+        self.accepted - self.written - self.dropped
+    }
+
+    pub(super) fn receipt(&self) -> Receipt {
+        Receipt {
+            sink: NAME.to_owned(),
+            accepted: self.accepted,
+            written: self.written,
+            dropped: self.dropped,
+            pending: self.pending(),
+            error: self.error.clone(),
+        }
+    }
+
+    pub(super) fn over(&self) -> bool {
+        self.deadline.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// The segment that entry `next` is in, to its end if another follows; `None` if there is nothing to read.
+    pub(super) fn extent_of(&self, next: u64) -> Option<Extent> {
+        if next >= self.extent.next {
+            return None;
+        }
+        let after = self.segments.partition_point(|first| *first <= next);
+        let segment = *self.segments.get(after.checked_sub(1)?)?;
+        Some(match self.segments.get(after) {
+            Some(following) => Extent {
+                segment,
+                len: u64::MAX,
+                next: *following,
+            },
+            None => self.extent,
+        })
+    }
+}
+
+impl Shared {
+    pub(super) fn new(opened: &Opened) -> Self {
+        let extent = opened.appender.extent();
+        Self {
+            state: Mutex::new(State {
+                extent,
+                segments: opened.segments.clone(),
+                accepted: extent.next - opened.mark.settled(),
+                written: 0,
+                dropped: 0,
+                error: None,
+                flush: false,
+                deadline: None,
+                ended: false,
+            }),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+        }
+    }
+
+    /// Each change of the state is made whole, so what a panicking thread left is sound.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for one more row; may wait for it.
+    pub(super) fn admit(&self, full: Full) -> Result<(), SinkError> {
+        let (Full::Block(limit) | Full::Drop(limit)) = full else {
+            return Ok(());
+        };
+        let mut state = self.lock();
+        while state.pending() >= limit.max(1) {
+            if matches!(full, Full::Drop(_)) || state.ended {
+                return Err(SinkError::Full {
+                    sink: NAME,
+                    pending: state.pending(),
+                });
+            }
+            state = wait(&self.progress, state, None);
+        }
+        Ok(())
+    }
+
+    /// Notes a row that was taken, up to `extent`, or that could not be.
+    pub(super) fn taken(&self, extent: Option<Extent>, error: Option<&SinkError>) {
+        let mut state = self.lock();
+        state.accepted += 1;
+        if let Some(extent) = extent {
+            if extent.segment != state.extent.segment {
+                state.segments.push_back(extent.segment);
+            }
+            state.extent = extent;
+        } else {
+            state.dropped += 1;
+            state.error = error.map(ToString::to_string);
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    pub(super) fn flush(&self, deadline: Instant) -> Receipt {
+        let mut state = self.lock();
+        state.flush = true;
+        self.work.notify_all();
+        while (state.pending() > 0 || state.flush) && !state.ended && Instant::now() < deadline {
+            state = wait(&self.progress, state, Some(deadline));
+        }
+        state.flush = false;
+        state.receipt()
+    }
+
+    /// Asks for the end by `deadline`; the receipt, or `None` if the worker did not end in time.
+    pub(super) fn end(&self, deadline: Instant) -> Option<Receipt> {
+        let mut state = self.lock();
+        state.deadline = Some(deadline);
+        self.work.notify_all();
+        while !state.ended && Instant::now() < deadline + GRACE {
+            state = wait(&self.progress, state, Some(deadline + GRACE));
+        }
+        state.ended.then(|| state.receipt())
+    }
+
+    /// Waits for `time`, or for the end of all delivering.
+    pub(super) fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while Instant::now() < until && !state.over() {
+            let until = state.deadline.map_or(until, |deadline| until.min(deadline));
+            state = wait(&self.work, state, Some(until));
+        }
+    }
+}
+
+pub(super) fn wait<'a>(
+    condvar: &Condvar,
+    state: MutexGuard<'a, State>,
+    until: Option<Instant>,
+) -> MutexGuard<'a, State> {
+    let Some(until) = until else {
+        return condvar.wait(state).unwrap_or_else(PoisonError::into_inner);
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    let waited = condvar.wait_timeout(state, left);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}

@@ -1,0 +1,350 @@
+//! The thread that delivers, and the one that brings the journal to the disk.
+
+use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::fanout::said;
+use super::super::journal::{self, Extent, Item, Mark, Reader};
+use super::super::{Delivery, Sink, SinkError};
+use super::shared::{Shared, wait};
+use super::{Fsync, NAME, Policy};
+use crate::metrics::Row;
+
+/// Brings the journal to the disk every `interval`, while there are rows in it that are not delivered.
+pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
+    let mut synced = None;
+    let mut state = shared.lock();
+    loop {
+        let until = Instant::now() + interval;
+        while Instant::now() < until && !state.ended && state.deadline.is_none() {
+            state = wait(&shared.progress, state, Some(until));
+        }
+        if state.ended || state.deadline.is_some() {
+            return;
+        }
+        let extent = state.extent;
+        if state.pending() == 0 || synced == Some(extent) {
+            continue;
+        }
+        let since = synced.map_or(0, |extent: Extent| extent.segment);
+        let segments: Vec<u64> = state
+            .segments
+            .iter()
+            .copied()
+            .filter(|first| *first >= since)
+            .collect();
+        drop(state);
+        let outcome = segments
+            .into_iter()
+            .try_for_each(|first| journal::sync(dir, first));
+        state = shared.lock();
+        match outcome {
+            Ok(()) => synced = Some(extent),
+            Err(error) => {
+                let error = journal::io_error("flush", dir)(error).to_string();
+                tracing::warn!("{error}");
+                state.error = Some(error);
+            }
+        }
+    }
+}
+
+/// Delivers from the journal.
+pub(super) struct Worker {
+    sink: Box<dyn Sink>,
+    dir: PathBuf,
+    reader: Reader,
+    mark: Mark,
+    policy: Policy,
+    shared: Arc<Shared>,
+    /// Whether the next rows may have been delivered by an earlier process.
+    in_doubt: bool,
+    /// Whether rows go one by one, to find the one that makes the sink panic.
+    one_by_one: bool,
+    /// How often the sink failed since it last took something.
+    failures: u32,
+    /// When the sink was last flushed, and whether it took something since.
+    flushed: Instant,
+    unflushed: bool,
+    lock: File,
+}
+
+impl Worker {
+    pub(super) fn new(
+        sink: Box<dyn Sink>,
+        dir: &Path,
+        mark: Mark,
+        lock: File,
+        policy: &Policy,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (segment, pending) = {
+            let state = shared.lock();
+            (state.extent.segment, state.pending())
+        };
+        Self {
+            sink,
+            reader: Reader::new(dir, segment, mark.settled()),
+            dir: dir.to_owned(),
+            mark,
+            policy: policy.clone(),
+            in_doubt: pending > 0,
+            shared,
+            one_by_one: false,
+            failures: 0,
+            flushed: Instant::now(),
+            unflushed: false,
+            lock,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        while let Some(extent) = self.await_work() {
+            let limit = self.policy.batch.max(1);
+            match self.reader.read(extent, limit) {
+                Ok(items) => self.deliver(items),
+                Err(error) => self.failed(&journal::io_error("read", &self.dir)(error)),
+            }
+        }
+        self.finish();
+    }
+
+    /// The part of the journal to read next; `None` when it is time to end. Flushes the sink behind when that is asked for.
+    fn await_work(&mut self) -> Option<Extent> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            if state.over() {
+                return None;
+            }
+            if let Some(extent) = state.extent_of(self.reader.next()) {
+                return Some(extent);
+            }
+            if state.deadline.is_some() {
+                return None;
+            }
+            let due = self.flush_due();
+            if state.flush || due.is_some_and(|due| due <= Instant::now()) {
+                drop(state);
+                self.flush();
+                state = shared.lock();
+                // A row that came meanwhile goes first.
+                state.flush &= state.pending() > 0;
+                shared.progress.notify_all();
+                continue;
+            }
+            state = wait(&shared.work, state, due);
+        }
+    }
+
+    /// When what the sink behind took should be brought to the disk.
+    fn flush_due(&self) -> Option<Instant> {
+        match self.policy.fsync {
+            Fsync::Every(interval) if self.unflushed => Some(self.flushed + interval),
+            _ => None,
+        }
+    }
+
+    fn flush(&mut self) {
+        let sink = self.sink.as_mut();
+        let outcome = guarded(|| sink.flush()).unwrap_or_else(Err);
+        if let Err(error) = outcome {
+            self.told(&error);
+        }
+        (self.flushed, self.unflushed) = (Instant::now(), false);
+    }
+
+    /// Hands items on, in order, until all are settled or the time is over.
+    fn deliver(&mut self, items: Vec<Item>) {
+        let mut rows = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Row(row) => rows.push(row),
+                Item::Lost(count) => {
+                    if !self.hand_on(&rows) {
+                        return;
+                    }
+                    rows.clear();
+                    self.lost(count);
+                }
+            }
+        }
+        self.hand_on(&rows);
+    }
+
+    /// Hands rows on until all are settled; false if the time was over before that.
+    fn hand_on(&mut self, rows: &[Row]) -> bool {
+        let mut left = rows;
+        while let Some(first) = left.first() {
+            if self.shared.lock().over() {
+                return false;
+            }
+            let delivery = if self.in_doubt {
+                self.ask(first)
+            } else {
+                self.hand_over(left)
+            };
+            let settled = delivery.written + delivery.dropped;
+            left = left.get(settled..).unwrap_or(&[]);
+            self.settle(&delivery);
+            if settled > 0 {
+                self.failures = 0;
+            }
+            match &delivery.error {
+                Some(error) if !left.is_empty() => self.failed(error),
+                Some(error) => self.told(error),
+                None => {}
+            }
+        }
+        true
+    }
+
+    /// Asks whether the row is there already: then it counts as written. The first that is not ends all doubt, as rows
+    /// are delivered in order.
+    fn ask(&mut self, row: &Row) -> Delivery {
+        let sink = self.sink.as_mut();
+        match guarded(|| sink.holds(row)).unwrap_or_else(Err) {
+            Ok(held) => {
+                self.in_doubt = held;
+                Delivery {
+                    written: usize::from(held),
+                    ..Delivery::default()
+                }
+            }
+            Err(error) => {
+                // What cannot be asked for good cannot stay in doubt for good.
+                self.in_doubt = !error.is_permanent();
+                Delivery {
+                    error: Some(error),
+                    ..Delivery::default()
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, rows: &[Row]) -> Delivery {
+        let rows = if self.one_by_one { &rows[..1] } else { rows };
+        let sink = self.sink.as_mut();
+        let delivery = guarded(|| sink.write_batch(rows)).unwrap_or_else(|error| Delivery {
+            // One row that makes the sink panic must not stand in the way of all others.
+            dropped: usize::from(rows.len() == 1),
+            error: Some(error),
+            ..Delivery::default()
+        });
+        self.one_by_one =
+            matches!(delivery.error, Some(SinkError::Panicked { .. })) && delivery.dropped == 0;
+        self.unflushed |= delivery.written > 0;
+        if self.policy.fsync == Fsync::Each && self.unflushed {
+            self.flush();
+        }
+        delivery
+    }
+
+    fn lost(&mut self, count: u64) {
+        let error = SinkError::Damaged {
+            dir: self.dir.display().to_string(),
+            rows: count,
+        };
+        self.told(&error);
+        self.advance(0, count);
+    }
+
+    fn settle(&mut self, delivery: &Delivery) {
+        self.advance(delivery.written as u64, delivery.dropped as u64);
+    }
+
+    /// Notes, on the disk and to the caller, that so many more entries are done with; removes the segments that are.
+    fn advance(&mut self, written: u64, dropped: u64) {
+        if written + dropped == 0 {
+            return;
+        }
+        let settled = self.mark.settled() + written + dropped;
+        let noted = self.mark.advance(settled);
+        let noted = match self.policy.fsync {
+            Fsync::Each => noted.and_then(|()| self.mark.sync()),
+            _ => noted,
+        };
+        if let Err(error) = noted {
+            self.told(&journal::io_error("note the progress of", &self.dir)(error));
+        }
+        let finished: Vec<u64> = {
+            let mut state = self.shared.lock();
+            state.written += written;
+            state.dropped += dropped;
+            let segments = &mut state.segments;
+            let current = segments.partition_point(|first| *first <= settled);
+            segments.drain(..current.saturating_sub(1)).collect()
+        };
+        self.shared.progress.notify_all();
+        for first in finished {
+            self.remove(first);
+        }
+    }
+
+    fn remove(&self, first: u64) {
+        if let Err(error) = journal::remove(&self.dir, first) {
+            // It will be found delivered, and removed, at the next start.
+            tracing::warn!(
+                "{}",
+                journal::io_error("remove a delivered part of", &self.dir)(error)
+            );
+        }
+    }
+
+    /// Tells of an error, and waits the longer the more often there was one.
+    fn failed(&mut self, error: &SinkError) {
+        self.told(error);
+        let (first, longest) = self.policy.backoff;
+        let wait = first
+            .saturating_mul(1 << self.failures.min(20))
+            .min(longest);
+        self.failures = self.failures.saturating_add(1);
+        self.shared.pause(wait);
+    }
+
+    fn told(&self, error: &SinkError) {
+        tracing::warn!("{error}");
+        self.shared.lock().error = Some(error.to_string());
+    }
+
+    /// Closes the sink behind if it has everything; a journal that holds nothing any more is emptied.
+    fn finish(self) {
+        let pending = self.shared.lock().pending();
+        if pending == 0 {
+            let sink = self.sink;
+            let closed = guarded(|| Ok(sink.close()));
+            let error = match closed {
+                Ok(Ok(receipt)) => receipt.error,
+                Ok(Err(error)) | Err(error) => Some(error.to_string()),
+            };
+            let synced = self.policy.fsync == Fsync::Never || self.mark.sync().is_ok();
+            let segments: Vec<u64> = {
+                let mut state = self.shared.lock();
+                state.error = state.error.take().or(error);
+                state.segments.drain(..).collect()
+            };
+            if synced {
+                for first in segments {
+                    let _ = journal::remove(&self.dir, first);
+                }
+            }
+        } else {
+            // Not flushed: what is pending says that the sink behind is not in a state to answer.
+            drop(self.sink);
+        }
+        drop(self.lock);
+        self.shared.lock().ended = true;
+        self.shared.progress.notify_all();
+    }
+}
+
+/// The outer error is the sink's panic.
+fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, SinkError> {
+    panic::catch_unwind(AssertUnwindSafe(act)).map_err(|payload| SinkError::Panicked {
+        sink: NAME,
+        reason: said(payload.as_ref()),
+    })
+}

@@ -1,0 +1,232 @@
+//! One row in the journal: `mark | length | sequence number | checksum | row`, little-endian.
+//!
+//! Every entry carries its number, so that what is missing between two entries can be counted, and a mark that a search for
+//! the next whole entry can stop at. The checksum is over the length, the number and the row.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::metrics::Row;
+
+/// What an entry begins with: bytes that no text in UTF-8 has.
+const MARK: [u8; 4] = [0xF5, b'r', b'o', 0xF6];
+/// Mark, length (u32), number (u64), checksum (u64).
+const HEAD: usize = 24;
+
+/// A row as it is written: the fields of [`Row`] by position, so a change of them is a new version of the journal.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    step: u64,
+    timestamp: f64,
+    #[serde(borrow)]
+    metrics: Vec<(&'a str, f64)>,
+    #[serde(borrow)]
+    text: Vec<(&'a str, &'a str)>,
+}
+
+/// Writes `row` under `number` into `buffer`, in place of what is there.
+///
+/// # Errors
+/// If the row has 4 GiB or more.
+pub(super) fn encode(number: u64, row: &Row, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    let kept = Kept {
+        step: row.step,
+        timestamp: row.timestamp,
+        metrics: row.metrics.iter().collect(),
+        text: row
+            .text
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect(),
+    };
+    buffer.clear();
+    buffer.extend([0; HEAD]);
+    *buffer = postcard::to_extend(&kept, std::mem::take(buffer))?;
+    let length = u32::try_from(buffer.len() - HEAD)
+        .map_err(|_| postcard::Error::SerializeBufferFull)?
+        .to_le_bytes();
+    let number = number.to_le_bytes();
+    let checksum = checksum(length, number, &buffer[HEAD..]);
+    let head = [&MARK[..], &length, &number, &checksum.to_le_bytes()].concat();
+    buffer[..HEAD].copy_from_slice(&head);
+    Ok(())
+}
+
+/// An entry that stands in the journal.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    /// `None` if the bytes are as they were written, but no row: another program's doing.
+    pub(super) row: Option<Row>,
+    /// Where the entry ends.
+    pub(super) end: usize,
+}
+
+/// The first whole entry at `at` or after it, wherever it begins, whose number is `least` or more; `None` if there is none.
+pub(super) fn next(bytes: &[u8], at: usize, least: u64) -> Option<Entry> {
+    let mut at = at;
+    loop {
+        let rest = bytes.get(at..)?;
+        at += rest.windows(MARK.len()).position(|window| window == MARK)?;
+        match whole(&bytes[at..]) {
+            Some((number, payload)) if number >= least => {
+                return Some(Entry {
+                    number,
+                    row: decode(payload),
+                    end: at + HEAD + payload.len(),
+                });
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// The length of the entry that stands first in `bytes` and says that it is `number`, if it is all there, sound or not.
+pub(super) fn claimed(bytes: &[u8], number: u64) -> Option<usize> {
+    let (length, found, _) = head(bytes)?;
+    let end = HEAD + usize::try_from(u32::from_le_bytes(length)).ok()?;
+    (bytes.starts_with(&MARK) && u64::from_le_bytes(found) == number && end <= bytes.len())
+        .then_some(end)
+}
+
+/// The number and the row's bytes of the entry that stands first in `bytes`, if it is all there and as it was written.
+fn whole(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (length, number, expected) = head(bytes)?;
+    let size = usize::try_from(u32::from_le_bytes(length)).ok()?;
+    let payload = bytes[HEAD..].get(..size)?;
+    (checksum(length, number, payload) == expected).then_some((u64::from_le_bytes(number), payload))
+}
+
+fn head(bytes: &[u8]) -> Option<([u8; 4], [u8; 8], u64)> {
+    let (length, rest) = bytes.get(MARK.len()..HEAD)?.split_first_chunk::<4>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
+    let (checksum, _) = rest.split_first_chunk::<8>()?;
+    Some((*length, *number, u64::from_le_bytes(*checksum)))
+}
+
+fn checksum(length: [u8; 4], number: [u8; 8], payload: &[u8]) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&length);
+    hash.update(&number);
+    hash.update(payload);
+    hash.digest()
+}
+
+fn decode(payload: &[u8]) -> Option<Row> {
+    let kept: Kept<'_> = postcard::from_bytes(payload).ok()?;
+    let mut row = Row {
+        step: kept.step,
+        timestamp: kept.timestamp,
+        ..Row::default()
+    };
+    // Pushed, not set: the row's keys were each there once, and a search for each would be quadratic.
+    for (key, value) in kept.metrics {
+        row.metrics.push(key.to_owned(), value);
+    }
+    row.text = kept
+        .text
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), text.to_owned()))
+        .collect();
+    Some(row)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn row(step: u64) -> Row {
+        Row {
+            step,
+            timestamp: 0.1,
+            metrics: [
+                ("a", -0.0),
+                ("ключ", f64::INFINITY),
+                ("tiny", 5e-324),
+                ("nan", f64::NAN),
+            ]
+            .into_iter()
+            .collect(),
+            text: vec![("run/git_sha".to_owned(), "a\nb".to_owned())],
+        }
+    }
+
+    fn journal(rows: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut buffer = Vec::new();
+        for number in 0..rows {
+            encode(number, &row(number), &mut buffer).unwrap();
+            bytes.extend(&buffer);
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Vec<u64> {
+        let (mut at, mut least, mut found) = (0, 0, Vec::new());
+        while let Some(entry) = next(bytes, at, least) {
+            assert_eq!(entry.row.unwrap().step, entry.number);
+            found.push(entry.number);
+            (at, least) = (entry.end, entry.number + 1);
+        }
+        found
+    }
+
+    #[test]
+    fn a_row_comes_back_whole_and_to_the_last_bit() {
+        let mut buffer = Vec::new();
+        encode(7, &row(3), &mut buffer).unwrap();
+        let entry = next(&buffer, 0, 0).unwrap();
+        assert_eq!((entry.number, entry.end), (7, buffer.len()));
+        let (found, expected) = (entry.row.unwrap(), row(3));
+        let bits = |row: &Row| -> Vec<(String, u64)> {
+            row.metrics
+                .iter()
+                .map(|(k, v)| (k.to_owned(), v.to_bits()))
+                .collect()
+        };
+        assert_eq!(bits(&found), bits(&expected));
+        assert_eq!(
+            (found.step, found.timestamp, found.text),
+            (expected.step, expected.timestamp, expected.text)
+        );
+    }
+
+    #[test]
+    fn an_empty_row_is_an_entry_too() {
+        let mut buffer = Vec::new();
+        encode(0, &Row::default(), &mut buffer).unwrap();
+        assert_eq!(next(&buffer, 0, 0).unwrap().row, Some(Row::default()));
+        assert_eq!(next(&[], 0, 0), None);
+    }
+
+    #[test]
+    fn a_torn_entry_at_any_byte_costs_that_entry_alone() {
+        let bytes = journal(3);
+        let size = bytes.len() / 3;
+        for end in 2 * size..bytes.len() {
+            assert_eq!(read(&bytes[..end]), [0, 1]);
+            assert_eq!(claimed(&bytes[2 * size..end], 2), None);
+        }
+        assert_eq!(claimed(&bytes[2 * size..], 2), Some(size));
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_anywhere_costs_its_entry_alone(at in 0usize..10_000, bit in 0u8..8) {
+            let mut bytes = journal(4);
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let hit = (at / (bytes.len() / 4)) as u64;
+            let expected: Vec<u64> = (0..4).filter(|number| *number != hit).collect();
+            prop_assert_eq!(read(&bytes), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_the_search_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0usize..300) {
+            let _ = next(&bytes, at, 0);
+            let marked = [&MARK[..], &bytes].concat();
+            let _ = (next(&marked, 0, 0), claimed(&marked, 0), decode(&bytes));
+        }
+    }
+}

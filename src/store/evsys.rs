@@ -1,0 +1,427 @@
+//! The `EvSys` gateway as a store.
+
+mod dead_letter;
+mod form;
+mod gateway;
+mod rows;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::record::{
+    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
+    Stored,
+};
+use super::{Logged, Store, StoreError};
+use crate::metrics::Metrics;
+use form::{args, fields};
+pub use gateway::Patience;
+use gateway::{Again, Fault, Gateway, Secret};
+use rows::Series;
+
+/// Where the gateway is if nobody says.
+const DEFAULT_URL: &str = "http://localhost:8000";
+
+/// The `EvSys` gateway, over HTTP(S) with kept connections and certificates checked.
+///
+/// What a server cannot do for now (no connection, no answer, 408, 425, 429, 5xx) is tried again, at growing intervals with
+/// jitter or when the server says; then it is an error, and put behind a [`Durable`](crate::sink::Durable) sink it is tried on. Any other
+/// 4xx is final: the record goes to a file of dead letters with the reason. A 413 is tried in halves first.
+///
+/// A row whose answer was lost, and any first row of a run that this process sends, is asked for before it is sent (again): what the server has
+/// is not sent twice. A new record (an experiment, a run, ...) that may have been made without an answer is not asked for
+/// again, but an error.
+///
+/// The gateway takes a step at a time, so a call with several rows may write some of them. An infinity goes as the word
+/// `"Infinity"` in a call of its own. The key shows in no error, log line or `Debug` text.
+#[derive(Debug)]
+pub struct EvSys {
+    gateway: Gateway,
+    project: Option<String>,
+    dead_letters: PathBuf,
+    /// The runs of which it is known that the server has what was sent, and nothing more.
+    certain: HashSet<String>,
+    /// What the server has, as it said when last asked; forgotten with the next thing that is sent.
+    seen: Option<Series>,
+}
+
+impl EvSys {
+    /// The gateway at `url` (scheme, host, port, and perhaps a path before the gateway's own), as the owner of `key`. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// If `url` is no HTTP URL, or no header can carry the key.
+    pub fn new(url: &str, key: impl Into<String>) -> Result<Self, StoreError> {
+        let key = Secret::new(key.into()).ok_or(StoreError::Setting {
+            name: "EVSYS_API_KEY",
+            expected: "printable characters without a blank",
+            found: "something else".to_owned(),
+        })?;
+        let host = url
+            .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"));
+        if host.is_none_or(str::is_empty) || url.parse::<ureq::http::Uri>().is_err() {
+            return Err(StoreError::Setting {
+                name: "EVSYS_API_URL",
+                expected: "http://HOST or https://HOST",
+                found: key.scrub(url),
+            });
+        }
+        let gateway = Gateway::new(url, key);
+        if gateway.in_the_clear() {
+            tracing::warn!(
+                "{}: the key is sent without TLS, for all on the way to read",
+                gateway.place
+            );
+        }
+        Ok(Self {
+            gateway,
+            project: None,
+            dead_letters: "evsys-dead-letters.jsonl".into(),
+            certain: HashSet::new(),
+            seen: None,
+        })
+    }
+
+    /// The gateway that the environment describes: `EVSYS_API_URL` (or `http://localhost:8000`), `EVSYS_API_KEY` and
+    /// `EVSYS_PROJECT_ID`.
+    ///
+    /// # Errors
+    /// If there is no key, or one of them is not what it should be.
+    pub fn from_env(environment: impl Fn(&str) -> Option<String>) -> Result<Self, StoreError> {
+        let set = |name| environment(name).filter(|value| !value.is_empty());
+        let key = set("EVSYS_API_KEY").ok_or(StoreError::Setting {
+            name: "EVSYS_API_KEY",
+            expected: "the key of the gateway",
+            found: "nothing".to_owned(),
+        })?;
+        let url = set("EVSYS_API_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let mut store = Self::new(&url, key)?;
+        store.project = set("EVSYS_PROJECT_ID");
+        Ok(store)
+    }
+
+    /// The project that new experiments belong to where they name none.
+    #[must_use]
+    pub fn project(mut self, id: impl Into<String>) -> Self {
+        self.project = Some(id.into());
+        self
+    }
+
+    /// The file for what the gateway refuses for good: JSON lines `{"ts", "op", "args", "reason"}`. `evsys-dead-letters.jsonl` in the
+    /// working directory by default.
+    #[must_use]
+    pub fn dead_letters(mut self, path: impl Into<PathBuf>) -> Self {
+        self.dead_letters = path.into();
+        self
+    }
+
+    /// How long to wait, and how often to try again.
+    #[must_use]
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.gateway = self.gateway.with(patience);
+        self
+    }
+
+    /// A request whose answer is a question's, or changes what a second one would change to the same.
+    fn ask(
+        &self,
+        op: &'static str,
+        args: &Map<String, Value>,
+        what: &str,
+    ) -> Result<Value, StoreError> {
+        let answer = self.gateway.call(op, args, Again::Always);
+        answer.map_err(|fault| self.refused(op, what, fault))
+    }
+
+    /// A request for a new record.
+    fn make(
+        &self,
+        op: &'static str,
+        args: &Map<String, Value>,
+        what: &str,
+    ) -> Result<Value, StoreError> {
+        let answer = self.gateway.call(op, args, Again::IfNotDone);
+        answer.map_err(|fault| self.refused(op, what, fault))
+    }
+
+    /// A request for a new record of a run, kept if it is refused for good.
+    fn add(
+        &self,
+        op: &'static str,
+        args: &Map<String, Value>,
+        what: &str,
+    ) -> Result<Value, StoreError> {
+        let answer = self.gateway.call(op, args, Again::IfNotDone);
+        answer.map_err(|fault| {
+            self.bury(op, args, &fault);
+            self.refused(op, what, fault)
+        })
+    }
+
+    fn bury(&self, op: &str, args: &Map<String, Value>, fault: &Fault) {
+        if !fault.is_transient() {
+            dead_letter::keep(&self.dead_letters, op, args, &fault.to_string());
+        }
+    }
+
+    /// A fault as an error; not found is `what` the request named.
+    fn refused(&self, op: &'static str, what: &str, fault: Fault) -> StoreError {
+        let place = self.gateway.place.clone();
+        match fault {
+            Fault::Status {
+                status: 404, text, ..
+            } if !what.is_empty() => StoreError::Unknown {
+                what: self.gateway.scrub(&format!("{what} at {place} ({text})")),
+            },
+            Fault::Status { status, text, .. } if !Fault::is_passing(status) => {
+                StoreError::Refused {
+                    place,
+                    op,
+                    status,
+                    text,
+                }
+            }
+            fault => StoreError::Backend {
+                place,
+                act: op,
+                source: Box::new(fault),
+            },
+        }
+    }
+
+    fn damaged(&self, op: &str) -> StoreError {
+        StoreError::Damaged {
+            what: format!("{}: the answer to {op}", self.gateway.place),
+            expected: "the record, with an id",
+            found: "something else".to_owned(),
+        }
+    }
+}
+
+fn series(run_id: &str, name: Option<&str>, split: Option<Split>) -> Map<String, Value> {
+    args([
+        ("run_id", run_id.into()),
+        ("name", name.into()),
+        ("split", split.map(Split::as_str).into()),
+    ])
+}
+
+impl Store for EvSys {
+    fn create_experiment(
+        &mut self,
+        experiment: &Experiment,
+    ) -> Result<Stored<Experiment>, StoreError> {
+        let mut args = fields(experiment);
+        if let (None, Some(project)) = (&experiment.project_id, &self.project) {
+            args.insert("project_id".to_owned(), project.as_str().into());
+        }
+        let answer = self.make("create_experiment", &args, "")?;
+        form::stored(answer).ok_or_else(|| self.damaged("create_experiment"))
+    }
+
+    fn update_experiment(
+        &mut self,
+        id: &str,
+        patch: &ExperimentPatch,
+    ) -> Result<Stored<Experiment>, StoreError> {
+        let args = args([
+            ("experiment_id", id.into()),
+            ("patch", fields(patch).into()),
+        ]);
+        let answer = self.ask("update_experiment", &args, &format!("experiment `{id}`"))?;
+        form::stored(answer).ok_or_else(|| self.damaged("update_experiment"))
+    }
+
+    fn create_group(&mut self, group: &Group) -> Result<Stored<Group>, StoreError> {
+        let what = format!("experiment `{}`", group.experiment_id);
+        let answer = self.make("create_group", &fields(group), &what)?;
+        form::stored(answer).ok_or_else(|| self.damaged("create_group"))
+    }
+
+    fn create_run(&mut self, run: &Run) -> Result<Stored<Run>, StoreError> {
+        let what = super::place(
+            "experiment",
+            &run.experiment_id,
+            "group",
+            run.group_id.as_deref(),
+        );
+        let answer = self.make("create_run", &fields(run), &what)?;
+        form::stored(answer).ok_or_else(|| self.damaged("create_run"))
+    }
+
+    fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
+        let args = args([("run_id", id.into()), ("patch", fields(patch).into())]);
+        let answer = self.ask("update_run", &args, &format!("run `{id}`"))?;
+        form::stored(answer).ok_or_else(|| self.damaged("update_run"))
+    }
+
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        // No database counts further, and this much can be refused before anything is sent.
+        let beyond = rows.iter().find(|(step, _)| i64::try_from(*step).is_err());
+        if let Some((step, _)) = beyond {
+            return Err(StoreError::Step { step: *step });
+        }
+        let mut logged = Logged::default();
+        let mut outcome = Ok(());
+        for (step, metrics) in rows {
+            let numbers = metrics.iter().filter(|(_, value)| !value.is_nan());
+            // A server that takes no infinity is to refuse no other number for it.
+            let (finite, infinite): (Vec<_>, Vec<_>) =
+                numbers.partition(|(_, value)| value.is_finite());
+            logged.nan += (metrics.len() - finite.len() - infinite.len()) as u64;
+            for part in [finite, infinite] {
+                match self.log_part(run_id, *step, &part, split) {
+                    Ok(()) => logged.written += part.len() as u64,
+                    Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        outcome.map(|()| logged)
+    }
+
+    fn rows_at_once(&self) -> usize {
+        1
+    }
+
+    fn get_metrics(
+        &self,
+        run_id: &str,
+        name: Option<&str>,
+        split: Option<Split>,
+    ) -> Result<Vec<Metric>, StoreError> {
+        let answer = self.ask("get_metrics", &series(run_id, name, split), "")?;
+        let mut metrics = form::list(answer, |entry| form::metric(&entry, name, split))
+            .ok_or_else(|| self.damaged("get_metrics"))?;
+        // The last of a step, split and name is the one that counts: the sort keeps their order.
+        metrics.sort_by(|a, b| (a.step, a.split, &a.name).cmp(&(b.step, b.split, &b.name)));
+        metrics.reverse();
+        metrics.dedup_by(|a, b| (a.step, a.split, &a.name) == (b.step, b.split, &b.name));
+        metrics.reverse();
+        Ok(metrics)
+    }
+
+    fn add_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+    ) -> Result<Stored<Checkpoint>, StoreError> {
+        let what = format!("run `{}`", checkpoint.run_id);
+        let answer = self.add("add_checkpoint", &fields(checkpoint), &what)?;
+        form::stored(answer).ok_or_else(|| self.damaged("add_checkpoint"))
+    }
+
+    fn create_eval(&mut self, eval: &Eval) -> Result<Stored<Eval>, StoreError> {
+        let what = super::place(
+            "run",
+            &eval.run_id,
+            "checkpoint",
+            eval.checkpoint_id.as_deref(),
+        );
+        let answer = self.add("create_eval", &fields(eval), &what)?;
+        form::stored(answer).ok_or_else(|| self.damaged("create_eval"))
+    }
+
+    fn add_prediction(
+        &mut self,
+        prediction: &Prediction,
+    ) -> Result<Stored<Prediction>, StoreError> {
+        let what = super::place(
+            "run",
+            &prediction.run_id,
+            "evaluation",
+            prediction.eval_id.as_deref(),
+        );
+        let answer = self.add("add_prediction", &form::prediction(prediction), &what)?;
+        form::stored_prediction(answer).ok_or_else(|| self.damaged("add_prediction"))
+    }
+
+    /// The gateway takes a prediction at a time: those before the first that fails are there.
+    fn log_predictions(&mut self, predictions: &[Prediction]) -> Result<u64, StoreError> {
+        for prediction in predictions {
+            self.add_prediction(prediction)?;
+        }
+        Ok(predictions.len() as u64)
+    }
+
+    /// The gateway has no such question, so it is asked for all.
+    fn get_experiment(&self, id: &str) -> Result<Stored<Experiment>, StoreError> {
+        let found = self.list_experiments()?.into_iter().find(|e| e.id == id);
+        found.ok_or_else(|| StoreError::Unknown {
+            what: format!("experiment `{id}` at {}", self.gateway.place),
+        })
+    }
+
+    fn get_run(&self, id: &str) -> Result<Stored<Run>, StoreError> {
+        let what = format!("run `{id}`");
+        let answer = self.ask("get_run", &args([("run_id", id.into())]), &what)?;
+        if answer.is_null() {
+            return Err(StoreError::Unknown { what });
+        }
+        form::stored(answer).ok_or_else(|| self.damaged("get_run"))
+    }
+
+    fn list_experiments(&self) -> Result<Vec<Stored<Experiment>>, StoreError> {
+        self.list("list_experiments", &args([]), form::stored)
+    }
+
+    fn list_groups(&self, experiment_id: &str) -> Result<Vec<Stored<Group>>, StoreError> {
+        let args = args([("experiment_id", experiment_id.into())]);
+        self.list("list_groups", &args, form::stored)
+    }
+
+    fn list_runs(
+        &self,
+        experiment_id: Option<&str>,
+        group_id: Option<&str>,
+    ) -> Result<Vec<Stored<Run>>, StoreError> {
+        let args = args([
+            ("experiment_id", experiment_id.into()),
+            ("group_id", group_id.into()),
+        ]);
+        self.list("list_runs", &args, form::stored)
+    }
+
+    fn list_checkpoints(&self, run_id: &str) -> Result<Vec<Stored<Checkpoint>>, StoreError> {
+        self.list(
+            "list_checkpoints",
+            &args([("run_id", run_id.into())]),
+            form::stored,
+        )
+    }
+
+    fn list_evals(&self, run_id: &str) -> Result<Vec<Stored<Eval>>, StoreError> {
+        self.list(
+            "list_evals",
+            &args([("run_id", run_id.into())]),
+            form::stored,
+        )
+    }
+
+    fn list_predictions(
+        &self,
+        run_id: &str,
+        kind: Option<&str>,
+    ) -> Result<Vec<Stored<Prediction>>, StoreError> {
+        let args = args([("run_id", run_id.into()), ("kind", kind.into())]);
+        self.list("list_predictions", &args, form::stored_prediction)
+    }
+}
+
+impl EvSys {
+    fn list<T>(
+        &self,
+        op: &'static str,
+        args: &Map<String, Value>,
+        of: impl Fn(Value) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let answer = self.ask(op, args, "")?;
+        form::list(answer, of).ok_or_else(|| self.damaged(op))
+    }
+}

@@ -1,0 +1,411 @@
+//! The HTTP of the gateway: one endpoint, tried until it answers or there is no sense in it.
+
+use std::fmt;
+use std::io;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use serde_json::{Map, Value, json};
+use ureq::http::{Response, header};
+use ureq::{Agent, Body, Timeout};
+
+/// The path of the one endpoint.
+const ENDPOINT: &str = "/api/dashboard/api/sdk/data/";
+/// How much of a refusal's text is kept.
+const TEXT: usize = 300;
+/// The most that is read of an answer, and of a refusal.
+const ANSWER_BYTES: u64 = 1 << 30;
+const REFUSAL_BYTES: u64 = 1 << 16;
+
+/// How long an [`EvSys`](super::EvSys) waits, and how often it tries again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patience {
+    /// For a connection; 5 s.
+    pub connect: Duration,
+    /// For a whole answer, with the connection; 15 s.
+    pub answer: Duration,
+    /// Tries after the first; 4. Behind a [`Durable`](crate::sink::Durable) sink rows are tried on without end.
+    pub retries: usize,
+    /// The wait after a first failure, which doubles (with jitter) up to the second: 200 ms, 5 s.
+    pub backoff: (Duration, Duration),
+    /// The longest `Retry-After` that is waited for; 60 s.
+    pub retry_after: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(15),
+            retries: 4,
+            backoff: (Duration::from_millis(200), Duration::from_secs(5)),
+            retry_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A text that nothing shows: no error, no log line, no `Debug`.
+#[derive(Clone)]
+pub(super) struct Secret(String);
+
+impl Secret {
+    /// `text`, if it can be sent in a header.
+    pub(super) fn new(text: String) -> Option<Self> {
+        let sendable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        sendable.then_some(Self(text))
+    }
+
+    /// `text` without the secret, should somebody have put it there.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        text.replace(&self.0, "<key>")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<key>")
+    }
+}
+
+/// Why the gateway did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// It said so.
+    #[error("status {status}: {text}")]
+    Status {
+        status: u16,
+        text: String,
+        retry_after: Option<Duration>,
+    },
+    /// It said nothing that can be understood; it may have done it nevertheless if the request was sent.
+    #[error("{reason}")]
+    Unanswered { sent: bool, reason: String },
+}
+
+impl Fault {
+    /// Whether the same request may fare better later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => Self::is_passing(*status),
+            Self::Unanswered { .. } => true,
+        }
+    }
+
+    /// Whether a status is a no for now: request time-out, too early, too many requests, or the server's own trouble.
+    pub(super) fn is_passing(status: u16) -> bool {
+        matches!(status, 408 | 425 | 429 | 500..)
+    }
+
+    /// Whether the request may have been carried out all the same.
+    pub(super) fn maybe_done(&self) -> bool {
+        match self {
+            // A server that says it is unavailable has not begun.
+            Self::Status { status, .. } => *status >= 500 && *status != 503,
+            Self::Unanswered { sent, .. } => *sent,
+        }
+    }
+}
+
+/// Whether a request may be made twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Twice is as once.
+    Always,
+    /// Twice would be two records.
+    IfNotDone,
+}
+
+pub(super) struct Gateway {
+    agent: Agent,
+    endpoint: String,
+    /// The endpoint's base, without what a URL may have of a user's name and password.
+    pub(super) place: String,
+    key: Secret,
+    pub(super) patience: Patience,
+}
+
+impl Gateway {
+    pub(super) fn new(base: &str, key: Secret) -> Self {
+        let patience = Patience::default();
+        let base = base.trim_end_matches('/');
+        Self {
+            agent: agent(&patience),
+            endpoint: format!("{base}{ENDPOINT}"),
+            place: key.scrub(&without_user(base)),
+            key,
+            patience,
+        }
+    }
+
+    pub(super) fn with(self, patience: Patience) -> Self {
+        Self {
+            agent: agent(&patience),
+            patience,
+            ..self
+        }
+    }
+
+    /// Whether the key crosses a network that others can read.
+    pub(super) fn in_the_clear(&self) -> bool {
+        let host = self.place.strip_prefix("http://").unwrap_or_default();
+        let local = ["localhost", "127.", "[::1]"];
+        !host.is_empty() && !local.iter().any(|name| host.starts_with(name))
+    }
+
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.key.scrub(text)
+    }
+
+    /// Asks for `op`, again and again while there is sense in it; its result.
+    pub(super) fn call(
+        &self,
+        op: &str,
+        args: &Map<String, Value>,
+        again: Again,
+    ) -> Result<Value, Fault> {
+        let mut waits = self.waits();
+        loop {
+            let fault = match self.once(op, args) {
+                Ok(result) => return Ok(result),
+                Err(fault) => fault,
+            };
+            if again == Again::IfNotDone && fault.maybe_done() {
+                return Err(fault);
+            }
+            self.wait(op, fault, &mut waits)?;
+        }
+    }
+
+    /// The waits between the tries of one request.
+    pub(super) fn waits(&self) -> ExponentialBackoff {
+        let (first, longest) = self.patience.backoff;
+        ExponentialBuilder::default()
+            .with_min_delay(first)
+            .with_max_delay(longest)
+            .with_max_times(self.patience.retries)
+            .with_jitter()
+            .build()
+    }
+
+    /// Waits before the next try, for as long as the server asked; gives the fault back if there is to be none.
+    pub(super) fn wait(
+        &self,
+        op: &str,
+        fault: Fault,
+        waits: &mut ExponentialBackoff,
+    ) -> Result<(), Fault> {
+        let delay = waits.next().filter(|_| fault.is_transient());
+        let Some(delay) = delay else {
+            return Err(fault);
+        };
+        let asked = match &fault {
+            Fault::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+            Fault::Unanswered { .. } => Duration::ZERO,
+        };
+        let delay = delay.max(asked.min(self.patience.retry_after));
+        tracing::debug!("{}: {op}: {fault}; again in {delay:?}", self.place);
+        thread::sleep(delay);
+        Ok(())
+    }
+
+    /// Asks for `op` once.
+    pub(super) fn once(&self, op: &str, args: &Map<String, Value>) -> Result<Value, Fault> {
+        let body = json!({"op": op, "args": args}).to_string();
+        let answer = self
+            .agent
+            .post(&self.endpoint)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.0))
+            .content_type("application/json")
+            .send(body.as_bytes())
+            .map_err(|error| self.unanswered(&error))?;
+        let status = answer.status().as_u16();
+        if (200..300).contains(&status) {
+            return self.result(answer);
+        }
+        let retry_after = answer
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, SystemTime::now()));
+        Err(Fault::Status {
+            status,
+            text: self.refusal(answer),
+            retry_after,
+        })
+    }
+
+    fn result(&self, mut answer: Response<Body>) -> Result<Value, Fault> {
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES)
+            .read_to_vec()
+            .map_err(|error| self.unanswered(&error))?;
+        let result = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|mut answer| Some(answer.get_mut("result")?.take()));
+        result.ok_or_else(|| Fault::Unanswered {
+            sent: true,
+            reason: format!(
+                "expected an answer {{\"result\": ...}}, found {:?}",
+                self.short(&body)
+            ),
+        })
+    }
+
+    fn refusal(&self, mut answer: Response<Body>) -> String {
+        let limited = answer.body_mut().with_config().limit(REFUSAL_BYTES);
+        let text = limited.read_to_vec().unwrap_or_default();
+        self.short(&text)
+    }
+
+    /// The beginning of a text of the server's. What it echoes of the key goes before the text is cut, which could leave half.
+    fn short(&self, text: &[u8]) -> String {
+        let text = self.key.scrub(&String::from_utf8_lossy(text));
+        text.trim().chars().take(TEXT).collect()
+    }
+
+    fn unanswered(&self, error: &ureq::Error) -> Fault {
+        let never_sent = match error {
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::ConnectProxyFailed(_)
+            | ureq::Error::Tls(_)
+            | ureq::Error::Rustls(_)
+            | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+            ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+            _ => false,
+        };
+        Fault::Unanswered {
+            sent: !never_sent,
+            reason: self.key.scrub(&error.to_string()),
+        }
+    }
+}
+
+fn agent(patience: &Patience) -> Agent {
+    let config = Agent::config_builder()
+        .timeout_connect(Some(patience.connect))
+        .timeout_global(Some(patience.answer))
+        // A refusal's text says why.
+        .http_status_as_error(false)
+        // The key goes to the server it is meant for, and nowhere else.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("grpo-metrics/", env!("CARGO_PKG_VERSION")));
+    config.build().new_agent()
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("place", &self.place)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A URL without the user's name and password.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+/// `Retry-After`: seconds, or a date as RFC 9110, 5.6.7 prefers it (`Sun, 06 Nov 1994 08:49:37 GMT`).
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(Duration::from_secs(date(value)?.saturating_sub(now)))
+}
+
+/// Seconds from the epoch to an HTTP date.
+fn date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, text) = text.split_once(", ")?;
+    let [day, month, year, time, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let [hour, minute, second] = time.split(':').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let number = |text: &str| text.parse::<u64>().ok().filter(|n| *n < 10_000);
+    let month = MONTHS.iter().position(|name| *name == month)? as u64;
+    let year = number(year).filter(|year| *year >= 1970)?;
+    // Years beginning in March: the leap day is then the last, and months are 153 days every five.
+    let (year, month) = if month < 2 {
+        (year - 1, month + 10)
+    } else {
+        (year, month - 2)
+    };
+    let days = 365 * year + year / 4 - year / 100
+        + year / 400
+        + (153 * month + 2) / 5
+        + number(day)?.checked_sub(1)?;
+    // From March of the year 0 to the epoch.
+    let days = days.checked_sub(719_468)?;
+    Some(days * 86_400 + number(hour)? * 3600 + number(minute)? * 60 + number(second)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_when_to_come_again_in_seconds_or_by_date() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let seconds = |value| retry_after(value, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:51:37 GMT"), Some(120));
+        assert_eq!(seconds("Tue, 01 Nov 1994 08:51:37 GMT"), Some(0));
+        for senseless in ["", "soon", "-1", "Sun, 06 Foo 1994 08:49:37 GMT", "a, b"] {
+            assert_eq!(seconds(senseless), None, "{senseless}");
+        }
+        assert_eq!(date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
+        assert_eq!(date("Fri, 01 Mar 2024 00:00:00 GMT"), Some(1_709_251_200));
+        assert_eq!(date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+    }
+
+    #[test]
+    fn a_secret_shows_nowhere() {
+        let key = Secret::new("k-123".to_owned()).unwrap();
+        assert_eq!(format!("{key:?} {key:#?}"), "<key> <key>");
+        assert_eq!(key.scrub("bad key k-123!k-123"), "bad key <key>!<key>");
+        let gateway = Gateway::new("https://user:k-123@host:1/base/", key);
+        assert_eq!(gateway.place, "https://host:1/base");
+        assert!(!format!("{gateway:?}").contains("k-123"));
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_carry_is_none() {
+        for text in ["", "a b", "a\nb", "ü"] {
+            assert!(Secret::new(text.to_owned()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_in_the_clear_only_to_another_machine_without_tls() {
+        let clear = |base: &str| {
+            let key = Secret::new("k".to_owned()).unwrap();
+            Gateway::new(base, key).in_the_clear()
+        };
+        assert!(clear("http://evsys.example"));
+        for fine in [
+            "https://evsys.example",
+            "http://localhost:8000",
+            "http://127.0.0.1:1",
+        ] {
+            assert!(!clear(fine), "{fine}");
+        }
+    }
+}
