@@ -89,7 +89,7 @@ fn answer_once(listener: &TcpListener) {
 }
 
 fn measure(name: &str, engine: EngineBuilder, steps: u64) {
-    let mut engine = engine.build();
+    let mut engine = engine.build().expect("an engine");
     let rewards: Vec<f64> = (0..64).map(|i| f64::from(i * 37 % 11) / 11.0).collect();
     let sizes = [8u32; 8];
     let mut times = Vec::new();
