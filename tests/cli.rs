@@ -96,11 +96,12 @@ fn help_says_what_the_verbs_do() {
     Usage: grpo-metrics <COMMAND>
 
     Commands:
-      replay  Compute the metrics of a recorded run and store them
-      keys    List the keys that a row can have, and what they mean
-      merge   Merge shards of ranks into rows
-      show    Show the runs of a store, or a run's metrics
-      help    Print this message or the help of the given subcommand(s)
+      replay   Compute the metrics of a recorded run and store them
+      keys     List the keys that a row can have, and what they mean
+      merge    Merge shards of ranks into rows
+      forward  Send a training's metrics.jsonl to a store, each row once
+      show     Show the runs of a store, or a run's metrics
+      help     Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

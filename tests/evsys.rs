@@ -178,10 +178,16 @@ fn what_is_pending_when_a_process_ends_is_sent_by_the_next() {
     drop(sink);
     gateway.accept();
     let mut sink = durable(&gateway, &run, dir.path());
-    assert_eq!(sink.recovered().pending, 25);
+    // A connection that stood open may have taken a row more before the first process let go; all are there once.
+    let left = sink.recovered().pending;
+    assert!((24..=25).contains(&left), "{left}");
     sink.write(&row(30)).unwrap();
     let receipt = sink.close();
-    assert_eq!((receipt.accepted, receipt.written), (26, 26), "{receipt:?}");
+    assert_eq!(
+        (receipt.accepted, receipt.written),
+        (left + 1, left + 1),
+        "{receipt:?}"
+    );
     all_there_once(&gateway, &run, 0..31);
 }
 
