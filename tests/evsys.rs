@@ -1,5 +1,10 @@
 //! The `EvSys` store against a gateway on loopback that misbehaves in every way a server can.
 #![cfg(feature = "evsys")]
+#![allow(
+    clippy::format_push_string,
+    clippy::type_complexity,
+    reason = "a test reads better so"
+)]
 
 mod gateway;
 

@@ -1,5 +1,6 @@
 //! The forwarder: which file, which rows, to which split; each row once, whatever happens to the file or the store.
 #![cfg(feature = "sqlite")]
+#![allow(clippy::type_complexity, reason = "a test reads better so")]
 
 mod faulty;
 
@@ -192,7 +193,7 @@ fn the_file_is_in_logs_else_in_the_folder_else_the_shallowest_below() {
 fn what_is_missing_sends_nothing() {
     let mut scene = Scene::with(&row(1));
     let dir = scene.run_dir();
-    let mut forward = |store: Option<&mut dyn Store>, run, dir: &Path, file| {
+    let forward = |store: Option<&mut dyn Store>, run, dir: &Path, file| {
         forward_step_metrics(store, "store", run, dir, file)
     };
     assert_eq!(forward(None, "r", &dir, METRICS_FILE), 0);

@@ -1,5 +1,10 @@
 //! `forward`: a training's metrics file to a store.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the docs of arguments are the help that people read"
+)]
+
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -213,6 +213,7 @@ pub enum StoreError {
 }
 
 /// What a record belongs to: always `whole`, and `part` where it names one.
+#[cfg(any(feature = "sqlite", feature = "evsys"))]
 fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
     match part_id {
         Some(part_id) => format!("{whole} `{id}` and {part} `{part_id}`"),
