@@ -1,5 +1,5 @@
 //! The root's work over 1,024 ranks of 512 completions with four components, all doubles different: time and peak memory.
-//! `cargo run --release --example merge_memory -- [RANKS]`. The ranks' bytes are in memory beforehand, as a gather
+//! `cargo run --release --example merge_memory -- [RANKS] [sketch]`. The ranks' bytes are in memory beforehand, as a gather
 //! leaves them, and count.
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use grpo_metrics::summary::Summary;
 const COMPLETIONS: usize = 512;
 
 /// The part of a rank of 512 completions with four components, all doubles different.
-fn part(rank: u32) -> Result<Vec<u8>, Box<dyn Error>> {
+fn part(rank: u32, sketch: bool) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut state = u64::from(rank) + 1;
     let mut column = || -> Vec<f64> {
         (0..COMPLETIONS)
@@ -39,6 +39,9 @@ fn part(rank: u32) -> Result<Vec<u8>, Box<dyn Error>> {
         .collect();
     let batch = Batch::of(columns)?;
     let mut shard = Shard::of(&batch.at(rank, 0));
+    if sketch {
+        shard.sketch();
+    }
     shard.assign(1)?;
     Ok(Part::of(shard).write()?)
 }
@@ -54,8 +57,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ranks: u32 = std::env::args()
         .nth(1)
         .map_or(Ok(1024), |text| text.parse())?;
+    let sketch = std::env::args().nth(2).is_some_and(|word| word == "sketch");
     let answers = (0..ranks)
-        .map(|rank| Ok(Answer::of(rank, part(rank)?)))
+        .map(|rank| Ok(Answer::of(rank, part(rank, sketch)?)))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let bytes: usize = answers
         .iter()
