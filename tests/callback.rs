@@ -525,7 +525,7 @@ fn a_csv_gives_a_key_that_appears_later_a_column_and_is_continued() {
     let torn = fs::read_to_string(&path).unwrap() + "3,0.5";
     fs::write(&path, torn).unwrap();
     let mut csv = Csv::open(&path).unwrap();
-    step(&mut csv, 4, &[("loss", 0.30000000000000004)]);
+    step(&mut csv, 4, &[("loss", 0.300_000_000_000_000_04)]);
     step(&mut csv, 5, &[("later", -0.0)]);
     csv.on_eval(&mut state, 5, "gsm8k", &metrics(&[("acc", 0.5)]))
         .unwrap();

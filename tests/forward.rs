@@ -192,7 +192,7 @@ fn the_file_is_in_logs_else_in_the_folder_else_the_shallowest_below() {
 fn what_is_missing_sends_nothing() {
     let mut scene = Scene::with(&row(1));
     let dir = scene.run_dir();
-    let mut forward = |store: Option<&mut dyn Store>, run, dir: &Path, file| {
+    let forward = |store: Option<&mut dyn Store>, run, dir: &Path, file| {
         forward_step_metrics(store, "store", run, dir, file)
     };
     assert_eq!(forward(None, "r", &dir, METRICS_FILE), 0);
@@ -364,8 +364,11 @@ fn a_line_that_is_longer_than_any_row_is_skipped() {
     assert_eq!(scene.counts(), (2, 1, 0));
 }
 
+/// Something that happens to the file.
+type Act<'a> = Box<dyn FnOnce(&Path) + 'a>;
+
 /// Follows while `acts` happen to the file, one after each look.
-fn follow(scene: &mut Scene, acts: Vec<Box<dyn FnOnce(&Path) + '_>>) -> (Forwarded, Vec<String>) {
+fn follow(scene: &mut Scene, acts: Vec<Act<'_>>) -> (Forwarded, Vec<String>) {
     let path = scene.file();
     let options = scene.options();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -501,7 +504,6 @@ fn the_verb_says_what_is_missing() {
     );
 }
 
-#[cfg(not(feature = "evsys"))]
 #[test]
 fn a_command_without_evsys_says_so() {
     let scene = Scene::with(&row(1));

@@ -88,7 +88,7 @@ fn what_is_missing_is_nan_minus_one_or_an_empty_text() {
         &[f64::NAN; 5],
     );
     assert_eq!(
-        serde_json::to_value(&table.table("t")).unwrap()["data"][0],
+        serde_json::to_value(table.table("t")).unwrap()["data"][0],
         json!([0, 0, 0, 3, -1, "", "", null, null, null, null, null])
     );
     assert_eq!(

@@ -23,6 +23,7 @@ const BATCH: usize = 256;
 /// The file is RUN_DIR/logs/NAME, else RUN_DIR/NAME, else the shallowest NAME below. What was sent is remembered beside it,
 /// for each store and run: a second forward sends what is new, and what the store refused before.
 #[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)] // clap prints these docs as they are
 pub struct ForwardArgs {
     /// The folder that the training wrote to.
     pub run_dir: PathBuf,
