@@ -504,6 +504,7 @@ fn the_verb_says_what_is_missing() {
     );
 }
 
+#[cfg(not(feature = "evsys"))]
 #[test]
 fn a_command_without_evsys_says_so() {
     let scene = Scene::with(&row(1));

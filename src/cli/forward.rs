@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::complain;
 use crate::forward::{Event, Forward, ForwardError, Forwarded, METRICS_FILE};
 use crate::sink::one_line;
+#[cfg(feature = "evsys")]
+use crate::store::EvSys;
 use crate::store::{RunSpec, Sqlite, Store, StoreError};
 
 /// How often a follower looks at the file.
@@ -67,6 +69,7 @@ pub enum ForwardVerbError {
         "the store refused {failed} of {rows} rows; they are kept, and the next forward sends them again"
     )]
     Refused { failed: u64, rows: u64 },
+    #[cfg(not(feature = "evsys"))]
     #[error("built without `evsys`")]
     NotBuilt,
     #[error("could not write the counts: {0}")]
@@ -145,12 +148,28 @@ type Opened = (Box<dyn Store>, String, usize);
 
 fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     if args.evsys {
-        return Err(ForwardVerbError::NotBuilt);
+        return evsys(args);
     }
     let mut store = Sqlite::open(&args.store)?;
     store.open_run(&RunSpec::new(&args.run_id))?;
     let place = args.store.canonicalize().unwrap_or(args.store.clone());
     Ok((Box::new(store), place.display().to_string(), BATCH))
+}
+
+/// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
+#[cfg(feature = "evsys")]
+fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let store = EvSys::from_env(environment)?.dead_letters(args.run_dir.join("dead-letters.jsonl"));
+    let url = environment("EVSYS_API_URL").unwrap_or_default();
+    // A URL may name a user with a password, which is not to be remembered.
+    let place = url.rsplit('@').next().unwrap_or_default();
+    Ok((Box::new(store), format!("evsys {place}"), 1))
+}
+
+#[cfg(not(feature = "evsys"))]
+fn evsys(_: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+    Err(ForwardVerbError::NotBuilt)
 }
 
 /// On a terminal alone.
