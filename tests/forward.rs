@@ -365,8 +365,11 @@ fn a_line_that_is_longer_than_any_row_is_skipped() {
     assert_eq!(scene.counts(), (2, 1, 0));
 }
 
+/// Something that happens to the file.
+type Act<'a> = Box<dyn FnOnce(&Path) + 'a>;
+
 /// Follows while `acts` happen to the file, one after each look.
-fn follow(scene: &mut Scene, acts: Vec<Box<dyn FnOnce(&Path) + '_>>) -> (Forwarded, Vec<String>) {
+fn follow(scene: &mut Scene, acts: Vec<Act<'_>>) -> (Forwarded, Vec<String>) {
     let path = scene.file();
     let options = scene.options();
     let seen = Arc::new(Mutex::new(Vec::new()));

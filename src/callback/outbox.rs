@@ -194,7 +194,7 @@ fn work(shared: &Shared, mut open: Open) {
                 shared.written(job.records());
                 pause = FIRST_PAUSE;
             }
-            Ok(Err(error)) if may_pass(&error) => {
+            Ok(Err(error)) if !error.is_permanent() => {
                 tracing::warn!(%error, "the store failed; it is asked again");
                 if !shared.later(job, error.to_string(), pause) {
                     return;
@@ -217,9 +217,4 @@ fn attempt(
         none => none.insert(open()?),
     };
     job.deliver(store.as_mut())
-}
-
-/// Whether the same may succeed later: only what the store stands on (a disk, a server) comes back.
-fn may_pass(error: &StoreError) -> bool {
-    matches!(error, StoreError::Backend { .. })
 }

@@ -15,6 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::complain;
 use crate::forward::{Event, Forward, ForwardError, Forwarded, METRICS_FILE};
 use crate::sink::one_line;
+#[cfg(feature = "evsys")]
+use crate::store::EvSys;
 use crate::store::{RunSpec, Sqlite, Store, StoreError};
 
 /// How often a follower looks at the file.
@@ -28,6 +30,7 @@ const BATCH: usize = 256;
 /// The file is RUN_DIR/logs/NAME, else RUN_DIR/NAME, else the shallowest NAME below. What was sent is remembered beside it,
 /// for each store and run: a second forward sends what is new, and what the store refused before.
 #[derive(Args, Clone, Debug)]
+#[allow(clippy::doc_markdown)] // clap prints these docs as they are
 pub struct ForwardArgs {
     /// The folder that the training wrote to.
     pub run_dir: PathBuf,
@@ -71,6 +74,7 @@ pub enum ForwardVerbError {
         "the store refused {failed} of {rows} rows; they are kept, and the next forward sends them again"
     )]
     Refused { failed: u64, rows: u64 },
+    #[cfg(not(feature = "evsys"))]
     #[error("built without `evsys`")]
     NotBuilt,
     #[error("could not write the counts: {0}")]
@@ -149,12 +153,28 @@ type Opened = (Box<dyn Store>, String, usize);
 
 fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     if args.evsys {
-        return Err(ForwardVerbError::NotBuilt);
+        return evsys(args);
     }
     let mut store = Sqlite::open(&args.store)?;
     store.open_run(&RunSpec::new(&args.run_id))?;
     let place = args.store.canonicalize().unwrap_or(args.store.clone());
     Ok((Box::new(store), place.display().to_string(), BATCH))
+}
+
+/// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
+#[cfg(feature = "evsys")]
+fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let store = EvSys::from_env(environment)?.dead_letters(args.run_dir.join("dead-letters.jsonl"));
+    let url = environment("EVSYS_API_URL").unwrap_or_default();
+    // A URL may name a user with a password, which is not to be remembered.
+    let place = url.rsplit('@').next().unwrap_or_default();
+    Ok((Box::new(store), format!("evsys {place}"), 1))
+}
+
+#[cfg(not(feature = "evsys"))]
+fn evsys(_: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+    Err(ForwardVerbError::NotBuilt)
 }
 
 /// On a terminal alone.

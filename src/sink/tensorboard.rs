@@ -298,8 +298,7 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    #[allow(clippy::cast_possible_truncation, reason = "below 128 here")]
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
 }
 
 fn integer(out: &mut Vec<u8>, field: u32, value: u64) {
