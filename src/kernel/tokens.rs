@@ -353,8 +353,9 @@ fn sums_body(completion: &Completion<'_>, bounds: &Bounds) -> Sums {
                         &where_(|lane| usable[lane] & signed[lane]),
                     );
                     let clipped = where_(|lane| {
-                        signed[lane]
-                            && (low[lane] && (a[lane] < 0.0) | high[lane] && (a[lane] > 0.0))
+                        let low = low[lane] & (a[lane] < 0.0);
+                        let high = high[lane] & (a[lane] > 0.0);
+                        signed[lane] & (low | high)
                     });
                     add_where(&mut signed_clipped, &clipped);
                 }

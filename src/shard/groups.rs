@@ -305,7 +305,9 @@ fn sample_std_is_zero(rewards: &[f64]) -> bool {
     let n = rewards.len() as f64;
     let mean = exact(rewards) / n;
     let squares: Vec<f64> = rewards.iter().map(|r| (r - mean) * (r - mean)).collect();
-    (exact(&squares) / (n - 1.0)).sqrt() <= ZERO_STD
+    // A square beyond the range of doubles is skipped by an exact sum, but it is no small spread.
+    squares.iter().all(|square| square.is_finite())
+        && (exact(&squares) / (n - 1.0)).sqrt() <= ZERO_STD
 }
 
 /// Groups that are whole, their members laid out group by group.
