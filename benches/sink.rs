@@ -3,6 +3,7 @@
 //! `sink/step-while-down`: the row goes to a server that refuses every connection, then to one that takes them and never answers.
 //! Printed are percentiles, as a mean would hide what training feels.
 
+#[cfg(feature = "evsys")]
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -66,19 +67,26 @@ fn main() {
             drop(held);
         }
     }
-    let _ = (policy, TcpListener::bind::<(&str, u16)>);
+    let _ = policy;
 }
 
 /// Answers one request, and no other.
 #[cfg(feature = "evsys")]
 fn answer_once(listener: &TcpListener) {
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     let (mut stream, _) = listener.accept().expect("a connection");
-    let mut request = [0; 4096];
-    let mut read = 0;
-    while !request[..read].ends_with(b"}}") && !request[..read].ends_with(b"}}}") {
-        read += stream.read(&mut request[read..]).expect("a request");
+    let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+    let (mut line, mut length) = (String::new(), 0);
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).expect("a line");
+        let value = line.to_lowercase();
+        if let Some(value) = value.strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a number");
+        }
     }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
     let answer = r#"{"result": {"id": "run"}}"#;
     write!(
         stream,

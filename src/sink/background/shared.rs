@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) written: u64,
     pub(super) dropped: u64,
     pub(super) error: Option<String>,
+    /// Whether the worker waits for a row: only then is it woken for one, as waking costs the caller more than writing.
+    pub(super) idle: bool,
     /// Whether the sink behind is to be flushed once nothing is pending.
     pub(super) flush: bool,
     /// Until when there is to be delivered, once the end is asked for.
@@ -84,6 +86,7 @@ impl Shared {
                 written: 0,
                 dropped: 0,
                 error: None,
+                idle: false,
                 flush: false,
                 deadline: None,
                 ended: false,
@@ -129,8 +132,11 @@ impl Shared {
             state.dropped += 1;
             state.error = error.map(ToString::to_string);
         }
+        let idle = state.idle;
         drop(state);
-        self.work.notify_all();
+        if idle {
+            self.work.notify_all();
+        }
     }
 
     pub(super) fn flush(&self, deadline: Instant) -> Receipt {

@@ -136,7 +136,9 @@ impl Worker {
                 shared.progress.notify_all();
                 continue;
             }
+            state.idle = true;
             state = wait(&shared.work, state, due);
+            state.idle = false;
         }
     }
 
