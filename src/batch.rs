@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::group::Grouping;
-use crate::kernel::tokens::Completion;
+use crate::kernel::tokens::{Columns as TokenColumns, Completion};
 use crate::scalars::{Scalars, Weighting};
 use crate::tokens::{Extent, Span, TokenColumn, TokenIds, TokenMask};
 
@@ -360,14 +360,16 @@ impl<'a> Batch<'a> {
         Completion {
             length: span.length,
             mask: c.loss_mask.map(|mask| mask.at(span)),
-            current: cells(c.token_logps),
-            old: cells(c.old_token_logps),
-            reference: cells(c.ref_token_logps),
-            sampling: cells(c.sampling_token_logps),
-            entropies: cells(c.token_entropies),
-            advantages: cells(c.token_advantages),
-            returns: cells(c.returns),
-            values: cells(c.values),
+            columns: TokenColumns {
+                current: cells(c.token_logps),
+                old: cells(c.old_token_logps),
+                reference: cells(c.ref_token_logps),
+                sampling: cells(c.sampling_token_logps),
+                entropies: cells(c.token_entropies),
+                advantages: cells(c.token_advantages),
+                returns: cells(c.returns),
+                values: cells(c.values),
+            },
         }
     }
 

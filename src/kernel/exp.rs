@@ -1,5 +1,7 @@
-//! e^x and ln x as plain arithmetic: additions, multiplications, one division and shifts, no fused operation and no call
-//! into the C library, so that every processor and every vector width gives the same bits.
+//! e^x and ln x as plain arithmetic: additions, multiplications (in e^x fused ones), one division and shifts, and no call
+//! into the C library's own, so that every processor and every vector width gives the same bits.
+
+use super::lanes::Real;
 
 /// What [`exp`] clamps its argument to; METRICS.md clamps log-ratios there too, so that no ratio overflows.
 pub const EXPONENT_LIMIT: f64 = 60.0;
@@ -12,55 +14,71 @@ const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// e^d, split so that both it and e^d - d - 1 can be read without cancellation.
 #[derive(Clone, Copy, Debug)]
-pub struct Exp {
+pub struct Exp<R> {
     /// 2^n.
-    scale: f64,
+    scale: R,
     /// d - n ln 2, at most ln(2)/2 in size.
-    rest: f64,
+    rest: R,
     /// e^rest - 1 - rest.
-    curve: f64,
+    curve: R,
 }
 
-/// e^d for d clamped to [-60, 60]; at most 1 ulp from the true value there (measured in a test).
+/// (e^r - 1 - r) / r^2 by powers of r, for |r| <= ln(2)/2: 1/2, and the rest by Chebyshev interpolation (degree 8, with
+/// mpmath's `chebyfit`); within 4.4e-16 of it relatively, which leaves e^r within 3.4e-17.
+const CURVE: [f64; 10] = [
+    0.5,
+    0.166_666_666_666_666_66,
+    0.041_666_666_666_651_36,
+    0.008_333_333_333_332_155,
+    0.001_388_888_890_588_154_2,
+    0.000_198_412_698_543_386_1,
+    2.480_153_638_869_076_6e-5,
+    2.755_728_006_701_698e-6,
+    2.761_380_686_153_829e-7,
+    2.509_555_467_711_111_2e-8,
+];
+
+/// e^d for d in [-60, 60], lane by lane; at most 1.1 ulp from the true value there (measured in a test over 60,004 arguments).
 ///
-/// Cody-Waite reduction and the Taylor series to degree 13, whose remainder at ln(2)/2 is below 5e-18.
+/// Cody-Waite reduction, then [`CURVE`] in Estrin's order: short chains for the vector units.
 #[inline(always)]
 #[must_use]
-pub fn exp(d: f64) -> Exp {
-    let shifted = d * std::f64::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let rest = (d - n * LN2_HIGH) - n * LN2_LOW;
-    // The integer n stands in the low bits of `shifted`; moved into the exponent field it is 2^n.
-    let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
+pub fn exp<R: Real>(d: R) -> Exp<R> {
+    let c = CURVE.map(|c| d.splat(c));
+    let shifted = d.mul_add(d.splat(std::f64::consts::LOG2_E), d.splat(ROUND));
+    let n = shifted - d.splat(ROUND);
+    let rest = n.mul_add(d.splat(-LN2_LOW), n.mul_add(d.splat(-LN2_HIGH), d));
     let square = rest * rest;
-    // Estrin's order: short chains for the vector units.
-    let p01 = 0.5 + rest * (1.0 / 6.0);
-    let p23 = 1.0 / 24.0 + rest * (1.0 / 120.0);
-    let p45 = 1.0 / 720.0 + rest * (1.0 / 5040.0);
-    let p67 = 1.0 / 40_320.0 + rest * (1.0 / 362_880.0);
-    let p89 = 1.0 / 3_628_800.0 + rest * (1.0 / 39_916_800.0);
-    let p1011 = 1.0 / 479_001_600.0 + rest * (1.0 / 6_227_020_800.0);
+    let low = c[3]
+        .mul_add(rest, c[2])
+        .mul_add(square, c[1].mul_add(rest, c[0]));
+    let middle = c[7]
+        .mul_add(rest, c[6])
+        .mul_add(square, c[5].mul_add(rest, c[4]));
     let fourth = square * square;
-    let low = p01 + square * p23;
-    let middle = p45 + square * p67;
-    let high = p89 + square * p1011;
-    let curve = square * (low + fourth * (middle + fourth * high));
-    Exp { scale, rest, curve }
+    let high = c[9].mul_add(rest, c[8]).mul_add(fourth, middle);
+    Exp {
+        // The integer n stands in the low bits of `shifted`.
+        scale: shifted.power_of_two(),
+        rest,
+        curve: square * high.mul_add(fourth, low),
+    }
 }
 
-impl Exp {
+impl<R: Real> Exp<R> {
     /// e^d.
     #[inline(always)]
     #[must_use]
-    pub fn value(self) -> f64 {
-        self.scale * (1.0 + (self.rest + self.curve))
+    pub fn value(self) -> R {
+        self.scale.mul_add(self.rest + self.curve, self.scale)
     }
 
     /// e^d - d - 1, to full relative precision also where d is near 0.
     #[inline(always)]
     #[must_use]
-    pub fn k3(self, d: f64) -> f64 {
-        self.scale * self.curve + ((self.scale - 1.0) + (self.scale * self.rest - d))
+    pub fn k3(self, d: R) -> R {
+        let line = self.scale.mul_add(self.rest, self.scale - d.splat(1.0)) - d;
+        self.scale.mul_add(self.curve, line)
     }
 }
 
@@ -96,6 +114,8 @@ pub fn ln(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use num_bigint::BigInt;
+
     use super::*;
 
     /// Distance in units in the last place of `b`.
@@ -104,14 +124,51 @@ mod tests {
         (a - b).abs() / ulp
     }
 
+    /// e^d times 2^200, cut off: the series of d / 1024, squared ten times. Exact to far below an ulp for |d| <= 60.
+    fn scaled_exp(d: f64) -> BigInt {
+        const BITS: u64 = 400;
+        let exponent = ((d.to_bits() >> 52) & 0x7ff).cast_signed() - 1075;
+        let mantissa = BigInt::from(d.to_bits() & ((1 << 52) - 1) | 1 << 52);
+        let shift = BITS.cast_signed() + exponent - 10;
+        let x = if shift >= 0 {
+            mantissa << shift
+        } else {
+            mantissa >> -shift
+        };
+        let x = if d < 0.0 { -x } else { x };
+        let one = BigInt::from(1) << BITS;
+        let (mut sum, mut term) = (one.clone(), one);
+        for n in 1..60 {
+            term = ((term * &x) >> BITS) / n;
+            sum += &term;
+        }
+        for _ in 0..10 {
+            sum = (&sum * &sum) >> BITS;
+        }
+        sum >> (BITS - 200)
+    }
+
     #[test]
-    fn exp_is_within_two_ulps_of_the_c_library_over_the_clamped_range() {
-        let worst = (-600_000..=600_000)
-            .map(|i| f64::from(i) * 1e-4 + 1.3e-5)
+    fn exp_is_within_1_1_ulp_over_the_clamped_range() {
+        // 60,001 arguments that are no round numbers, and the ends.
+        let grid = (-30_000..=30_000).map(|i| f64::from(i) * 2e-3 + 1.3e-5);
+        let mut worst = 0.0_f64;
+        for d in grid
             .filter(|d| d.abs() <= EXPONENT_LIMIT)
-            .map(|d| ulps(exp(d).value(), d.exp()))
-            .fold(0.0, f64::max);
-        assert!(worst <= 2.0, "{worst} ulp");
+            .chain([-60.0, 60.0, f64::MIN_POSITIVE])
+        {
+            let found = exp(d).value();
+            let exponent = (found.to_bits() >> 52).cast_signed() - 1075;
+            let mantissa = BigInt::from(found.to_bits() & ((1 << 52) - 1) | 1 << 52);
+            // In 2^-20 of the last place of what was found.
+            let unit = 200 + exponent - 20;
+            let error: BigInt = (mantissa << 20) - (scaled_exp(d) >> unit);
+            worst = worst.max(
+                error.to_string().parse::<f64>().unwrap_or(f64::NAN).abs() / f64::from(1 << 20),
+            );
+        }
+        assert!(worst <= 1.1, "{worst} ulp");
+        assert!(worst > 0.49, "{worst} ulp is too good to be measured right");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The loops that read millions of values, and the arithmetic they stand on. The only home of unsafe code.
 //!
 //! Bits first: every loop runs over 16 virtual lanes (the lane of a token is its position in the completion modulo 16),
-//! folded in one fixed order, in plain IEEE arithmetic without fused operations. A wider vector unit computes more lanes
-//! at a time; it never computes another number. [`Path`] says which unit runs them.
+//! folded in one fixed order, in IEEE arithmetic in which every fused operation is written down. A wider vector unit
+//! computes more lanes at a time; it never computes another number. [`Path`] says which unit runs them.
 
 #![allow(
     clippy::inline_always,
@@ -21,6 +21,7 @@
 pub(crate) mod column;
 pub(crate) mod entropy;
 pub(crate) mod exp;
+mod lanes;
 pub(crate) mod tokens;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -46,11 +47,11 @@ impl Path {
         let mut paths = vec![Self::Baseline];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") {
+            if lanes::x86::Avx2::detect().is_some() {
                 paths.push(Self::Avx2);
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                    paths.push(Self::Avx512);
-                }
+            }
+            if lanes::x86::Avx512::detect().is_some() {
+                paths.push(Self::Avx512);
             }
         }
         paths
@@ -80,17 +81,37 @@ impl Path {
     }
 }
 
-/// Defines `$name` as `$body` compiled once for each [`Path`], chosen at run time.
+/// Defines `$name` as `$body` compiled once for each [`Path`], chosen at run time. A body `on a unit` is written for that
+/// path's [`lanes::Unit`] and takes it first; any other is left to the compiler.
 macro_rules! dispatched {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:ident on a unit) => {
+        dispatched! {
+            $(#[$doc])*
+            $visibility fn $name($($argument: $kind),*) $(-> $result)? where
+                baseline: $body($crate::kernel::lanes::Baseline, $($argument),*);
+                avx2: $body($crate::kernel::lanes::x86::Avx2::known(), $($argument),*);
+                avx512: $body($crate::kernel::lanes::x86::Avx512::known(), $($argument),*);
+        }
+    };
     ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:path) => {
+        dispatched! {
+            $(#[$doc])*
+            $visibility fn $name($($argument: $kind),*) $(-> $result)? where
+                baseline: $body($($argument),*);
+                avx2: $body($($argument),*);
+                avx512: $body($($argument),*);
+        }
+    };
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? where
+        baseline: $baseline:expr; avx2: $avx2:expr; avx512: $avx512:expr;) => {
         $(#[$doc])*
         $visibility fn $name($($argument: $kind),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2")]
-                fn avx2($($argument: $kind),*) $(-> $result)? { $body($($argument),*) }
-                #[target_feature(enable = "avx512f,avx512dq,avx2")]
-                fn avx512($($argument: $kind),*) $(-> $result)? { $body($($argument),*) }
+                #[target_feature(enable = "avx2,fma,popcnt")]
+                fn avx2($($argument: $kind),*) $(-> $result)? { $avx2 }
+                #[target_feature(enable = "avx512f,avx512dq,avx2,fma,popcnt")]
+                fn avx512($($argument: $kind),*) $(-> $result)? { $avx512 }
                 match $crate::kernel::Path::current() {
                     // SAFETY: `Path::current` is `Avx2` or `Avx512` only after `Path::available` saw the processor's
                     // features, the same ones that the two functions above enable.
@@ -102,7 +123,7 @@ macro_rules! dispatched {
                     $crate::kernel::Path::Baseline => {}
                 }
             }
-            $body($($argument),*)
+            $baseline
         }
     };
 }

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::field::{COMPONENTS, Cells, Column, Fields};
 use crate::batch::{Batch, BatchError, Columns, Place, Values};
 use crate::group::Grouping;
-use crate::kernel::tokens::{Cells as Borrowed, Completion};
+use crate::kernel::tokens::{Cells as Borrowed, Columns as Picked};
 use crate::scalars::{Scalars, Weighting};
 use crate::tokens::{TokenColumn, TokenIds, TokenMask};
 
@@ -288,12 +288,12 @@ fn fields(batch: &Batch<'_>) -> Fields {
 fn singles<'a>(
     batch: &Batch<'a>,
     given: Option<TokenColumn<'_>>,
-    pick: impl Fn(&Completion<'a>) -> Option<Borrowed<'a>>,
+    pick: impl Fn(&Picked<Borrowed<'a>>) -> Option<Borrowed<'a>>,
 ) -> Option<Column> {
     given?;
     let mut cells = Vec::new();
     for completion in 0..batch.completions() {
-        match pick(&batch.tokens(completion)) {
+        match pick(&batch.tokens(completion).columns) {
             Some(Borrowed::F32(tokens)) => cells.extend_from_slice(tokens),
             Some(Borrowed::Bf16(tokens)) => cells.extend(tokens.iter().map(|x| x.to_f32())),
             None => {}

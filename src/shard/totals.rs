@@ -342,9 +342,9 @@ impl Tokens {
     }
 
     fn add_reference(&mut self, sums: &[Sums], lengths: &[u32]) {
-        self.k3 = TokenTotal::of(sums, |s| s.reference.map(|r| r.k3));
+        self.k3 = TokenTotal::of(sums, |s| s.reference.map(|r| r.divergence.k3()));
         self.k3_corrected = TokenTotal::of(sums, |s| s.reference.map(|r| r.k3_corrected));
-        self.k3_means = CompletionMeans::of(sums, |s| s.reference.map(|r| r.k3));
+        self.k3_means = CompletionMeans::of(sums, |s| s.reference.map(|r| r.divergence.k3()));
         for (sums, &length) in sums.iter().zip(lengths) {
             let Some(reference) = &sums.reference else {
                 continue;
@@ -358,8 +358,8 @@ impl Tokens {
                 .unwrap_or(4);
             let bucket = &mut self.buckets[bucket];
             bucket.completions += 1;
-            bucket.tokens += reference.k3.tokens;
-            bucket.k3.add(&[reference.k3.sum]);
+            bucket.tokens += reference.divergence.tokens;
+            bucket.k3.add(&[reference.divergence.k3]);
         }
     }
 
@@ -379,12 +379,13 @@ impl Tokens {
                         if *advantage < 0.0 { behaviour.low } else { 0 },
                         if *advantage > 0.0 { behaviour.high } else { 0 },
                     );
-                    self.behaviour.used += behaviour.tokens;
-                    self.behaviour.nonfinite += sums.counted - behaviour.tokens;
+                    self.behaviour.used += behaviour.divergence.tokens;
+                    self.behaviour.nonfinite += sums.counted - behaviour.divergence.tokens;
                     self.behaviour_low += clipped.0;
                     self.behaviour_high += clipped.1;
-                    if behaviour.tokens > 0 {
-                        let share = |clipped: u64| clipped as f64 / behaviour.tokens as f64;
+                    if behaviour.divergence.tokens > 0 {
+                        let share =
+                            |clipped: u64| clipped as f64 / behaviour.divergence.tokens as f64;
                         self.low_shares.add(&[share(clipped.0)]);
                         self.high_shares.add(&[share(clipped.1)]);
                     }
@@ -393,7 +394,7 @@ impl Tokens {
             // Policy gradient clipping looks at the token's own advantage where the record has them.
             let (used, clipped) = match (&sums.advantages, advantage) {
                 (Some(_), _) => (behaviour.signed_tokens, behaviour.signed_clipped),
-                (None, Some(_)) => (behaviour.tokens, clipped.0 + clipped.1),
+                (None, Some(_)) => (behaviour.divergence.tokens, clipped.0 + clipped.1),
                 (None, None) => {
                     self.policy_gradient.absent += sums.counted;
                     continue;
