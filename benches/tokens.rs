@@ -1,4 +1,4 @@
-//! The token pass beside the memory's limit: one sum over the same arrays.
+//! The token pass on one thread and on two, beside the memory's limit: one sum over the same arrays.
 
 use std::hint::black_box;
 
@@ -67,10 +67,18 @@ fn tokens(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("tokens");
     group.throughput(Throughput::Elements(n as u64));
-    group.bench_function("shard", |b| b.iter(|| Shard::of(black_box(&batch))));
     group.bench_function("read", |b| {
         b.iter(|| [&current, &old, &reference, &entropies].map(|column| read(black_box(column))));
     });
+    for (name, threads) in [("shard", 1), ("shard-2-threads", 2)] {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("a pool");
+        group.bench_function(name, |b| {
+            pool.install(|| b.iter(|| Shard::of(black_box(&batch))));
+        });
+    }
     group.finish();
 }
 
