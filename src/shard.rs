@@ -82,6 +82,8 @@ pub struct Shard {
     pub(crate) components: Components,
     pub(crate) component_rows: ComponentRows,
     pub(crate) advantages: Spread,
+    /// The advantages of records without token advantages.
+    pub(crate) completion_advantages: Spread,
     pub(crate) groups: Groups,
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
@@ -153,6 +155,7 @@ impl Shard {
             .iter()
             .map(|(name, values)| (name.to_string(), Column::of(values)))
             .collect();
+        let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
         Self {
             span: Span::Any,
             counted: batch.has_tokens().then_some((*thresholds, place)),
@@ -160,7 +163,11 @@ impl Shard {
             rewards: Column::of(&c.rewards),
             component_rows: ComponentRows::of(batch, &components),
             components,
-            advantages: c.advantages.as_ref().map(spread_of).unwrap_or_default(),
+            completion_advantages: match c.token_advantages {
+                Some(_) => Spread::default(),
+                None => advantages.clone(),
+            },
+            advantages,
             groups: Groups::of(batch, place),
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &thresholds.bounds()),
@@ -303,6 +310,8 @@ impl Shard {
         }
         self.component_rows.merge(&other.component_rows);
         self.advantages.merge(&other.advantages);
+        self.completion_advantages
+            .merge(&other.completion_advantages);
         self.groups.merge(other.groups);
         self.completions.merge(&other.completions);
         self.tokens.merge(&other.tokens);

@@ -37,6 +37,20 @@ pub struct Distribution {
     pub quantiles: [f64; 7],
 }
 
+impl Distribution {
+    /// The smallest value.
+    #[must_use]
+    pub fn min(&self) -> f64 {
+        self.quantiles[0]
+    }
+
+    /// The largest value.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        self.quantiles[6]
+    }
+}
+
 /// One number a group or completion: moments and extremes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
@@ -175,6 +189,8 @@ pub struct Summary {
     pub behaviour: BehaviourNumbers,
     pub sampler: SamplerNumbers,
     pub token_advantages: Option<TokenNumbers>,
+    /// Over the tokens of records with token advantages and the completions of all others.
+    pub token_or_completion_advantages: Option<TokenNumbers>,
     pub returns: Option<TokenNumbers>,
     pub values: Option<TokenNumbers>,
     scalars: [Option<f64>; Scalar::COUNT],
@@ -255,6 +271,10 @@ impl Summary {
             behaviour: behaviour(tokens),
             sampler: sampler(tokens),
             token_advantages: token_numbers(&tokens.advantages),
+            token_or_completion_advantages: either(
+                &tokens.advantages,
+                &shard.completion_advantages,
+            ),
             returns: token_numbers(&tokens.returns),
             values: token_numbers(&tokens.values),
             scalars: reports.scalars(),
@@ -343,6 +363,20 @@ fn token_numbers(range: &TokenRange) -> Option<TokenNumbers> {
     let (min, max) = range.extent.range()?;
     Some(TokenNumbers {
         mean: range.total.mean()?,
+        min,
+        max,
+    })
+}
+
+/// Tokens' and completions' values as one sample.
+fn either(tokens: &TokenRange, completions: &Spread) -> Option<TokenNumbers> {
+    let mut extent = tokens.extent.clone();
+    extent.merge(&completions.extent);
+    let mut sum = tokens.total.sum.clone();
+    sum.merge(completions.moments.sum());
+    let (min, max) = extent.range()?;
+    Some(TokenNumbers {
+        mean: sum.finish() / (tokens.total.census.used + completions.census.used) as f64,
         min,
         max,
     })

@@ -2,6 +2,7 @@
 
 mod maxent;
 mod trl;
+mod tunix;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -154,11 +155,12 @@ pub enum Dialect {
     #[default]
     MaxEnt,
     Trl,
+    Tunix,
 }
 
 impl Dialect {
     /// All of them, the default first.
-    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl];
+    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl, Self::Tunix];
 
     /// The dialect's name.
     #[must_use]
@@ -166,6 +168,7 @@ impl Dialect {
         match self {
             Self::MaxEnt => "maxent",
             Self::Trl => "trl",
+            Self::Tunix => "tunix",
         }
     }
 
@@ -175,6 +178,7 @@ impl Dialect {
         match self {
             Self::MaxEnt => maxent::TABLES,
             Self::Trl => trl::TABLES,
+            Self::Tunix => tunix::TABLES,
         }
     }
 
@@ -188,7 +192,7 @@ impl Dialect {
     pub fn of_last_step(self) -> &'static [&'static str] {
         match self {
             Self::MaxEnt => &["train/global_step", "train/epoch"],
-            Self::Trl => &[],
+            Self::Trl | Self::Tunix => &[],
         }
     }
 
@@ -232,7 +236,11 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
             if let Take::Component(take) = line.take
                 && let Some(value) = take(distribution)
             {
-                metrics.push(line.key.replacen("{name}", name, 1), value);
+                let key = line.key.replacen("{name}", name, 1);
+                // Where the name stands last, it may make a key that is there already (a component named `sum`).
+                if !line.key.ends_with("{name}") || !metrics.contains(&key) {
+                    metrics.push(key, value);
+                }
             }
         }
     }
