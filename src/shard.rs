@@ -6,6 +6,7 @@ mod diversity;
 pub(crate) mod groups;
 mod members;
 mod packed;
+pub(crate) mod policy;
 mod sent;
 pub(crate) mod totals;
 
@@ -24,12 +25,54 @@ use groups::{Groups, Spread};
 use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
 
 /// What tokens are counted against: all of a step's shards must have been counted alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// Ratios outside count as clipped.
     pub clip_range: ClipRange,
     /// Cap of the sampler's importance ratio; none: uncapped.
     pub ratio_cap: Option<f64>,
+    /// How much is counted.
+    pub detail: Detail,
+    /// The KL penalty that the trainer takes off its rewards; none: nothing is taken off.
+    pub kl_penalty: Option<KlPenalty>,
+}
+
+/// How much of the completions is counted; each level holds those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Detail {
+    /// What the dialects other than `verl` name.
+    #[default]
+    Plain,
+    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
+    Policy,
+}
+
+/// Which estimate of the KL divergence of two policies, from the tokens of the first: d = log p - log q of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KlKind {
+    /// d: unbiased, of either sign.
+    K1,
+    /// |d|.
+    Abs,
+    /// d * d / 2.
+    K2,
+    /// e^-d + d - 1: unbiased and never negative (Schulman, "Approximating KL divergence", 2020).
+    #[default]
+    K3,
+}
+
+impl KlKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::K1, Self::Abs, Self::K2, Self::K3];
+}
+
+/// A KL penalty inside the reward: each completion's reward less `coefficient` times its tokens' KL of behaviour policy
+/// to reference policy. (The `beta` of a controller's snapshot weighs a KL loss instead; taking it off here too would
+/// count it twice.)
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KlPenalty {
+    pub coefficient: f64,
+    pub kind: KlKind,
 }
 
 impl Thresholds {
@@ -87,6 +130,8 @@ pub struct Shard {
     pub(crate) groups: Groups,
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
+    /// From [`Detail::Policy`] on.
+    pub(crate) policy: Option<policy::Policy>,
 }
 
 /// Why two shards cannot be joined; neither has changed.
@@ -101,13 +146,13 @@ pub enum MergeError {
     #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
     Twice { step: u64, rank: u32, micro: u32 },
     #[error(
-        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same clip range (in the engine's options, or a weighting snapshot on each rank)"
+        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same options and the same clip range (in the options, or a weighting snapshot on each rank)"
     )]
     Thresholds {
         rank: u32,
-        found: Thresholds,
+        found: Box<Thresholds>,
         other: u32,
-        expected: Thresholds,
+        expected: Box<Thresholds>,
     },
     #[error(
         "rank {rank} retains its rewards as {found:?}, rank {other} as {expected:?}: give every rank the same `retain`"
@@ -134,7 +179,7 @@ impl Shard {
             place,
             &Thresholds {
                 clip_range,
-                ratio_cap: None,
+                ..Thresholds::default()
             },
         )
     }
@@ -158,7 +203,8 @@ impl Shard {
         let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
         Self {
             span: Span::Any,
-            counted: batch.has_tokens().then_some((*thresholds, place)),
+            counted: (batch.has_tokens() || thresholds.detail > Detail::Plain)
+                .then(|| (thresholds.clone(), place)),
             reports: BTreeMap::from([((0, place), report)]),
             rewards: Column::of(&c.rewards),
             component_rows: ComponentRows::of(batch, &components),
@@ -171,6 +217,8 @@ impl Shard {
             groups: Groups::of(batch, place),
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &thresholds.bounds()),
+            policy: (thresholds.detail >= Detail::Policy)
+                .then(|| policy::Policy::of(batch, thresholds.kl_penalty)),
         }
     }
 
@@ -237,7 +285,9 @@ impl Shard {
     /// What its tokens were counted against, while it is open and has any.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
-        self.counted.map(|(thresholds, _)| thresholds)
+        self.counted
+            .as_ref()
+            .map(|(thresholds, _)| thresholds.clone())
     }
 
     /// Whether it holds no record.
@@ -315,6 +365,7 @@ impl Shard {
         self.groups.merge(other.groups);
         self.completions.merge(&other.completions);
         self.tokens.merge(&other.tokens);
+        policy::Policy::join(&mut self.policy, other.policy.as_ref());
         Ok(())
     }
 
@@ -352,8 +403,8 @@ impl Shard {
     /// What both were counted against. The lower place speaks for a shard and the higher one is told of, so that the
     /// message does not depend on which joins which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
-        let (Some(mine), Some(theirs)) = (self.counted, other.counted) else {
-            return Ok(self.counted.or(other.counted));
+        let (Some(mine), Some(theirs)) = (&self.counted, &other.counted) else {
+            return Ok(self.counted.as_ref().or(other.counted.as_ref()).cloned());
         };
         let (low, high) = if mine.1 <= theirs.1 {
             (mine, theirs)
@@ -361,13 +412,13 @@ impl Shard {
             (theirs, mine)
         };
         if low.0 == high.0 {
-            return Ok(Some(low));
+            return Ok(Some(low.clone()));
         }
         Err(MergeError::Thresholds {
             rank: high.1.rank,
-            found: high.0,
+            found: Box::new(high.0.clone()),
             other: low.1.rank,
-            expected: low.0,
+            expected: Box::new(low.0.clone()),
         })
     }
 

@@ -1,17 +1,19 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
 mod fold;
+mod policy;
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
-use crate::shard::Shard;
 use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
 use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
+use crate::shard::{KlKind, Shard};
 use crate::stat::{Census, Quantile, Statistic};
+pub use policy::{PolicyNumbers, RatioNumbers};
 
 pub use crate::shard::Retain;
 
@@ -146,6 +148,12 @@ pub struct Context {
     pub previous_beta: Option<f64>,
     /// Whether trl's `kl` is weighted by the ratio of current to behaviour policy.
     pub kl_bias_correction: bool,
+    /// The estimator of verl's `actor/kl_loss`.
+    pub kl_kind: KlKind,
+    /// Whether the trainer's rewards have a KL penalty taken off.
+    pub penalised: bool,
+    /// Devices that the step ran on, where known.
+    pub devices: Option<u32>,
 }
 
 /// The finished numbers of a step or window.
@@ -163,6 +171,13 @@ pub struct Summary {
     pub component_sums: Option<f64>,
     pub component_means: Option<f64>,
     pub component_extremes: Option<(f64, f64)>,
+    pub policy: PolicyNumbers,
+    pub prompt_lengths: Option<LengthNumbers>,
+    /// Shares of completions, and of prompts, that reach their record's cap.
+    pub at_cap: Option<f64>,
+    pub prompts_at_cap: Option<f64>,
+    /// Prompt and completion tokens of this step.
+    pub total_tokens: Option<f64>,
     /// Share of non-empty groups whose advantages are all zero.
     pub zero_advantage_groups: Option<f64>,
     /// Share of completions whose group's rewards do not vary.
@@ -240,6 +255,9 @@ impl Summary {
                 previous_tau: None,
                 previous_beta: None,
                 kl_bias_correction: true,
+                kl_kind: KlKind::default(),
+                penalised: false,
+                devices: None,
             },
             completions: seen,
             rewards,
@@ -248,6 +266,19 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
+            policy: shard
+                .policy
+                .as_ref()
+                .map(PolicyNumbers::of)
+                .unwrap_or_default(),
+            prompt_lengths: length_numbers(&shard.completions.prompts),
+            at_cap: part(shard.completions.at_cap, shard.completions.capped),
+            prompts_at_cap: part(
+                shard.completions.prompts_at_cap,
+                shard.completions.capped_prompts,
+            ),
+            total_tokens: (shard.completions.prompts.count > 0)
+                .then_some(shard.completions.total_tokens as f64),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),
             q_entropy: moment(&settled.q_entropy),
@@ -262,8 +293,7 @@ impl Summary {
             diversity_by_size,
             lengths: length_numbers(lengths),
             terminated_lengths: length_numbers(&shard.completions.terminated),
-            clipped: (shard.completions.judged > 0)
-                .then(|| shard.completions.clipped as f64 / shard.completions.judged as f64),
+            clipped: part(shard.completions.clipped, shard.completions.judged),
             completion_tokens: (lengths.count > 0).then_some(lengths.sum as f64),
             reference_logps: tokens.reference_logps.mean(),
             token_entropy: tokens.entropies.mean(),
@@ -348,7 +378,12 @@ fn moment(spread: &Spread) -> Option<Moment> {
 }
 
 fn share(share: &Share) -> Option<f64> {
-    (share.census.used > 0).then(|| share.hits as f64 / share.census.used as f64)
+    part(share.hits, share.census.used)
+}
+
+/// `None` of nothing.
+fn part(hits: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| hits as f64 / of as f64)
 }
 
 fn length_numbers(lengths: &Lengths) -> Option<LengthNumbers> {

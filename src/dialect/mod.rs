@@ -3,6 +3,7 @@
 mod maxent;
 mod trl;
 mod tunix;
+mod verl;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -156,11 +157,12 @@ pub enum Dialect {
     MaxEnt,
     Trl,
     Tunix,
+    Verl,
 }
 
 impl Dialect {
     /// All of them, the default first.
-    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl, Self::Tunix];
+    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl, Self::Tunix, Self::Verl];
 
     /// The dialect's name.
     #[must_use]
@@ -169,6 +171,7 @@ impl Dialect {
             Self::MaxEnt => "maxent",
             Self::Trl => "trl",
             Self::Tunix => "tunix",
+            Self::Verl => "verl",
         }
     }
 
@@ -179,6 +182,7 @@ impl Dialect {
             Self::MaxEnt => maxent::TABLES,
             Self::Trl => trl::TABLES,
             Self::Tunix => tunix::TABLES,
+            Self::Verl => verl::TABLES,
         }
     }
 
@@ -192,7 +196,7 @@ impl Dialect {
     pub fn of_last_step(self) -> &'static [&'static str] {
         match self {
             Self::MaxEnt => &["train/global_step", "train/epoch"],
-            Self::Trl | Self::Tunix => &[],
+            Self::Trl | Self::Tunix | Self::Verl => &[],
         }
     }
 

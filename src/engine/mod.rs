@@ -333,6 +333,8 @@ impl Engine {
                 .or(self.options.clip_range)
                 .unwrap_or_default(),
             ratio_cap: self.options.ratio_cap,
+            detail: self.options.detail(),
+            kl_penalty: self.options.kl_penalty,
         }
     }
 
@@ -341,6 +343,9 @@ impl Engine {
         summary.context.epoch = self.options.schedule.epoch(summary.step);
         (summary.context.previous_tau, summary.context.previous_beta) = self.previous;
         summary.context.kl_bias_correction = self.options.kl_bias_correction;
+        summary.context.kl_kind = self.options.kl_kind;
+        summary.context.penalised = self.options.kl_penalty.is_some();
+        summary.context.devices = self.options.devices;
         let mut metrics = self.options.dialect.row(&summary);
         self.options.mode.apply(&mut metrics);
         metrics

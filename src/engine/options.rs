@@ -6,7 +6,7 @@ use crate::filter::{Mode, ModeError};
 use crate::gather::{Alone, Gather};
 use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Fold, WindowFold};
-use crate::shard::Retain;
+use crate::shard::{Detail, KlKind, KlPenalty, Retain};
 use crate::sink::{Fanout, Sink};
 use crate::summary::DeclaredFolds;
 use crate::window::Reduction;
@@ -44,6 +44,9 @@ pub(super) struct Options {
     pub schedule: Schedule,
     pub kl_bias_correction: bool,
     pub ratio_cap: Option<f64>,
+    pub kl_penalty: Option<KlPenalty>,
+    pub kl_kind: KlKind,
+    pub devices: Option<u32>,
     pub clip_range: Option<ClipRange>,
     pub folds: DeclaredFolds,
     pub metadata: Option<RunMetadata>,
@@ -61,6 +64,16 @@ pub struct EngineBuilder {
     pub(super) gather: Box<dyn Gather>,
 }
 
+impl Options {
+    /// How much the records must be read for.
+    pub fn detail(&self) -> Detail {
+        match self.dialect {
+            Dialect::Verl => Detail::Policy,
+            Dialect::MaxEnt | Dialect::Trl | Dialect::Tunix => Detail::Plain,
+        }
+    }
+}
+
 impl EngineBuilder {
     pub(super) fn new() -> Self {
         Self {
@@ -73,6 +86,9 @@ impl EngineBuilder {
                 schedule: Schedule::default(),
                 kl_bias_correction: true,
                 ratio_cap: None,
+                kl_penalty: None,
+                kl_kind: KlKind::default(),
+                devices: None,
                 clip_range: None,
                 folds: DeclaredFolds::new(),
                 metadata: None,
@@ -160,6 +176,27 @@ impl EngineBuilder {
     #[must_use]
     pub fn ratio_cap(mut self, cap: f64) -> Self {
         self.options.ratio_cap = Some(cap);
+        self
+    }
+
+    /// The KL penalty inside the trainer's rewards, for verl's `critic/rewards`; none by default.
+    #[must_use]
+    pub fn kl_penalty(mut self, penalty: KlPenalty) -> Self {
+        self.options.kl_penalty = Some(penalty);
+        self
+    }
+
+    /// The estimator of verl's `actor/kl_loss`; [`KlKind::K3`] by default.
+    #[must_use]
+    pub fn kl_kind(mut self, kind: KlKind) -> Self {
+        self.options.kl_kind = kind;
+        self
+    }
+
+    /// How many devices train, for verl's `perf/throughput`; unknown by default, which leaves it out.
+    #[must_use]
+    pub fn devices(mut self, devices: u32) -> Self {
+        self.options.devices = Some(devices);
         self
     }
 

@@ -17,6 +17,15 @@ pub enum Cells<'a> {
 }
 
 impl Cells<'_> {
+    /// One cell as a double.
+    #[inline]
+    pub fn at(&self, position: usize) -> f64 {
+        match self {
+            Self::F32(cells) => f64::from(cells[position]),
+            Self::Bf16(cells) => f64::from(cells[position].to_f32()),
+        }
+    }
+
     /// The cells from `start`, as doubles; positions past the end are 0 (and count nowhere: the mask is 0 there).
     #[inline(always)]
     fn load(&self, start: usize) -> Lanes {
@@ -57,6 +66,29 @@ pub struct Completion<'a> {
     pub advantages: Option<Cells<'a>>,
     pub returns: Option<Cells<'a>>,
     pub values: Option<Cells<'a>>,
+}
+
+impl Completion<'_> {
+    /// The positions of the tokens that count.
+    pub fn counted(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.length).filter(|&i| self.mask.is_none_or(|mask| mask[i] != 0))
+    }
+
+    /// The finite counted cells of a column.
+    pub fn finite(&self, column: Cells<'_>) -> Vec<f64> {
+        self.counted()
+            .map(|i| column.at(i))
+            .filter(|x| x.is_finite())
+            .collect()
+    }
+
+    /// Both cells of the counted tokens at which both columns are finite.
+    pub fn pairs(&self, a: Cells<'_>, b: Cells<'_>) -> Vec<(f64, f64)> {
+        self.counted()
+            .map(|i| (a.at(i), b.at(i)))
+            .filter(|(a, b)| a.is_finite() && b.is_finite())
+            .collect()
+    }
 }
 
 /// The bounds that tokens are counted against.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::column::Column;
 use super::groups::{Groups, Spread};
+use super::policy::Policy;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
 use super::{Report, Shard, Span, Thresholds};
 use crate::batch::Place;
@@ -16,15 +17,17 @@ use crate::batch::Place;
 #[serde(rename = "Shard")]
 struct Sent<'a> {
     span: Span,
-    counted: Option<(Thresholds, Place)>,
+    counted: Cow<'a, Option<(Thresholds, Place)>>,
     reports: Cow<'a, BTreeMap<(u64, Place), Report>>,
     rewards: Cow<'a, Column>,
     components: Cow<'a, Components>,
     component_rows: Cow<'a, ComponentRows>,
     advantages: Cow<'a, Spread>,
+    completion_advantages: Cow<'a, Spread>,
     groups: Cow<'a, Groups>,
     completions: Cow<'a, Completions>,
     tokens: Cow<'a, Tokens>,
+    policy: Cow<'a, Option<Policy>>,
 }
 
 impl Serialize for Shard {
@@ -40,15 +43,17 @@ impl Serialize for Shard {
         };
         Sent {
             span: self.span,
-            counted: self.counted,
+            counted: Cow::Borrowed(&self.counted),
             reports: Cow::Borrowed(&self.reports),
             rewards,
             components: Cow::Borrowed(&self.components),
             component_rows: Cow::Borrowed(&self.component_rows),
             advantages: Cow::Borrowed(&self.advantages),
+            completion_advantages: Cow::Borrowed(&self.completion_advantages),
             groups: Cow::Borrowed(&self.groups),
             completions: Cow::Borrowed(&self.completions),
             tokens: Cow::Borrowed(&self.tokens),
+            policy: Cow::Borrowed(&self.policy),
         }
         .serialize(serializer)
     }
@@ -59,15 +64,17 @@ impl<'de> Deserialize<'de> for Shard {
         let sent = Sent::deserialize(deserializer)?;
         let mut shard = Shard {
             span: sent.span,
-            counted: sent.counted,
+            counted: sent.counted.into_owned(),
             reports: sent.reports.into_owned(),
             rewards: sent.rewards.into_owned(),
             components: sent.components.into_owned(),
             component_rows: sent.component_rows.into_owned(),
             advantages: sent.advantages.into_owned(),
+            completion_advantages: sent.completion_advantages.into_owned(),
             groups: sent.groups.into_owned(),
             completions: sent.completions.into_owned(),
             tokens: sent.tokens.into_owned(),
+            policy: sent.policy.into_owned(),
         };
         if !shard.rewards.is_sketch() {
             shard.rewards.keep(shard.groups.kept_rewards());

@@ -148,6 +148,15 @@ pub(crate) struct Completions {
     /// Completions known to have been clipped, or not.
     pub judged: u64,
     pub clipped: u64,
+    /// Completions whose record has a cap, and those that reach it, ended by themselves or not.
+    pub capped: u64,
+    pub at_cap: u64,
+    pub prompts: Lengths,
+    /// Prompts whose record has a cap, and those that reach it.
+    pub capped_prompts: u64,
+    pub prompts_at_cap: u64,
+    /// Prompt and completion tokens of the completions of which both are known.
+    pub total_tokens: u64,
     /// The largest generation cap of any record.
     pub cap: Option<u32>,
 }
@@ -162,6 +171,8 @@ impl Completions {
         };
         for i in 0..batch.completions() {
             let length = batch.lengths().map(|lengths| lengths[i]);
+            let prompt = c.prompt_lengths.map(|lengths| lengths[i]);
+            completions.add_caps(batch, prompt, length);
             // Clipped: `terminated` says so, or, without that column, the length has reached the cap.
             let clipped = match (c.terminated, length) {
                 (Some(terminated), _) => !terminated[i],
@@ -180,7 +191,34 @@ impl Completions {
         completions
     }
 
+    fn add_caps(&mut self, batch: &Batch<'_>, prompt: Option<u32>, length: Option<u32>) {
+        let c = batch.columns();
+        if let (Some(length), Some(cap)) = (length, c.max_completion_length) {
+            self.capped += 1;
+            self.at_cap += u64::from(length >= cap);
+        }
+        let Some(prompt) = prompt else { return };
+        self.prompts.add(prompt);
+        if let Some(cap) = c.max_prompt_length {
+            self.capped_prompts += 1;
+            self.prompts_at_cap += u64::from(prompt >= cap);
+        }
+        if let Some(length) = length {
+            self.total_tokens += u64::from(prompt) + u64::from(length);
+        }
+    }
+
     pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.capped, other.capped),
+            (&mut self.at_cap, other.at_cap),
+            (&mut self.capped_prompts, other.capped_prompts),
+            (&mut self.prompts_at_cap, other.prompts_at_cap),
+            (&mut self.total_tokens, other.total_tokens),
+        ] {
+            count(mine, theirs);
+        }
+        self.prompts.merge(&other.prompts);
         count(&mut self.seen, other.seen);
         self.lengths.merge(&other.lengths);
         self.terminated.merge(&other.terminated);
