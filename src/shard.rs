@@ -3,6 +3,7 @@
 mod cells;
 pub(crate) mod column;
 mod diversity;
+pub(crate) mod extended;
 pub(crate) mod groups;
 mod members;
 mod packed;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::batch::{Batch, Place};
+use crate::batch::{Batch, Columns, Place, Values};
 use crate::kernel::exp::ln;
 use crate::kernel::tokens::Bounds;
 use crate::scalars::{ClipRange, Scalars, Weighting};
@@ -35,6 +36,8 @@ pub struct Thresholds {
     pub detail: Detail,
     /// The KL penalty that the trainer takes off its rewards; none: nothing is taken off.
     pub kl_penalty: Option<KlPenalty>,
+    /// What [`Detail::Extended`] counts as a success.
+    pub success: Success,
 }
 
 /// How much of the completions is counted; each level holds those before it.
@@ -45,6 +48,41 @@ pub enum Detail {
     Plain,
     /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
     Policy,
+    /// Also distributions, uncertainty and splits: the extended metrics.
+    Extended,
+}
+
+/// When a completion counts as a success, for pass@k.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Success {
+    /// The reward component that says so; the total reward without one.
+    pub component: Option<String>,
+    /// From this value on.
+    pub threshold: f64,
+}
+
+impl Default for Success {
+    /// A total reward of at least 1.
+    fn default() -> Self {
+        Self {
+            component: None,
+            threshold: 1.0,
+        }
+    }
+}
+
+impl Success {
+    /// The column that it looks at, where the record has it.
+    fn column<'c, 'a>(&self, columns: &'c Columns<'a>) -> Option<&'c Values<'a>> {
+        match &self.component {
+            None => Some(&columns.rewards),
+            Some(wanted) => columns
+                .reward_components
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, values)| values),
+        }
+    }
 }
 
 /// Which estimate of the KL divergence of two policies, from the tokens of the first: d = log p - log q of a token.
@@ -132,6 +170,8 @@ pub struct Shard {
     pub(crate) tokens: Tokens,
     /// From [`Detail::Policy`] on.
     pub(crate) policy: Option<policy::Policy>,
+    /// At [`Detail::Extended`].
+    pub(crate) extended: Option<extended::Extended>,
 }
 
 /// Why two shards cannot be joined; neither has changed.
@@ -219,6 +259,8 @@ impl Shard {
             tokens: Tokens::of(batch, &thresholds.bounds()),
             policy: (thresholds.detail >= Detail::Policy)
                 .then(|| policy::Policy::of(batch, thresholds.kl_penalty)),
+            extended: (thresholds.detail >= Detail::Extended)
+                .then(|| extended::Extended::of(batch, &thresholds.success)),
         }
     }
 
@@ -268,6 +310,9 @@ impl Shard {
     pub fn close(&mut self, step: u64) -> Result<(), MergeError> {
         self.assign(step)?;
         self.groups.close();
+        if let Some(extended) = &mut self.extended {
+            extended.groups.close();
+        }
         self.counted = None;
         self.span = Span::Closed;
         Ok(())
@@ -366,6 +411,7 @@ impl Shard {
         self.completions.merge(&other.completions);
         self.tokens.merge(&other.tokens);
         policy::Policy::join(&mut self.policy, other.policy.as_ref());
+        extended::Extended::join(&mut self.extended, other.extended);
         Ok(())
     }
 

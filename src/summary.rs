@@ -1,5 +1,6 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
+mod extended;
 mod fold;
 mod policy;
 
@@ -11,11 +12,17 @@ use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
 use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
 use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
-use crate::shard::{KlKind, Shard};
-use crate::stat::{Census, Quantile, Statistic};
+use crate::shard::Shard;
+pub use crate::shard::{KlKind, Retain};
+pub use crate::stat::Census;
+use crate::stat::{Quantile, Statistic};
+pub use extended::{
+    AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
+};
 pub use policy::{PolicyNumbers, RatioNumbers};
 
-pub use crate::shard::Retain;
+/// The k3 to the reference, in nats, from which a token's KL counts as high.
+pub const HIGH_DIVERGENCE: f64 = 0.1;
 
 /// The quantiles that dialects name, in order.
 pub const QUANTILES: [Quantile; 7] = [
@@ -138,6 +145,33 @@ pub struct SamplerNumbers {
     pub correlation: Option<f64>,
 }
 
+/// What the numbers of a step may warn of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    EntropyCollapse,
+    RewardSaturation,
+    ZeroStd,
+    Clipping,
+    Kl,
+    LengthAtCap,
+    SamplerDrift,
+    NonFinite,
+}
+
+impl Flag {
+    /// All of them, in order.
+    pub const ALL: [Self; 8] = [
+        Self::EntropyCollapse,
+        Self::RewardSaturation,
+        Self::ZeroStd,
+        Self::Clipping,
+        Self::Kl,
+        Self::LengthAtCap,
+        Self::SamplerDrift,
+        Self::NonFinite,
+    ];
+}
+
 /// What an engine knows beside its shards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Context {
@@ -154,6 +188,8 @@ pub struct Context {
     pub penalised: bool,
     /// Devices that the step ran on, where known.
     pub devices: Option<u32>,
+    /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
+    pub health: [Option<bool>; Flag::ALL.len()],
 }
 
 /// The finished numbers of a step or window.
@@ -172,6 +208,8 @@ pub struct Summary {
     pub component_means: Option<f64>,
     pub component_extremes: Option<(f64, f64)>,
     pub policy: PolicyNumbers,
+    /// Where it was asked for.
+    pub extended: Option<ExtendedNumbers>,
     pub prompt_lengths: Option<LengthNumbers>,
     /// Shares of completions, and of prompts, that reach their record's cap.
     pub at_cap: Option<f64>,
@@ -258,6 +296,7 @@ impl Summary {
                 kl_kind: KlKind::default(),
                 penalised: false,
                 devices: None,
+                health: [None; Flag::ALL.len()],
             },
             completions: seen,
             rewards,
@@ -271,6 +310,10 @@ impl Summary {
                 .as_ref()
                 .map(PolicyNumbers::of)
                 .unwrap_or_default(),
+            extended: shard
+                .extended
+                .as_ref()
+                .map(|extended| ExtendedNumbers::of(shard, extended, HIGH_DIVERGENCE)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
             prompts_at_cap: part(

@@ -161,30 +161,30 @@ impl Read {
 }
 
 impl Policy {
-    /// The completions of a record, read in parallel and added in order.
+    /// The completions of a record. Every sum is exact: they may be added and merged in any order.
     pub fn of(batch: &Batch<'_>, penalty: Option<KlPenalty>) -> Self {
-        let mut policy = Self::default();
         let c = batch.columns();
-        let mut advantages = c.advantages.as_ref().map(|values| values.iter());
-        let mut rewards = c.rewards.iter();
-        let reads: Vec<Read> = (0..batch.completions())
+        let rewards: Vec<Option<f64>> = c.rewards.iter().collect();
+        let advantages: Option<Vec<_>> =
+            c.advantages.as_ref().map(|values| values.iter().collect());
+        (0..batch.completions())
             .into_par_iter()
             .with_min_len(8)
-            .map(|i| Read::of(&batch.tokens(i), penalty))
-            .collect();
-        for read in &reads {
-            let advantage = advantages
-                .as_mut()
-                .and_then(|values| values.next().flatten());
-            let reward = rewards.next().flatten();
-            policy.add(read, advantage.filter(|a| a.is_finite()));
-            if let (Some(KlPenalty { coefficient, .. }), Some(kl), Some(reward)) =
-                (penalty, read.penalty, reward)
-            {
-                policy.penalised.add(&[reward - coefficient * kl]);
-            }
-        }
-        policy
+            .fold(Self::default, |mut policy, i| {
+                let read = Read::of(&batch.tokens(i), penalty);
+                let advantage = advantages.as_ref().and_then(|advantages| advantages[i]);
+                policy.add(&read, advantage.filter(|a| a.is_finite()));
+                if let (Some(KlPenalty { coefficient, .. }), Some(kl), Some(reward)) =
+                    (penalty, read.penalty, rewards[i])
+                {
+                    policy.penalised.add(&[reward - coefficient * kl]);
+                }
+                policy
+            })
+            .reduce(Self::default, |mut a, b| {
+                a.merge(&b);
+                a
+            })
     }
 
     fn add(&mut self, read: &Read, advantage: Option<f64>) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::column::Column;
+use super::extended::Extended;
 use super::groups::{Groups, Spread};
 use super::policy::Policy;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
@@ -28,6 +29,7 @@ struct Sent<'a> {
     completions: Cow<'a, Completions>,
     tokens: Cow<'a, Tokens>,
     policy: Cow<'a, Option<Policy>>,
+    extended: Cow<'a, Option<Extended>>,
 }
 
 impl Serialize for Shard {
@@ -54,6 +56,7 @@ impl Serialize for Shard {
             completions: Cow::Borrowed(&self.completions),
             tokens: Cow::Borrowed(&self.tokens),
             policy: Cow::Borrowed(&self.policy),
+            extended: Cow::Borrowed(&self.extended),
         }
         .serialize(serializer)
     }
@@ -75,6 +78,7 @@ impl<'de> Deserialize<'de> for Shard {
             completions: sent.completions.into_owned(),
             tokens: sent.tokens.into_owned(),
             policy: sent.policy.into_owned(),
+            extended: sent.extended.into_owned(),
         };
         if !shard.rewards.is_sketch() {
             shard.rewards.keep(shard.groups.kept_rewards());
@@ -98,7 +102,9 @@ impl Shard {
         if !of_span {
             return Some("expected reports of the shard's own step");
         }
-        if self.span == Span::Closed && (self.counted.is_some() || self.groups.is_open()) {
+        let extended_open = self.extended.as_ref().is_some_and(|e| e.groups.is_open());
+        let open = self.counted.is_some() || self.groups.is_open() || extended_open;
+        if self.span == Span::Closed && open {
             return Some("expected nothing open in a shard that is closed");
         }
         let mut columns = self.components.values().chain([&self.rewards]);

@@ -117,14 +117,14 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    fn add(&mut self, length: u32) {
+    pub fn add(&mut self, length: u32) {
         self.count += 1;
         self.sum += u64::from(length);
         self.min = Some(self.min.map_or(length, |min| min.min(length)));
         self.max = self.max.max(Some(length));
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         count(&mut self.count, other.count);
         count(&mut self.sum, other.sum);
         self.min = match (self.min, other.min) {
