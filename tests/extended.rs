@@ -10,7 +10,7 @@ use grpo_metrics::shard::Success;
 use serde_json::Value;
 
 fn row(builder: EngineBuilder, records: &Value) -> Metrics {
-    let mut engine = builder.build();
+    let mut engine = builder.build().unwrap();
     for record in records.as_array().unwrap() {
         let record = Record::from_json(&record.to_string()).unwrap();
         engine.observe(&record.batch().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use grpo_metrics::dialect::Dialect;
+use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
@@ -95,10 +95,16 @@ fn row(dialect: Dialect, sample: &Value) -> Metrics {
         .extended(true)
         .devices(8)
         .kl_penalty(penalty)
-        .build();
+        .build()
+        .unwrap();
     let record = Record::from_json(&sample.to_string()).unwrap();
     engine.observe(&record.batch().unwrap()).unwrap();
     engine.step(3).unwrap().unwrap().metrics
+}
+
+/// Every key, the extended metrics among them.
+fn lines(dialect: Dialect) -> impl Iterator<Item = &'static Line> {
+    dialect.lines().chain(dialect.extended_lines())
 }
 
 /// Whether a line's key, of which one part may stand for a name, is that of a row's entry.
@@ -116,7 +122,7 @@ fn names(line: &str, key: &str) -> bool {
 fn every_key_is_there_once_with_its_meaning_unit_and_reduction() {
     for dialect in Dialect::ALL {
         let mut keys = BTreeSet::new();
-        for line in dialect.lines() {
+        for line in lines(*dialect) {
             assert!(
                 keys.insert(line.key),
                 "{dialect} {} is there twice",
@@ -144,7 +150,7 @@ fn every_value_of_every_sample_is_finite_and_under_a_key_of_the_registry() {
                     seen.insert(key.to_owned()),
                     "{dialect}, {name}: {key} is there twice"
                 );
-                let known = dialect.lines().any(|line| names(line.key, key));
+                let known = lines(*dialect).any(|line| names(line.key, key));
                 assert!(known, "{dialect}, {name}: {key} is in no table");
             }
         }
@@ -156,7 +162,7 @@ fn every_key_of_the_registry_has_a_value_where_everything_is_given() {
     let mut missing = Vec::new();
     for dialect in Dialect::ALL {
         let row = row(*dialect, &samples()[0].1);
-        for line in dialect.lines() {
+        for line in lines(*dialect) {
             if !row.iter().any(|(key, _)| names(line.key, key)) {
                 missing.push(format!("{dialect} {}", line.key));
             }

@@ -197,10 +197,14 @@ impl Dialect {
         }
     }
 
-    /// Every key of the dialect, the extended metrics last.
+    /// Every key of the dialect but the extended metrics.
     pub fn lines(self) -> impl Iterator<Item = &'static Line> {
-        let tables = self.tables().iter().chain(self.extended_tables());
-        tables.copied().flatten()
+        self.tables().iter().copied().flatten()
+    }
+
+    /// The keys of the extended metrics.
+    pub fn extended_lines(self) -> impl Iterator<Item = &'static Line> {
+        self.extended_tables().iter().copied().flatten()
     }
 
     /// The keys that an averaged window takes from its last step.
