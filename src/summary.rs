@@ -1,6 +1,8 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
+mod census;
 mod extended;
+mod flag;
 mod fold;
 mod policy;
 
@@ -9,16 +11,17 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
+use crate::shard::Shard;
 use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
-use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
-use crate::shard::Shard;
+use crate::shard::totals::{BUCKETS, Lengths, TokenRange, Tokens};
 pub use crate::shard::{KlKind, Retain};
 pub use crate::stat::Census;
 use crate::stat::{Quantile, Statistic};
 pub use extended::{
     AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
 };
+pub use flag::Flag;
 pub use policy::{PolicyNumbers, RatioNumbers};
 
 /// The k3 to the reference, in nats, from which a token's KL counts as high.
@@ -145,33 +148,6 @@ pub struct SamplerNumbers {
     pub correlation: Option<f64>,
 }
 
-/// What the numbers of a step may warn of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    EntropyCollapse,
-    RewardSaturation,
-    ZeroStd,
-    Clipping,
-    Kl,
-    LengthAtCap,
-    SamplerDrift,
-    NonFinite,
-}
-
-impl Flag {
-    /// All of them, in order.
-    pub const ALL: [Self; 8] = [
-        Self::EntropyCollapse,
-        Self::RewardSaturation,
-        Self::ZeroStd,
-        Self::Clipping,
-        Self::Kl,
-        Self::LengthAtCap,
-        Self::SamplerDrift,
-        Self::NonFinite,
-    ];
-}
-
 /// What an engine knows beside its shards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Context {
@@ -277,7 +253,7 @@ impl Summary {
         let (diversity, diversity_by_size) = diversity(&settled);
         let (weighting, snapshot_nonfinite) = reports.weighting();
         let lengths = &shard.completions.lengths;
-        let mut census = census(shard, &settled, seen);
+        let mut census = census::census(shard, &settled, seen);
         census.push(("scalars".to_owned(), reports.census()));
         census.push((
             "weighting".to_owned(),
@@ -548,39 +524,4 @@ fn correlation(tokens: &Tokens) -> Option<f64> {
     let variances =
         (s.old_squares.finish() / n - p * p) * (s.sampling_squares.finish() / n - q * q);
     (variances > 0.0).then(|| (covariance / variances.sqrt()).clamp(-1.0, 1.0))
-}
-
-/// What each family has seen; completions of records without a component's column are absent from it.
-fn census(shard: &Shard, settled: &Settled, completions: u64) -> Vec<(String, Census)> {
-    let whole = |mut census: Census| {
-        census.absent(completions.saturating_sub(census.seen()));
-        census
-    };
-    let tokens = &shard.tokens;
-    let total = |total: &TokenTotal| total.census;
-    let mut families = vec![("rewards".to_owned(), shard.rewards.census)];
-    for (name, column) in &shard.components {
-        families.push((format!("reward_components/{name}"), whole(column.census)));
-    }
-    let named = [
-        ("advantages", whole(shard.advantages.census)),
-        ("q", settled.q_entropy.census),
-        ("weights", settled.weight_entropy.census),
-        ("semantic_entropies", settled.semantic_entropy.census),
-        ("advantage_scales", settled.advantage_scale.census),
-        ("diversity", settled.diversity.census),
-        ("token_entropies", total(&tokens.entropies)),
-        ("kl", total(&tokens.k3)),
-        ("clip", tokens.behaviour),
-        ("sampling", total(&tokens.sampler.logp_difference.total)),
-        ("token_advantages", total(&tokens.advantages.total)),
-        ("returns", total(&tokens.returns.total)),
-        ("values", total(&tokens.values.total)),
-    ];
-    families.extend(
-        named
-            .into_iter()
-            .map(|(name, census)| (name.to_owned(), census)),
-    );
-    families
 }

@@ -23,6 +23,9 @@ fn full(rewards: &[Value], size: usize) -> Value {
         };
         tokens.iter().enumerate().map(moved).collect()
     };
+    let lengths: Vec<usize> = (0..n)
+        .map(|i| if n % 2 == 1 { 5 } else { 4 + i % 2 * 2 })
+        .collect();
     let groups = n / size;
     let ids: Vec<u32> = (0..5 * u32::try_from(n).unwrap()).map(|i| i % 7).collect();
     json!({"step": 3, "rank": 0, "world_size": 1,
@@ -30,7 +33,7 @@ fn full(rewards: &[Value], size: usize) -> Value {
             "group_sizes": vec![size; groups], "rewards": rewards, "advantages": rewards,
             "reward_components": {"accuracy": rewards, "entropy_bonus": rewards},
             "q": vec![1.0 / size as f64; n], "weights": vec![1.0 / size as f64; n],
-            "completion_lengths": vec![5; n], "max_completion_length": 6, "prompt_lengths": vec![7; n], "max_prompt_length": 7,
+            "completion_lengths": lengths, "max_completion_length": 6, "prompt_lengths": vec![7; n], "max_prompt_length": 7,
             "terminated": vec![true; n], "tags": vec!["math"; n],
             "token_logps": shifted(0.1), "old_token_logps": shifted(0.2), "ref_token_logps": shifted(0.3),
             "sampling_token_logps": shifted(0.25), "token_entropies": shifted(-0.5), "token_advantages": shifted(0.0),

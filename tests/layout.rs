@@ -5,7 +5,6 @@ use grpo_metrics::dialect::Dialect;
 use grpo_metrics::group::Grouping;
 use grpo_metrics::kernel::Path;
 use grpo_metrics::metrics::Metrics;
-use grpo_metrics::scalars::{Scalar, Scalars};
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
@@ -187,7 +186,6 @@ impl Record {
         columns.prompt_lengths = Some(&self.prompts);
         columns.max_prompt_length = Some(15);
         columns.tags = Some(&self.tags);
-        columns.scalars = Scalars::default().with(Scalar::StepTimeSec, 2.0);
         let [
             current,
             old,

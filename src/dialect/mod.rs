@@ -12,9 +12,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::metrics::Metrics;
-use crate::summary::{
-    Attempts, BucketNumbers, Census, Distribution, Retain, Summary, TagNumbers,
-};
+use crate::summary::{Attempts, BucketNumbers, Census, Distribution, Retain, Summary, TagNumbers};
 use thiserror::Error;
 
 /// How the numbers of a key's samples become one, over ranks, micro-batches and a pooled window alike.
