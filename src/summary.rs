@@ -424,7 +424,7 @@ fn token_numbers(range: &TokenRange) -> Option<TokenNumbers> {
 
 /// Tokens' and completions' values as one sample.
 fn either(tokens: &TokenRange, completions: &Spread) -> Option<TokenNumbers> {
-    let mut extent = tokens.extent.clone();
+    let mut extent = tokens.extent;
     extent.merge(&completions.extent);
     let mut sum = tokens.total.sum.clone();
     sum.merge(completions.moments.sum());

@@ -271,7 +271,7 @@ fn help_of_keys_and_show_says_what_they_take() {
         let out = command(&folder()).args([verb, "--help"]).output().unwrap();
         text(&out.stdout)
     };
-    insta::assert_snapshot!(help("keys"), @"
+    insta::assert_snapshot!(help("keys"), @r#"
     List the keys that a row can have, and what they mean
 
     A metric that a training reports under a name of its own appears under exactly that name, in every
@@ -294,18 +294,12 @@ fn help_of_keys_and_show_says_what_they_take() {
           --extended
               Also the keys of the extended metrics, which `replay --extended` computes
 
-          --retain <RETAIN>
-              As the keys are in a run that retains its rewards as: exact, or sketch
-              
-              [default: exact]
-              [possible values: exact, sketch]
-
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction}
 
       -h, --help
               Print help (see a summary with '-h')
-    ");
+    "#);
     insta::assert_snapshot!(help("show"), @"
     Show the runs of a store, or a run's metrics
 

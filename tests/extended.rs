@@ -1,4 +1,4 @@
-//! The extended metrics against NumPy and SciPy (`tests/reference/extended.py`), and what is computed when they are off.
+//! The extended metrics against what `tests/reference/extended.py` computes, and what is computed when they are off.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ fn row(builder: EngineBuilder, records: &Value) -> Metrics {
     engine.step(5).unwrap().unwrap().metrics
 }
 
-/// What SciPy solves for iteratively, what a sketch may miss, and everything else.
+/// What the reference solves for iteratively, what a sketch may miss, and everything else.
 fn tolerance(key: &str) -> f64 {
     let of_sketch = ["ratio/p", "token_entropy/p"];
     match key {

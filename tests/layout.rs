@@ -318,13 +318,18 @@ proptest! {
     fn a_pooled_window_is_one_step_with_all_its_completions(steps in prop::collection::vec(step(), 1..5)) {
         let mut all: Vec<Completion> = Vec::new();
         let mut window = Shard::default();
-        for (step, completions) in steps.iter().enumerate() {
+        // One record has token advantages for all of its completions, or for none.
+        let token_advantages = steps.iter().flatten().any(|c| c.token_advantages);
+        for (step, mut completions) in steps.into_iter().enumerate() {
+            for completion in &mut completions {
+                completion.token_advantages = token_advantages;
+            }
             let step = u64::try_from(step).unwrap();
-            let mut shard = Record::of(completions).shard(0, 0);
+            let mut shard = Record::of(&completions).shard(0, 0);
             shard.close(step).unwrap();
             window.merge(shard).unwrap();
             // A group is (step, id).
-            all.extend(completions.iter().cloned().map(|c| Completion { group: c.group + 100 * step, ..c }));
+            all.extend(completions.into_iter().map(|c| Completion { group: c.group + 100 * step, ..c }));
         }
         let of_data = |row: Vec<(String, u64)>| -> Vec<(String, u64)> {
             row.into_iter().filter(|(key, _)| !key.contains("global_step") && !key.contains("epoch")).collect()

@@ -219,11 +219,15 @@ mod tests {
 
     #[test]
     fn all_keys_fit_a_terminal_of_80_columns() {
+        let args = KeysArgs {
+            dialect: None,
+            retain: Retain::Exact,
+            extended: true,
+            json: false,
+        };
         for dialect in Dialect::ALL {
-            let text = rendered(
-                &[(dialect.name(), entries(*dialect, Retain::Exact))],
-                Some(80),
-            );
+            let sections = [(dialect.name(), entries(*dialect, &args))];
+            let text = rendered(&sections, Some(80));
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(80), "{dialect}: {widest:?}");
         }

@@ -93,7 +93,7 @@ const TOKENS: &[Line] = &[
     line("length/p99", "tokens", "p99 of completion lengths, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.lengths?[3])),
     line("repeated_4grams/mean", "share", "mean over completions of the share of their 4-grams that they have had before", Reduction::Mean, |s| Some(s.extended.as_ref()?.repeated?.mean)),
     line("repeated_4grams/max", "share", "largest such share of any completion", Reduction::Max, |s| Some(s.extended.as_ref()?.repeated?.max)),
-    line("tokens_per_sec", "tokens/s", "completion tokens (as reported, else the sum of lengths) / step time", Reduction::Derived, |s| tokens_per_second(s)),
+    line("tokens_per_sec", "tokens/s", "completion tokens (as reported, else the sum of lengths) / step time", Reduction::Derived, tokens_per_second),
 ];
 
 /// The summary, if the extended metrics were asked for.

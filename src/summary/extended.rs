@@ -4,7 +4,7 @@ use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
 
 use super::{Moment, moment, part};
 use crate::shard::Shard;
-use crate::shard::extended::groups::Settled;
+use crate::shard::extended::groups::{GroupRewards, Settled};
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
 use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, norm};
@@ -175,10 +175,8 @@ fn near<const N: usize>(sketch: &Sketch, hundredths: [u16; N]) -> Option<[f64; N
 }
 
 /// Each group's sum of rewards less their mean.
-fn residuals<'a>(settled: &'a Settled, mean: f64) -> impl Iterator<Item = (f64, u64)> + 'a {
-    let residual = move |g: &crate::shard::extended::groups::GroupRewards| {
-        (g.sum - g.count as f64 * mean, g.count)
-    };
+fn residuals(settled: &Settled, mean: f64) -> impl Iterator<Item = (f64, u64)> + '_ {
+    let residual = move |g: &GroupRewards| (g.sum - g.count as f64 * mean, g.count);
     settled.rewards.iter().map(residual)
 }
 

@@ -75,7 +75,7 @@ impl Extended {
     fn add_tags(&mut self, batch: &Batch<'_>, rewards: &[Option<f64>], success: &Success) {
         let c = batch.columns();
         let Some(tags) = c.tags else { return };
-        let mut judged = success.column(c).map(|values| values.iter());
+        let mut judged = success.column(c).map(Values::iter);
         for (i, (tag, reward)) in tags.iter().zip(rewards).enumerate() {
             let judged = judged.as_mut().and_then(|values| values.next().flatten());
             self.tags.add(

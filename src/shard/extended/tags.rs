@@ -132,8 +132,9 @@ mod tests {
             .collect();
         let of = |tags: &[String]| {
             let mut all = Tags::default();
-            tags.iter()
-                .for_each(|tag| all.add(tag, Some(1.0), Some(true), Some(3)));
+            for tag in tags {
+                all.add(tag, Some(1.0), Some(true), Some(3));
+            }
             all
         };
         let whole = of(&tags);
