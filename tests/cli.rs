@@ -120,6 +120,7 @@ fn help_says_what_the_verbs_do() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // of which most are the text
 fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     let out = command(&folder())
         .args(["replay", "--help"])
