@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use grpo_metrics::batch::{Batch, Columns, Place};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::group::Grouping;
-use grpo_metrics::shard::{Shard, Thresholds};
+use grpo_metrics::shard::{Detail, Shard, Thresholds};
 use grpo_metrics::summary::Summary;
 
 const RANKS: usize = 8;
@@ -80,11 +80,11 @@ impl Rank {
     }
 }
 
-fn row(batches: &[Batch<'_>]) -> usize {
+fn row(batches: &[Batch<'_>], thresholds: &Thresholds) -> usize {
     let mut step = Shard::default();
     for (rank, batch) in (0..).zip(batches) {
         let place = Place { rank, micro: 0 };
-        step.merge(Shard::counted(batch, place, &Thresholds::default()))
+        step.merge(Shard::counted(batch, place, thresholds))
             .expect("one step");
     }
     Dialect::MaxEnt.row(&Summary::from(&step)).len()
@@ -99,8 +99,17 @@ fn step(c: &mut Criterion) {
         let batches: Vec<Batch<'_>> = ranks.iter().map(Rank::batch).collect();
         group.throughput(Throughput::Elements(completions as u64));
         group.bench_function(format!("{completions}x{components}"), |b| {
-            b.iter(|| row(black_box(&batches)));
+            b.iter(|| row(black_box(&batches), &Thresholds::default()));
         });
+        if completions == 4096 {
+            let extended = Thresholds {
+                detail: Detail::Extended,
+                ..Thresholds::default()
+            };
+            group.bench_function("4096x4-extended", |b| {
+                b.iter(|| row(black_box(&batches), &extended));
+            });
+        }
     }
     group.finish();
 }

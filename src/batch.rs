@@ -115,6 +115,10 @@ pub struct Columns<'a> {
     pub completion_lengths: Option<&'a [u32]>,
     /// `[n, t]` of 0 and 1: where padded rows hold a token; one unbroken run a row.
     pub padding_mask: Option<ArrayView2<'a, u8>>,
+    /// `n`: tokens of the prompts.
+    pub prompt_lengths: Option<&'a [u32]>,
+    /// Tokens: where prompts are cut.
+    pub max_prompt_length: Option<u32>,
     /// Tokens: the generation cap.
     pub max_completion_length: Option<u32>,
     /// `n`: ended by itself.
@@ -139,6 +143,8 @@ pub struct Columns<'a> {
     pub prompts: Option<&'a [String]>,
     pub completions: Option<&'a [String]>,
     pub trajectory_ids: Option<&'a [String]>,
+    /// `n` texts: data source, task or environment, for metrics by tag.
+    pub tags: Option<&'a [String]>,
     pub scalars: Scalars,
     pub weighting: Option<Weighting>,
 }
@@ -157,6 +163,8 @@ impl<'a> Columns<'a> {
             weights: None,
             completion_lengths: None,
             padding_mask: None,
+            prompt_lengths: None,
+            max_prompt_length: None,
             max_completion_length: None,
             terminated: None,
             token_logps: None,
@@ -176,6 +184,7 @@ impl<'a> Columns<'a> {
             prompts: None,
             completions: None,
             trajectory_ids: None,
+            tags: None,
             scalars: Scalars::default(),
             weighting: None,
         }
@@ -546,6 +555,8 @@ fn check_lengths(c: &Columns<'_>, n: usize) -> Result<(), BatchError> {
     check_length("prompts", per, n, texts(c.prompts))?;
     check_length("completions", per, n, texts(c.completions))?;
     check_length("trajectory_ids", per, n, texts(c.trajectory_ids))?;
+    check_length("tags", per, n, texts(c.tags))?;
+    check_length("prompt_lengths", per, n, c.prompt_lengths.map(<[u32]>::len))?;
     for column in [&c.advantages, &c.q, &c.weights].into_iter().flatten() {
         check_length("absent", per, n, absent_length(column, n))?;
     }

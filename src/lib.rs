@@ -29,6 +29,7 @@ pub mod filter;
 pub mod forward;
 pub mod gather;
 pub mod group;
+pub mod health;
 pub mod kernel;
 pub mod metrics;
 pub mod recording;

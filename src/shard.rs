@@ -3,10 +3,14 @@
 mod cells;
 pub(crate) mod column;
 mod diversity;
+pub(crate) mod extended;
 pub(crate) mod groups;
 mod members;
 mod packed;
+mod pass;
+pub(crate) mod policy;
 mod sent;
+mod thresholds;
 pub(crate) mod totals;
 
 use std::collections::BTreeMap;
@@ -15,36 +19,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::batch::{Batch, Place};
-use crate::kernel::exp::ln;
-use crate::kernel::tokens::Bounds;
-use crate::scalars::{ClipRange, Scalars, Weighting};
+use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
+use extended::{Extended, Sketches};
 use groups::{Groups, Spread};
+use pass::{token_sums, token_sums_and_sketches};
+pub use thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
 use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
-
-/// What tokens are counted against: all of a step's shards must have been counted alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Thresholds {
-    /// Ratios outside count as clipped.
-    pub clip_range: ClipRange,
-    /// Cap of the sampler's importance ratio; none: uncapped.
-    pub ratio_cap: Option<f64>,
-}
-
-impl Thresholds {
-    fn bounds(&self) -> Bounds {
-        let ratio_low = 1.0 - self.clip_range.low;
-        let ratio_high = 1.0 + self.clip_range.high;
-        Bounds {
-            ratio_low,
-            ratio_high,
-            log_low: ln(ratio_low.max(1e-6)),
-            log_high: ln(ratio_high.max(1e-6)),
-            ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),
-        }
-    }
-}
 
 /// What one record reported beside its columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,9 +64,15 @@ pub struct Shard {
     pub(crate) components: Components,
     pub(crate) component_rows: ComponentRows,
     pub(crate) advantages: Spread,
+    /// The advantages of records without token advantages.
+    pub(crate) completion_advantages: Spread,
     pub(crate) groups: Groups,
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
+    /// From [`Detail::Policy`] on.
+    pub(crate) policy: Option<policy::Policy>,
+    /// At [`Detail::Extended`].
+    pub(crate) extended: Option<Extended>,
 }
 
 /// Why two shards cannot be joined; neither has changed.
@@ -99,13 +87,13 @@ pub enum MergeError {
     #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
     Twice { step: u64, rank: u32, micro: u32 },
     #[error(
-        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same clip range (in the engine's options, or a weighting snapshot on each rank)"
+        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same options and the same clip range (in the options, or a weighting snapshot on each rank)"
     )]
     Thresholds {
         rank: u32,
-        found: Thresholds,
+        found: Box<Thresholds>,
         other: u32,
-        expected: Thresholds,
+        expected: Box<Thresholds>,
     },
     #[error(
         "rank {rank} retains its rewards as {found:?}, rank {other} as {expected:?}: give every rank the same `retain`"
@@ -132,7 +120,7 @@ impl Shard {
             place,
             &Thresholds {
                 clip_range,
-                ratio_cap: None,
+                ..Thresholds::default()
             },
         )
     }
@@ -153,17 +141,33 @@ impl Shard {
             .iter()
             .map(|(name, values)| (name.to_string(), Column::of(values)))
             .collect();
+        let bounds = thresholds.bounds();
+        let (sums, sketches) = if thresholds.detail >= Detail::Extended {
+            token_sums_and_sketches(batch, &bounds)
+        } else {
+            (token_sums(batch, &bounds), Sketches::default())
+        };
+        let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
         Self {
             span: Span::Any,
-            counted: batch.has_tokens().then_some((*thresholds, place)),
+            counted: (batch.has_tokens() || thresholds.detail > Detail::Plain)
+                .then(|| (thresholds.clone(), place)),
             reports: BTreeMap::from([((0, place), report)]),
             rewards: Column::of(&c.rewards),
             component_rows: ComponentRows::of(batch, &components),
             components,
-            advantages: c.advantages.as_ref().map(spread_of).unwrap_or_default(),
+            completion_advantages: match c.token_advantages {
+                Some(_) => Spread::default(),
+                None => advantages.clone(),
+            },
+            advantages,
             groups: Groups::of(batch, place),
             completions: Completions::of(batch),
-            tokens: Tokens::of(batch, &thresholds.bounds()),
+            tokens: Tokens::of(batch, &sums),
+            policy: (thresholds.detail >= Detail::Policy)
+                .then(|| policy::Policy::of(batch, &sums, thresholds.kl_penalty)),
+            extended: (thresholds.detail >= Detail::Extended)
+                .then(|| Extended::of(batch, &thresholds.success, sketches)),
         }
     }
 
@@ -213,6 +217,9 @@ impl Shard {
     pub fn close(&mut self, step: u64) -> Result<(), MergeError> {
         self.assign(step)?;
         self.groups.close();
+        if let Some(extended) = &mut self.extended {
+            extended.groups.close();
+        }
         self.counted = None;
         self.span = Span::Closed;
         Ok(())
@@ -230,7 +237,9 @@ impl Shard {
     /// What its tokens were counted against, while it is open and has any.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
-        self.counted.map(|(thresholds, _)| thresholds)
+        self.counted
+            .as_ref()
+            .map(|(thresholds, _)| thresholds.clone())
     }
 
     /// Whether it holds no record.
@@ -303,9 +312,13 @@ impl Shard {
         }
         self.component_rows.merge(&other.component_rows);
         self.advantages.merge(&other.advantages);
+        self.completion_advantages
+            .merge(&other.completion_advantages);
         self.groups.merge(other.groups);
         self.completions.merge(&other.completions);
         self.tokens.merge(&other.tokens);
+        policy::Policy::join(&mut self.policy, other.policy.as_ref());
+        Extended::join(&mut self.extended, other.extended);
         Ok(())
     }
 
@@ -343,8 +356,8 @@ impl Shard {
     /// What both were counted against. The lower place speaks for a shard and the higher one is told of, so that the
     /// message does not depend on which joins which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
-        let (Some(mine), Some(theirs)) = (self.counted, other.counted) else {
-            return Ok(self.counted.or(other.counted));
+        let (Some(mine), Some(theirs)) = (&self.counted, &other.counted) else {
+            return Ok(self.counted.as_ref().or(other.counted.as_ref()).cloned());
         };
         let (low, high) = if mine.1 <= theirs.1 {
             (mine, theirs)
@@ -352,13 +365,13 @@ impl Shard {
             (theirs, mine)
         };
         if low.0 == high.0 {
-            return Ok(Some(low));
+            return Ok(Some(low.clone()));
         }
         Err(MergeError::Thresholds {
             rank: high.1.rank,
-            found: high.0,
+            found: Box::new(high.0.clone()),
             other: low.1.rank,
-            expected: low.0,
+            expected: Box::new(low.0.clone()),
         })
     }
 

@@ -1,6 +1,10 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
+mod census;
+mod extended;
+mod flag;
 mod fold;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -10,10 +14,18 @@ use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
 use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
-use crate::shard::totals::{BUCKETS, Lengths, TokenRange, TokenTotal, Tokens};
-use crate::stat::{Census, Quantile, Statistic};
+use crate::shard::totals::{BUCKETS, Lengths, TokenRange, Tokens};
+pub use crate::shard::{KlKind, Retain};
+pub use crate::stat::Census;
+use crate::stat::{Quantile, Statistic};
+pub use extended::{
+    AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
+};
+pub use flag::Flag;
+pub use policy::{PolicyNumbers, RatioNumbers};
 
-pub use crate::shard::Retain;
+/// The k3 to the reference, in nats, from which a token's KL counts as high.
+pub const HIGH_DIVERGENCE: f64 = 0.1;
 
 /// The quantiles that dialects name, in order.
 pub const QUANTILES: [Quantile; 7] = [
@@ -35,6 +47,20 @@ pub struct Distribution {
     /// Undefined for fewer than two values.
     pub sample_std: Option<f64>,
     pub quantiles: [f64; 7],
+}
+
+impl Distribution {
+    /// The smallest value.
+    #[must_use]
+    pub fn min(&self) -> f64 {
+        self.quantiles[0]
+    }
+
+    /// The largest value.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        self.quantiles[6]
+    }
 }
 
 /// One number a group or completion: moments and extremes.
@@ -132,6 +158,14 @@ pub struct Context {
     pub previous_beta: Option<f64>,
     /// Whether trl's `kl` is weighted by the ratio of current to behaviour policy.
     pub kl_bias_correction: bool,
+    /// The estimator of verl's `actor/kl_loss`.
+    pub kl_kind: KlKind,
+    /// Whether the trainer's rewards have a KL penalty taken off.
+    pub penalised: bool,
+    /// Devices that the step ran on, where known.
+    pub devices: Option<u32>,
+    /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
+    pub health: [Option<bool>; Flag::ALL.len()],
 }
 
 /// The finished numbers of a step or window.
@@ -149,6 +183,15 @@ pub struct Summary {
     pub component_sums: Option<f64>,
     pub component_means: Option<f64>,
     pub component_extremes: Option<(f64, f64)>,
+    pub policy: PolicyNumbers,
+    /// Where it was asked for.
+    pub extended: Option<ExtendedNumbers>,
+    pub prompt_lengths: Option<LengthNumbers>,
+    /// Shares of completions, and of prompts, that reach their record's cap.
+    pub at_cap: Option<f64>,
+    pub prompts_at_cap: Option<f64>,
+    /// Prompt and completion tokens of this step.
+    pub total_tokens: Option<f64>,
     /// Share of non-empty groups whose advantages are all zero.
     pub zero_advantage_groups: Option<f64>,
     /// Share of completions whose group's rewards do not vary.
@@ -175,6 +218,8 @@ pub struct Summary {
     pub behaviour: BehaviourNumbers,
     pub sampler: SamplerNumbers,
     pub token_advantages: Option<TokenNumbers>,
+    /// Over the tokens of records with token advantages and the completions of all others.
+    pub token_or_completion_advantages: Option<TokenNumbers>,
     pub returns: Option<TokenNumbers>,
     pub values: Option<TokenNumbers>,
     scalars: [Option<f64>; Scalar::COUNT],
@@ -208,7 +253,7 @@ impl Summary {
         let (diversity, diversity_by_size) = diversity(&settled);
         let (weighting, snapshot_nonfinite) = reports.weighting();
         let lengths = &shard.completions.lengths;
-        let mut census = census(shard, &settled, seen);
+        let mut census = census::census(shard, &settled, seen);
         census.push(("scalars".to_owned(), reports.census()));
         census.push((
             "weighting".to_owned(),
@@ -224,6 +269,10 @@ impl Summary {
                 previous_tau: None,
                 previous_beta: None,
                 kl_bias_correction: true,
+                kl_kind: KlKind::default(),
+                penalised: false,
+                devices: None,
+                health: [None; Flag::ALL.len()],
             },
             completions: seen,
             rewards,
@@ -232,6 +281,25 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
+            policy: shard
+                .policy
+                .as_ref()
+                .map(|policy| {
+                    PolicyNumbers::of(policy, &shard.tokens.sampler.probability_difference)
+                })
+                .unwrap_or_default(),
+            extended: shard
+                .extended
+                .as_ref()
+                .map(|extended| ExtendedNumbers::of(shard, extended, HIGH_DIVERGENCE)),
+            prompt_lengths: length_numbers(&shard.completions.prompts),
+            at_cap: part(shard.completions.at_cap, shard.completions.capped),
+            prompts_at_cap: part(
+                shard.completions.prompts_at_cap,
+                shard.completions.capped_prompts,
+            ),
+            total_tokens: (shard.completions.prompts.count > 0)
+                .then_some(shard.completions.total_tokens as f64),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),
             q_entropy: moment(&settled.q_entropy),
@@ -246,8 +314,7 @@ impl Summary {
             diversity_by_size,
             lengths: length_numbers(lengths),
             terminated_lengths: length_numbers(&shard.completions.terminated),
-            clipped: (shard.completions.judged > 0)
-                .then(|| shard.completions.clipped as f64 / shard.completions.judged as f64),
+            clipped: part(shard.completions.clipped, shard.completions.judged),
             completion_tokens: (lengths.count > 0).then_some(lengths.sum as f64),
             reference_logps: tokens.reference_logps.mean(),
             token_entropy: tokens.entropies.mean(),
@@ -255,6 +322,10 @@ impl Summary {
             behaviour: behaviour(tokens),
             sampler: sampler(tokens),
             token_advantages: token_numbers(&tokens.advantages),
+            token_or_completion_advantages: either(
+                &tokens.advantages,
+                &shard.completion_advantages,
+            ),
             returns: token_numbers(&tokens.returns),
             values: token_numbers(&tokens.values),
             scalars: reports.scalars(),
@@ -328,7 +399,12 @@ fn moment(spread: &Spread) -> Option<Moment> {
 }
 
 fn share(share: &Share) -> Option<f64> {
-    (share.census.used > 0).then(|| share.hits as f64 / share.census.used as f64)
+    part(share.hits, share.census.used)
+}
+
+/// `None` of nothing.
+fn part(hits: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| hits as f64 / of as f64)
 }
 
 fn length_numbers(lengths: &Lengths) -> Option<LengthNumbers> {
@@ -343,6 +419,20 @@ fn token_numbers(range: &TokenRange) -> Option<TokenNumbers> {
     let (min, max) = range.extent.range()?;
     Some(TokenNumbers {
         mean: range.total.mean()?,
+        min,
+        max,
+    })
+}
+
+/// Tokens' and completions' values as one sample.
+fn either(tokens: &TokenRange, completions: &Spread) -> Option<TokenNumbers> {
+    let mut extent = tokens.extent;
+    extent.merge(&completions.extent);
+    let mut sum = tokens.total.sum.clone();
+    sum.merge(completions.moments.sum());
+    let (min, max) = extent.range()?;
+    Some(TokenNumbers {
+        mean: sum.finish() / (tokens.total.census.used + completions.census.used) as f64,
         min,
         max,
     })
@@ -436,39 +526,4 @@ fn correlation(tokens: &Tokens) -> Option<f64> {
     let variances =
         (s.old_squares.finish() / n - p * p) * (s.sampling_squares.finish() / n - q * q);
     (variances > 0.0).then(|| (covariance / variances.sqrt()).clamp(-1.0, 1.0))
-}
-
-/// What each family has seen; completions of records without a component's column are absent from it.
-fn census(shard: &Shard, settled: &Settled, completions: u64) -> Vec<(String, Census)> {
-    let whole = |mut census: Census| {
-        census.absent(completions.saturating_sub(census.seen()));
-        census
-    };
-    let tokens = &shard.tokens;
-    let total = |total: &TokenTotal| total.census;
-    let mut families = vec![("rewards".to_owned(), shard.rewards.census)];
-    for (name, column) in &shard.components {
-        families.push((format!("reward_components/{name}"), whole(column.census)));
-    }
-    let named = [
-        ("advantages", whole(shard.advantages.census)),
-        ("q", settled.q_entropy.census),
-        ("weights", settled.weight_entropy.census),
-        ("semantic_entropies", settled.semantic_entropy.census),
-        ("advantage_scales", settled.advantage_scale.census),
-        ("diversity", settled.diversity.census),
-        ("token_entropies", total(&tokens.entropies)),
-        ("kl", total(&tokens.k3)),
-        ("clip", tokens.behaviour),
-        ("sampling", total(&tokens.sampler.logp_difference.total)),
-        ("token_advantages", total(&tokens.advantages.total)),
-        ("returns", total(&tokens.returns.total)),
-        ("values", total(&tokens.values.total)),
-    ];
-    families.extend(
-        named
-            .into_iter()
-            .map(|(name, census)| (name.to_owned(), census)),
-    );
-    families
 }

@@ -120,6 +120,7 @@ fn help_says_what_the_verbs_do() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // of which most are the text
 fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     let out = command(&folder())
         .args(["replay", "--help"])
@@ -147,11 +148,14 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Names of the metrics
               
               [default: maxent]
-              [possible values: maxent, trl]
+              [possible values: maxent, trl, tunix, verl]
 
           --mode <MODE>
               Keys to keep: full or slim [default: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE,
               else full]
+
+          --extended
+              Also the extended metrics: distributions, uncertainty, splits by tag, health
 
           --every <N>
               Emit a row every N steps
@@ -268,7 +272,7 @@ fn help_of_keys_and_show_says_what_they_take() {
         let out = command(&folder()).args([verb, "--help"]).output().unwrap();
         text(&out.stdout)
     };
-    insta::assert_snapshot!(help("keys"), @"
+    insta::assert_snapshot!(help("keys"), @r#"
     List the keys that a row can have, and what they mean
 
     A metric that a training reports under a name of its own appears under exactly that name, in every
@@ -280,7 +284,7 @@ fn help_of_keys_and_show_says_what_they_take() {
           --dialect <DIALECT>
               Only the keys of this dialect; all dialects without it
               
-              [possible values: maxent, trl]
+              [possible values: maxent, trl, tunix, verl]
 
           --retain <RETAIN>
               As the keys are in a run that retains its rewards as: exact, or sketch
@@ -288,12 +292,15 @@ fn help_of_keys_and_show_says_what_they_take() {
               [default: exact]
               [possible values: exact, sketch]
 
+          --extended
+              Also the keys of the extended metrics, which `replay --extended` computes
+
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction}
 
       -h, --help
               Print help (see a summary with '-h')
-    ");
+    "#);
     insta::assert_snapshot!(help("show"), @"
     Show the runs of a store, or a run's metrics
 
@@ -473,6 +480,44 @@ fn local_scope_is_rank_0_alone() {
     // What the other ranks lack is nothing to rank 0.
     let out = replay(&dir, "bad/missing_ranks.jsonl", &["--scope", "local"]);
     assert!(out.status.success(), "{}", said(&out));
+}
+
+#[test]
+fn extended_rows_of_both_recordings_have_the_same_keys_and_more_in_every_dialect() {
+    let dir = folder();
+    for recording in [TWO_RANKS, FOUR_RANKS] {
+        for dialect in Dialect::ALL {
+            let rows_of = |more: &[&str]| {
+                let args = [&["--jsonl", "-", "--dialect", dialect.name()], more].concat();
+                let out = replay(&dir, recording, &args);
+                assert!(out.status.success(), "{}", said(&out));
+                rows(&out.stdout)
+            };
+            let (plain, extended) = (rows_of(&[]), rows_of(&["--extended"]));
+            assert_eq!(plain.len(), extended.len());
+            for (plain, extended) in plain.iter().zip(&extended) {
+                let [plain, extended] =
+                    [plain, extended].map(|row| row["metrics"].as_object().unwrap());
+                assert!(
+                    plain
+                        .iter()
+                        .all(|(key, value)| extended.get(key) == Some(value))
+                );
+                for key in [
+                    "reward_ci95/low",
+                    "pass@1",
+                    "kl_ref/k1",
+                    "length/p99",
+                    "health/nonfinite",
+                ] {
+                    let has = extended
+                        .keys()
+                        .any(|k| k.trim_start_matches("train/") == key);
+                    assert!(has, "{dialect} {recording}: no {key}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("gather", &["shard", "wire"]),
     // Numbers, then names.
     ("summary", &["batch", "kernel", "scalars", "shard", "stat"]),
+    ("health", &["scalars", "summary"]),
     ("metrics", &[]),
     ("dialect", &["kernel", "metrics", "scalars", "summary"]),
     ("filter", &["metrics"]),

@@ -5,7 +5,7 @@ use grpo_metrics::dialect::Dialect;
 use grpo_metrics::group::Grouping;
 use grpo_metrics::kernel::Path;
 use grpo_metrics::metrics::Metrics;
-use grpo_metrics::shard::{Shard, Thresholds};
+use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use proptest::prelude::*;
@@ -22,8 +22,12 @@ struct Completion {
     q: f64,
     weight: f64,
     terminated: bool,
-    /// current, old, reference, sampling, entropy; mask and id.
-    tokens: Vec<([f32; 5], u8, u32)>,
+    prompt: u32,
+    tag: String,
+    /// Whether the step's records have token advantages.
+    token_advantages: bool,
+    /// current, old, reference, sampling, entropy, advantage, value; mask and id.
+    tokens: Vec<([f32; 7], u8, u32)>,
 }
 
 /// Values that are awkward to add: signed, huge beside tiny, subnormal, equal, not numbers.
@@ -45,10 +49,10 @@ fn mass() -> impl Strategy<Value = f64> {
     prop_oneof![8 => 0.0..1.0_f64, 1 => Just(0.0), 1 => Just(f64::NAN), 1 => Just(1e-14)]
 }
 
-fn token() -> impl Strategy<Value = ([f32; 5], u8, u32)> {
+fn token() -> impl Strategy<Value = ([f32; 7], u8, u32)> {
     let logp = || prop_oneof![12 => -6.0..0.0_f32, 1 => Just(f32::NAN), 1 => Just(f32::NEG_INFINITY), 1 => Just(-90.0_f32)];
     (
-        [logp(), logp(), logp(), logp(), logp()],
+        [logp(), logp(), logp(), logp(), logp(), logp(), logp()],
         prop_oneof![4 => Just(1_u8), 1 => Just(0)],
         0..12_u32,
     )
@@ -66,11 +70,20 @@ fn completion() -> impl Strategy<Value = Completion> {
         value(),
         mass(),
         mass(),
-        any::<bool>(),
+        (any::<bool>(), 0..20_u32, 0..4_u8),
         tokens,
     )
         .prop_map(
-            |(group, reward, components, advantage, q, weight, terminated, tokens)| Completion {
+            |(
+                group,
+                reward,
+                components,
+                advantage,
+                q,
+                weight,
+                (terminated, prompt, tag),
+                tokens,
+            )| Completion {
                 group,
                 index: 0,
                 reward,
@@ -79,6 +92,9 @@ fn completion() -> impl Strategy<Value = Completion> {
                 q,
                 weight,
                 terminated,
+                prompt,
+                tag: format!("task {tag}"),
+                token_advantages: false,
                 tokens,
             },
         )
@@ -86,15 +102,18 @@ fn completion() -> impl Strategy<Value = Completion> {
 
 /// A step's completions with their places in their groups.
 fn step() -> impl Strategy<Value = Vec<Completion>> {
-    prop::collection::vec(completion(), 0..24).prop_map(|mut completions| {
-        let mut sizes = [0; 5];
-        for completion in &mut completions {
-            let size = &mut sizes[usize::try_from(completion.group).unwrap()];
-            completion.index = *size;
-            *size += 1;
-        }
-        completions
-    })
+    (prop::collection::vec(completion(), 0..24), any::<bool>()).prop_map(
+        |(mut completions, token_advantages)| {
+            let mut sizes = [0; 5];
+            for completion in &mut completions {
+                completion.token_advantages = token_advantages;
+                let size = &mut sizes[usize::try_from(completion.group).unwrap()];
+                completion.index = *size;
+                *size += 1;
+            }
+            completions
+        },
+    )
 }
 
 /// The columns of one record, owned.
@@ -109,15 +128,19 @@ struct Record {
     weights: Vec<f64>,
     lengths: Vec<u32>,
     terminated: Vec<bool>,
-    logps: [Vec<f32>; 5],
+    prompts: Vec<u32>,
+    tags: Vec<String>,
+    logps: [Vec<f32>; 7],
     mask: Vec<u8>,
     token_ids: Vec<u32>,
+    token_advantages: bool,
 }
 
 impl Record {
     fn of<'a>(completions: impl IntoIterator<Item = &'a Completion>) -> Self {
         let mut record = Self::default();
         for c in completions {
+            record.token_advantages = c.token_advantages;
             record.ids.push(c.group);
             record.index.push(c.index);
             record.rewards.push(c.reward);
@@ -130,6 +153,8 @@ impl Record {
             record.weights.push(c.weight);
             record.lengths.push(u32::try_from(c.tokens.len()).unwrap());
             record.terminated.push(c.terminated);
+            record.prompts.push(c.prompt);
+            record.tags.push(c.tag.clone());
             for (logps, mask, id) in &c.tokens {
                 for (column, logp) in record.logps.iter_mut().zip(logps) {
                     column.push(*logp);
@@ -158,7 +183,23 @@ impl Record {
         columns.completion_lengths = Some(&self.lengths);
         columns.max_completion_length = Some(64);
         columns.terminated = Some(&self.terminated);
-        let [current, old, reference, sampling, entropies] = &self.logps;
+        columns.prompt_lengths = Some(&self.prompts);
+        columns.max_prompt_length = Some(15);
+        columns.tags = Some(&self.tags);
+        let [
+            current,
+            old,
+            reference,
+            sampling,
+            entropies,
+            advantages,
+            values,
+        ] = &self.logps;
+        // As a trainer does: token advantages in every record of a step, or in none.
+        if self.token_advantages {
+            columns.token_advantages = Some(advantages.into());
+        }
+        columns.values = Some(values.into());
         columns.token_logps = Some(current.into());
         columns.old_token_logps = Some(old.into());
         columns.ref_token_logps = Some(reference.into());
@@ -171,7 +212,19 @@ impl Record {
     }
 
     fn shard(&self, rank: u32, micro: u32) -> Shard {
-        Shard::counted(&self.batch(), Place { rank, micro }, &Thresholds::default())
+        let thresholds = Thresholds {
+            detail: Detail::Extended,
+            kl_penalty: Some(KlPenalty {
+                coefficient: 0.1,
+                kind: KlKind::K1,
+            }),
+            success: Success {
+                component: None,
+                threshold: 0.0,
+            },
+            ..Thresholds::default()
+        };
+        Shard::counted(&self.batch(), Place { rank, micro }, &thresholds)
     }
 }
 
@@ -265,13 +318,18 @@ proptest! {
     fn a_pooled_window_is_one_step_with_all_its_completions(steps in prop::collection::vec(step(), 1..5)) {
         let mut all: Vec<Completion> = Vec::new();
         let mut window = Shard::default();
-        for (step, completions) in steps.iter().enumerate() {
+        // One record has token advantages for all of its completions, or for none.
+        let token_advantages = steps.iter().flatten().any(|c| c.token_advantages);
+        for (step, mut completions) in steps.into_iter().enumerate() {
+            for completion in &mut completions {
+                completion.token_advantages = token_advantages;
+            }
             let step = u64::try_from(step).unwrap();
-            let mut shard = Record::of(completions).shard(0, 0);
+            let mut shard = Record::of(&completions).shard(0, 0);
             shard.close(step).unwrap();
             window.merge(shard).unwrap();
             // A group is (step, id).
-            all.extend(completions.iter().cloned().map(|c| Completion { group: c.group + 100 * step, ..c }));
+            all.extend(completions.into_iter().map(|c| Completion { group: c.group + 100 * step, ..c }));
         }
         let of_data = |row: Vec<(String, u64)>| -> Vec<(String, u64)> {
             row.into_iter().filter(|(key, _)| !key.contains("global_step") && !key.contains("epoch")).collect()

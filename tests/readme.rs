@@ -2,19 +2,25 @@
 
 use std::fmt::Write;
 
-use grpo_metrics::dialect::{Dialect, RUN_KEYS};
+use grpo_metrics::dialect::{Dialect, Line, RUN_KEYS};
 
 const HEADING: &str = "## Keys\n";
 
 fn tables() -> String {
     let mut tables = String::new();
-    for dialect in Dialect::ALL {
+    let sections = Dialect::ALL.iter().map(|dialect| {
+        let lines: Vec<&Line> = dialect.lines().collect();
+        (dialect.name(), lines)
+    });
+    // The same lines in every dialect; `maxent` has them under `train/`.
+    let extended: Vec<&Line> = Dialect::Trl.extended_lines().collect();
+    for (name, lines) in sections.chain([("extended", extended)]) {
         write!(
             tables,
-            "\n### {dialect}\n\n| key | unit | reduction | meaning |\n| --- | --- | --- | --- |\n"
+            "\n### {name}\n\n| key | unit | reduction | meaning |\n| --- | --- | --- | --- |\n"
         )
         .unwrap();
-        for line in dialect.lines() {
+        for line in lines {
             let meaning = line.meaning.replace('|', "\\|");
             writeln!(
                 tables,

@@ -10,6 +10,7 @@ use grpo_metrics::filter::Mode;
 use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
 use grpo_metrics::scalars::{ClipRange, Weighting};
+use grpo_metrics::shard::{KlKind, KlPenalty};
 use grpo_metrics::window::Reduction;
 use serde_json::Value;
 
@@ -37,6 +38,19 @@ fn builder(options: &Value) -> EngineBuilder {
     if let Some(cap) = number("is_ratio_cap") {
         builder = builder.ratio_cap(cap);
     }
+    let kind = |name: &str, default| {
+        let word = options.get(name).and_then(Value::as_str).unwrap_or(default);
+        let words = ["k1", "abs", "k2", "k3"];
+        KlKind::ALL[words.iter().position(|known| *known == word).unwrap()]
+    };
+    if let Some(coefficient) = number("kl_penalty") {
+        let kind = kind("kl_penalty_kind", "k1");
+        builder = builder.kl_penalty(KlPenalty { coefficient, kind });
+    }
+    if let Some(devices) = options.get("devices").and_then(Value::as_u64) {
+        builder = builder.devices(u32::try_from(devices).unwrap());
+    }
+    builder = builder.kl_kind(kind("kl_kind", "k3"));
     if let Some(steps) = number("logging_steps") {
         #[allow(clippy::cast_possible_truncation)]
         let steps = steps as i64;
@@ -94,6 +108,9 @@ fn equal(key: &str, a: f64, b: f64) -> bool {
         "values",
         "ref_logp",
         "advantages",
+        "critic/rewards",
+        "critic/vf_explained_var",
+        "rollout_",
     ];
     let r = if token_level.iter().any(|part| key.contains(part)) {
         1e-6

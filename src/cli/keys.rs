@@ -21,6 +21,9 @@ pub struct KeysArgs {
     /// As the keys are in a run that retains its rewards as: exact, or sketch
     #[arg(long, default_value = "exact", value_parser = retain_parser())]
     pub retain: Retain,
+    /// Also the keys of the extended metrics, which `replay --extended` computes
+    #[arg(long)]
+    pub extended: bool,
     /// As a JSON array of {dialect, key, unit, meaning, reduction}
     #[arg(long)]
     pub json: bool,
@@ -71,7 +74,7 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
     let mut sections: Vec<(&str, Vec<Entry>)> = Dialect::ALL
         .iter()
         .filter(asked)
-        .map(|dialect| (dialect.name(), entries(*dialect, args.retain)))
+        .map(|dialect| (dialect.name(), entries(*dialect, args)))
         .collect();
     sections.push(("every dialect, texts of the run", run_entries()));
     if args.json {
@@ -83,15 +86,16 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-fn entries(dialect: Dialect, retain: Retain) -> Vec<Entry> {
+fn entries(dialect: Dialect, args: &KeysArgs) -> Vec<Entry> {
     let entry = |line: &Line| Entry {
         dialect: Some(dialect.name()),
         key: line.key,
         unit: line.unit,
-        meaning: line.meaning_in(retain),
+        meaning: line.meaning_in(args.retain),
         reduction: line.reduction.label(),
     };
-    dialect.lines().map(entry).collect()
+    let extended = dialect.extended_lines().filter(|_| args.extended);
+    dialect.lines().chain(extended).map(entry).collect()
 }
 
 fn run_entries() -> Vec<Entry> {
@@ -215,11 +219,15 @@ mod tests {
 
     #[test]
     fn all_keys_fit_a_terminal_of_80_columns() {
+        let args = KeysArgs {
+            dialect: None,
+            retain: Retain::Exact,
+            extended: true,
+            json: false,
+        };
         for dialect in Dialect::ALL {
-            let text = rendered(
-                &[(dialect.name(), entries(*dialect, Retain::Exact))],
-                Some(80),
-            );
+            let sections = [(dialect.name(), entries(*dialect, &args))];
+            let text = rendered(&sections, Some(80));
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(80), "{dialect}: {widest:?}");
         }

@@ -1,15 +1,18 @@
 //! Names: each dialect is a table that says which key stands for which number of a [`Summary`]. Adding a key is adding a line.
 
+mod extended;
 mod maxent;
 mod trl;
+mod tunix;
+mod verl;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use crate::metrics::Metrics;
-use crate::summary::Retain;
-use crate::summary::{BucketNumbers, Distribution, Summary};
+use crate::summary::{Attempts, BucketNumbers, Census, Distribution, Retain, Summary, TagNumbers};
 use thiserror::Error;
 
 /// How the numbers of a key's samples become one, over ranks, micro-batches and a pooled window alike.
@@ -62,12 +65,20 @@ pub enum Take {
     Component(fn(&Distribution) -> Option<f64>),
     /// One number a length bucket; the key's `{bucket}` is the bucket's.
     Bucket(fn(&BucketNumbers) -> Option<f64>),
+    /// A reward component's correlation with the total; `{name}` is the component's.
+    Correlation,
+    /// One number a k of pass@k; the key's `{k}` is that k.
+    Attempts(fn(&Attempts) -> Option<f64>),
+    /// One number a tag; the key's `{tag}` is the tag.
+    Tag(fn(&TagNumbers) -> Option<f64>),
+    /// One number a family of inputs; the key's `{family}` is its name.
+    Family(fn(&Census) -> Option<f64>),
 }
 
 /// One key of a dialect.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// The key; `{name}` or `{bucket}` stand for what it is taken for.
+    /// The key; `{name}`, `{bucket}`, `{k}`, `{tag}` or `{family}` stand for what it is taken for.
     pub key: &'static str,
     pub unit: &'static str,
     pub meaning: &'static str,
@@ -154,11 +165,13 @@ pub enum Dialect {
     #[default]
     MaxEnt,
     Trl,
+    Tunix,
+    Verl,
 }
 
 impl Dialect {
     /// All of them, the default first.
-    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl];
+    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl, Self::Tunix, Self::Verl];
 
     /// The dialect's name.
     #[must_use]
@@ -166,6 +179,8 @@ impl Dialect {
         match self {
             Self::MaxEnt => "maxent",
             Self::Trl => "trl",
+            Self::Tunix => "tunix",
+            Self::Verl => "verl",
         }
     }
 
@@ -175,12 +190,19 @@ impl Dialect {
         match self {
             Self::MaxEnt => maxent::TABLES,
             Self::Trl => trl::TABLES,
+            Self::Tunix => tunix::TABLES,
+            Self::Verl => verl::TABLES,
         }
     }
 
-    /// Every key of the dialect.
+    /// Every key of the dialect but the extended metrics.
     pub fn lines(self) -> impl Iterator<Item = &'static Line> {
         self.tables().iter().copied().flatten()
+    }
+
+    /// The keys of the extended metrics.
+    pub fn extended_lines(self) -> impl Iterator<Item = &'static Line> {
+        self.extended_tables().iter().copied().flatten()
     }
 
     /// The keys that an averaged window takes from its last step.
@@ -188,15 +210,36 @@ impl Dialect {
     pub fn of_last_step(self) -> &'static [&'static str] {
         match self {
             Self::MaxEnt => &["train/global_step", "train/epoch"],
-            Self::Trl => &[],
+            Self::Trl | Self::Tunix | Self::Verl => &[],
         }
     }
 
-    /// The row of a summary: the dialect's keys, then the users' own metrics under their own names.
+    /// The tables of the extended metrics, under the dialect's prefix.
+    #[must_use]
+    pub fn extended_tables(self) -> &'static [&'static [Line]] {
+        // A key must outlive every row, so the prefixed ones are made once and kept.
+        static PREFIXED: LazyLock<Vec<&'static [Line]>> = LazyLock::new(|| {
+            extended::TABLES
+                .iter()
+                .map(|table| prefixed(table))
+                .collect()
+        });
+        match self {
+            Self::MaxEnt => &PREFIXED,
+            Self::Trl | Self::Tunix | Self::Verl => extended::TABLES,
+        }
+    }
+
+    /// The row of a summary: the dialect's keys, the extended metrics where they were counted, then the users' own metrics
+    /// under their own names.
     #[must_use]
     pub fn row(self, summary: &Summary) -> Metrics {
         let mut metrics = Metrics::with_capacity(192);
-        for table in self.tables() {
+        let extended = match summary.extended {
+            Some(_) => self.extended_tables(),
+            None => &[],
+        };
+        for table in self.tables().iter().chain(extended) {
             let mut rest = *table;
             while let [first, ..] = rest {
                 let kind = std::mem::discriminant(&first.take);
@@ -218,7 +261,17 @@ impl Dialect {
     }
 }
 
-/// Lines of one kind that follow each other: component by component (or bucket by bucket), and line by line within.
+/// The lines under `train/`.
+fn prefixed(table: &[Line]) -> &'static [Line] {
+    let prefixed = |line: &Line| Line {
+        key: format!("train/{}", line.key).leak(),
+        ..*line
+    };
+    table.iter().map(prefixed).collect::<Vec<_>>().leak()
+}
+
+/// Lines of one kind that follow each other: component by component (or bucket by bucket, tag by tag), and line by line
+/// within.
 fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
     for line in block {
         if let Take::Number(take) = line.take
@@ -227,21 +280,73 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
             metrics.push(line.key, value);
         }
     }
-    for (name, distribution) in &summary.components {
+    let components = summary
+        .components
+        .iter()
+        .map(|(name, c)| (name.as_str(), c));
+    push_each(metrics, block, "{name}", components, |take, c| match take {
+        Take::Component(take) => take(c),
+        _ => None,
+    });
+    let buckets = summary.reference.buckets.iter().map(|b| (b.label, b));
+    push_each(metrics, block, "{bucket}", buckets, |take, b| match take {
+        Take::Bucket(take) => take(b),
+        _ => None,
+    });
+    let Some(extended) = &summary.extended else {
+        return;
+    };
+    let correlations = extended
+        .components
+        .iter()
+        .map(|(name, c)| (name.as_str(), c));
+    push_each(
+        metrics,
+        block,
+        "{name}",
+        correlations,
+        |take, c| match take {
+            Take::Correlation => Some(**c),
+            _ => None,
+        },
+    );
+    let ks: Vec<(String, &Attempts)> = extended
+        .attempts
+        .iter()
+        .map(|a| (a.k.to_string(), a))
+        .collect();
+    let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
+    push_each(metrics, block, "{k}", attempts, |take, a| match take {
+        Take::Attempts(take) => take(a),
+        _ => None,
+    });
+    let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
+    push_each(metrics, block, "{tag}", tags, |take, t| match take {
+        Take::Tag(take) => take(t),
+        _ => None,
+    });
+    let families = summary.census.iter().map(|(name, c)| (name.as_str(), c));
+    push_each(metrics, block, "{family}", families, |take, c| match take {
+        Take::Family(take) => take(c),
+        _ => None,
+    });
+}
+
+fn push_each<'n, T>(
+    metrics: &mut Metrics,
+    block: &[Line],
+    place: &str,
+    each: impl Iterator<Item = (&'n str, T)>,
+    take: impl Fn(Take, &T) -> Option<f64>,
+) {
+    for (name, of) in each {
         for line in block {
-            if let Take::Component(take) = line.take
-                && let Some(value) = take(distribution)
-            {
-                metrics.push(line.key.replacen("{name}", name, 1), value);
-            }
-        }
-    }
-    for bucket in &summary.reference.buckets {
-        for line in block {
-            if let Take::Bucket(take) = line.take
-                && let Some(value) = take(bucket)
-            {
-                metrics.push(line.key.replacen("{bucket}", bucket.label, 1), value);
+            if let Some(value) = take(line.take, &of) {
+                let key = line.key.replacen(place, name, 1);
+                // Where the name stands last, it may make a key that is there already (a component named `sum`).
+                if !line.key.ends_with(place) || !metrics.contains(&key) {
+                    metrics.push(key, value);
+                }
             }
         }
     }

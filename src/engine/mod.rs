@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::batch::{Batch, Place};
 use crate::cadence::Cadence;
 use crate::gather::{Gather, GatherError, Part};
+use crate::health::Health;
 use crate::metrics::{Metrics, Row};
 use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Scalar, Scalars, Weighting};
@@ -77,6 +78,7 @@ pub struct Engine {
     /// What the next row must say of ranks that were gone on without.
     lost: Vec<(String, String)>,
     averaged: MeanWindow,
+    health: Health,
     pooled: Shard,
     last_step: Option<LastStep>,
     previous: (Option<f64>, Option<f64>),
@@ -101,6 +103,7 @@ impl Engine {
     }
 
     fn of(builder: EngineBuilder) -> Self {
+        let health = Health::new(builder.options.limits);
         Self {
             options: builder.options,
             cadence: builder.cadence,
@@ -113,6 +116,7 @@ impl Engine {
             failure: None,
             lost: Vec::new(),
             averaged: MeanWindow::default(),
+            health,
             pooled: Shard::default(),
             last_step: None,
             previous: (None, None),
@@ -333,14 +337,23 @@ impl Engine {
                 .or(self.options.clip_range)
                 .unwrap_or_default(),
             ratio_cap: self.options.ratio_cap,
+            detail: self.options.detail(),
+            kl_penalty: self.options.kl_penalty,
+            success: self.options.success.clone(),
         }
     }
 
     /// A summary's row, filtered.
-    fn named(&self, mut summary: Summary) -> Metrics {
+    fn named(&mut self, mut summary: Summary) -> Metrics {
         summary.context.epoch = self.options.schedule.epoch(summary.step);
         (summary.context.previous_tau, summary.context.previous_beta) = self.previous;
         summary.context.kl_bias_correction = self.options.kl_bias_correction;
+        summary.context.kl_kind = self.options.kl_kind;
+        summary.context.penalised = self.options.kl_penalty.is_some();
+        summary.context.devices = self.options.devices;
+        if self.options.extended {
+            summary.context.health = self.health.judge(&summary);
+        }
         let mut metrics = self.options.dialect.row(&summary);
         self.options.mode.apply(&mut metrics);
         metrics

@@ -4,9 +4,10 @@ use crate::cadence::{Cadence, Schedule, Strategy};
 use crate::dialect::Dialect;
 use crate::filter::{Mode, ModeError};
 use crate::gather::{Alone, Gather};
+use crate::health::Limits;
 use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Fold, WindowFold};
-use crate::shard::Retain;
+use crate::shard::{Detail, KlKind, KlPenalty, Retain, Success};
 use crate::sink::{Fanout, Sink};
 use crate::summary::DeclaredFolds;
 use crate::window::Reduction;
@@ -44,6 +45,12 @@ pub(super) struct Options {
     pub schedule: Schedule,
     pub kl_bias_correction: bool,
     pub ratio_cap: Option<f64>,
+    pub kl_penalty: Option<KlPenalty>,
+    pub extended: bool,
+    pub success: Success,
+    pub limits: Limits,
+    pub kl_kind: KlKind,
+    pub devices: Option<u32>,
     pub clip_range: Option<ClipRange>,
     pub folds: DeclaredFolds,
     pub metadata: Option<RunMetadata>,
@@ -61,6 +68,17 @@ pub struct EngineBuilder {
     pub(super) gather: Box<dyn Gather>,
 }
 
+impl Options {
+    /// How much the records must be read for.
+    pub fn detail(&self) -> Detail {
+        match self.dialect {
+            _ if self.extended => Detail::Extended,
+            Dialect::Verl => Detail::Policy,
+            Dialect::MaxEnt | Dialect::Trl | Dialect::Tunix => Detail::Plain,
+        }
+    }
+}
+
 impl EngineBuilder {
     pub(super) fn new() -> Self {
         Self {
@@ -73,6 +91,12 @@ impl EngineBuilder {
                 schedule: Schedule::default(),
                 kl_bias_correction: true,
                 ratio_cap: None,
+                kl_penalty: None,
+                extended: false,
+                success: Success::default(),
+                limits: Limits::default(),
+                kl_kind: KlKind::default(),
+                devices: None,
                 clip_range: None,
                 folds: DeclaredFolds::new(),
                 metadata: None,
@@ -160,6 +184,49 @@ impl EngineBuilder {
     #[must_use]
     pub fn ratio_cap(mut self, cap: f64) -> Self {
         self.options.ratio_cap = Some(cap);
+        self
+    }
+
+    /// Whether rows also have the extended metrics: distributions, uncertainty, splits, health. They have not by default,
+    /// and nothing of them is computed then. Every rank needs the same.
+    #[must_use]
+    pub fn extended(mut self, extended: bool) -> Self {
+        self.options.extended = extended;
+        self
+    }
+
+    /// When a completion counts as a success, for pass@k; a total reward of at least 1 by default. Every rank needs the same.
+    #[must_use]
+    pub fn success(mut self, success: Success) -> Self {
+        self.options.success = success;
+        self
+    }
+
+    /// From where on the flags of health are up.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// The KL penalty inside the trainer's rewards, for verl's `critic/rewards`; none by default.
+    #[must_use]
+    pub fn kl_penalty(mut self, penalty: KlPenalty) -> Self {
+        self.options.kl_penalty = Some(penalty);
+        self
+    }
+
+    /// The estimator of verl's `actor/kl_loss`; [`KlKind::K3`] by default.
+    #[must_use]
+    pub fn kl_kind(mut self, kind: KlKind) -> Self {
+        self.options.kl_kind = kind;
+        self
+    }
+
+    /// How many devices train, for verl's `perf/throughput`; unknown by default, which leaves it out.
+    #[must_use]
+    pub fn devices(mut self, devices: u32) -> Self {
+        self.options.devices = Some(devices);
         self
     }
 

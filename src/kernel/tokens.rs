@@ -7,14 +7,24 @@ mod tests;
 
 use half::bf16;
 
-use super::dispatched;
-use pass::pass;
+use pass::{LANES, policies, range, sampler, total};
 
 /// The cells of one token column of one completion, as they lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub enum Cells<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
+}
+
+impl Cells<'_> {
+    /// One cell as a double.
+    #[inline]
+    pub fn at(&self, position: usize) -> f64 {
+        match self {
+            Self::F32(cells) => f64::from(cells[position]),
+            Self::Bf16(cells) => f64::from(cells[position].to_f32()),
+        }
+    }
 }
 
 /// One of something for each token column that was given.
@@ -45,6 +55,21 @@ pub struct Completion<'a> {
     /// 0 or 1 a token; all count without it.
     pub mask: Option<&'a [u8]>,
     pub columns: Columns<Cells<'a>>,
+}
+
+impl Completion<'_> {
+    /// The positions of the tokens that count.
+    pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.length).filter(|&i| self.mask.is_none_or(|mask| mask[i] != 0))
+    }
+
+    /// Both cells of the counted tokens at which both columns are finite.
+    pub fn pairs(&self, a: Cells<'_>, b: Cells<'_>) -> Vec<(f64, f64)> {
+        self.positions()
+            .map(|i| (a.at(i), b.at(i)))
+            .filter(|(a, b)| a.is_finite() && b.is_finite())
+            .collect()
+    }
 }
 
 /// The bounds that tokens are counted against.
@@ -168,6 +193,7 @@ pub struct Sampler {
     pub ratio: Range,
     /// |e^old - e^sampling|.
     pub probability_difference: Range,
+    pub probability_difference_squares: f64,
     /// e^old and e^sampling.
     pub old: Range,
     pub sampling: Range,
@@ -176,7 +202,55 @@ pub struct Sampler {
     pub products: f64,
 }
 
-dispatched! {
-    /// All sums of one completion, in one pass; the same bits on every path and for ragged and padded columns.
-    pub fn sums(completion: &Completion<'_>, bounds: &Bounds) -> Sums = pass on a unit
+/// What is kept of one completion's tokens where their distributions are asked for, besides their sums: by position, NaN
+/// where the token does not count or the value is not finite, and past the end.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Current over behaviour policy.
+    pub ratios: Vec<f64>,
+    /// k3 of current to reference policy.
+    pub k3s: Vec<f64>,
+    pub entropies: Vec<f64>,
+}
+
+impl Kept {
+    /// Room for the completion's ratios, k3s and entropies, nothing in it yet.
+    fn cleared(&mut self, completion: &Completion<'_>) -> [Option<&mut [f64]>; 3] {
+        let cells = completion.length.next_multiple_of(LANES);
+        [&mut self.ratios, &mut self.k3s, &mut self.entropies].map(|values| {
+            values.clear();
+            values.resize(cells, f64::NAN);
+            Some(values.as_mut_slice())
+        })
+    }
+}
+
+/// All sums of one completion, each column read once (but for the sampler's second); the same bits on every path and for
+/// ragged and padded columns.
+pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept>) -> Sums {
+    let [ratios, k3s, kept_entropies] =
+        kept.map_or([None, None, None], |kept| kept.cleared(completion));
+    let c = &completion.columns;
+    let policies = c
+        .current
+        .map(|current| policies(completion, current, bounds, [ratios, k3s]));
+    let ranged = |column: Option<Cells<'_>>| column.map(|column| range(completion, column));
+    Sums {
+        counted: completion.counted(),
+        reference_logps: policies
+            .and_then(|policies| policies.reference_logps)
+            .or_else(|| c.reference.map(|column| total(completion, column, None))),
+        entropies: c
+            .entropies
+            .map(|column| total(completion, column, kept_entropies)),
+        reference: policies.and_then(|policies| policies.reference),
+        behaviour: policies.map(|policies| policies.behaviour),
+        sampler: c
+            .sampling
+            .zip(c.behaviour())
+            .map(|(sampling, old)| sampler(completion, old, sampling, bounds.ratio_cap)),
+        advantages: ranged(c.advantages),
+        returns: ranged(c.returns),
+        values: ranged(c.values),
+    }
 }

@@ -40,6 +40,8 @@ pub(super) const FIELDS: &[(&str, Kind)] = &[
     ("completion_lengths", Kind::Naturals),
     ("padding_mask", Kind::Padding),
     ("max_completion_length", Kind::Natural),
+    ("prompt_lengths", Kind::Naturals),
+    ("max_prompt_length", Kind::Natural),
     ("terminated", Kind::Bits),
     ("token_logps", Kind::Tokens),
     ("old_token_logps", Kind::Tokens),
@@ -58,6 +60,7 @@ pub(super) const FIELDS: &[(&str, Kind)] = &[
     ("prompts", Kind::Texts),
     ("completions", Kind::Texts),
     ("trajectory_ids", Kind::Texts),
+    ("tags", Kind::Texts),
 ];
 
 pub(super) const COMPONENTS: &str = "reward_components";

@@ -104,10 +104,9 @@ impl Record {
                 Some(Column::TokenBits(mask)) => mask.view(),
                 _ => None,
             },
-            max_completion_length: match self.fields.get("max_completion_length") {
-                Some(Column::Natural(cap)) => Some(*cap),
-                _ => None,
-            },
+            max_completion_length: self.natural("max_completion_length"),
+            prompt_lengths: self.naturals("prompt_lengths"),
+            max_prompt_length: self.natural("max_prompt_length"),
             terminated: match self.fields.get("terminated") {
                 Some(Column::Bits(bits)) => Some(bits),
                 _ => None,
@@ -141,6 +140,7 @@ impl Record {
             prompts: self.texts("prompts"),
             completions: self.texts("completions"),
             trajectory_ids: self.texts("trajectory_ids"),
+            tags: self.texts("tags"),
             scalars: self.scalars.clone(),
             weighting: self.weighting.clone(),
             ..Columns::new(grouping, rewards)
@@ -157,6 +157,13 @@ impl Record {
     fn naturals(&self, name: &str) -> Option<&[u32]> {
         match self.fields.get(name) {
             Some(Column::Naturals(naturals)) => Some(naturals),
+            _ => None,
+        }
+    }
+
+    fn natural(&self, name: &str) -> Option<u32> {
+        match self.fields.get(name) {
+            Some(Column::Natural(natural)) => Some(*natural),
             _ => None,
         }
     }
@@ -229,6 +236,11 @@ fn fields(batch: &Batch<'_>) -> Fields {
             "max_completion_length",
             c.max_completion_length.map(Column::Natural),
         ),
+        ("prompt_lengths", naturals(c.prompt_lengths)),
+        (
+            "max_prompt_length",
+            c.max_prompt_length.map(Column::Natural),
+        ),
         (
             "terminated",
             c.terminated.map(|bits| Column::Bits(bits.to_vec())),
@@ -277,6 +289,7 @@ fn fields(batch: &Batch<'_>) -> Fields {
         ("prompts", texts(c.prompts)),
         ("completions", texts(c.completions)),
         ("trajectory_ids", texts(c.trajectory_ids)),
+        ("tags", texts(c.tags)),
     ];
     columns
         .into_iter()
@@ -326,7 +339,8 @@ mod tests {
             "old_token_logps": [9], "ref_token_logps": [10], "sampling_token_logps": [11], "token_entropies": [12],
             "token_advantages": [13], "returns": [14], "values": [15], "loss_mask": [1], "token_ids": [16],
             "semantic_entropies": [17], "advantage_scales": [18], "seed_alpha_effective": 19,
-            "seed_max_possible_entropy": 20, "prompts": ["p"], "completions": ["c"], "trajectory_ids": ["t"]}}"#;
+            "seed_max_possible_entropy": 20, "prompts": ["p"], "completions": ["c"], "trajectory_ids": ["t"], "tags": ["g"],
+            "prompt_lengths": [21], "max_prompt_length": 22}}"#;
         for json in [json, &json.replace("group_sizes", "group_ids")] {
             let record = Record::from_json(json).unwrap();
             // The other grouping, and the mask of padded columns.

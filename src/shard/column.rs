@@ -113,6 +113,14 @@ impl Column {
         }
     }
 
+    /// Its values, where they are all kept.
+    pub fn order(&self) -> Option<&Order> {
+        match &self.kept {
+            Kept::Values(order) => Some(order),
+            Kept::Sketch(_) => None,
+        }
+    }
+
     /// One result a quantile; `None` when empty.
     pub fn quantiles(&self, wanted: &[Quantile]) -> Option<Vec<f64>> {
         match &self.kept {

@@ -33,15 +33,8 @@ impl TokenSet {
         Self::of(Unit::Ids, ids.iter().map(|&id| u64::from(id)).collect())
     }
 
-    /// Words as split at whitespace. The four separators U+001C to U+001F count as such: they do for Python's `split`,
-    /// which the definition means, but not for Unicode.
     pub fn of_text(text: &str) -> Self {
-        let words = text
-            .split(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
-            .filter(|word| !word.is_empty())
-            .map(|word| xxh3_64(word.as_bytes()))
-            .collect();
-        Self::of(Unit::Words, words)
+        Self::of(Unit::Words, words(text).collect())
     }
 
     fn of(unit: Unit, mut tokens: Vec<u64>) -> Self {
@@ -103,6 +96,14 @@ impl<'de> Deserialize<'de> for TokenSet {
             pairs,
         })
     }
+}
+
+/// The words of a text, each as its hash, split at whitespace. The four separators U+001C to U+001F count as such: they do
+/// for Python's `split`, which the definition means, but not for Unicode.
+pub fn words(text: &str) -> impl Iterator<Item = u64> + '_ {
+    text.split(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+        .filter(|word| !word.is_empty())
+        .map(|word| xxh3_64(word.as_bytes()))
 }
 
 fn pair(unit: Unit, first: u64, second: u64) -> u64 {

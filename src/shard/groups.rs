@@ -580,3 +580,15 @@ fn whole<'a, 't>(
         advantage_scales: column(&c.advantage_scales),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_vary_also_where_their_squares_are_beyond_the_range() {
+        assert!(!sample_std_is_zero(&[1e300, -1e300]));
+        assert!(sample_std_is_zero(&[1e300, 1e300]));
+        assert!(!sample_std_is_zero(&[0.5]));
+    }
+}

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::column::Column;
+use super::extended::Extended;
 use super::groups::{Groups, Spread};
+use super::policy::Policy;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
 use super::{Report, Shard, Span, Thresholds};
 use crate::batch::Place;
@@ -16,15 +18,18 @@ use crate::batch::Place;
 #[serde(rename = "Shard")]
 struct Sent<'a> {
     span: Span,
-    counted: Option<(Thresholds, Place)>,
+    counted: Cow<'a, Option<(Thresholds, Place)>>,
     reports: Cow<'a, BTreeMap<(u64, Place), Report>>,
     rewards: Cow<'a, Column>,
     components: Cow<'a, Components>,
     component_rows: Cow<'a, ComponentRows>,
     advantages: Cow<'a, Spread>,
+    completion_advantages: Cow<'a, Spread>,
     groups: Cow<'a, Groups>,
     completions: Cow<'a, Completions>,
     tokens: Cow<'a, Tokens>,
+    policy: Cow<'a, Option<Policy>>,
+    extended: Cow<'a, Option<Extended>>,
 }
 
 impl Serialize for Shard {
@@ -40,15 +45,18 @@ impl Serialize for Shard {
         };
         Sent {
             span: self.span,
-            counted: self.counted,
+            counted: Cow::Borrowed(&self.counted),
             reports: Cow::Borrowed(&self.reports),
             rewards,
             components: Cow::Borrowed(&self.components),
             component_rows: Cow::Borrowed(&self.component_rows),
             advantages: Cow::Borrowed(&self.advantages),
+            completion_advantages: Cow::Borrowed(&self.completion_advantages),
             groups: Cow::Borrowed(&self.groups),
             completions: Cow::Borrowed(&self.completions),
             tokens: Cow::Borrowed(&self.tokens),
+            policy: Cow::Borrowed(&self.policy),
+            extended: Cow::Borrowed(&self.extended),
         }
         .serialize(serializer)
     }
@@ -59,15 +67,18 @@ impl<'de> Deserialize<'de> for Shard {
         let sent = Sent::deserialize(deserializer)?;
         let mut shard = Shard {
             span: sent.span,
-            counted: sent.counted,
+            counted: sent.counted.into_owned(),
             reports: sent.reports.into_owned(),
             rewards: sent.rewards.into_owned(),
             components: sent.components.into_owned(),
             component_rows: sent.component_rows.into_owned(),
             advantages: sent.advantages.into_owned(),
+            completion_advantages: sent.completion_advantages.into_owned(),
             groups: sent.groups.into_owned(),
             completions: sent.completions.into_owned(),
             tokens: sent.tokens.into_owned(),
+            policy: sent.policy.into_owned(),
+            extended: sent.extended.into_owned(),
         };
         if !shard.rewards.is_sketch() {
             shard.rewards.keep(shard.groups.kept_rewards());
@@ -91,7 +102,9 @@ impl Shard {
         if !of_span {
             return Some("expected reports of the shard's own step");
         }
-        if self.span == Span::Closed && (self.counted.is_some() || self.groups.is_open()) {
+        let extended_open = self.extended.as_ref().is_some_and(|e| e.groups.is_open());
+        let open = self.counted.is_some() || self.groups.is_open() || extended_open;
+        if self.span == Span::Closed && open {
             return Some("expected nothing open in a shard that is closed");
         }
         let mut columns = self.components.values().chain([&self.rewards]);

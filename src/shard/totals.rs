@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::column::Column;
 use super::groups::{Spread, count};
 use crate::batch::{Batch, Values};
-use crate::kernel::tokens::{Bounds, Range, Sums, Total, sums};
+use crate::kernel::tokens::{Range, Sampler, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic, exact};
-use rayon::prelude::*;
 
 /// The advantages of a record (one a completion): count, moments, extremes.
 pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
@@ -117,14 +116,14 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    fn add(&mut self, length: u32) {
+    pub fn add(&mut self, length: u32) {
         self.count += 1;
         self.sum += u64::from(length);
         self.min = Some(self.min.map_or(length, |min| min.min(length)));
         self.max = self.max.max(Some(length));
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         count(&mut self.count, other.count);
         count(&mut self.sum, other.sum);
         self.min = match (self.min, other.min) {
@@ -148,6 +147,15 @@ pub(crate) struct Completions {
     /// Completions known to have been clipped, or not.
     pub judged: u64,
     pub clipped: u64,
+    /// Completions whose record has a cap, and those that reach it, ended by themselves or not.
+    pub capped: u64,
+    pub at_cap: u64,
+    pub prompts: Lengths,
+    /// Prompts whose record has a cap, and those that reach it.
+    pub capped_prompts: u64,
+    pub prompts_at_cap: u64,
+    /// Prompt and completion tokens of the completions of which both are known.
+    pub total_tokens: u64,
     /// The largest generation cap of any record.
     pub cap: Option<u32>,
 }
@@ -162,6 +170,8 @@ impl Completions {
         };
         for i in 0..batch.completions() {
             let length = batch.lengths().map(|lengths| lengths[i]);
+            let prompt = c.prompt_lengths.map(|lengths| lengths[i]);
+            completions.add_caps(batch, prompt, length);
             // Clipped: `terminated` says so, or, without that column, the length has reached the cap.
             let clipped = match (c.terminated, length) {
                 (Some(terminated), _) => !terminated[i],
@@ -180,7 +190,34 @@ impl Completions {
         completions
     }
 
+    fn add_caps(&mut self, batch: &Batch<'_>, prompt: Option<u32>, length: Option<u32>) {
+        let c = batch.columns();
+        if let (Some(length), Some(cap)) = (length, c.max_completion_length) {
+            self.capped += 1;
+            self.at_cap += u64::from(length >= cap);
+        }
+        let Some(prompt) = prompt else { return };
+        self.prompts.add(prompt);
+        if let Some(cap) = c.max_prompt_length {
+            self.capped_prompts += 1;
+            self.prompts_at_cap += u64::from(prompt >= cap);
+        }
+        if let Some(length) = length {
+            self.total_tokens += u64::from(prompt) + u64::from(length);
+        }
+    }
+
     pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.capped, other.capped),
+            (&mut self.at_cap, other.at_cap),
+            (&mut self.capped_prompts, other.capped_prompts),
+            (&mut self.prompts_at_cap, other.prompts_at_cap),
+            (&mut self.total_tokens, other.total_tokens),
+        ] {
+            count(mine, theirs);
+        }
+        self.prompts.merge(&other.prompts);
         count(&mut self.seen, other.seen);
         self.lengths.merge(&other.lengths);
         self.terminated.merge(&other.terminated);
@@ -285,17 +322,12 @@ pub(crate) struct SamplerTotals {
 }
 
 impl Tokens {
-    /// The token families of a record, its completions counted in parallel and added in order.
-    pub fn of(batch: &Batch<'_>, bounds: &Bounds) -> Self {
+    /// The token families of a record, from the token pass over its completions.
+    pub fn of(batch: &Batch<'_>, sums: &[Sums]) -> Self {
         let mut tokens = Self::default();
         if !batch.has_tokens() {
             return tokens.without(batch);
         }
-        let sums: Vec<Sums> = (0..batch.completions())
-            .into_par_iter()
-            .with_min_len(8)
-            .map(|i| sums(&batch.tokens(i), bounds))
-            .collect();
         let advantages: Vec<Option<f64>> = match &batch.columns().advantages {
             Some(advantages) => advantages
                 .iter()
@@ -303,10 +335,10 @@ impl Tokens {
                 .collect(),
             None => vec![None; batch.completions()],
         };
-        tokens.add_plain(&sums);
-        tokens.add_reference(&sums, batch.lengths().unwrap_or_default());
-        tokens.add_behaviour(&sums, &advantages);
-        tokens.sampler = SamplerTotals::of(&sums);
+        tokens.add_plain(sums);
+        tokens.add_reference(sums, batch.lengths().unwrap_or_default());
+        tokens.add_behaviour(sums, &advantages);
+        tokens.sampler = SamplerTotals::of(sums);
         tokens
     }
 
@@ -511,7 +543,7 @@ impl TokenRange {
 
 impl SamplerTotals {
     fn of(sums: &[Sums]) -> Self {
-        let sum_of = |part: fn(&crate::kernel::tokens::Sampler) -> f64| {
+        let sum_of = |part: fn(&Sampler) -> f64| {
             let parts: Vec<f64> = sums
                 .iter()
                 .filter_map(|s| s.sampler.as_ref().map(part))

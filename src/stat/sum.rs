@@ -40,6 +40,14 @@ impl ExactSum {
         self.divided(1)
     }
 
+    /// The sum of `values`.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Self {
+        let mut sum = Self::default();
+        sum.add(values);
+        sum
+    }
+
     /// The sum over `divisor`, correctly rounded from the exact quotient; the sum itself for a divisor of 0.
     #[must_use]
     pub fn divided(&self, divisor: u64) -> f64 {
@@ -88,6 +96,12 @@ impl ExactSum {
             let current = rest;
             len = split.keep_rest(current[..len].iter().copied(), |i, x| rest[i] = x);
         }
+    }
+}
+
+impl FromIterator<f64> for ExactSum {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        Self::of(&values.into_iter().collect::<Vec<f64>>())
     }
 }
 

@@ -437,6 +437,26 @@ def layout():
                 one["weighting"] = weighting(loss_type=rng.choice(("bnpo", "grpo", "dapo")), **full)
         yield f"everything at once {nth}", {"num_generations": 4}, records
 
+    # What verl names
+    trained = (*many, *TOKEN_LEVEL, "loss_mask")
+    for nth, kind in enumerate(("k1", "abs", "k2", "k3")):
+        records = shared(make((3, 2, 4), tokens=trained if nth % 2 else many), 2, 2, shuffle=rng)
+        for one in records:
+            one["batch"]["prompt_lengths"] = [rng.randint(0, 12) for _ in one["batch"]["rewards"]]
+            one["batch"]["max_prompt_length"] = 10
+            one["batch"]["terminated"] = [rng.random() < 0.7 for _ in one["batch"]["rewards"]]
+            one["scalars"] = {"step_time_sec": round(rng.uniform(1, 9), 6), "timing_s/gen": round(rng.uniform(1, 9), 6)}
+        poison(rng, records[0]["batch"]["rewards"], [NAN])
+        poison(rng, records[1]["batch"]["ref_token_logps"], [NAN])
+        options = {"kl_penalty": 0.05, "kl_penalty_kind": kind, "kl_kind": kind, "devices": 4}
+        yield f"verl's penalty and loss by {kind}", options, records
+    records = own(make((2, 3), tokens=(*TOKENS, "returns", "values")), 2)
+    for one in records:
+        one["batch"]["returns"] = [0.5] * len(one["batch"]["returns"])
+        one["batch"]["prompt_lengths"] = [7] * len(one["batch"]["rewards"])
+    without(records[1], "ref_token_logps")
+    yield "constant returns, a penalty without a reference, prompts without a cap", {"kl_penalty": 0.1}, records
+
 
 # --- windows -----------------------------------------------------------------------------------------------------------
 

@@ -156,6 +156,8 @@ class Completion:
     counted: list | None  # one flag a token
     ids: list | None
     text: str | None
+    prompt: int | None = None
+    prompt_cap: int | None = None
 
     def clipped(self):
         if self.terminated is not None:
@@ -248,6 +250,8 @@ class View:
                 counted=[True] * (length or 0) if mask is None else [bool(flag) for flag in mask[span]],
                 ids=batch["token_ids"][span] if batch.get("token_ids") is not None else None,
                 text=value("completions", str),
+                prompt=value("prompt_lengths", int),
+                prompt_cap=batch.get("max_prompt_length"),
             )
             self.completions.append(completion)
             self.groups[key].members.append(completion)
@@ -809,7 +813,82 @@ def tunix(view, options):
     return row
 
 
-DIALECTS = {"maxent": maxent, "trl": trl, "tunix": tunix}
+ESTIMATORS = {
+    "k1": lambda d: d,
+    "abs": abs,
+    "k2": lambda d: d * d / 2,
+    "k3": lambda d: k3(d, 0.0),
+}
+
+
+def verl(view, options):
+    row = {}
+    extremes = (("mean", mean), ("max", highest), ("min", lowest))
+
+    def three(key, values):
+        row.update((f"{key}/{suffix}", statistic(values)) for suffix, statistic in extremes)
+
+    def differences(completion, one, other):
+        pairs = completion.columns(one, other)
+        return None if pairs is None else [a - b for a, b in pairs]
+
+    scores = [completion.reward for completion in view.completions if usable(completion.reward)]
+    three("critic/score", scores)
+    if (coefficient := options.get("kl_penalty")) is None:
+        three("critic/rewards", scores)
+    else:
+        estimator = ESTIMATORS[options.get("kl_penalty_kind", "k1")]
+        penalised = []
+        for completion in view.completions:
+            apart = differences(completion, completion.behaviour(), "ref_token_logps")
+            if usable(completion.reward) and apart is not None:
+                penalised.append(completion.reward - coefficient * math.fsum(map(estimator, apart)))
+        three("critic/rewards", penalised)
+    advantages = []
+    for completion in view.completions:
+        if "token_advantages" in completion.tokens:
+            advantages += [value for (value,) in completion.columns("token_advantages")]
+        elif usable(completion.advantage) and completion.counted is not None:
+            advantages += [completion.advantage] * sum(completion.counted)
+    three("critic/advantages", advantages)
+    for name in ("returns", "values"):
+        three("critic/" + name, [value for _, rows in view.per_completion(name) for (value,) in rows])
+    judged = [pair for _, rows in view.per_completion("returns", "values") for pair in rows]
+    if len(judged) > 1:
+        error, spread = sample_std([r - v for r, v in judged]), sample_std([r for r, _ in judged])
+        row["critic/vf_explained_var"] = 1 - error**2 / (spread**2 + 1e-5)
+
+    lengths = [(c.length, c.cap) for c in view.completions if c.length is not None]
+    prompts = [(c.prompt, c.prompt_cap) for c in view.completions if c.prompt is not None]
+    for key, measured in (("response_length", lengths), ("prompt_length", prompts)):
+        three(key, [length for length, _ in measured])
+        row[key + "/clip_ratio"] = share([length >= cap for length, cap in measured if cap is not None])
+
+    row["actor/pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+    moved = [differences(c, c.behaviour(), "token_logps") or [] for c in view.completions]
+    row["actor/ppo_kl"] = mean([d for ds in moved for d in ds])
+    row["actor/entropy"] = mean(view.entropies())
+    apart = [differences(c, "token_logps", "ref_token_logps") or [] for c in view.completions]
+    estimator = ESTIMATORS[options.get("kl_kind", "k3")]
+    row["actor/kl_loss"] = mean([estimator(d) for ds in apart for d in ds])
+    row["actor/grad_norm"], row["actor/lr"] = scalar(view, "grad_norm"), scalar(view, "learning_rate")
+
+    odds = [(exp(old), exp(sampled)) for old, sampled in sampler_pairs(view)]
+    gaps = [abs(old - sampled) for old, sampled in odds]
+    key = "training/rollout_probs_diff_"
+    row[key + "mean"], row[key + "max"], row[key + "std"] = mean(gaps), highest(gaps), sample_std(gaps)
+    row["training/rollout_actor_probs_pearson_corr"] = pearson(odds)
+
+    both = [c.prompt + c.length for c in view.completions if c.prompt is not None and c.length is not None]
+    seconds, devices = scalar(view, "step_time_sec"), options.get("devices")
+    row["perf/total_num_tokens"] = sum(both) if prompts else None
+    row["perf/time_per_step"] = seconds
+    if prompts and seconds and devices:
+        row["perf/throughput"] = sum(both) / (seconds * devices)
+    return row
+
+
+DIALECTS = {"maxent": maxent, "trl": trl, "tunix": tunix, "verl": verl}
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 

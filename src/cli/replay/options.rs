@@ -38,6 +38,9 @@ pub struct ReplayArgs {
     )]
     #[allow(missing_docs)]
     pub mode: Option<Mode>,
+    /// Also the extended metrics: distributions, uncertainty, splits by tag, health
+    #[arg(long)]
+    pub extended: bool,
     /// Emit a row every N steps
     #[arg(
         long,
@@ -159,6 +162,7 @@ impl EngineArgs {
             .logging_first_step(!self.no_logging_first_step)
             .emit_partial(!self.no_emit_partial)
             .kl_bias_correction(!self.no_kl_bias_correction)
+            .extended(args.extended)
             .schedule(Schedule {
                 steps_per_epoch: self.steps_per_epoch,
                 num_generations: self.num_generations,

@@ -11,8 +11,9 @@ pub trait Family<L: Lanes, const N: usize> {
     type Sums: Copy;
 
     fn empty(&self, zero: L) -> Self::Sums;
-    /// Adds 8 tokens, of which `counted` says which count.
-    fn add(&self, sums: &mut Self::Sums, tokens: [L; N], counted: impl Selection<L>);
+    /// Adds 8 tokens, of which `counted` says which count. Gives what may be kept of each ([`super::Kept`]), NaN where
+    /// there is nothing.
+    fn add(&self, sums: &mut Self::Sums, tokens: [L; N], counted: impl Selection<L>) -> [L; 2];
     /// Whether every sum is finite that a value goes into as it is: then so was every value.
     fn are_finite(sums: &Self::Sums) -> bool;
 }
@@ -249,8 +250,10 @@ impl<L: Lanes> Family<L, 1> for Summed {
     }
 
     #[inline(always)]
-    fn add(&self, total: &mut TotalLanes<L>, [x]: [L; 1], counted: impl Selection<L>) {
-        total.add(x, counted.summed(x));
+    fn add(&self, total: &mut TotalLanes<L>, [x]: [L; 1], counted: impl Selection<L>) -> [L; 2] {
+        let usable = counted.summed(x);
+        total.add(x, usable);
+        [usable.or(x, x.splat(f64::NAN)); 2]
     }
 
     #[inline(always)]
@@ -272,8 +275,10 @@ impl<L: Lanes> Family<L, 1> for Ranged {
     }
 
     #[inline(always)]
-    fn add(&self, range: &mut RangeLanes<L>, [x]: [L; 1], counted: impl Selection<L>) {
-        range.add(x, counted.summed(x));
+    fn add(&self, range: &mut RangeLanes<L>, [x]: [L; 1], counted: impl Selection<L>) -> [L; 2] {
+        let usable = counted.summed(x);
+        range.add(x, usable);
+        [usable.or(x, x.splat(f64::NAN)); 2]
     }
 
     #[inline(always)]
@@ -285,9 +290,11 @@ impl<L: Lanes> Family<L, 1> for Ranged {
 /// The current policy against behaviour and reference policy, by the columns there are: current, old, reference and the
 /// tokens' own advantages. In the place of a column that is not there stands one that is not read.
 #[derive(Clone, Copy, Debug)]
-pub struct Policies<'a, const OLD: bool, const REFERENCE: bool> {
-    pub bounds: &'a Bounds,
+pub struct Policies<'a> {
+    pub has_old: bool,
+    pub has_reference: bool,
     pub has_advantages: bool,
+    pub bounds: &'a Bounds,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -306,9 +313,7 @@ pub struct PolicyLanes<L> {
     k3_corrected: TotalLanes<L>,
 }
 
-impl<L: Lanes, const OLD: bool, const REFERENCE: bool> Family<L, 4>
-    for Policies<'_, OLD, REFERENCE>
-{
+impl<L: Lanes> Family<L, 4> for Policies<'_> {
     type Sums = PolicyLanes<L>;
 
     #[inline(always)]
@@ -335,28 +340,57 @@ impl<L: Lanes, const OLD: bool, const REFERENCE: bool> Family<L, 4>
         sums: &mut PolicyLanes<L>,
         [current, old, reference, advantages]: [L; 4],
         counted: impl Selection<L>,
-    ) {
+    ) -> [L; 2] {
         let advantages = self.has_advantages.then_some(advantages);
-        let ratio = if OLD {
-            Some(sums.add_behaviour(current - old, advantages, counted, self.bounds))
+        let nothing = current.splat(f64::NAN);
+        let (ratio, ratios) = if self.has_old {
+            let (ratio, usable) =
+                sums.add_behaviour(current - old, advantages, counted, self.bounds);
+            (Some((ratio, usable)), usable.or(ratio, nothing))
         } else {
             let usable = counted.finite(current);
             sums.behaviour.tokens += usable.count();
             if let Some(a) = advantages {
                 sums.signed_tokens += usable.finite(a).count();
             }
-            None
+            (None, usable.or(current.splat(1.0), nothing))
         };
-        if REFERENCE {
-            sums.reference_logps
-                .add(reference, counted.summed(reference));
-            sums.add_reference(reference - current, ratio, counted, self.bounds);
+        if !self.has_reference {
+            return [ratios, nothing];
         }
+        sums.reference_logps
+            .add(reference, counted.summed(reference));
+        let (k3, usable) = sums.add_reference(reference - current, ratio, counted, self.bounds);
+        [ratios, usable.or(k3, nothing)]
     }
 
     #[inline(always)]
     fn are_finite(sums: &PolicyLanes<L>) -> bool {
         sums.reference_logps.sum.all_finite()
+    }
+}
+
+/// What [`Policies`] come to.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicySums {
+    pub reference_logps: Option<Total>,
+    pub reference: Option<Reference>,
+    pub behaviour: Behaviour,
+}
+
+impl Policies<'_> {
+    #[inline(always)]
+    pub fn finish<L: Lanes>(&self, parts: [PolicyLanes<L>; 2]) -> PolicySums {
+        let (mut reference_logps, mut reference) = (None, None);
+        if self.has_reference {
+            reference_logps = Some(TotalLanes::finish(parts.map(|part| part.reference_logps)));
+            reference = Some(PolicyLanes::reference(parts, self.has_old));
+        }
+        PolicySums {
+            reference_logps,
+            reference,
+            behaviour: PolicyLanes::behaviour(parts, self.has_old),
+        }
     }
 }
 
@@ -389,7 +423,7 @@ impl<L: Lanes> PolicyLanes<L> {
         (ratio, usable)
     }
 
-    /// `d`: reference - current, which is finite where both are.
+    /// `d`: reference - current, which is finite where both are. The k3s, and where they can be used.
     #[inline(always)]
     fn add_reference<S: Selection<L>>(
         &mut self,
@@ -397,7 +431,7 @@ impl<L: Lanes> PolicyLanes<L> {
         ratio: Option<(L, S)>,
         counted: S,
         bounds: &Bounds,
-    ) {
+    ) -> (L, S) {
         let (usable, clamped, e) = counted.exponent(d);
         let k3 = e.k3(clamped);
         self.reference.add(d, k3, usable);
@@ -407,15 +441,11 @@ impl<L: Lanes> PolicyLanes<L> {
         if let Some((ratio, behaving)) = ratio {
             self.k3_corrected.add(k3 * ratio, usable.and(behaving));
         }
+        (k3, usable)
     }
 
     #[inline(always)]
-    pub fn reference_logps(parts: [Self; 2]) -> Total {
-        TotalLanes::finish(parts.map(|part| part.reference_logps))
-    }
-
-    #[inline(always)]
-    pub fn reference(parts: [Self; 2], has_old: bool) -> Reference {
+    fn reference(parts: [Self; 2], has_old: bool) -> Reference {
         let divergence = DivergenceLanes::finish(parts.map(|part| part.reference));
         let [low, high] = parts;
         Reference {
@@ -432,7 +462,7 @@ impl<L: Lanes> PolicyLanes<L> {
     }
 
     #[inline(always)]
-    pub fn behaviour(parts: [Self; 2], has_old: bool) -> Behaviour {
+    fn behaviour(parts: [Self; 2], has_old: bool) -> Behaviour {
         let divergence = DivergenceLanes::finish(parts.map(|part| part.behaviour));
         let [low, high] = parts;
         Behaviour {
@@ -467,6 +497,7 @@ pub struct SamplerLanes<L> {
     logp_difference: RangeLanes<L>,
     ratio: RangeLanes<L>,
     probability_difference: RangeLanes<L>,
+    probability_difference_squares: L,
     old: RangeLanes<L>,
     sampling: RangeLanes<L>,
     old_squares: L,
@@ -484,6 +515,7 @@ impl<L: Lanes> Family<L, 2> for Sampled {
             logp_difference: range,
             ratio: range,
             probability_difference: range,
+            probability_difference_squares: zero,
             old: range,
             sampling: range,
             old_squares: zero,
@@ -493,7 +525,12 @@ impl<L: Lanes> Family<L, 2> for Sampled {
     }
 
     #[inline(always)]
-    fn add(&self, sums: &mut SamplerLanes<L>, [old, sampling]: [L; 2], counted: impl Selection<L>) {
+    fn add(
+        &self,
+        sums: &mut SamplerLanes<L>,
+        [old, sampling]: [L; 2],
+        counted: impl Selection<L>,
+    ) -> [L; 2] {
         let d = old - sampling;
         let (usable, _, ratio) = counted.exponent(d);
         let (_, _, p) = counted.exponent(old);
@@ -501,13 +538,17 @@ impl<L: Lanes> Family<L, 2> for Sampled {
         let (ratio, p, q) = (ratio.value(), p.value(), q.value());
         sums.logp_difference.add(d.abs(), usable);
         sums.ratio.add(ratio.min(d.splat(self.cap)), usable);
-        sums.probability_difference.add((p - q).abs(), usable);
+        let apart = (p - q).abs();
+        sums.probability_difference.add(apart, usable);
+        let squares = sums.probability_difference_squares;
+        sums.probability_difference_squares = usable.or(apart.mul_add(apart, squares), squares);
         sums.old.add(p, usable);
         sums.sampling.add(q, usable);
         sums.old_squares = usable.or(p.mul_add(p, sums.old_squares), sums.old_squares);
         sums.sampling_squares =
             usable.or(q.mul_add(q, sums.sampling_squares), sums.sampling_squares);
         sums.products = usable.or(p.mul_add(q, sums.products), sums.products);
+        [d.splat(f64::NAN); 2]
     }
 
     #[inline(always)]
@@ -527,6 +568,9 @@ impl<L: Lanes> SamplerLanes<L> {
             probability_difference: RangeLanes::finish(
                 parts.map(|part| part.probability_difference),
             ),
+            probability_difference_squares: (low.probability_difference_squares
+                + high.probability_difference_squares)
+                .sum(),
             old: RangeLanes::finish(parts.map(|part| part.old)),
             sampling: RangeLanes::finish(parts.map(|part| part.sampling)),
             old_squares: (low.old_squares + high.old_squares).sum(),

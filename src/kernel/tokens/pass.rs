@@ -9,99 +9,93 @@
 use std::cell::Cell;
 
 use super::families::{
-    Believed, Family, Only, Policies, PolicyLanes, Ranged, Sampled, SamplerLanes, Summed,
+    Believed, Family, Only, Policies, PolicySums, Ranged, Sampled, SamplerLanes, Summed,
 };
-use super::{Bounds, Cells, Columns, Completion, Range, Sums, Total};
+use super::{Bounds, Cells, Columns, Completion, Range, Sampler, Total};
+use crate::kernel::dispatched;
 use crate::kernel::lanes::{Lanes, Mask, Unit, WIDTH};
 use crate::kernel::tokens::families::{RangeLanes, TotalLanes};
 
 /// Virtual lanes, on every processor.
-const LANES: usize = 2 * WIDTH;
+pub const LANES: usize = 2 * WIDTH;
 /// Tokens of a block: its columns stay in the first-level cache while they are read once for each octet.
 const BLOCK: usize = 32 * LANES;
 
-/// `Option::map` as an expression: a closure would be compiled apart, without the unit's instructions.
-macro_rules! mapped {
-    ($option:expr, $some:pat => $result:expr) => {
-        match $option {
-            Some($some) => Some($result),
-            None => None,
-        }
-    };
-}
-
-/// All sums of one completion, on `unit`. No two families read the same column, but for the sampler's.
-#[inline(always)]
-pub fn pass<U: Unit>(unit: U, completion: &Completion<'_>, bounds: &Bounds) -> Sums {
-    let c = &completion.columns;
-    let policy = mapped!(c.current, _ => policy(unit, completion, bounds));
-    let compared = policy.filter(|_| c.reference.is_some());
-    let has_old = c.old.is_some();
-    Sums {
-        counted: completion.counted(),
-        reference_logps: match compared {
-            Some(policy) => Some(PolicyLanes::reference_logps(policy)),
-            None => mapped!(c.reference, x => total(unit, completion, x)),
-        },
-        entropies: mapped!(c.entropies, x => total(unit, completion, x)),
-        reference: mapped!(compared, policy => PolicyLanes::reference(policy, has_old)),
-        behaviour: mapped!(policy, policy => PolicyLanes::behaviour(policy, has_old)),
-        sampler: mapped!(c.sampling.zip(c.behaviour()), (sampling, old) => {
-            let cap = bounds.ratio_cap;
-            SamplerLanes::finish(sums(unit, completion, [old, sampling], &Sampled { cap }))
-        }),
-        advantages: mapped!(c.advantages, x => range(unit, completion, x)),
-        returns: mapped!(c.returns, x => range(unit, completion, x)),
-        values: mapped!(c.values, x => range(unit, completion, x)),
-    }
+dispatched! {
+    /// A column's total.
+    pub fn total(completion: &Completion<'_>, column: Cells<'_>, kept: Option<&mut [f64]>) -> Total = total_on on a unit
 }
 
 #[inline(always)]
-fn total(unit: impl Unit, completion: &Completion<'_>, column: Cells<'_>) -> Total {
-    TotalLanes::finish(sums(unit, completion, [column], &Summed))
-}
-
-#[inline(always)]
-fn range(unit: impl Unit, completion: &Completion<'_>, column: Cells<'_>) -> Range {
-    RangeLanes::finish(sums(unit, completion, [column], &Ranged))
-}
-
-/// The loops differ in whether there are an old and a reference column, so that none asks for them token by token.
-#[inline(always)]
-fn policy<U: Unit>(
-    unit: U,
+fn total_on(
+    unit: impl Unit,
     completion: &Completion<'_>,
+    column: Cells<'_>,
+    kept: Option<&mut [f64]>,
+) -> Total {
+    TotalLanes::finish(sums(unit, completion, [column], &Summed, [kept, None]))
+}
+
+dispatched! {
+    /// A column's total and extremes.
+    pub fn range(completion: &Completion<'_>, column: Cells<'_>) -> Range = range_on on a unit
+}
+
+#[inline(always)]
+fn range_on(unit: impl Unit, completion: &Completion<'_>, column: Cells<'_>) -> Range {
+    RangeLanes::finish(sums(unit, completion, [column], &Ranged, [None, None]))
+}
+
+dispatched! {
+    /// The sums of the families that need the current policy; `kept` takes ratios and k3s.
+    pub fn policies(completion: &Completion<'_>, current: Cells<'_>, bounds: &Bounds, kept: [Option<&mut [f64]>; 2]) -> PolicySums = policies_on on a unit
+}
+
+#[inline(always)]
+fn policies_on(
+    unit: impl Unit,
+    completion: &Completion<'_>,
+    current: Cells<'_>,
     bounds: &Bounds,
-) -> [PolicyLanes<U::Lanes>; 2] {
+    kept: [Option<&mut [f64]>; 2],
+) -> PolicySums {
     let Columns {
-        current,
         old,
         reference,
         advantages,
         ..
     } = completion.columns;
-    let columns = [current, old, reference, advantages]
-        .map(|column| column.or(current).unwrap_or(Cells::F32(&[])));
-    let has_advantages = advantages.is_some();
-    macro_rules! with {
-        ($old:literal, $reference:literal) => {
-            sums(
-                unit,
-                completion,
-                columns,
-                &Policies::<$old, $reference> {
-                    bounds,
-                    has_advantages,
-                },
-            )
-        };
-    }
-    match (old.is_some(), reference.is_some()) {
-        (true, true) => with!(true, true),
-        (true, false) => with!(true, false),
-        (false, true) => with!(false, true),
-        (false, false) => with!(false, false),
-    }
+    let family = Policies {
+        has_old: old.is_some(),
+        has_reference: reference.is_some(),
+        has_advantages: advantages.is_some(),
+        bounds,
+    };
+    let columns =
+        [Some(current), old, reference, advantages].map(|column| column.unwrap_or(current));
+    family.finish(sums(unit, completion, columns, &family, kept))
+}
+
+dispatched! {
+    /// Behaviour policy against sampler.
+    pub fn sampler(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, cap: f64) -> Sampler = sampler_on on a unit
+}
+
+#[inline(always)]
+fn sampler_on(
+    unit: impl Unit,
+    completion: &Completion<'_>,
+    old: Cells<'_>,
+    sampling: Cells<'_>,
+    cap: f64,
+) -> Sampler {
+    SamplerLanes::finish(sums(
+        unit,
+        completion,
+        [old, sampling],
+        &Sampled { cap },
+        [None, None],
+    ))
 }
 
 /// A family's sums over the completion, of its lower and its upper lanes.
@@ -111,6 +105,7 @@ fn sums<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
     completion: &Completion<'_>,
     columns: [Cells<'_>; N],
     family: &F,
+    mut kept: [Option<&mut [f64]>; 2],
 ) -> [F::Sums; 2] {
     let zero = unit.splat(0.0);
     let mut parts = [family.empty(zero); 2];
@@ -122,7 +117,9 @@ fn sums<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
             Counted::Some | Counted::None => LANES,
         };
         let done = match counted {
-            Counted::All(tokens) => add_block(unit, columns, start, tokens, family, &mut parts),
+            Counted::All(tokens) => {
+                add_block(unit, columns, start, tokens, family, &mut parts, &mut kept)
+            }
             Counted::None => true,
             Counted::Some => false,
         };
@@ -134,7 +131,8 @@ fn sums<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
                 for (tokens, cells) in tokens.iter_mut().zip(&columns) {
                     *tokens = unit.singles(&cells.octet(start));
                 }
-                family.add(&mut parts[octet % 2], tokens, counted);
+                let values = family.add(&mut parts[octet % 2], tokens, counted);
+                keep(&mut kept, start, values);
             }
         }
         start += tokens;
@@ -151,6 +149,7 @@ fn add_block<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
     tokens: usize,
     family: &F,
     parts: &mut [F::Sums; 2],
+    kept: &mut [Option<&mut [f64]>; 2],
 ) -> bool {
     // Columns of bfloat16 are widened block by block.
     let widened = columns
@@ -175,7 +174,8 @@ fn add_block<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
             for (tokens, column) in tokens.iter_mut().zip(&chunks) {
                 *tokens = unit.singles(&column[chunk].as_chunks().0[part]);
             }
-            family.add(sums, tokens, Believed(&believed));
+            let values = family.add(sums, tokens, Believed(&believed));
+            keep(kept, start + chunk * LANES + part * WIDTH, values);
         }
     }
     let held = believed.get().count() == WIDTH as u64
@@ -185,6 +185,18 @@ fn add_block<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
         *parts = sums;
     }
     held
+}
+
+#[inline(always)]
+fn keep(kept: &mut [Option<&mut [f64]>; 2], start: usize, values: [impl Lanes; 2]) {
+    for (kept, values) in kept.iter_mut().zip(values) {
+        if let Some(octet) = kept
+            .as_mut()
+            .and_then(|kept| kept[start..].first_chunk_mut())
+        {
+            *octet = values.array();
+        }
+    }
 }
 
 /// Which tokens count, from a position on.
@@ -221,8 +233,7 @@ impl Counted {
 
 impl Completion<'_> {
     /// How many tokens count.
-    #[inline(always)]
-    fn counted(&self) -> u64 {
+    pub fn counted(&self) -> u64 {
         match self.mask {
             None => self.length as u64,
             Some(mask) => mask.iter().map(|&cell| u64::from(cell)).sum(),

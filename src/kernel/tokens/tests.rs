@@ -85,7 +85,7 @@ fn on_every_unit(completion: &Completion<'_>) -> Sums {
     let _forced = FORCED.lock().unwrap_or_else(PoisonError::into_inner);
     let found = Path::available().into_iter().map(|path| {
         assert!(path.force());
-        sums(completion, &BOUNDS)
+        sums(completion, &BOUNDS, None)
     });
     let found: Vec<Sums> = found.collect();
     for other in &found {
@@ -215,6 +215,11 @@ fn check(tokens: &Tokens) {
         check_range(
             &found.probability_difference,
             &of(|row| (clamped(row[0]).exp() - clamped(row[1]).exp()).abs()),
+        );
+        let apart = of(|row| clamped(row[0]).exp() - clamped(row[1]).exp());
+        close(
+            found.probability_difference_squares,
+            apart.iter().map(|x| x * x).sum(),
         );
         check_range(&found.old, &of(|row| clamped(row[0]).exp()));
         check_range(&found.sampling, &of(|row| clamped(row[1]).exp()));

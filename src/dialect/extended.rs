@@ -1,0 +1,129 @@
+//! The extended metrics: the same in every dialect, under its prefix.
+
+use super::{Line, Reduction, Take, line};
+use crate::scalars::Scalar;
+use crate::summary::{Attempts, Flag, KlKind, Summary, TagNumbers};
+
+/// Without a prefix.
+pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, HEALTH];
+
+#[rustfmt::skip] // a table: one key a line
+const GROUPS: &[Line] = &[
+    line("reward_stderr", "reward", "standard error of the mean reward, clustered by group with G/(G-1) (Liang and Zeger, 1986)", Reduction::Derived, |s| Some(s.extended.as_ref()?.reward_error?.standard_error)),
+    line("reward_ci95/low", "reward", "lower end of its 95 % interval, Student's t with G - 1 degrees of freedom", Reduction::Derived, |s| Some(s.extended.as_ref()?.reward_error?.interval.0)),
+    line("reward_ci95/high", "reward", "upper end of its 95 % interval", Reduction::Derived, |s| Some(s.extended.as_ref()?.reward_error?.interval.1)),
+    line("reward_skewness", "1", "mean of ((r - mean) / population std)^3", Reduction::Derived, |s| s.extended.as_ref()?.reward_skewness),
+    line("reward_group_std/mean", "reward", "mean over groups of the population std of their rewards", Reduction::Mean, |s| Some(s.extended.as_ref()?.group_std?.mean)),
+    line("reward_group_std/p05", "reward", "p05 over groups of it", Reduction::Quantile, |s| Some(s.extended.as_ref()?.group_std?.p05)),
+    line("reward_group_std/p50", "reward", "p50 over groups of it", Reduction::Quantile, |s| Some(s.extended.as_ref()?.group_std?.p50)),
+    line("reward_group_std/p95", "reward", "p95 over groups of it", Reduction::Quantile, |s| Some(s.extended.as_ref()?.group_std?.p95)),
+    line("groups/all_max", "share", "groups all of whose rewards are the largest of the step", Reduction::Share, |s| Some(s.extended.as_ref()?.group_shares?.all_max)),
+    line("groups/all_min", "share", "groups all of whose rewards are the smallest of the step", Reduction::Share, |s| Some(s.extended.as_ref()?.group_shares?.all_min)),
+    line("groups/mixed", "share", "groups that are neither", Reduction::Share, |s| Some(s.extended.as_ref()?.group_shares?.mixed)),
+    line("groups/reward_variance", "share", "sum of squares of rewards between groups over their total sum of squares", Reduction::Derived, |s| s.extended.as_ref()?.between_groups),
+    line("reward_by_length/pearson", "1", "Pearson correlation of reward and completion length", Reduction::Derived, |s| s.extended.as_ref()?.reward_length_pearson),
+    line("reward_by_length/spearman", "1", "rank correlation of reward and completion length, ties sharing their mean rank", Reduction::Derived, |s| s.extended.as_ref()?.reward_length_spearman),
+    line("advantage/mean", "1", "mean advantage of completions", Reduction::Mean, |s| Some(s.extended.as_ref()?.advantages?.mean)),
+    line("advantage/std", "1", "population std of them", Reduction::Std, |s| Some(s.extended.as_ref()?.advantages?.population_std)),
+    line("advantage/min", "1", "smallest", Reduction::Min, |s| Some(s.extended.as_ref()?.advantages?.min)),
+    line("advantage/max", "1", "largest", Reduction::Max, |s| Some(s.extended.as_ref()?.advantages?.max)),
+    line("advantage/p05", "1", "p05 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p05)),
+    line("advantage/p25", "1", "p25 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p25)),
+    line("advantage/p50", "1", "p50 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p50)),
+    line("advantage/p75", "1", "p75 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p75)),
+    line("advantage/p95", "1", "p95 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p95)),
+    line("advantage/zero_frac", "share", "completions whose advantage is below 1e-8 in size", Reduction::Share, |s| Some(s.extended.as_ref()?.advantages?.zero)),
+    line("pass@1/ci95/low", "share", "lower end of the 95 % interval of the share of completions that succeed (Clopper and Pearson, 1934)", Reduction::Derived, |s| Some(s.extended.as_ref()?.pass_interval?.0)),
+    line("pass@1/ci95/high", "share", "upper end of it", Reduction::Derived, |s| Some(s.extended.as_ref()?.pass_interval?.1)),
+    line("weight/ess_mean", "share", "mean over groups of (sum of w)^2 / sum of w^2 / size (Kong, 1992)", Reduction::Mean, |s| Some(s.extended.as_ref()?.effective_weights?.mean)),
+    line("weight/ess_min", "share", "smallest of any group", Reduction::Min, |s| Some(s.extended.as_ref()?.effective_weights?.min)),
+    line("weight/max", "1", "largest update weight", Reduction::Max, |s| s.extended.as_ref()?.largest_weight),
+];
+
+#[rustfmt::skip] // a table: one key a line
+const SPLITS: &[Line] = &[
+    Line { key: "rewards/{name}/corr_total", unit: "1", meaning: "Pearson correlation of the component with the total reward", reduction: Reduction::Derived, take: Take::Correlation },
+    Line { key: "pass@{k}", unit: "share", meaning: "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), k = 1, 2, 4, ...", reduction: Reduction::Mean, take: Take::Attempts(|a: &Attempts| Some(a.pass)) },
+    tag("tags/{tag}/reward", "reward", "mean reward of the tag's completions", Reduction::Mean, |t| t.reward),
+    tag("tags/{tag}/reward_std", "reward", "population std of them", Reduction::Std, |t| t.population_std),
+    tag("tags/{tag}/pass@1", "share", "the tag's completions that succeed", Reduction::Share, |t| t.pass),
+    tag("tags/{tag}/mean_length", "tokens", "mean length of the tag's completions", Reduction::Mean, |t| t.mean_length),
+    tag("tags/{tag}/zero_std_frac", "share", "the tag's completions whose group's rewards do not vary", Reduction::Share, |t| t.zero_std),
+];
+
+const fn tag(
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    reduction: Reduction,
+    take: fn(&TagNumbers) -> Option<f64>,
+) -> Line {
+    Line {
+        key,
+        unit,
+        meaning,
+        reduction,
+        take: Take::Tag(take),
+    }
+}
+
+#[rustfmt::skip] // a table: one key a line
+const TOKENS: &[Line] = &[
+    line("ratio/mean", "1", "mean ratio of current to behaviour policy per token", Reduction::Mean, |s| Some(extended(s)?.policy.ratio?.mean)),
+    line("ratio/min", "1", "smallest ratio of any token", Reduction::Min, |s| Some(extended(s)?.policy.ratio?.min)),
+    line("ratio/max", "1", "largest ratio of any token", Reduction::Max, |s| Some(extended(s)?.policy.ratio?.max)),
+    line("ratio/p01", "1", "p01 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[0])),
+    line("ratio/p50", "1", "p50 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[1])),
+    line("ratio/p99", "1", "p99 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[2])),
+    line("ratio/ess", "share", "mean(r)^2 / mean(r^2): effective sample size over tokens (Kong, 1992)", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.effective)),
+    line("ratio/chi2", "1", "mean(r^2) - 1, the chi-square divergence", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.chi_square)),
+    line("kl_ref/k1", "nats", "mean over tokens of the log-ratio of current to reference policy", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K1 as usize]),
+    line("kl_ref/k2", "nats", "mean over tokens of the half the squared log-ratio of current to reference policy", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K2 as usize]),
+    line("kl_ref/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of current to reference policy (Schulman, 2020)", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K3 as usize]),
+    line("kl_ref/high_frac", "share", "tokens whose k3 to the reference is above 0.1 nats; values within 2 % of it may count on either side", Reduction::Share, |s| s.extended.as_ref()?.high_divergence),
+    line("kl_old/k1", "nats", "mean over tokens of the log-ratio of behaviour to current policy", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K1 as usize]),
+    line("kl_old/k2", "nats", "mean over tokens of the half the squared log-ratio of behaviour to current policy", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K2 as usize]),
+    line("kl_old/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of behaviour to current policy (Schulman, 2020)", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K3 as usize]),
+    line("token_entropy/p05", "nats", "p05 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[0])),
+    line("token_entropy/p50", "nats", "p50 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[1])),
+    line("token_entropy/p95", "nats", "p95 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[2])),
+    line("length/p05", "tokens", "p05 of completion lengths, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.lengths?[0])),
+    line("length/p50", "tokens", "p50 of completion lengths, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.lengths?[1])),
+    line("length/p95", "tokens", "p95 of completion lengths, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.lengths?[2])),
+    line("length/p99", "tokens", "p99 of completion lengths, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.lengths?[3])),
+    line("repeated_4grams/mean", "share", "mean over completions of the share of their 4-grams that they have had before", Reduction::Mean, |s| Some(s.extended.as_ref()?.repeated?.mean)),
+    line("repeated_4grams/max", "share", "largest such share of any completion", Reduction::Max, |s| Some(s.extended.as_ref()?.repeated?.max)),
+    line("tokens_per_sec", "tokens/s", "completion tokens (as reported, else the sum of lengths) / step time", Reduction::Derived, tokens_per_second),
+];
+
+/// The summary, if the extended metrics were asked for.
+fn extended(s: &Summary) -> Option<&Summary> {
+    s.extended.is_some().then_some(s)
+}
+
+fn tokens_per_second(s: &Summary) -> Option<f64> {
+    let tokens = s
+        .scalar(Scalar::NumCompletionTokens)
+        .or(s.completion_tokens)?;
+    let seconds = s.scalar(Scalar::StepTimeSec).filter(|s| *s > 0.0)?;
+    Some(tokens / seconds)
+}
+
+#[rustfmt::skip] // a table: one key a line
+const HEALTH: &[Line] = &[
+    line("health/entropy_collapse", "0/1", "mean token entropy has been below its limit for several steps (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::EntropyCollapse)),
+    line("health/reward_saturation", "0/1", "too many groups have nothing but the largest reward of the step (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::RewardSaturation)),
+    line("health/zero_std", "0/1", "too many completions are in groups of equal rewards (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::ZeroStd)),
+    line("health/clipping", "0/1", "too many tokens are clipped (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::Clipping)),
+    line("health/kl", "0/1", "KL to the reference above its limit (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::Kl)),
+    line("health/length_at_cap", "0/1", "too many completions reach the length cap (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
+    line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
+    line("health/nonfinite", "0/1", "some value handed in was NaN or infinite (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::NonFinite)),
+    Line { key: "health/{family}/used", unit: "values", meaning: "values of the family that were used", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.used as f64)) },
+    Line { key: "health/{family}/absent", unit: "values", meaning: "places of the family without a value", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.absent as f64)) },
+    Line { key: "health/{family}/nonfinite", unit: "values", meaning: "values of the family that were NaN or infinite", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.nonfinite as f64)) },
+];
+
+fn flag(s: &Summary, flag: Flag) -> Option<f64> {
+    s.context.health[flag as usize].map(|up| f64::from(u8::from(up)))
+}

@@ -1,0 +1,79 @@
+//! The names of verl's driver and actor metrics. Every mean is over the data itself; where verl averages the averages of
+//! micro-batches, the line says so. `timing_s/*` and whatever else is reported under a name of its own stands beside them.
+
+use super::{Line, Reduction, line};
+use crate::scalars::Scalar;
+use crate::summary::{KlKind, Summary};
+
+pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];
+
+#[rustfmt::skip] // a table: one key a line
+const CRITIC: &[Line] = &[
+    line("critic/score/mean", "reward", "mean reward of all completions, before penalties (verl leaves out aborted ones)", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
+    line("critic/score/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),
+    line("critic/score/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
+    line("critic/rewards/mean", "reward", "mean reward less the KL penalty in it, where a coefficient is given", Reduction::Mean, |s| Some(penalised(s)?.0)),
+    line("critic/rewards/max", "reward", "largest of them", Reduction::Max, |s| Some(penalised(s)?.1)),
+    line("critic/rewards/min", "reward", "smallest of them", Reduction::Min, |s| Some(penalised(s)?.2)),
+    line("critic/advantages/mean", "1", "mean advantage per token; a completion's stands for each of its tokens where they have none of their own", Reduction::Mean, |s| Some(s.policy.advantages?.mean)),
+    line("critic/advantages/max", "1", "largest advantage of any token", Reduction::Max, |s| Some(s.policy.advantages?.max)),
+    line("critic/advantages/min", "1", "smallest advantage of any token", Reduction::Min, |s| Some(s.policy.advantages?.min)),
+    line("critic/returns/mean", "reward", "mean return per token", Reduction::Mean, |s| Some(s.returns?.mean)),
+    line("critic/returns/max", "reward", "largest return of any token", Reduction::Max, |s| Some(s.returns?.max)),
+    line("critic/returns/min", "reward", "smallest return of any token", Reduction::Min, |s| Some(s.returns?.min)),
+    line("critic/values/mean", "reward", "mean value estimate per token", Reduction::Mean, |s| Some(s.values?.mean)),
+    line("critic/values/max", "reward", "largest value estimate of any token", Reduction::Max, |s| Some(s.values?.max)),
+    line("critic/values/min", "reward", "smallest value estimate of any token", Reduction::Min, |s| Some(s.values?.min)),
+    line("critic/vf_explained_var", "share", "1 - var(returns - values) / (var(returns) + 1e-5), sample variances over tokens", Reduction::Derived, |s| s.policy.explained_variance),
+];
+
+/// Mean, largest and smallest reward after the penalty; before it where there is none.
+fn penalised(s: &Summary) -> Option<(f64, f64, f64)> {
+    if let Some(rewards) = s.policy.penalised {
+        return Some((rewards.mean, rewards.max, rewards.min));
+    }
+    let rewards = s.rewards.as_ref().filter(|_| !s.context.penalised)?;
+    Some((rewards.mean, rewards.max(), rewards.min()))
+}
+
+#[rustfmt::skip] // a table: one key a line
+const LENGTHS: &[Line] = &[
+    line("response_length/mean", "tokens", "mean completion length", Reduction::Mean, |s| Some(s.lengths?.mean)),
+    line("response_length/max", "tokens", "longest completion", Reduction::Max, |s| Some(s.lengths?.max)),
+    line("response_length/min", "tokens", "shortest completion", Reduction::Min, |s| Some(s.lengths?.min)),
+    line("response_length/clip_ratio", "share", "completions as long as their record's cap or longer", Reduction::Share, |s| s.at_cap),
+    line("prompt_length/mean", "tokens", "mean prompt length", Reduction::Mean, |s| Some(s.prompt_lengths?.mean)),
+    line("prompt_length/max", "tokens", "longest prompt", Reduction::Max, |s| Some(s.prompt_lengths?.max)),
+    line("prompt_length/min", "tokens", "shortest prompt", Reduction::Min, |s| Some(s.prompt_lengths?.min)),
+    line("prompt_length/clip_ratio", "share", "prompts as long as their record's cap or longer", Reduction::Share, |s| s.prompts_at_cap),
+];
+
+#[rustfmt::skip] // a table: one key a line
+const ACTOR: &[Line] = &[
+    line("actor/pg_clipfrac", "share", "tokens whose clipped loss exceeds the unclipped (verl averages micro-batches)", Reduction::Share, |s| s.behaviour.policy_gradient),
+    line("actor/ppo_kl", "nats", "mean of old less current log-probability per token (verl averages micro-batches)", Reduction::Mean, |s| s.policy.behaviour[KlKind::K1 as usize]),
+    line("actor/entropy", "nats", "mean policy entropy per token (verl averages micro-batches)", Reduction::Mean, |s| s.token_entropy),
+    line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen (verl averages micro-batches)", Reduction::Mean, |s| s.policy.reference[s.context.kl_kind as usize]),
+    line("actor/grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
+    line("actor/lr", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
+];
+
+#[rustfmt::skip] // a table: one key a line
+const ROLLOUT: &[Line] = &[
+    line("training/rollout_probs_diff_mean", "1", "mean distance of actor's and rollout's probabilities per token", Reduction::Mean, |s| Some(s.sampler.probability_difference?.mean)),
+    line("training/rollout_probs_diff_max", "1", "largest such distance of any token", Reduction::Max, |s| Some(s.sampler.probability_difference?.max)),
+    line("training/rollout_probs_diff_std", "1", "sample standard deviation of that distance over tokens", Reduction::Std, |s| s.policy.probability_difference_std),
+    line("training/rollout_actor_probs_pearson_corr", "1", "Pearson correlation of the two probabilities over tokens; undefined where either does not vary", Reduction::Derived, |s| s.sampler.correlation),
+];
+
+#[rustfmt::skip] // a table: one key a line
+const THROUGHPUT: &[Line] = &[
+    line("perf/total_num_tokens", "tokens", "prompt and completion tokens of the step", Reduction::Sum, |s| s.total_tokens),
+    line("perf/time_per_step", "s", "time of the step as reported", Reduction::Declared, |s| s.scalar(Scalar::StepTimeSec)),
+    line("perf/throughput", "tokens/s", "tokens / (time * devices), where the number of devices is known", Reduction::Derived, throughput),
+];
+
+fn throughput(s: &Summary) -> Option<f64> {
+    let device_seconds = s.scalar(Scalar::StepTimeSec)? * f64::from(s.context.devices?);
+    (device_seconds > 0.0).then_some(s.total_tokens? / device_seconds)
+}

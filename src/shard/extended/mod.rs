@@ -1,0 +1,181 @@
+//! What the extended metrics stand on: read only where [`super::Detail::Extended`] asks for it.
+
+pub(crate) mod groups;
+pub(crate) mod tags;
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::Success;
+use super::diversity::words;
+use super::groups::Spread;
+use crate::batch::{Batch, Values};
+use crate::kernel::tokens::Kept;
+use crate::stat::{Order, Pairs, Sketch, Statistic};
+use groups::Groups;
+use tags::Tags;
+
+/// Token-level values, for their quantiles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sketches {
+    pub entropies: Sketch,
+    /// Current over behaviour policy.
+    pub ratios: Sketch,
+    /// k3 of current to reference policy.
+    pub divergences: Sketch,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Extended {
+    pub groups: Groups,
+    pub lengths: Order,
+    pub advantages: Order,
+    pub reward_by_length: Pairs,
+    /// Each component with the total reward.
+    pub components: BTreeMap<String, Pairs>,
+    pub sketches: Sketches,
+    /// One a completion: the share of its 4-grams that it has had before.
+    pub repeated: Spread,
+    pub tags: Tags,
+}
+
+impl Extended {
+    pub fn of(batch: &Batch<'_>, success: &Success, sketches: Sketches) -> Self {
+        let c = batch.columns();
+        let rewards: Vec<Option<f64>> = c.rewards.iter().collect();
+        let mut extended = Self {
+            groups: Groups::of(batch, success),
+            components: c
+                .reward_components
+                .iter()
+                .map(|(name, values)| (name.to_string(), paired(values, &rewards)))
+                .collect(),
+            sketches,
+            repeated: repetition(batch),
+            ..Self::default()
+        };
+        if let Some(advantages) = &c.advantages {
+            let present: Vec<f64> = advantages.iter().flatten().collect();
+            extended.advantages.add(&present);
+        }
+        if let Some(lengths) = batch.lengths() {
+            let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
+            extended.lengths.add(&lengths);
+            for (reward, length) in rewards.iter().zip(lengths) {
+                if let Some(reward) = reward {
+                    extended.reward_by_length.add(*reward, length);
+                }
+            }
+        }
+        extended.add_tags(batch, &rewards, success);
+        extended
+    }
+
+    fn add_tags(&mut self, batch: &Batch<'_>, rewards: &[Option<f64>], success: &Success) {
+        let c = batch.columns();
+        let Some(tags) = c.tags else { return };
+        let mut judged = success.column(c).map(Values::iter);
+        for (i, (tag, reward)) in tags.iter().zip(rewards).enumerate() {
+            let judged = judged.as_mut().and_then(|values| values.next().flatten());
+            self.tags.add(
+                tag,
+                reward.filter(|x| x.is_finite()),
+                judged
+                    .filter(|x| x.is_finite())
+                    .map(|x| x >= success.threshold),
+                batch.lengths().map(|lengths| lengths[i]),
+            );
+        }
+    }
+
+    /// Takes `theirs` into `mine`, either of which may not have been read.
+    pub fn join(mine: &mut Option<Self>, theirs: Option<Self>) {
+        match (mine, theirs) {
+            (_, None) => {}
+            (mine @ None, theirs) => *mine = theirs,
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.groups.merge(other.groups);
+        self.lengths.merge(&other.lengths);
+        self.advantages.merge(&other.advantages);
+        self.reward_by_length.merge(&other.reward_by_length);
+        for (name, pairs) in other.components {
+            self.components.entry(name).or_default().merge(&pairs);
+        }
+        self.sketches.merge(&other.sketches);
+        self.repeated.merge(&other.repeated);
+        self.tags.merge(&other.tags);
+    }
+}
+
+fn paired(values: &Values<'_>, rewards: &[Option<f64>]) -> Pairs {
+    let mut pairs = Pairs::default();
+    for (value, reward) in values.iter().zip(rewards) {
+        if let (Some(value), Some(reward)) = (value, reward) {
+            pairs.add(value, *reward);
+        }
+    }
+    pairs
+}
+
+impl Sketches {
+    /// Adds what the token pass kept of a completion; its NaNs stand for nothing.
+    pub fn add(&mut self, kept: &Kept) {
+        self.entropies.add(&kept.entropies);
+        self.ratios.add(&kept.ratios);
+        self.divergences.add(&kept.k3s);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.entropies.merge(&other.entropies);
+        self.ratios.merge(&other.ratios);
+        self.divergences.merge(&other.divergences);
+    }
+}
+
+/// One share a completion: of its 4-grams, by token ids or else by words, those that it has had before.
+fn repetition(batch: &Batch<'_>) -> Spread {
+    let texts = batch.columns().completions;
+    let shares: Vec<Option<f64>> = (0..batch.completions())
+        .into_par_iter()
+        .with_min_len(8)
+        .map(|completion| match (batch.token_ids(completion), texts) {
+            (Some(ids), _) => repeated(&ids.iter().map(|&id| id.into()).collect::<Vec<u64>>()),
+            (None, Some(texts)) => repeated(&words(&texts[completion]).collect::<Vec<u64>>()),
+            (None, None) => None,
+        })
+        .collect();
+    let mut repetition = Spread::default();
+    repetition.add(&shares.into_iter().flatten().collect::<Vec<f64>>());
+    repetition
+}
+
+/// The share of 4-grams that stand further ahead already; `None` for fewer than four tokens.
+fn repeated(tokens: &[u64]) -> Option<f64> {
+    let mut grams: Vec<[u64; 4]> = tokens
+        .windows(4)
+        .map(|gram| [gram[0], gram[1], gram[2], gram[3]])
+        .collect();
+    let all = grams.len();
+    grams.sort_unstable();
+    grams.dedup();
+    (all > 0).then(|| (all - grams.len()) as f64 / all as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_that_says_the_same_again_repeats_its_4_grams() {
+        assert_eq!(repeated(&[1, 2, 3]), None);
+        assert_eq!(repeated(&[1, 2, 3, 4]), Some(0.0));
+        assert_eq!(repeated(&[1, 2, 1, 2, 1, 2, 1]), Some(0.5));
+        assert_eq!(repeated(&[7; 13]), Some(0.9));
+    }
+}

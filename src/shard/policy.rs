@@ -1,0 +1,240 @@
+//! What actor and critic report of themselves, beyond the token pass: read only where [`super::Detail`] asks for it.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::groups::{Spread, count};
+use super::{KlKind, KlPenalty};
+use crate::batch::{Batch, Values};
+use crate::kernel::exp::{EXPONENT_LIMIT, exp};
+use crate::kernel::tokens::{self, Completion, Range, Sums};
+use crate::stat::{ExactSum, Extent, Moments, Statistic, exact};
+
+/// The estimates of one KL divergence, over tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Divergence {
+    pub tokens: u64,
+    /// In the order of [`KlKind::ALL`].
+    sums: [ExactSum; 4],
+}
+
+impl Divergence {
+    /// Adds what completions' tokens come to.
+    fn of(completions: impl Iterator<Item = tokens::Divergence>) -> Self {
+        let mut sums: [Vec<f64>; 4] = Default::default();
+        let mut divergence = Self::default();
+        for completion in completions {
+            count(&mut divergence.tokens, completion.tokens);
+            let tokens::Divergence {
+                k1, abs, k2, k3, ..
+            } = completion;
+            for (sums, sum) in sums.iter_mut().zip([k1, abs, k2, k3]) {
+                sums.push(sum);
+            }
+        }
+        divergence.sums = sums.map(|sums| ExactSum::of(&sums));
+        divergence
+    }
+
+    fn merge(&mut self, other: &Self) {
+        count(&mut self.tokens, other.tokens);
+        for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
+            mine.merge(theirs);
+        }
+    }
+
+    pub fn mean(&self, kind: KlKind) -> Option<f64> {
+        (self.tokens > 0).then(|| self.sums[kind as usize].divided(self.tokens))
+    }
+}
+
+/// The estimate of `kind` from one token's log p - log q. Inside the exponential it is clamped as METRICS.md clamps it.
+pub(super) fn estimate(kind: KlKind, d: f64) -> f64 {
+    match kind {
+        KlKind::K1 => d,
+        KlKind::Abs => d.abs(),
+        KlKind::K2 => d * d / 2.0,
+        KlKind::K3 => {
+            let d = (-d).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT);
+            exp(d).k3(d)
+        }
+    }
+}
+
+/// A number over tokens, of which a completion may stand for all of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Broadcast {
+    pub tokens: u64,
+    pub sum: ExactSum,
+    pub extent: Extent,
+}
+
+impl Broadcast {
+    fn add(&mut self, own: &Range) {
+        if own.total.tokens > 0 {
+            count(&mut self.tokens, own.total.tokens);
+            self.sum.add(&[own.total.sum]);
+            self.extent.add(&[own.min, own.max]);
+        }
+    }
+
+    fn add_times(&mut self, value: f64, tokens: u64) {
+        if tokens > 0 {
+            count(&mut self.tokens, tokens);
+            self.sum.add_times(value, tokens);
+            self.extent.add(&[value]);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        count(&mut self.tokens, other.tokens);
+        self.sum.merge(&other.sum);
+        self.extent.merge(&other.extent);
+    }
+}
+
+/// The policies' distances and the critic's errors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    /// Current policy to reference policy.
+    pub reference: Divergence,
+    /// Behaviour policy to current policy.
+    pub behaviour: Divergence,
+    /// Current over behaviour policy: its sum over the tokens of `behaviour`, extremes, and the sum of its squares.
+    pub ratio: ExactSum,
+    pub ratio_extent: Extent,
+    pub ratio_squares: ExactSum,
+    /// Tokens' own advantages, or their completion's where the record has none of them.
+    pub advantages: Broadcast,
+    /// Rewards less the KL penalty, where there is one.
+    pub penalised: Spread,
+    /// Over tokens that have both a return and a value: returns, and returns less values.
+    pub returns: Moments,
+    pub errors: Moments,
+    /// Of |e^old - e^sampling|: the sum of squares.
+    pub probability_difference_squares: ExactSum,
+}
+
+/// What the token pass does not bring of one completion.
+#[derive(Default)]
+struct Read {
+    /// The KL of behaviour to reference policy, summed over tokens.
+    penalty: Option<f64>,
+    returns: Vec<f64>,
+    errors: Vec<f64>,
+}
+
+impl Read {
+    fn of(tokens: &Completion<'_>, penalty: Option<KlPenalty>) -> Self {
+        let c = &tokens.columns;
+        let judged = match (c.returns, c.values) {
+            (Some(returns), Some(values)) => tokens.pairs(returns, values),
+            _ => Vec::new(),
+        };
+        Self {
+            penalty: penalty.zip(c.behaviour().zip(c.reference)).map(
+                |(KlPenalty { kind, .. }, (old, reference))| {
+                    let pairs = tokens.pairs(old, reference);
+                    let terms: Vec<f64> =
+                        pairs.iter().map(|(a, b)| estimate(kind, a - b)).collect();
+                    exact(&terms)
+                },
+            ),
+            errors: judged.iter().map(|(r, v)| r - v).collect(),
+            returns: judged.into_iter().map(|(r, _)| r).collect(),
+        }
+    }
+}
+
+impl Policy {
+    /// The completions of a record, `sums` from the token pass (none where the record has no tokens).
+    pub fn of(batch: &Batch<'_>, sums: &[Sums], penalty: Option<KlPenalty>) -> Self {
+        let behaviours = || sums.iter().filter_map(|sums| sums.behaviour);
+        let ratios = || behaviours().map(|behaviour| behaviour.ratio);
+        let mut policy = Self {
+            reference: Divergence::of(
+                sums.iter()
+                    .filter_map(|sums| sums.reference)
+                    .map(|reference| reference.divergence),
+            ),
+            behaviour: Divergence::of(behaviours().map(|behaviour| behaviour.divergence)),
+            ratio: ratios().map(|ratio| ratio.total.sum).collect(),
+            ratio_squares: behaviours().map(|b| b.ratio_squares).collect(),
+            probability_difference_squares: sums
+                .iter()
+                .filter_map(|sums| sums.sampler)
+                .map(|sampler| sampler.probability_difference_squares)
+                .collect(),
+            ..Self::default()
+        };
+        for ratio in ratios().filter(|ratio| ratio.total.tokens > 0) {
+            policy.ratio_extent.add(&[ratio.min, ratio.max]);
+        }
+        policy.add_advantages(batch, sums);
+        policy.add_read(batch, penalty);
+        policy
+    }
+
+    /// A record without token columns has its completions' lengths.
+    fn add_advantages(&mut self, batch: &Batch<'_>, sums: &[Sums]) {
+        let mut advantages = batch.columns().advantages.as_ref().map(Values::iter);
+        for completion in 0..batch.completions() {
+            let sums = sums.get(completion);
+            let advantage = advantages
+                .as_mut()
+                .and_then(|column| column.next().flatten());
+            let own = sums.and_then(|sums| sums.advantages);
+            match (own, advantage.filter(|a| a.is_finite())) {
+                (Some(own), _) => self.advantages.add(&own),
+                (None, Some(advantage)) => {
+                    let counted = batch.tokens(completion).counted();
+                    self.advantages.add_times(advantage, counted);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Critic and penalty: their every sum is exact, so that completions may be added in any order.
+    fn add_read(&mut self, batch: &Batch<'_>, penalty: Option<KlPenalty>) {
+        let c = batch.columns();
+        if penalty.is_none() && (c.returns.is_none() || c.values.is_none()) {
+            return;
+        }
+        let read: Vec<Read> = (0..batch.completions())
+            .into_par_iter()
+            .with_min_len(8)
+            .map(|i| Read::of(&batch.tokens(i), penalty))
+            .collect();
+        for (read, reward) in read.iter().zip(c.rewards.iter()) {
+            self.returns.add(&read.returns);
+            self.errors.add(&read.errors);
+            if let (Some(KlPenalty { coefficient, .. }), Some(kl), Some(reward)) =
+                (penalty, read.penalty, reward)
+            {
+                self.penalised.add(&[reward - coefficient * kl]);
+            }
+        }
+    }
+
+    /// Takes `theirs` into `mine`, either of which may not have been read.
+    pub fn join(mine: &mut Option<Self>, theirs: Option<&Self>) {
+        if let Some(theirs) = theirs {
+            mine.get_or_insert_default().merge(theirs);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.reference.merge(&other.reference);
+        self.behaviour.merge(&other.behaviour);
+        self.ratio.merge(&other.ratio);
+        self.ratio_extent.merge(&other.ratio_extent);
+        self.ratio_squares.merge(&other.ratio_squares);
+        self.advantages.merge(&other.advantages);
+        self.penalised.merge(&other.penalised);
+        self.returns.merge(&other.returns);
+        self.errors.merge(&other.errors);
+        self.probability_difference_squares
+            .merge(&other.probability_difference_squares);
+    }
+}

@@ -1,0 +1,110 @@
+//! What records are read for, and what their tokens are counted against.
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Columns, Values};
+use crate::kernel::exp::ln;
+use crate::kernel::tokens::Bounds;
+use crate::scalars::ClipRange;
+
+/// What tokens are counted against: all of a step's shards must have been counted alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Ratios outside count as clipped.
+    pub clip_range: ClipRange,
+    /// Cap of the sampler's importance ratio; none: uncapped.
+    pub ratio_cap: Option<f64>,
+    /// How much is counted.
+    pub detail: Detail,
+    /// The KL penalty that the trainer takes off its rewards; none: nothing is taken off.
+    pub kl_penalty: Option<KlPenalty>,
+    /// What [`Detail::Extended`] counts as a success.
+    pub success: Success,
+}
+
+/// How much of the completions is counted; each level holds those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Detail {
+    /// What the dialects other than `verl` name.
+    #[default]
+    Plain,
+    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
+    Policy,
+    /// Also distributions, uncertainty and splits: the extended metrics.
+    Extended,
+}
+
+/// When a completion counts as a success, for pass@k.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Success {
+    /// The reward component that says so; the total reward without one.
+    pub component: Option<String>,
+    /// From this value on.
+    pub threshold: f64,
+}
+
+impl Default for Success {
+    /// A total reward of at least 1.
+    fn default() -> Self {
+        Self {
+            component: None,
+            threshold: 1.0,
+        }
+    }
+}
+
+impl Success {
+    /// The column that it looks at, where the record has it.
+    pub(super) fn column<'c, 'a>(&self, columns: &'c Columns<'a>) -> Option<&'c Values<'a>> {
+        match &self.component {
+            None => Some(&columns.rewards),
+            Some(wanted) => columns
+                .reward_components
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, values)| values),
+        }
+    }
+}
+
+/// Which estimate of the KL divergence of two policies, from the tokens of the first: d = log p - log q of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KlKind {
+    /// d: unbiased, of either sign.
+    K1,
+    /// |d|.
+    Abs,
+    /// d * d / 2.
+    K2,
+    /// e^-d + d - 1: unbiased and never negative (Schulman, "Approximating KL divergence", 2020).
+    #[default]
+    K3,
+}
+
+impl KlKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::K1, Self::Abs, Self::K2, Self::K3];
+}
+
+/// A KL penalty inside the reward: each completion's reward less `coefficient` times its tokens' KL of behaviour policy
+/// to reference policy. (The `beta` of a controller's snapshot weighs a KL loss instead; taking it off here too would
+/// count it twice.)
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KlPenalty {
+    pub coefficient: f64,
+    pub kind: KlKind,
+}
+
+impl Thresholds {
+    pub(super) fn bounds(&self) -> Bounds {
+        let ratio_low = 1.0 - self.clip_range.low;
+        let ratio_high = 1.0 + self.clip_range.high;
+        Bounds {
+            ratio_low,
+            ratio_high,
+            log_low: ln(ratio_low.max(1e-6)),
+            log_high: ln(ratio_high.max(1e-6)),
+            ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The extended metrics' numbers: distributions, uncertainty, splits.
+
+use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
+
+use super::{Moment, moment, part};
+use crate::shard::Shard;
+use crate::shard::extended::groups::{GroupRewards, Settled};
+use crate::shard::extended::tags::Totals;
+use crate::shard::extended::{Extended, Sketches};
+use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, norm};
+
+/// The probability on either side of a 95 % interval.
+const TAIL: f64 = 0.025;
+
+/// The mean reward's uncertainty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RewardError {
+    /// Clustered by group: sqrt(G/(G-1) * sum over groups of (sum of r - mean)^2) / n (Liang and Zeger, 1986).
+    pub standard_error: f64,
+    /// 95 %, from Student's t with G - 1 degrees of freedom.
+    pub interval: (f64, f64),
+}
+
+/// How the groups' rewards spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupStd {
+    pub mean: f64,
+    pub p05: f64,
+    pub p50: f64,
+    pub p95: f64,
+}
+
+/// Shares of groups all of whose rewards are there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupShares {
+    /// Every reward is the largest (smallest) of the step.
+    pub all_max: f64,
+    pub all_min: f64,
+    /// Neither.
+    pub mixed: f64,
+}
+
+/// The advantages of completions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdvantageNumbers {
+    pub mean: f64,
+    pub population_std: f64,
+    pub min: f64,
+    pub max: f64,
+    pub p05: f64,
+    pub p25: f64,
+    pub p50: f64,
+    pub p75: f64,
+    pub p95: f64,
+    /// Share below 1e-8 in size.
+    pub zero: f64,
+}
+
+/// pass@k of one k.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attempts {
+    pub k: u64,
+    /// Mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., "Evaluating large language models trained on
+    /// code", 2021).
+    pub pass: f64,
+}
+
+/// The completions of one tag.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TagNumbers {
+    pub reward: Option<f64>,
+    pub population_std: Option<f64>,
+    /// Share of its completions that succeed.
+    pub pass: Option<f64>,
+    pub mean_length: Option<f64>,
+    /// Share of its completions whose group's rewards do not vary.
+    pub zero_std: Option<f64>,
+}
+
+/// What [`crate::shard::Detail::Extended`] adds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExtendedNumbers {
+    pub reward_error: Option<RewardError>,
+    /// Third standardised moment, population form.
+    pub reward_skewness: Option<f64>,
+    pub group_std: Option<GroupStd>,
+    pub group_shares: Option<GroupShares>,
+    /// Sum of squares between groups over the total sum of squares.
+    pub between_groups: Option<f64>,
+    pub reward_length_pearson: Option<f64>,
+    pub reward_length_spearman: Option<f64>,
+    /// Pearson's correlation of each component with the total.
+    pub components: Vec<(String, f64)>,
+    pub advantages: Option<AdvantageNumbers>,
+    /// For k = 1, 2, 4, ... up to the largest group's size.
+    pub attempts: Vec<Attempts>,
+    /// Clopper and Pearson's 95 % interval for the share of completions that succeed.
+    pub pass_interval: Option<(f64, f64)>,
+    /// Effective sample size of each group's weights over its size.
+    pub effective_weights: Option<Moment>,
+    pub largest_weight: Option<f64>,
+    /// p05, p50, p95, p99 of completion lengths, exact.
+    pub lengths: Option<[f64; 4]>,
+    /// Share of a completion's 4-grams that it has had before.
+    pub repeated: Option<Moment>,
+    /// p01, p50, p99 of the ratio of current to behaviour policy, within 1 %.
+    pub ratios: Option<[f64; 3]>,
+    /// p05, p50, p95 of token entropies, within 1 %.
+    pub entropies: Option<[f64; 3]>,
+    /// Share of tokens whose k3 to the reference is above the bound asked for.
+    pub high_divergence: Option<f64>,
+    /// Ascending, `other` last.
+    pub tags: Vec<(String, TagNumbers)>,
+}
+
+impl ExtendedNumbers {
+    /// `bound`: the k3 from which a token's KL counts as high.
+    pub(super) fn of(shard: &Shard, extended: &Extended, bound: f64) -> Self {
+        let settled = extended.groups.settle();
+        let rewards = &shard.rewards.moments;
+        let mut numbers = Self {
+            reward_error: rewards
+                .mean()
+                .and_then(|mean| error(&settled, rewards, mean)),
+            reward_skewness: shard
+                .rewards
+                .order()
+                .and_then(|order| skewness(order, rewards)),
+            group_std: group_std(&settled),
+            group_shares: group_shares(&settled),
+            between_groups: between_groups(&settled, rewards),
+            reward_length_pearson: extended.reward_by_length.pearson(),
+            reward_length_spearman: extended.reward_by_length.spearman(),
+            components: extended
+                .components
+                .iter()
+                .filter_map(|(name, pairs)| Some((name.clone(), pairs.pearson()?)))
+                .collect(),
+            advantages: advantages(shard, &extended.advantages),
+            attempts: attempts(&settled),
+            pass_interval: pass_interval(&settled),
+            effective_weights: moment(&settled.effective_weights),
+            largest_weight: settled.weights.range().map(|(_, max)| max),
+            lengths: read(&extended.lengths, [5, 50, 95, 99]),
+            repeated: moment(&extended.repeated),
+            tags: tags(extended, &settled),
+            ..Self::default()
+        };
+        numbers.add_sketches(&extended.sketches, bound);
+        numbers
+    }
+
+    fn add_sketches(&mut self, sketches: &Sketches, bound: f64) {
+        self.ratios = near(&sketches.ratios, [1, 50, 99]);
+        self.entropies = near(&sketches.entropies, [5, 50, 95]);
+        self.high_divergence = sketches.divergences.fraction_above(bound);
+    }
+}
+
+/// The quantile at so many hundredths.
+fn hundredth(hundredths: u16) -> Quantile {
+    Quantile::of_thousandths(10 * hundredths).unwrap_or_default()
+}
+
+fn read<const N: usize>(order: &Order, hundredths: [u16; N]) -> Option<[f64; N]> {
+    order.quantiles(&hundredths.map(hundredth))?.try_into().ok()
+}
+
+fn near<const N: usize>(sketch: &Sketch, hundredths: [u16; N]) -> Option<[f64; N]> {
+    let found: Option<Vec<f64>> = hundredths
+        .iter()
+        .map(|&q| sketch.quantile(hundredth(q)))
+        .collect();
+    found?.try_into().ok()
+}
+
+/// Each group's sum of rewards less their mean.
+fn residuals(settled: &Settled, mean: f64) -> impl Iterator<Item = (f64, u64)> + '_ {
+    let residual = move |g: &GroupRewards| (g.sum - g.count as f64 * mean, g.count);
+    settled.rewards.iter().map(residual)
+}
+
+fn error(settled: &Settled, rewards: &Moments, mean: f64) -> Option<RewardError> {
+    let groups = settled.rewards.len() as f64;
+    if groups < 2.0 {
+        return None;
+    }
+    let residuals: Vec<f64> = residuals(settled, mean).map(|(e, _)| e).collect();
+    let correction = (groups / (groups - 1.0)).sqrt();
+    let standard_error = correction * norm(&residuals)? / rewards.count() as f64;
+    let t = StudentsT::new(0.0, 1.0, groups - 1.0).ok()?;
+    let half = t.inverse_cdf(1.0 - TAIL) * standard_error;
+    Some(RewardError {
+        standard_error,
+        interval: (mean - half, mean + half),
+    })
+}
+
+/// Mean of ((r - mean) / std)^3; undefined where rewards do not vary.
+fn skewness(order: &Order, rewards: &Moments) -> Option<f64> {
+    let (mean, std) = (rewards.mean()?, rewards.population_std()?);
+    let mut sum = ExactSum::default();
+    for (value, count) in order.iter() {
+        let z = (value - mean) / std;
+        let cube = z * z * z;
+        if !cube.is_finite() {
+            return None;
+        }
+        sum.add_times(cube, count);
+    }
+    (std > 0.0).then(|| sum.divided(rewards.count()))
+}
+
+fn group_std(settled: &Settled) -> Option<GroupStd> {
+    let [p05, p50, p95] = read(&settled.stds, [5, 50, 95])?;
+    Some(GroupStd {
+        mean: settled.std.mean()?,
+        p05,
+        p50,
+        p95,
+    })
+}
+
+fn group_shares(settled: &Settled) -> Option<GroupShares> {
+    let rewards = &settled.rewards;
+    let max = rewards.iter().map(|g| g.max).reduce(f64::max)?;
+    let min = rewards.iter().map(|g| g.min).reduce(f64::min)?;
+    let whole = rewards.iter().filter(|g| g.whole).count() as u64;
+    let share = |of: &dyn Fn(bool, bool) -> bool| {
+        let hits = rewards.iter().filter(|g| g.whole);
+        let hits = hits.filter(|g| of(g.min >= max, g.max <= min)).count();
+        part(hits as u64, whole)
+    };
+    Some(GroupShares {
+        all_max: share(&|all_max, _| all_max)?,
+        all_min: share(&|_, all_min| all_min)?,
+        mixed: share(&|all_max, all_min| !all_max && !all_min)?,
+    })
+}
+
+fn between_groups(settled: &Settled, rewards: &Moments) -> Option<f64> {
+    let terms: Vec<f64> = residuals(settled, rewards.mean()?)
+        .map(|(residual, count)| residual / (count as f64).sqrt())
+        .collect();
+    let total = rewards.population_std()? * (rewards.count() as f64).sqrt();
+    let share = norm(&terms)? / total;
+    (total > 0.0).then(|| (share * share).min(1.0))
+}
+
+fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {
+    let all = moment(&shard.advantages)?;
+    let [p05, p25, p50, p75, p95] = read(order, [5, 25, 50, 75, 95])?;
+    let zero = order.iter().filter(|(a, _)| a.abs() < 1e-8);
+    Some(AdvantageNumbers {
+        mean: all.mean,
+        population_std: all.population_std,
+        min: all.min,
+        max: all.max,
+        p05,
+        p25,
+        p50,
+        p75,
+        p95,
+        zero: part(zero.map(|(_, count)| count).sum(), order.len())?,
+    })
+}
+
+fn attempts(settled: &Settled) -> Vec<Attempts> {
+    let largest = settled.attempts.keys().map(|(n, _)| *n).max().unwrap_or(0);
+    let ks = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
+    ks.take_while(|k| *k <= largest)
+        .filter_map(|k| {
+            let (mut sum, mut groups) = (ExactSum::default(), 0);
+            for (&(n, c), &times) in settled.attempts.iter().filter(|((n, _), _)| *n >= k) {
+                sum.add_times(pass(n, c, k), times);
+                groups += times;
+            }
+            (groups > 0).then(|| Attempts {
+                k,
+                pass: sum.divided(groups),
+            })
+        })
+        .collect()
+}
+
+/// 1 - C(n-c, k)/C(n, k) for k <= n, as a product of k ratios: binomials themselves lose their digits.
+fn pass(n: u64, c: u64, k: u64) -> f64 {
+    let missing = |i: u64| n.saturating_sub(c).saturating_sub(i) as f64 / (n - i) as f64;
+    1.0 - (0..k).map(missing).product::<f64>()
+}
+
+/// From the quantiles of the beta distribution; without a success the lower end is 0, without a failure the upper is 1.
+fn pass_interval(settled: &Settled) -> Option<(f64, f64)> {
+    let (mut hits, mut all) = (0_u64, 0_u64);
+    for (&(n, c), &times) in &settled.attempts {
+        hits = hits.saturating_add(c.saturating_mul(times));
+        all = all.saturating_add(n.saturating_mul(times));
+    }
+    let misses = (all - hits) as f64;
+    let quantile = |a: f64, b: f64, q: f64| Some(Beta::new(a, b).ok()?.inverse_cdf(q));
+    let lower = match hits {
+        0 => 0.0,
+        hits => quantile(hits as f64, misses + 1.0, TAIL)?,
+    };
+    let upper = if misses > 0.0 {
+        quantile(hits as f64 + 1.0, misses, 1.0 - TAIL)?
+    } else {
+        1.0
+    };
+    (all > 0).then_some((lower, upper))
+}
+
+fn tags(extended: &Extended, settled: &Settled) -> Vec<(String, TagNumbers)> {
+    let mut tags = extended.tags.clone();
+    tags.merge(&settled.tags);
+    let numbers = |totals: &Totals| TagNumbers {
+        reward: totals.rewards.mean(),
+        population_std: totals.rewards.population_std(),
+        pass: part(totals.successes, totals.judged),
+        mean_length: totals.lengths.mean(),
+        zero_std: part(totals.zero_std, totals.grouped),
+    };
+    tags.iter()
+        .map(|(tag, totals)| (tag.to_owned(), numbers(totals)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pass_at_k_keeps_its_digits() {
+        assert_eq!(pass(200, 1, 8), 1.0 - 192.0 / 200.0);
+        assert_eq!(pass(8, 0, 8), 0.0);
+        assert_eq!(pass(8, 3, 6), 1.0);
+        assert!((pass(4, 2, 2) - 5.0 / 6.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_interval_of_7_in_16_is_that_of_clopper_and_pearson() {
+        let settled = |n, c| Settled {
+            attempts: [((n, c), 1)].into(),
+            ..Settled::default()
+        };
+        let (lower, upper) = pass_interval(&settled(16, 7)).unwrap();
+        assert!((lower - 0.197_534_1).abs() < 1e-6 && (upper - 0.701_223_1).abs() < 1e-6);
+        assert_eq!(pass_interval(&settled(4, 0)).unwrap().0, 0.0);
+        assert_eq!(pass_interval(&settled(4, 4)).unwrap().1, 1.0);
+        assert_eq!(pass_interval(&Settled::default()), None);
+    }
+}

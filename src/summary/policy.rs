@@ -1,0 +1,95 @@
+//! The numbers that actor and critic report of themselves.
+
+use super::{Moment, TokenNumbers, moment};
+use crate::shard::KlKind;
+use crate::shard::policy::{Broadcast, Divergence, Policy};
+use crate::shard::totals::TokenRange;
+use crate::stat::Moments;
+
+/// Ratios of current to behaviour policy, over tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatioNumbers {
+    pub mean: f64,
+    pub min: f64,
+    pub max: f64,
+    /// mean(r)^2 / mean(r^2): the effective sample size over the number of tokens (Kong, 1992).
+    pub effective: f64,
+    /// mean(r^2) - 1, the estimate of the chi-square divergence.
+    pub chi_square: f64,
+}
+
+/// What [`crate::shard::Detail::Policy`] adds; `None` throughout where it was not asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PolicyNumbers {
+    /// KL of current to reference policy per token, in the order of [`KlKind::ALL`].
+    pub reference: [Option<f64>; 4],
+    /// KL of behaviour to current policy, likewise.
+    pub behaviour: [Option<f64>; 4],
+    pub ratio: Option<RatioNumbers>,
+    /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
+    pub advantages: Option<TokenNumbers>,
+    /// Rewards less the KL penalty; `None` where there is none.
+    pub penalised: Option<Moment>,
+    /// 1 - var(returns - values) / (var(returns) + 1e-5), sample variances over tokens.
+    pub explained_variance: Option<f64>,
+    /// Sample standard deviation over tokens of |e^old - e^sampling|.
+    pub probability_difference_std: Option<f64>,
+}
+
+impl PolicyNumbers {
+    /// `probabilities`: those of behaviour policy and sampler.
+    pub(super) fn of(policy: &Policy, probabilities: &TokenRange) -> Self {
+        Self {
+            reference: kinds(&policy.reference),
+            behaviour: kinds(&policy.behaviour),
+            ratio: ratio(policy),
+            advantages: broadcast(&policy.advantages),
+            penalised: moment(&policy.penalised),
+            explained_variance: explained(&policy.returns, &policy.errors),
+            probability_difference_std: difference_std(policy, probabilities),
+        }
+    }
+}
+
+fn kinds(divergence: &Divergence) -> [Option<f64>; 4] {
+    KlKind::ALL.map(|kind| divergence.mean(kind))
+}
+
+fn ratio(policy: &Policy) -> Option<RatioNumbers> {
+    let (min, max) = policy.ratio_extent.range()?;
+    let mean = policy.ratio.divided(policy.behaviour.tokens);
+    let square = policy.ratio_squares.divided(policy.behaviour.tokens);
+    Some(RatioNumbers {
+        mean,
+        min,
+        max,
+        effective: mean * mean / square,
+        chi_square: square - 1.0,
+    })
+}
+
+/// From the sums of |e^old - e^sampling| and of its squares; 0 where all are the same.
+fn difference_std(policy: &Policy, differences: &TokenRange) -> Option<f64> {
+    let (min, max) = differences.extent.range()?;
+    let n = differences.total.census.used;
+    let others = n.checked_sub(1).filter(|&others| others > 0)?;
+    let mean = differences.total.sum.divided(n);
+    let square = policy.probability_difference_squares.divided(n);
+    let variance = (square - mean * mean).max(0.0) * n as f64 / others as f64;
+    Some(if min == max { 0.0 } else { variance.sqrt() })
+}
+
+fn broadcast(values: &Broadcast) -> Option<TokenNumbers> {
+    let (min, max) = values.extent.range()?;
+    Some(TokenNumbers {
+        mean: values.sum.divided(values.tokens),
+        min,
+        max,
+    })
+}
+
+/// Against a constant return the small term in the denominator keeps the share finite, as in verl.
+fn explained(returns: &Moments, errors: &Moments) -> Option<f64> {
+    let variance = |moments: &Moments| moments.sample_std().map(|std| std * std);
+    Some(1.0 - variance(errors)? / (variance(returns)? + 1e-5))
+}

@@ -1,0 +1,125 @@
+//! The extended metrics against what `tests/reference/extended.py` computes, and what is computed when they are off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grpo_metrics::dialect::Dialect;
+use grpo_metrics::engine::{Engine, EngineBuilder};
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::recording::Record;
+use grpo_metrics::shard::Success;
+use serde_json::Value;
+
+fn row(builder: EngineBuilder, records: &Value) -> Metrics {
+    let mut engine = builder.build().unwrap();
+    for record in records.as_array().unwrap() {
+        let record = Record::from_json(&record.to_string()).unwrap();
+        engine.observe(&record.batch().unwrap()).unwrap();
+    }
+    engine.step(5).unwrap().unwrap().metrics
+}
+
+/// What the reference solves for iteratively, what a sketch may miss, and everything else.
+fn tolerance(key: &str) -> f64 {
+    let of_sketch = ["ratio/p", "token_entropy/p"];
+    match key {
+        key if of_sketch.iter().any(|part| key.starts_with(part)) => 0.0101,
+        key if key.contains("ci95") => 1e-7,
+        _ => 1e-10,
+    }
+}
+
+#[test]
+fn every_extended_case_gives_what_numpy_and_scipy_give() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/vectors/extended.jsonl"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut faults = Vec::new();
+    let mut compared = BTreeSet::new();
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let mut success = Success::default();
+        let named = case["options"]["success_component"].as_str();
+        success.component = named.map(ToOwned::to_owned);
+        if let Some(threshold) = case["options"]["success_threshold"].as_f64() {
+            success.threshold = threshold;
+        }
+        for dialect in Dialect::ALL {
+            let builder = || Engine::builder().dialect(*dialect).success(success.clone());
+            let plain = row(builder(), &case["records"]);
+            let all = row(builder().extended(true), &case["records"]);
+            let prefix = if *dialect == Dialect::MaxEnt {
+                "train/"
+            } else {
+                ""
+            };
+            let mut found: BTreeMap<&str, f64> = all
+                .iter()
+                .filter(|(key, _)| !plain.contains(key))
+                .map(|(key, value)| (key.strip_prefix(prefix).unwrap(), value))
+                .filter(|(key, _)| !key.starts_with("health/"))
+                .collect();
+            for (key, wanted) in case["expected"].as_object().unwrap() {
+                compared.insert(key.clone());
+                // Three numbers are what the value lies between, with the exact one in the middle.
+                if let Some(band) = wanted.as_array() {
+                    let value = found.remove(key.as_str()).unwrap();
+                    let [low, high] = [0, 2].map(|i| band[i].as_f64().unwrap());
+                    assert!((low..=high).contains(&value), "{key} = {value}");
+                    continue;
+                }
+                let wanted = wanted.as_f64().unwrap();
+                let close = |x: f64| {
+                    (x - wanted).abs() <= 1e-12 + tolerance(key) * x.abs().max(wanted.abs())
+                };
+                match found.remove(key.as_str()) {
+                    Some(value) if close(value) => {}
+                    value => faults.push(format!(
+                        "{} {dialect}: {key} = {value:?}, expected {wanted}",
+                        case["name"]
+                    )),
+                }
+            }
+            let left_over = found.into_iter();
+            faults.extend(left_over.map(|(key, value)| {
+                format!(
+                    "{} {dialect}: {key} = {value} is not expected",
+                    case["name"]
+                )
+            }));
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{} faults\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+    assert!(compared.len() > 70, "{} keys were compared", compared.len());
+}
+
+#[test]
+fn flags_and_counts_of_health_are_in_the_row() {
+    let records = serde_json::json!([{"step": 1, "rank": 0, "world_size": 1, "batch": {
+        "group_sizes": [2, 2], "rewards": [1.0, 1.0, "NaN", 1.0], "completion_lengths": [4, 4, 1, 4],
+        "reward_components": {"a": [1, null, 1, 1]}, "max_completion_length": 4}}]);
+    let row = row(Engine::builder().extended(true), &records);
+    for (key, value) in [
+        ("nonfinite", 1.0),
+        ("zero_std", 1.0),
+        ("length_at_cap", 1.0),
+        ("reward_saturation", 1.0),
+        ("rewards/used", 3.0),
+        ("rewards/nonfinite", 1.0),
+        ("rewards/absent", 0.0),
+        ("reward_components/a/absent", 1.0),
+    ] {
+        assert_eq!(
+            row.get(&format!("train/health/{key}")),
+            Some(value),
+            "{key}"
+        );
+    }
+    assert_eq!(row.get("train/health/kl"), None);
+}

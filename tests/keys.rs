@@ -1,0 +1,175 @@
+//! The registry: every key of every dialect, whatever the data.
+
+use std::collections::BTreeSet;
+
+use grpo_metrics::dialect::{Dialect, Line};
+use grpo_metrics::engine::Engine;
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::recording::Record;
+use grpo_metrics::shard::{KlKind, KlPenalty};
+use serde_json::{Value, json};
+
+/// A record of `rewards` in groups of `size`, every other column made from them; with every scalar and snapshot.
+fn full(rewards: &[Value], size: usize) -> Value {
+    let n = rewards.len();
+    let tokens: Vec<&Value> = rewards
+        .iter()
+        .flat_map(|x| std::iter::repeat_n(x, 5))
+        .collect();
+    let shifted = |by: f64| -> Vec<Value> {
+        let moved = |(i, x): (usize, &&Value)| match x.as_f64() {
+            Some(x) => json!(-x.abs() - by * (1.0 + (i % 3) as f64)),
+            None => (*x).clone(),
+        };
+        tokens.iter().enumerate().map(moved).collect()
+    };
+    let lengths: Vec<usize> = (0..n)
+        .map(|i| if n % 2 == 1 { 5 } else { 4 + i % 2 * 2 })
+        .collect();
+    let groups = n / size;
+    let ids: Vec<u32> = (0..5 * u32::try_from(n).unwrap()).map(|i| i % 7).collect();
+    json!({"step": 3, "rank": 0, "world_size": 1,
+        "batch": {
+            "group_sizes": vec![size; groups], "rewards": rewards, "advantages": rewards,
+            "reward_components": {"accuracy": rewards, "entropy_bonus": rewards},
+            "q": vec![1.0 / size as f64; n], "weights": vec![1.0 / size as f64; n],
+            "completion_lengths": lengths, "max_completion_length": 6, "prompt_lengths": vec![7; n], "max_prompt_length": 7,
+            "terminated": vec![true; n], "tags": vec!["math"; n],
+            "token_logps": shifted(0.1), "old_token_logps": shifted(0.2), "ref_token_logps": shifted(0.3),
+            "sampling_token_logps": shifted(0.25), "token_entropies": shifted(-0.5), "token_advantages": shifted(0.0),
+            "returns": shifted(1.0), "values": shifted(1.5), "token_ids": ids,
+            "semantic_entropies": vec![0.5; groups], "advantage_scales": vec![0.5; groups],
+            "seed_alpha_effective": 0.5, "seed_max_possible_entropy": 0.5},
+        "scalars": {"total_loss": 0.5, "policy_loss": 0.4, "kl_loss": 0.1, "weighted_kl_loss": 0.1, "clip_loss": 0.1,
+            "learning_rate": 1e-6, "epoch": 1, "entropy_bonus_coef": 0.1, "grad_norm": 1, "entropy_bonus_reward_std": 1,
+            "policy_entropy": 1, "vf_clipfrac": 0.1, "vllm_latency_ms": 9, "actor_dequeue_time": 1, "step_time_sec": 2,
+            "ref_logp_mean": -1, "avg_completion_tokens": 5, "num_completion_tokens": 5, "num_input_tokens": 9,
+            "tflops_per_step": 2, "model_params": 1e9},
+        "weighting": {"tau": 0.3, "beta": 0.1, "tau_target_entropy": 0.5, "kl_target": 0.1, "kl_horizon": 10, "kl_step_size": 0.1,
+            "tau_entropy_ema": 0.5, "prev_tau": 0.2, "prev_beta": 0.1, "weight_norm_denom": 0.4, "meta": {"enabled": true}}})
+}
+
+fn numbers(rewards: &[f64]) -> Vec<Value> {
+    rewards.iter().map(|x| json!(x)).collect()
+}
+
+/// Samples of every kind that has tripped a metric somewhere.
+fn samples() -> Vec<(&'static str, Value)> {
+    let nan = || json!("NaN");
+    vec![
+        (
+            "full",
+            full(&numbers(&[1.0, 0.25, 0.5, 2.0, 0.0, 1.5, 1.0, 0.75]), 4),
+        ),
+        (
+            "empty",
+            json!({"step": 3, "rank": 0, "world_size": 1, "batch": {"group_sizes": [], "rewards": []}}),
+        ),
+        ("empty columns", full(&[], 1)),
+        ("single", full(&numbers(&[0.7]), 1)),
+        ("constant", full(&numbers(&[0.1; 6]), 3)),
+        ("zero", full(&numbers(&[0.0; 6]), 3)),
+        (
+            "signed",
+            full(&numbers(&[-1.0, 1.0, -0.0, 0.0, -3.5, 2.5]), 2),
+        ),
+        (
+            "some not finite",
+            full(&[json!(1.0), nan(), json!("Infinity"), json!(0.5)], 2),
+        ),
+        (
+            "none finite",
+            full(&[nan(), json!("-Infinity"), nan(), nan()], 2),
+        ),
+        (
+            "rewards alone",
+            json!({"step": 3, "rank": 0, "world_size": 1, "batch": {"group_sizes": [2], "rewards": [1.0, 2.0]}}),
+        ),
+    ]
+}
+
+fn row(dialect: Dialect, sample: &Value) -> Metrics {
+    let penalty = KlPenalty {
+        coefficient: 0.1,
+        kind: KlKind::K1,
+    };
+    let mut engine = Engine::builder()
+        .dialect(dialect)
+        .extended(true)
+        .devices(8)
+        .kl_penalty(penalty)
+        .build()
+        .unwrap();
+    let record = Record::from_json(&sample.to_string()).unwrap();
+    engine.observe(&record.batch().unwrap()).unwrap();
+    engine.step(3).unwrap().unwrap().metrics
+}
+
+/// Every key, the extended metrics among them.
+fn lines(dialect: Dialect) -> impl Iterator<Item = &'static Line> {
+    dialect.lines().chain(dialect.extended_lines())
+}
+
+/// Whether a line's key, of which one part may stand for a name, is that of a row's entry.
+fn names(line: &str, key: &str) -> bool {
+    match (line.find('{'), line.find('}')) {
+        (Some(open), Some(close)) => key
+            .strip_prefix(&line[..open])
+            .and_then(|rest| rest.strip_suffix(&line[close + 1..]))
+            .is_some_and(|name| !name.is_empty()),
+        _ => line == key,
+    }
+}
+
+#[test]
+fn every_key_is_there_once_with_its_meaning_unit_and_reduction() {
+    for dialect in Dialect::ALL {
+        let mut keys = BTreeSet::new();
+        for line in lines(*dialect) {
+            assert!(
+                keys.insert(line.key),
+                "{dialect} {} is there twice",
+                line.key
+            );
+            assert!(
+                !line.meaning.is_empty() && !line.unit.is_empty(),
+                "{dialect} {}",
+                line.key
+            );
+            assert!(!line.reduction.label().is_empty());
+        }
+        assert!(keys.len() > 100, "{dialect} has {} keys", keys.len());
+    }
+}
+
+#[test]
+fn every_value_of_every_sample_is_finite_and_under_a_key_of_the_registry() {
+    for (name, sample) in samples() {
+        for dialect in Dialect::ALL {
+            let mut seen = BTreeSet::new();
+            for (key, value) in row(*dialect, &sample).iter() {
+                assert!(value.is_finite(), "{dialect}, {name}: {key} = {value}");
+                assert!(
+                    seen.insert(key.to_owned()),
+                    "{dialect}, {name}: {key} is there twice"
+                );
+                let known = lines(*dialect).any(|line| names(line.key, key));
+                assert!(known, "{dialect}, {name}: {key} is in no table");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_registry_has_a_value_where_everything_is_given() {
+    let mut missing = Vec::new();
+    for dialect in Dialect::ALL {
+        let row = row(*dialect, &samples()[0].1);
+        for line in lines(*dialect) {
+            if !row.iter().any(|(key, _)| names(line.key, key)) {
+                missing.push(format!("{dialect} {}", line.key));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

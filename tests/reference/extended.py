@@ -1,0 +1,240 @@
+"""Writes tests/data/vectors/extended.jsonl: the extended metrics as NumPy and SciPy compute them.
+
+Needs NumPy and SciPy. Inputs are made here from a fixed seed; quantiles of tokens are those that a sketch may miss by
+1 %. Keys are without a dialect's prefix.
+"""
+
+import json
+import random
+from math import comb
+
+import numpy as np
+from make_cases import NAN, TOKENS, VECTORS, groups, own, poison, shared, without
+from reference import View, completion_tokens, scalar, usable
+from scipy import stats
+
+HIGH = 0.1
+
+
+def finite(values):
+    return np.array([value for value in values if usable(value)], dtype=float)
+
+
+def put(row, key, value):
+    if value is not None and np.isfinite(value):
+        row[key] = float(value)
+
+
+def correlation(row, key, function, pairs):
+    pairs = [pair for pair in pairs if all(map(usable, pair))]
+    if len(pairs) > 1:
+        x, y = np.array(pairs, dtype=float).T
+        if x.min() < x.max() and y.min() < y.max():
+            put(row, key, function(x, y)[0])
+
+
+def sketched(row, prefix, values, percents):
+    ordered = np.sort(finite(values))
+    for percent in percents if len(ordered) else ():
+        row[f"{prefix}p{percent:02}"] = float(ordered[int(np.floor(percent / 100 * (len(ordered) - 1) + 0.5))])
+
+
+def differences(view, one, other):
+    """log p - log q of counted tokens; old stands for current where a record has none."""
+    found = []
+    for completion in view.completions:
+        names = [completion.behaviour() if name == "old" else name for name in (one, other)]
+        found += [a - b for a, b in completion.columns(*names) or []]
+    return np.array(found)
+
+
+def rewards(row, view, members):
+    used = finite(c.reward for c in view.completions)
+    put(row, "reward_skewness", stats.skew(used) if len(set(used)) > 1 else None)
+    clusters = [finite(c.reward for c in group) for group in members]
+    clusters = [cluster for cluster in clusters if len(cluster)]
+    if len(clusters) > 1:
+        count, n, mean = len(clusters), len(used), used.mean()
+        meat = sum((cluster - mean).sum() ** 2 for cluster in clusters)
+        error = np.sqrt(count / (count - 1) * meat) / n
+        put(row, "reward_stderr", error)
+        low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=error) if error else (mean, mean)
+        put(row, "reward_ci95/low", low)
+        put(row, "reward_ci95/high", high)
+    whole = [finite(c.reward for c in group) for group in members if all(usable(c.reward) for c in group)]
+    if whole:
+        stds = np.array([group.std() for group in whole])
+        put(row, "reward_group_std/mean", stds.mean())
+        for percent in (5, 50, 95):
+            put(row, f"reward_group_std/p{percent:02}", np.percentile(stds, percent))
+        best = np.array([np.all(group == used.max()) for group in whole])
+        worst = np.array([np.all(group == used.min()) for group in whole])
+        put(row, "groups/all_max", best.mean())
+        put(row, "groups/all_min", worst.mean())
+        put(row, "groups/mixed", (~best & ~worst).mean())
+    if len(used) and used.std() > 0:
+        between = sum(len(cluster) * (cluster.mean() - used.mean()) ** 2 for cluster in clusters)
+        put(row, "groups/reward_variance", between / ((used - used.mean()) ** 2).sum())
+
+
+def passes(row, members, judge):
+    tried = [[judge(c) for c in group] for group in members]
+    tried = [group for group in tried if None not in group]
+    k = 1
+    while tried and k <= max(map(len, tried)):
+        shares = [1 - comb(len(g) - sum(g), k) / comb(len(g), k) for g in tried if len(g) >= k]
+        put(row, f"pass@{k}", np.mean(shares))
+        k *= 2
+    if tried:
+        interval = stats.binomtest(sum(map(sum, tried)), sum(map(len, tried))).proportion_ci(0.95, "exact")
+        put(row, "pass@1/ci95/low", interval.low)
+        put(row, "pass@1/ci95/high", interval.high)
+
+
+def tokens(row, view):
+    moved = differences(view, "token_logps", "old")
+    if len(moved):
+        ratio = np.exp(moved)
+        values = {"mean": ratio.mean(), "min": ratio.min(), "max": ratio.max()}
+        values |= {"ess": ratio.mean() ** 2 / (ratio**2).mean(), "chi2": (ratio**2).mean() - 1}
+        row.update((f"ratio/{name}", float(value)) for name, value in values.items())
+        sketched(row, "ratio/", ratio, (1, 50, 99))
+    for name, d in (("kl_ref", differences(view, "token_logps", "ref_token_logps")), ("kl_old", -moved)):
+        if len(d):
+            terms = {"k1": d, "k2": d**2 / 2, "k3": np.expm1(-d) + d}
+            row.update((f"{name}/{kind}", float(values.mean())) for kind, values in terms.items())
+            if name == "kl_ref":
+                # A sketch may count values within 2 % of the bound on either side.
+                band = [float((terms["k3"] > HIGH * by).mean()) for by in (1.02, 1, 0.98)]
+                row["kl_ref/high_frac"] = band[0] if band[0] == band[2] else band
+    sketched(row, "token_entropy/", view.entropies(), (5, 50, 95))
+
+
+def repeated(completion):
+    said = completion.ids if completion.ids is not None else (completion.text or "").split()
+    grams = [tuple(said[at : at + 4]) for at in range(len(said) - 3)]
+    return 1 - len(set(grams)) / len(grams) if grams else None
+
+
+def extended(records, options):
+    view, row = View([records]), {}
+    members = [group.members for group in view.groups.values() if group.members]
+    named, threshold = options.get("success_component"), options.get("success_threshold", 1.0)
+
+    def judge(completion):
+        value = completion.reward if named is None else completion.components.get(named)
+        return bool(value >= threshold) if usable(value) else None
+
+    rewards(row, view, members)
+    passes(row, members, judge)
+    tokens(row, view)
+    for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        correlation(row, f"reward_by_length/{name}", function, [(c.reward, c.length) for c in view.completions])
+    for name in view.component_names():
+        pairs = [(c.components.get(name), c.reward) for c in view.completions]
+        correlation(row, f"rewards/{name}/corr_total", stats.pearsonr, pairs)
+    advantages = finite(c.advantage for c in view.completions)
+    if len(advantages):
+        values = {"mean": advantages.mean(), "std": advantages.std(), "min": advantages.min(), "max": advantages.max()}
+        values |= {f"p{p:02}": np.percentile(advantages, p) for p in (5, 25, 50, 75, 95)}
+        values["zero_frac"] = (np.abs(advantages) < 1e-8).mean()
+        row.update((f"advantage/{name}", float(value)) for name, value in values.items())
+    weights = [finite(c.weight for c in g) for g in members if all(usable(c.weight) for c in g)]
+    if weights:
+        sizes = [w.sum() ** 2 / (w**2).sum() / len(w) for w in weights]
+        values = {"ess_mean": np.mean(sizes), "ess_min": min(sizes), "max": max(w.max() for w in weights)}
+        row.update((f"weight/{name}", float(value)) for name, value in values.items())
+    lengths = [c.length for c in view.completions if c.length is not None]
+    if lengths:
+        row.update((f"length/p{p:02}", float(np.percentile(lengths, p))) for p in (5, 50, 95, 99))
+    shares = finite(map(repeated, view.completions))
+    if len(shares):
+        row["repeated_4grams/mean"], row["repeated_4grams/max"] = float(shares.mean()), float(shares.max())
+    said, seconds = completion_tokens(view), scalar(view, "step_time_sec")
+    if said is not None and seconds:
+        row["tokens_per_sec"] = said / seconds
+    tags(row, records, view, judge)
+    return row
+
+
+def tags(row, records, view, judge):
+    given = {}
+    for record in records:
+        for position, tag in enumerate(record["batch"].get("tags") or []):
+            given[(0, record["rank"], record.get("micro", 0), position)] = tag
+    named = sorted(set(given.values()) - {"other"}, key=str.encode)[:64]
+    of = {}
+    for completion in view.completions:
+        if (tag := given.get(completion.place)) is not None:
+            of.setdefault(tag if tag in named else "other", []).append(completion)
+    for tag, completions in of.items():
+        values = finite(c.reward for c in completions)
+        judged = [judge(c) for c in completions if judge(c) is not None]
+        lengths = [c.length for c in completions if c.length is not None]
+        grouped = [view.groups[c.group].members for c in completions]
+        grouped = [finite(m.reward for m in g) for g in grouped if all(usable(m.reward) for m in g)]
+        zero = [len(g) > 1 and g.std(ddof=0) <= 1e-8 for g in grouped]
+        for name, part in (("reward", values), ("pass@1", judged), ("mean_length", lengths), ("zero_std_frac", zero)):
+            if len(part):
+                row[f"tags/{tag}/{name}"] = float(np.mean(part))
+        if len(values):
+            row[f"tags/{tag}/reward_std"] = float(values.std())
+
+
+def cases():
+    rng = random.Random(20267)
+    many = (*TOKENS, "sampling_token_logps")
+    scored = lambda records: [
+        one["batch"].update(rewards=[float(rng.random() < 0.4) for _ in one["batch"]["rewards"]]) for one in records
+    ]
+
+    def tagged(records, names):
+        for one in records:
+            one["batch"]["tags"] = [rng.choice(names) for _ in one["batch"]["rewards"]]
+        return records
+
+    for nth in range(6):
+        sizes = [rng.randint(1, 9) for _ in range(rng.randint(2, 7))]
+        deal = shared if nth % 2 else own
+        tokens_ = (*many, "loss_mask") if nth % 3 else many
+        records = tagged(deal(groups(rng, sizes, tokens=tokens_, longest=30), 2, 2), ("math", "code", "chat", "other"))
+        if nth > 1:
+            scored(records)
+        for one in records:
+            one["scalars"] = {"step_time_sec": round(rng.uniform(1, 9), 6)}
+        if nth > 3:
+            for column in ("rewards", "advantages", "weights", "token_logps"):
+                poison(rng, records[0]["batch"][column], [NAN])
+            poison(rng, records[1]["batch"]["rewards"], [None])
+            poison(rng, records[1]["batch"]["reward_components"]["format"], [None, NAN])
+        options = {"success_component": "accuracy", "success_threshold": 0.5} if nth == 1 else {}
+        yield f"everything {nth}", options, records
+    records = own(groups(rng, (4, 4, 4), tokens=()))
+    records[0]["batch"]["rewards"] = [1.0] * 8 + [0.0] * 4
+    records[0]["batch"]["advantages"] = [0.0] * 12
+    yield "groups that are all right or all wrong", {}, records
+    records = own(groups(rng, (4, 4), tokens=()))
+    records[0]["batch"]["rewards"] = [0.1] * 8
+    yield "equal rewards", {}, records
+    yield "one group", {}, own(groups(rng, (8,), tokens=()))
+    yield "one completion", {}, own(groups(rng, (1,)))
+    yield "nothing", {}, own([])
+    records = own(groups(rng, (3, 3), tokens=()), 2)
+    for nth, one in enumerate(records):
+        without(one, "advantages", "weights", "completion_lengths", "reward_components")
+        one["batch"]["rewards"] = [-1e100, 1e100, 5e99 * (1 + nth)]
+    yield "huge rewards alone", {}, records
+    records = own(groups(rng, (2, 2), tokens=()))
+    records[0]["batch"]["completions"] = ["a b c d a b c d a b c d", "a b c", "x x x x x x", "a b c d e"]
+    yield "texts that repeat themselves", {}, records
+    yield "more tags than have numbers", {}, tagged(shared(groups(rng, (40, 40, 40), tokens=()), 3), [f"t{n:03}" for n in range(90)])
+
+
+if __name__ == "__main__":
+    lines = []
+    for name, options, records in cases():
+        records = json.loads(json.dumps(records))
+        case = {"name": name, "options": options, "records": records, "expected": extended(records, options)}
+        lines.append(json.dumps(case, allow_nan=False, separators=(",", ":")) + "\n")
+    (VECTORS / "extended.jsonl").write_text("".join(lines), encoding="utf-8")
+    print("extended.jsonl", len(lines), "cases,", sum(map(len, lines)), "bytes")
