@@ -9,8 +9,8 @@
 //! | | the body, in postcard's format |
 //!
 //! Numbers are little-endian. Doubles travel as their 8 bytes, so that every field survives bit for bit. Reading takes
-//! nothing on trust: what is read costs memory in proportion to the bytes that are there, and is checked to be something
-//! that writing could have written.
+//! nothing on trust: what is read costs memory in proportion to the bytes that are there (`tests/wire_memory.rs`: ten times for
+//! values, 128 times for a member of whom nothing is known), and is checked to be something that writing could have written.
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;

@@ -14,6 +14,7 @@ use grpo_metrics::metrics::Row;
 use grpo_metrics::sink::{
     Delivery, Durable, Fsync, Full, Jsonl, Memory, Policy, Receipt, Sink, SinkError,
 };
+use grpo_metrics::table::{Cell, Table};
 use tempfile::TempDir;
 
 fn row(step: u64) -> Row {
@@ -390,6 +391,99 @@ fn a_sink_that_hangs_does_not_keep_close_from_telling_the_truth() {
 }
 
 /// This test's own program, to run one ignored test of it as another process.
+/// What a sink for the eye was shown, and the rows it had by then.
+#[derive(Clone, Default)]
+struct Eye {
+    memory: Memory,
+    seen: Arc<Mutex<Vec<(u64, usize)>>>,
+    /// Held by a test to keep the sink from ending a write.
+    gate: Arc<Mutex<()>>,
+}
+
+impl Sink for Eye {
+    fn name(&self) -> &'static str {
+        "eye"
+    }
+    fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        drop(self.gate.lock().unwrap());
+        self.memory.write(row)
+    }
+    fn show(&mut self, table: &Table) -> Result<(), SinkError> {
+        let rows = self.memory.rows().len();
+        self.seen.lock().unwrap().push((table.step, rows));
+        assert!(table.name != "unbearable", "cannot look at that");
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn close(self: Box<Self>) -> Receipt {
+        Box::new(self.memory).close()
+    }
+}
+
+fn table(step: u64) -> Table {
+    Table {
+        name: "completions".to_owned(),
+        step,
+        columns: vec!["step".to_owned()],
+        data: vec![vec![Cell::Int(1)]],
+    }
+}
+
+#[test]
+fn a_table_is_shown_after_the_rows_before_it_and_counted_nowhere() {
+    let dir = TempDir::new().unwrap();
+    let eye = Eye::default();
+    let mut sink = Box::new(Durable::with(eye.clone(), dir.path(), quick()).unwrap());
+    sink.write(&row(0)).unwrap();
+    sink.show(&table(0)).unwrap();
+    sink.flush().unwrap();
+    assert_eq!(*eye.seen.lock().unwrap(), [(0, 1)]);
+    // The thread now waits for work, and a table alone is work.
+    sink.show(&table(1)).unwrap();
+    sink.flush().unwrap();
+    // One that waits when the end comes is shown too.
+    sink.show(&table(2)).unwrap();
+    let receipt = sink.close();
+    assert_eq!(numbers(&receipt), (1, 1, 0, 0));
+    assert_eq!(*eye.seen.lock().unwrap(), [(0, 1), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn showing_tables_waits_for_no_sink_and_keeps_the_newest() {
+    let dir = TempDir::new().unwrap();
+    let eye = Eye::default();
+    let mut sink = Box::new(Durable::with(eye.clone(), dir.path(), quick()).unwrap());
+    let gate = eye.gate.lock().unwrap();
+    sink.write(&row(0)).unwrap();
+    for step in 0..20 {
+        sink.show(&table(step)).unwrap();
+    }
+    drop(gate);
+    sink.flush().unwrap();
+    let seen: Vec<u64> = eye.seen.lock().unwrap().iter().map(|seen| seen.0).collect();
+    assert_eq!(seen, (12..20).collect::<Vec<_>>());
+    assert_eq!(numbers(&sink.close()), (1, 1, 0, 0));
+}
+
+#[test]
+fn a_table_that_makes_the_sink_panic_costs_itself_alone() {
+    let dir = TempDir::new().unwrap();
+    let eye = Eye::default();
+    let mut sink = Box::new(Durable::with(eye.clone(), dir.path(), quick()).unwrap());
+    let mut unbearable = table(0);
+    unbearable.name = "unbearable".to_owned();
+    sink.show(&unbearable).unwrap();
+    sink.show(&table(1)).unwrap();
+    sink.write(&row(2)).unwrap();
+    let receipt = sink.close();
+    assert_eq!(numbers(&receipt), (1, 1, 0, 0));
+    assert!(receipt.error.unwrap().contains("cannot look at that"));
+    assert_eq!(eye.seen.lock().unwrap().len(), 2);
+    assert_eq!(steps(&eye.memory.rows()), [2]);
+}
+
 fn child(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--ignored", "--nocapture"]);

@@ -10,10 +10,11 @@ use crate::batch::Place;
 
 /// What [`Members`] travel as.
 ///
-/// Every member has its byte of `marks`, so that no number in a few bytes can claim more members than there are bytes.
+/// Every member has its byte of `marks`, so that no number in a few bytes can claim more members than there are bytes. `T` is a [`TokenSet`]:
+/// borrowed to write, boxed to read, as a claim of many then makes room for pointers alone.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Members")]
-struct Packed {
+struct Packed<T> {
     /// Two bits a column, rewards lowest.
     marks: Bytes,
     ids: Bytes,
@@ -22,7 +23,7 @@ struct Packed {
     micros: Bytes,
     positions: Bytes,
     values: [Bytes; 4],
-    tokens: Vec<Option<TokenSet>>,
+    tokens: Vec<Option<T>>,
 }
 
 impl Members {
@@ -50,7 +51,7 @@ impl Serialize for Members {
             values: self
                 .columns()
                 .map(|column| Bytes::of_doubles(column.finite())),
-            tokens: self.tokens.clone(),
+            tokens: self.tokens.iter().map(Option::as_ref).collect(),
         }
         .serialize(serializer)
     }
@@ -63,7 +64,7 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-fn unpack(packed: Packed) -> Result<Members, &'static str> {
+fn unpack(packed: Packed<Box<TokenSet>>) -> Result<Members, &'static str> {
     let Bytes(marks) = packed.marks;
     let n = marks.len();
     if marks
@@ -110,7 +111,11 @@ fn unpack(packed: Packed) -> Result<Members, &'static str> {
         advantages: cells(1)?,
         q: cells(2)?,
         weights: cells(3)?,
-        tokens: packed.tokens,
+        tokens: packed
+            .tokens
+            .into_iter()
+            .map(|set| set.map(|set| *set))
+            .collect(),
     })
 }
 

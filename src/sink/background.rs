@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::journal::{self, Appender};
 use super::{Receipt, Sink, SinkError};
 use crate::metrics::Row;
+use crate::table::Table;
 use shared::Shared;
 use worker::Worker;
 
@@ -245,6 +246,13 @@ impl Sink for Durable {
             self.shared.lock().error = Some(error.to_string());
             tracing::warn!("{error}");
         }
+        Ok(())
+    }
+
+    /// Leaves the table to the thread that delivers, which shows it once no row is waiting. It is in no journal: what is not shown
+    /// when the process ends, and the oldest where more than eight wait, is never shown.
+    fn show(&mut self, table: &Table) -> Result<(), SinkError> {
+        self.shared.show(table.clone());
         Ok(())
     }
 

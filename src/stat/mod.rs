@@ -10,6 +10,7 @@
     reason = "limbs are cut out of wider words on purpose; exponents and bucket numbers are bounded by the format of doubles"
 )]
 
+mod bytes;
 mod census;
 mod extent;
 mod fixed;
@@ -19,9 +20,11 @@ mod moments;
 mod order;
 mod pairs;
 mod quantile;
+mod runs;
 mod sketch;
 mod sum;
 
+pub(crate) use bytes::Bytes;
 pub use census::Census;
 pub use extent::Extent;
 pub use moments::{Moments, MomentsOutput};

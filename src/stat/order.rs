@@ -1,11 +1,12 @@
 //! The multiset of values, for exact quantiles.
 
+mod select;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
-use std::fmt;
 
-use crate::kernel::column::{bounds, buckets, places};
-
-use super::{Quantile, Statistic, for_finite_chunks, from_key, key};
+use super::runs::merge_runs;
+use super::{Bytes, Quantile, Statistic, for_finite_chunks, from_key, key};
+use select::select;
 
 /// The multiset of finite values seen, in the total order of doubles (-0 before 0).
 ///
@@ -44,7 +45,7 @@ impl Order {
         if self.loose.is_empty() {
             self.runs.clone()
         } else {
-            merge_runs(&self.runs, &runs_of(&self.loose))
+            merge_runs(&self.runs, &runs_of(&self.loose), key)
         }
     }
 
@@ -130,7 +131,7 @@ impl Statistic for Order {
 
     fn merge(&mut self, other: &Self) {
         if !other.runs.is_empty() {
-            self.runs = merge_runs(&self.runs, &other.runs);
+            self.runs = merge_runs(&self.runs, &other.runs, key);
         }
         let before = self.loose.len();
         self.loose.extend_from_slice(&other.loose);
@@ -151,31 +152,6 @@ fn runs_of(values: &[f64]) -> Vec<(f64, u64)> {
         .collect()
 }
 
-/// Two ascending lists of runs as one; counts of equal values add up.
-fn merge_runs(left: &[(f64, u64)], right: &[(f64, u64)]) -> Vec<(f64, u64)> {
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    let (mut left, mut right) = (
-        left.iter().copied().peekable(),
-        right.iter().copied().peekable(),
-    );
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-        let order = key(a.0).cmp(&key(b.0));
-        let (value, mut count) = if order.is_gt() { b } else { a };
-        if order.is_le() {
-            left.next();
-        }
-        if order.is_ge() {
-            right.next();
-        }
-        if order.is_eq() {
-            count = count.saturating_add(b.1);
-        }
-        merged.push((value, count));
-    }
-    merged.extend(left.chain(right));
-    merged
-}
-
 /// The values at `ranks` (each below the sum of counts) of sorted runs.
 fn look_up(runs: &[(f64, u64)], ranks: &[u64]) -> Vec<f64> {
     let ends = runs.iter().scan(0_u64, |end, &(_, count)| {
@@ -189,75 +165,6 @@ fn look_up(runs: &[(f64, u64)], ranks: &[u64]) -> Vec<f64> {
         .map(|&rank| runs[ends.partition_point(|&end| end <= rank).min(last)].0)
         .collect()
 }
-
-/// The values at `ranks` (each below their number) of unsorted values.
-///
-/// A histogram between minimum and maximum tells which buckets hold the ranks; only their values are sorted. Where the values crowd into
-/// few buckets that is a sort of them all, which is the best one can do.
-fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
-    if values.len() < 256 {
-        let mut keys = values.iter().map(|&x| key(x)).collect::<Vec<_>>();
-        keys.sort_unstable();
-        return ranks
-            .iter()
-            .map(|&rank| from_key(keys[rank as usize]))
-            .collect();
-    }
-    let last = (values.len() / 4).clamp(1, BUCKETS - 1) as u16;
-    let (low, high) = bounds(values);
-    // A range without a usable scale is one bucket.
-    let (low, scale) = if (high - low).is_finite() {
-        (low, (f64::from(last) / (high - low)).min(f64::MAX))
-    } else {
-        (0.0, 0.0)
-    };
-    let mut bucket_of = vec![0; values.len()];
-    buckets(values, low, scale, last, &mut bucket_of);
-
-    // Two tables in turn: where neighbours share a bucket, neither count waits for the other.
-    let mut counts = [[0_u32; BUCKETS]; 2];
-    let (pairs, odd) = bucket_of.as_chunks::<2>();
-    for &[a, b] in pairs {
-        counts[0][usize::from(a) % BUCKETS] += 1;
-        counts[1][usize::from(b) % BUCKETS] += 1;
-    }
-    for &bucket in odd {
-        counts[0][usize::from(bucket) % BUCKETS] += 1;
-    }
-    let mut starts = vec![0_u64; usize::from(last) + 2];
-    for bucket in 0..=usize::from(last) {
-        starts[bucket + 1] =
-            starts[bucket] + u64::from(counts[0][bucket]) + u64::from(counts[1][bucket]);
-    }
-
-    // The values of the buckets that hold a wanted rank, sorted; `before` of them are of earlier buckets than each.
-    let holder = |rank: u64| starts.partition_point(|&start| start <= rank) - 1;
-    let mut wanted: Vec<u16> = ranks.iter().map(|&rank| holder(rank) as u16).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let mut places_kept = Vec::new();
-    places(&bucket_of, &wanted, &mut places_kept);
-    let mut kept: Vec<i64> = places_kept.into_iter().map(|at| key(values[at])).collect();
-    kept.sort_unstable();
-    let mut before = vec![0; usize::from(last) + 1];
-    let mut held = 0;
-    for &bucket in &wanted {
-        let bucket = usize::from(bucket);
-        before[bucket] = held;
-        held += starts[bucket + 1] - starts[bucket];
-    }
-    ranks
-        .iter()
-        .map(|&rank| {
-            let bucket = holder(rank);
-            from_key(kept[(before[bucket] + rank - starts[bucket]) as usize])
-        })
-        .collect()
-}
-
-/// Buckets of the histogram: enough that the few that hold a wanted rank hold few values, and all of them stay in the
-/// nearest cache.
-const BUCKETS: usize = 1024;
 
 /// Between two neighbours, `part` thousandths of the way, from the nearer end as `NumPy` does it.
 fn interpolate(low: f64, high: f64, part: u16) -> f64 {
@@ -313,7 +220,7 @@ impl Serialize for Order {
         } else {
             order.serialize_field(
                 "values",
-                &Raw(runs.iter().flat_map(|run| run.0.to_le_bytes()).collect()),
+                &Bytes(runs.iter().flat_map(|run| run.0.to_le_bytes()).collect()),
             )?;
         }
         order.serialize_field("repeats", &repeats)?;
@@ -333,7 +240,7 @@ impl<'de> Deserialize<'de> for Order {
             let wire = Wire::<Vec<f64>>::deserialize(deserializer)?;
             (wire.values, wire.repeats)
         } else {
-            let wire = Wire::<Raw>::deserialize(deserializer)?;
+            let wire = Wire::<Bytes>::deserialize(deserializer)?;
             let (words, rest) = wire.values.0.as_chunks::<8>();
             if !rest.is_empty() {
                 return Err(de::Error::custom("expected 8 bytes a value"));
@@ -389,36 +296,5 @@ impl Order {
             runs,
             loose: Vec::new(),
         })
-    }
-}
-
-/// Bytes that a binary format writes as they are.
-struct Raw(Vec<u8>);
-
-impl Serialize for Raw {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Raw;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Raw, E> {
-                Ok(Raw(bytes.to_vec()))
-            }
-
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Raw, E> {
-                Ok(Raw(bytes))
-            }
-        }
-        deserializer.deserialize_bytes(Visitor)
     }
 }

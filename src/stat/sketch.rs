@@ -1,13 +1,17 @@
 //! A histogram on a logarithmic scale: quantiles within 1 % in bounded memory.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::runs::merge_runs;
 use super::{CHUNK, Extent, Quantile, Statistic, for_finite_chunks};
 
 /// Counts of values in buckets 1.97 % wide: for each sign and for zero, with minimum and maximum beside them.
 ///
 /// Any quantile comes within 1 % of the value at its rank; sizes below the normal range of doubles (2.2e-308) count as that.
-/// At most 590 kB a sign, and only from the smallest to the largest size seen.
+/// What is added costs at most 590 kB a sign, and only from the smallest to the largest size seen; what is merged or read costs 16 bytes a bucket in
+/// use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sketch {
     negative: Buckets,
@@ -30,9 +34,9 @@ impl Sketch {
         self.extent.add_chunk(&[value]);
         let index = index(value.abs());
         let side = if value > 0.0 {
-            &mut self.positive
+            &mut self.positive.window
         } else if value < 0.0 {
-            &mut self.negative
+            &mut self.negative.window
         } else {
             self.zero = self.zero.saturating_add(count);
             return;
@@ -114,16 +118,16 @@ impl Statistic for Sketch {
                 (first, last) = (first.min(*slot), last.max(*slot));
             }
             if chunk.iter().any(|&x| x < 0.0) {
-                self.negative.cover(first, last);
+                self.negative.window.cover(first, last);
             }
             if chunk.iter().any(|&x| x > 0.0) {
-                self.positive.cover(first, last);
+                self.positive.window.cover(first, last);
             }
             for (&x, index) in chunk.iter().zip(indexes) {
                 if x > 0.0 {
-                    self.positive.count(index, 1);
+                    self.positive.window.count(index, 1);
                 } else if x < 0.0 {
-                    self.negative.count(index, 1);
+                    self.negative.window.count(index, 1);
                 } else {
                     self.zero = self.zero.saturating_add(1);
                 }
@@ -187,20 +191,66 @@ fn middle(bucket: i32) -> f64 {
     low * (2.0 / (1.0 + low / high))
 }
 
-/// Counts from bucket `first` upwards.
+/// Counts by bucket: of what was merged or read a list of the buckets in use, however far apart; of what was added here a window, in which
+/// counting is one step.
 #[derive(Clone, Debug, Default)]
 struct Buckets {
+    /// Ascending, each with its count.
+    runs: Vec<(i32, u64)>,
+    window: Window,
+}
+
+impl Buckets {
+    /// Every bucket in use, ascending, with its count.
+    fn runs(&self) -> Cow<'_, [(i32, u64)]> {
+        let added = self.window.runs();
+        if added.is_empty() {
+            Cow::Borrowed(&self.runs)
+        } else {
+            Cow::Owned(merge_runs(&self.runs, &added, |bucket| bucket))
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.runs = merge_runs(&self.runs, &other.runs(), |bucket| bucket);
+    }
+
+    fn total(&self) -> u64 {
+        let listed = self.runs.iter().map(|&(_, count)| count);
+        sum(listed.chain(self.window.counts.iter().copied()))
+    }
+
+    /// The size at a rank from the smallest size up; the largest for ranks beyond.
+    fn value_at(&self, rank: u64) -> f64 {
+        let mut end = 0_u64;
+        let runs = self.runs();
+        let reached = runs.iter().find(|&(_, count)| {
+            end = end.saturating_add(*count);
+            end > rank
+        });
+        middle(reached.or(runs.last()).map_or(FIRST, |run| run.0))
+    }
+
+    /// How many values lie in buckets above `index`.
+    fn above(&self, index: i32) -> u64 {
+        let runs = self.runs();
+        let above = runs.iter().filter(|run| run.0 > index);
+        sum(above.map(|&(_, count)| count))
+    }
+}
+
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
+/// Counts from bucket `first` upwards.
+#[derive(Clone, Debug, Default)]
+struct Window {
     first: i32,
     counts: Vec<u64>,
 }
 
-impl Buckets {
-    fn total(&self) -> u64 {
-        self.counts
-            .iter()
-            .fold(0, |total, &count| total.saturating_add(count))
-    }
-
+impl Window {
     /// Widens the window to hold `first` to `last`.
     fn cover(&mut self, first: i32, last: i32) {
         if self.counts.is_empty() {
@@ -223,54 +273,15 @@ impl Buckets {
         *count = count.saturating_add(more);
     }
 
-    fn merge(&mut self, other: &Self) {
-        let (first, counts) = other.canonical();
-        if counts.is_empty() {
-            return;
-        }
-        self.cover(first, first + counts.len() as i32 - 1);
-        let start = (first - self.first).cast_unsigned() as usize;
-        for (count, &more) in self.counts[start..].iter_mut().zip(counts) {
-            *count = count.saturating_add(more);
-        }
-    }
-
-    /// The size at a rank from the smallest size up; the largest for ranks beyond.
-    fn value_at(&self, rank: u64) -> f64 {
-        let mut end = 0_u64;
-        let reached = self.counts.iter().position(|&count| {
-            end = end.saturating_add(count);
-            end > rank
-        });
-        middle(self.first + reached.unwrap_or(self.counts.len().saturating_sub(1)) as i32)
-    }
-
-    /// How many values lie in buckets above `index`.
-    fn above(&self, index: i32) -> u64 {
-        let skip = (index + 1 - self.first).max(0).cast_unsigned() as usize;
-        self.counts
-            .iter()
-            .skip(skip)
-            .fold(0, |total, &count| total.saturating_add(count))
-    }
-
-    /// The window without empty buckets at its ends.
-    fn canonical(&self) -> (i32, &[u64]) {
-        let Some(skip) = self.counts.iter().position(|&count| count > 0) else {
-            return (0, &[]);
-        };
-        let end = self
-            .counts
-            .iter()
-            .rposition(|&count| count > 0)
-            .map_or(skip, |last| last + 1);
-        (self.first + skip as i32, &self.counts[skip..end])
+    fn runs(&self) -> Vec<(i32, u64)> {
+        let counts = (self.first..).zip(self.counts.iter().copied());
+        counts.filter(|&(_, count)| count > 0).collect()
     }
 }
 
 impl PartialEq for Buckets {
     fn eq(&self, other: &Self) -> bool {
-        self.canonical() == other.canonical()
+        self.runs() == other.runs()
     }
 }
 
@@ -278,37 +289,34 @@ impl PartialEq for Buckets {
 impl Serialize for Buckets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut next = FIRST;
-        let mut used = Vec::new();
-        for (bucket, &count) in (self.first..)
-            .zip(&self.counts)
-            .filter(|&(_, &count)| count > 0)
-        {
-            used.push(((bucket - next).cast_unsigned(), count));
+        let runs = self.runs();
+        let gaps = runs.iter().map(|&(bucket, count)| {
+            let gap = (bucket - next).cast_unsigned();
             next = bucket + 1;
-        }
-        used.serialize(serializer)
+            (gap, count)
+        });
+        gaps.collect::<Vec<_>>().serialize(serializer)
     }
 }
 
+/// A list and no window: two buckets far apart are to cost what their bytes do.
 impl<'de> Deserialize<'de> for Buckets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let used = Vec::<(u32, u64)>::deserialize(deserializer)?;
-        let mut buckets = Buckets::default();
         let mut next = FIRST;
-        for (gap, count) in used {
-            let bucket = next
-                .checked_add_unsigned(gap)
-                .filter(|&bucket| bucket <= LAST && count > 0);
-            let Some(bucket) = bucket else {
-                return Err(D::Error::custom(
-                    "expected counts of buckets in use, within the range of doubles",
-                ));
-            };
-            buckets.cover(bucket, bucket);
-            buckets.count(bucket, count);
-            next = bucket + 1;
-        }
-        Ok(buckets)
+        let runs = Vec::<(u32, u64)>::deserialize(deserializer)?
+            .into_iter()
+            .map(|(gap, count)| {
+                let bucket = next.checked_add_unsigned(gap)?;
+                next = bucket.checked_add(1)?;
+                (bucket <= LAST && count > 0).then_some((bucket, count))
+            });
+        let runs = runs.collect::<Option<Vec<_>>>().ok_or_else(|| {
+            D::Error::custom("expected counts of buckets in use, within the range of doubles")
+        })?;
+        Ok(Buckets {
+            runs,
+            window: Window::default(),
+        })
     }
 }
 

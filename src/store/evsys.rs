@@ -3,10 +3,11 @@
 mod dead_letter;
 mod form;
 mod gateway;
+mod request;
 mod rows;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -18,7 +19,7 @@ use super::{Logged, Store, StoreError};
 use crate::metrics::Metrics;
 use form::{args, fields};
 pub use gateway::Patience;
-use gateway::{Again, Fault, Gateway, Secret};
+use gateway::{Gateway, Secret};
 use rows::Series;
 
 /// Where the gateway is if nobody says.
@@ -85,7 +86,7 @@ impl EvSys {
     }
 
     /// The gateway that the environment describes: `EVSYS_API_URL` (or `http://localhost:8000`), `EVSYS_API_KEY` and
-    /// `EVSYS_PROJECT_ID`.
+    /// `EVSYS_PROJECT_ID`; for one behind TLS also `SSL_CERT_FILE`, as [`EvSys::ca_file`] takes it.
     ///
     /// # Errors
     /// If there is no key, or one of them is not what it should be.
@@ -99,7 +100,10 @@ impl EvSys {
         let url = set("EVSYS_API_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
         let mut store = Self::new(&url, key)?;
         store.project = set("EVSYS_PROJECT_ID");
-        Ok(store)
+        match set("SSL_CERT_FILE") {
+            Some(path) if url.starts_with("https://") => store.ca_file(path),
+            _ => Ok(store),
+        }
     }
 
     /// The project that new experiments belong to where they name none.
@@ -117,86 +121,27 @@ impl EvSys {
         self
     }
 
+    /// The certificates (a file in PEM) of the authorities that may vouch for the gateway, in place of the public ones: for a
+    /// company that has its own.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no certificate.
+    pub fn ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let roots = gateway::certificates(path).map_err(|found| StoreError::Setting {
+            name: "SSL_CERT_FILE",
+            expected: "a file of certificates in PEM",
+            found: format!("{}: {found}", path.display()),
+        })?;
+        self.gateway = self.gateway.trusting(roots);
+        Ok(self)
+    }
+
     /// How long to wait, and how often to try again.
     #[must_use]
     pub fn patience(mut self, patience: Patience) -> Self {
         self.gateway = self.gateway.with(patience);
         self
-    }
-
-    /// A request whose answer is a question's, or changes what a second one would change to the same.
-    fn ask(
-        &self,
-        op: &'static str,
-        args: &Map<String, Value>,
-        what: &str,
-    ) -> Result<Value, StoreError> {
-        let answer = self.gateway.call(op, args, Again::Always);
-        answer.map_err(|fault| self.refused(op, what, fault))
-    }
-
-    /// A request for a new record.
-    fn make(
-        &self,
-        op: &'static str,
-        args: &Map<String, Value>,
-        what: &str,
-    ) -> Result<Value, StoreError> {
-        let answer = self.gateway.call(op, args, Again::IfNotDone);
-        answer.map_err(|fault| self.refused(op, what, fault))
-    }
-
-    /// A request for a new record of a run, kept if it is refused for good.
-    fn add(
-        &self,
-        op: &'static str,
-        args: &Map<String, Value>,
-        what: &str,
-    ) -> Result<Value, StoreError> {
-        let answer = self.gateway.call(op, args, Again::IfNotDone);
-        answer.map_err(|fault| {
-            self.bury(op, args, &fault);
-            self.refused(op, what, fault)
-        })
-    }
-
-    fn bury(&self, op: &str, args: &Map<String, Value>, fault: &Fault) {
-        if !fault.is_transient() {
-            dead_letter::keep(&self.dead_letters, op, args, &fault.to_string());
-        }
-    }
-
-    /// A fault as an error; not found is `what` the request named.
-    fn refused(&self, op: &'static str, what: &str, fault: Fault) -> StoreError {
-        let place = self.gateway.place.clone();
-        match fault {
-            Fault::Status {
-                status: 404, text, ..
-            } if !what.is_empty() => StoreError::Unknown {
-                what: self.gateway.scrub(&format!("{what} at {place} ({text})")),
-            },
-            Fault::Status { status, text, .. } if !Fault::is_passing(status) => {
-                StoreError::Refused {
-                    place,
-                    op,
-                    status,
-                    text,
-                }
-            }
-            fault => StoreError::Backend {
-                place,
-                act: op,
-                source: Box::new(fault),
-            },
-        }
-    }
-
-    fn damaged(&self, op: &str) -> StoreError {
-        StoreError::Damaged {
-            what: format!("{}: the answer to {op}", self.gateway.place),
-            expected: "the record, with an id",
-            found: "something else".to_owned(),
-        }
     }
 }
 
@@ -411,17 +356,5 @@ impl Store for EvSys {
     ) -> Result<Vec<Stored<Prediction>>, StoreError> {
         let args = args([("run_id", run_id.into()), ("kind", kind.into())]);
         self.list("list_predictions", &args, form::stored_prediction)
-    }
-}
-
-impl EvSys {
-    fn list<T>(
-        &self,
-        op: &'static str,
-        args: &Map<String, Value>,
-        of: impl Fn(Value) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let answer = self.ask(op, args, "")?;
-        form::list(answer, of).ok_or_else(|| self.damaged(op))
     }
 }

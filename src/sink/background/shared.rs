@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError};
 use super::{Full, NAME};
+use crate::table::Table;
+
+/// Tables that wait to be shown at most. They are for the eye, and a later one says more than an earlier one.
+const TABLES: usize = 8;
 
 /// A thread that ends on time needs a moment to say so.
 const GRACE: Duration = Duration::from_millis(500);
@@ -28,6 +32,8 @@ pub(super) struct State {
     pub(super) written: u64,
     pub(super) dropped: u64,
     pub(super) error: Option<String>,
+    /// What is to be shown once nothing is pending; the oldest first.
+    pub(super) tables: VecDeque<Table>,
     /// Whether the worker waits for a row: only then is it woken for one, as waking costs the caller more than writing.
     pub(super) idle: bool,
     /// Whether the sink behind is to be flushed once nothing is pending.
@@ -86,6 +92,7 @@ impl Shared {
                 written: 0,
                 dropped: 0,
                 error: None,
+                tables: VecDeque::new(),
                 idle: false,
                 flush: false,
                 deadline: None,
@@ -136,6 +143,23 @@ impl Shared {
         drop(state);
         if idle {
             self.work.notify_all();
+        }
+    }
+
+    /// Leaves a table for the worker to show; the oldest makes room where there is none.
+    pub(super) fn show(&self, table: Table) {
+        let mut state = self.lock();
+        let dropped = (state.tables.len() >= TABLES)
+            .then(|| state.tables.pop_front())
+            .flatten();
+        state.tables.push_back(table);
+        let idle = state.idle;
+        drop(state);
+        if idle {
+            self.work.notify_all();
+        }
+        if let Some(Table { name, step, .. }) = dropped {
+            tracing::debug!("the table {name} of step {step} is not shown: too many were waiting");
         }
     }
 

@@ -12,6 +12,7 @@ use super::super::{Delivery, Sink, SinkError};
 use super::shared::{Shared, wait};
 use super::{Fsync, NAME, Policy};
 use crate::metrics::Row;
+use crate::table::Table;
 
 /// Brings the journal to the disk every `interval`, while there are rows in it that are not delivered.
 pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
@@ -112,7 +113,8 @@ impl Worker {
         self.finish();
     }
 
-    /// The part of the journal to read next; `None` when it is time to end. Flushes the sink behind when that is asked for.
+    /// The part of the journal to read next; `None` when it is time to end. With no row to deliver it shows the tables that wait, and
+    /// flushes the sink behind when that is asked for.
     fn await_work(&mut self) -> Option<Extent> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -122,6 +124,12 @@ impl Worker {
             }
             if let Some(extent) = state.extent_of(self.reader.next()) {
                 return Some(extent);
+            }
+            if let Some(table) = state.tables.pop_front() {
+                drop(state);
+                self.show(&table);
+                state = shared.lock();
+                continue;
             }
             if state.deadline.is_some() {
                 return None;
@@ -147,6 +155,13 @@ impl Worker {
         match self.policy.fsync {
             Fsync::Every(interval) if self.unflushed => Some(self.flushed + interval),
             _ => None,
+        }
+    }
+
+    fn show(&mut self, table: &Table) {
+        let sink = self.sink.as_mut();
+        if let Err(error) = guarded(|| sink.show(table)).unwrap_or_else(Err) {
+            self.told(&error);
         }
     }
 

@@ -1,13 +1,16 @@
 //! The HTTP of the gateway: one endpoint, tried until it answers or there is no sense in it.
 
 use std::fmt;
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde_json::{Map, Value, json};
 use ureq::http::{Response, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Timeout};
 
 /// The path of the one endpoint.
@@ -123,25 +126,37 @@ pub(super) struct Gateway {
     pub(super) place: String,
     key: Secret,
     pub(super) patience: Patience,
+    roots: RootCerts,
 }
 
 impl Gateway {
     pub(super) fn new(base: &str, key: Secret) -> Self {
         let patience = Patience::default();
         let base = base.trim_end_matches('/');
+        let roots = RootCerts::WebPki;
         Self {
-            agent: agent(&patience),
+            agent: agent(&patience, &roots),
             endpoint: format!("{base}{ENDPOINT}"),
             place: key.scrub(&without_user(base)),
             key,
             patience,
+            roots,
         }
     }
 
     pub(super) fn with(self, patience: Patience) -> Self {
         Self {
-            agent: agent(&patience),
+            agent: agent(&patience, &self.roots),
             patience,
+            ..self
+        }
+    }
+
+    /// Believes these authorities and no others.
+    pub(super) fn trusting(self, roots: RootCerts) -> Self {
+        Self {
+            agent: agent(&self.patience, &roots),
+            roots,
             ..self
         }
     }
@@ -284,8 +299,25 @@ impl Gateway {
     }
 }
 
-fn agent(patience: &Patience) -> Agent {
+/// The certificates in a file; what it holds instead, if there is none.
+pub(super) fn certificates(path: &Path) -> Result<RootCerts, String> {
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err("no certificate".to_owned());
+    }
+    Ok(certificates.into())
+}
+
+fn agent(patience: &Patience, roots: &RootCerts) -> Agent {
+    let tls = TlsConfig::builder().root_certs(roots.clone()).build();
     let config = Agent::config_builder()
+        .tls_config(tls)
         .timeout_connect(Some(patience.connect))
         .timeout_global(Some(patience.answer))
         // A refusal's text says why.

@@ -1,8 +1,7 @@
 //! Records as table rows: one list of columns each, for writing and reading.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row as Line, params};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::record::{
@@ -68,205 +67,90 @@ pub(super) trait Table: Clone {
     }
 }
 
-impl Table for Experiment {
-    const NAME: &'static str = "experiments";
-    const COLUMNS: &'static str =
-        "experiment_name, project_id, hypothesis, tags, status, conclusion, error_message";
+/// A table as the list of its columns, each with the form its values have there.
+macro_rules! table {
+    ($record:ident as $table:literal: $first:ident $first_form:ident $(, $column:ident $form:ident)*) => {
+        impl Table for $record {
+            const NAME: &'static str = $table;
+            const COLUMNS: &'static str = concat!(stringify!($first), $(", ", stringify!($column)),*);
 
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        let tags = text_of_list(&self.tags);
-        self.put(
-            db,
-            params![
-                id,
-                self.experiment_name,
-                self.project_id,
-                self.hypothesis,
-                tags,
-                self.status,
-                self.conclusion,
-                self.error_message
-            ],
-        )
+            fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
+                self.put(db, params![id, $first_form::put(&self.$first)?, $($form::put(&self.$column)?),*])
+            }
+
+            fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
+                Ok(Self {
+                    $first: $first_form::get(line, stringify!($first))?,
+                    $($column: $form::get(line, stringify!($column))?),*
+                })
+            }
+        }
+    };
+}
+
+table!(Experiment as "experiments": experiment_name plain, project_id plain, hypothesis plain, tags json, status plain,
+    conclusion plain, error_message plain);
+table!(Group as "groups": experiment_id plain, name plain, description plain);
+table!(Run as "runs": experiment_id plain, group_id plain, dataset_id plain, seed plain, recipe_kind plain, run_config json,
+    status plain, error_message plain, wandb_run_url plain);
+table!(Checkpoint as "checkpoints": run_id plain, uri plain, label plain, step natural, base_model plain, is_final plain);
+table!(Eval as "evals": run_id plain, benchmark_id plain, checkpoint_id plain, model_ref plain, step natural, metrics json,
+    breakdowns json, sdk_version plain);
+table!(Prediction as "predictions": run_id plain, kind plain, eval_id plain, task_id plain, instruction plain,
+    model_output plain, expected plain, reward plain, advantage plain, step natural, sample_idx natural, metadata json);
+
+/// Values that the database has a type for.
+mod plain {
+    use super::{FromSql, Line, ToSql};
+
+    #[allow(clippy::unnecessary_wraps, reason = "as the other forms")]
+    pub(super) fn put<T: ToSql>(value: &T) -> rusqlite::Result<&T> {
+        Ok(value)
     }
 
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            experiment_name: line.get(0)?,
-            project_id: line.get(1)?,
-            hypothesis: line.get(2)?,
-            tags: json(line, 3)?,
-            status: line.get(4)?,
-            conclusion: line.get(5)?,
-            error_message: line.get(6)?,
-        })
+    pub(super) fn get<T: FromSql>(line: &Line<'_>, column: &str) -> rusqlite::Result<T> {
+        line.get(column)
     }
 }
 
-impl Table for Group {
-    const NAME: &'static str = "groups";
-    const COLUMNS: &'static str = "experiment_id, name, description";
+/// Natural numbers: `SQLite` counts in i64.
+mod natural {
+    use super::Line;
+    use rusqlite::Error;
 
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        self.put(
-            db,
-            params![id, self.experiment_id, self.name, self.description],
-        )
+    #[allow(clippy::ref_option, reason = "as the other forms")]
+    pub(super) fn put(number: &Option<u64>) -> rusqlite::Result<Option<i64>> {
+        let signed = number.map(i64::try_from).transpose();
+        signed.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
     }
 
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            experiment_id: line.get(0)?,
-            name: line.get(1)?,
-            description: line.get(2)?,
-        })
-    }
-}
-
-impl Table for Run {
-    const NAME: &'static str = "runs";
-    const COLUMNS: &'static str = "experiment_id, group_id, dataset_id, seed, recipe_kind, run_config, status, error_message, wandb_run_url";
-
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        self.put(
-            db,
-            params![
-                id,
-                self.experiment_id,
-                self.group_id,
-                self.dataset_id,
-                self.seed,
-                self.recipe_kind,
-                text_of_json(&self.run_config),
-                self.status,
-                self.error_message,
-                self.wandb_run_url
-            ],
-        )
-    }
-
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            experiment_id: line.get(0)?,
-            group_id: line.get(1)?,
-            dataset_id: line.get(2)?,
-            seed: line.get(3)?,
-            recipe_kind: line.get(4)?,
-            run_config: json(line, 5)?,
-            status: line.get(6)?,
-            error_message: line.get(7)?,
-            wandb_run_url: line.get(8)?,
-        })
+    pub(super) fn get(line: &Line<'_>, column: &str) -> rusqlite::Result<Option<u64>> {
+        let stored: Option<i64> = line.get(column)?;
+        let natural = stored.map(u64::try_from).transpose();
+        let place = line.as_ref().column_index(column)?;
+        natural.map_err(|_| Error::IntegralValueOutOfRange(place, stored.unwrap_or_default()))
     }
 }
 
-impl Table for Checkpoint {
-    const NAME: &'static str = "checkpoints";
-    const COLUMNS: &'static str = "run_id, uri, label, step, base_model, is_final";
+/// JSON as its text; null as the database's own.
+mod json {
+    use rusqlite::Error;
+    use rusqlite::types::Type;
+    use serde::{Serialize, de::DeserializeOwned};
 
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        self.put(
-            db,
-            params![
-                id,
-                self.run_id,
-                self.uri,
-                self.label,
-                count(self.step)?,
-                self.base_model,
-                self.is_final
-            ],
-        )
+    use super::Line;
+
+    pub(super) fn put(value: &impl Serialize) -> rusqlite::Result<Option<String>> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+        Ok((text != "null").then_some(text))
     }
 
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            run_id: line.get(0)?,
-            uri: line.get(1)?,
-            label: line.get(2)?,
-            step: counted(line, 3)?,
-            base_model: line.get(4)?,
-            is_final: line.get(5)?,
-        })
-    }
-}
-
-impl Table for Eval {
-    const NAME: &'static str = "evals";
-    const COLUMNS: &'static str =
-        "run_id, benchmark_id, checkpoint_id, model_ref, step, metrics, breakdowns, sdk_version";
-
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        self.put(
-            db,
-            params![
-                id,
-                self.run_id,
-                self.benchmark_id,
-                self.checkpoint_id,
-                self.model_ref,
-                count(self.step)?,
-                text_of_json(&self.metrics),
-                text_of_json(&self.breakdowns),
-                self.sdk_version
-            ],
-        )
-    }
-
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            run_id: line.get(0)?,
-            benchmark_id: line.get(1)?,
-            checkpoint_id: line.get(2)?,
-            model_ref: line.get(3)?,
-            step: counted(line, 4)?,
-            metrics: json(line, 5)?,
-            breakdowns: json(line, 6)?,
-            sdk_version: line.get(7)?,
-        })
-    }
-}
-
-impl Table for Prediction {
-    const NAME: &'static str = "predictions";
-    const COLUMNS: &'static str = "run_id, kind, eval_id, task_id, instruction, model_output, expected, reward, advantage, step, sample_idx, metadata";
-
-    fn insert(&self, db: &Connection, id: Option<&str>) -> rusqlite::Result<Stored<Self>> {
-        self.put(
-            db,
-            params![
-                id,
-                self.run_id,
-                self.kind,
-                self.eval_id,
-                self.task_id,
-                self.instruction,
-                self.model_output,
-                self.expected,
-                self.reward,
-                self.advantage,
-                count(self.step)?,
-                count(self.sample_idx)?,
-                text_of_json(&self.metadata)
-            ],
-        )
-    }
-
-    fn read(line: &Line<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            run_id: line.get(0)?,
-            kind: line.get(1)?,
-            eval_id: line.get(2)?,
-            task_id: line.get(3)?,
-            instruction: line.get(4)?,
-            model_output: line.get(5)?,
-            expected: line.get(6)?,
-            reward: line.get(7)?,
-            advantage: line.get(8)?,
-            step: counted(line, 9)?,
-            sample_idx: counted(line, 10)?,
-            metadata: json(line, 11)?,
-        })
+    pub(super) fn get<T: DeserializeOwned>(line: &Line<'_>, column: &str) -> rusqlite::Result<T> {
+        let text: Option<String> = line.get(column)?;
+        let place = line.as_ref().column_index(column)?;
+        serde_json::from_str(text.as_deref().unwrap_or("null"))
+            .map_err(|error| Error::FromSqlConversionFailure(place, Type::Text, Box::new(error)))
     }
 }
 
@@ -278,26 +162,6 @@ pub(super) fn text_of_json(value: &Value) -> Option<String> {
 /// A list of texts as JSON.
 pub(super) fn text_of_list(list: &[String]) -> String {
     Value::from(list).to_string()
-}
-
-/// `SQLite` counts in i64.
-fn count(number: Option<u64>) -> rusqlite::Result<Option<i64>> {
-    let signed = number.map(i64::try_from).transpose();
-    signed.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-fn counted(line: &Line<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
-    let stored: Option<i64> = line.get(column)?;
-    let natural = stored.map(u64::try_from).transpose();
-    natural
-        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, stored.unwrap_or_default()))
-}
-
-fn json<T: DeserializeOwned>(line: &Line<'_>, column: usize) -> rusqlite::Result<T> {
-    let text: Option<String> = line.get(column)?;
-    serde_json::from_str(text.as_deref().unwrap_or("null")).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-    })
 }
 
 macro_rules! as_text {
