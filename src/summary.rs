@@ -24,8 +24,8 @@ pub use extended::{
 pub use flag::Flag;
 pub use policy::{PolicyNumbers, RatioNumbers};
 
-/// The k3 to the reference, in nats, from which a token's KL counts as high.
-pub const HIGH_DIVERGENCE: f64 = 0.1;
+/// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
+pub const HIGH_KL: f64 = 0.1;
 
 /// The quantiles that dialects name, in order.
 pub const QUANTILES: [Quantile; 7] = [
@@ -164,6 +164,8 @@ pub struct Context {
     pub penalised: bool,
     /// Devices that the step ran on, where known.
     pub devices: Option<u32>,
+    /// The k3 to the reference, in nats, above which a token's KL counts as high.
+    pub high_kl: f64,
     /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
     pub health: [Option<bool>; Flag::ALL.len()],
 }
@@ -272,6 +274,7 @@ impl Summary {
                 kl_kind: KlKind::default(),
                 penalised: false,
                 devices: None,
+                high_kl: HIGH_KL,
                 health: [None; Flag::ALL.len()],
             },
             completions: seen,
@@ -291,7 +294,7 @@ impl Summary {
             extended: shard
                 .extended
                 .as_ref()
-                .map(|extended| ExtendedNumbers::of(shard, extended, HIGH_DIVERGENCE)),
+                .map(|extended| ExtendedNumbers::of(shard, extended)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
             prompts_at_cap: part(

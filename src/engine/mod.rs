@@ -351,6 +351,7 @@ impl Engine {
         summary.context.kl_kind = self.options.kl_kind;
         summary.context.penalised = self.options.kl_penalty.is_some();
         summary.context.devices = self.options.devices;
+        summary.context.high_kl = self.options.high_kl;
         if self.options.extended {
             summary.context.health = self.health.judge(&summary);
         }

@@ -9,7 +9,7 @@ use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Fold, WindowFold};
 use crate::shard::{Detail, KlKind, KlPenalty, Retain, Success};
 use crate::sink::{Fanout, Sink};
-use crate::summary::DeclaredFolds;
+use crate::summary::{DeclaredFolds, HIGH_KL};
 use crate::window::Reduction;
 
 use super::Engine;
@@ -48,6 +48,7 @@ pub(super) struct Options {
     pub kl_penalty: Option<KlPenalty>,
     pub extended: bool,
     pub success: Success,
+    pub high_kl: f64,
     pub limits: Limits,
     pub kl_kind: KlKind,
     pub devices: Option<u32>,
@@ -94,6 +95,7 @@ impl EngineBuilder {
                 kl_penalty: None,
                 extended: false,
                 success: Success::default(),
+                high_kl: HIGH_KL,
                 limits: Limits::default(),
                 kl_kind: KlKind::default(),
                 devices: None,
@@ -199,6 +201,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn success(mut self, success: Success) -> Self {
         self.options.success = success;
+        self
+    }
+
+    /// The k3 to the reference, in nats, above which a token's KL counts as high; 0.1 by default.
+    #[must_use]
+    pub fn high_kl(mut self, nats: f64) -> Self {
+        self.options.high_kl = nats;
         self
     }
 

@@ -163,6 +163,14 @@ impl<'a> Column<'a> {
         values.iter().collect::<Cells>().into_column()
     }
 
+    /// The finite values of a range, in order.
+    pub fn finite(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = f64> + '_ {
+        let marks = self.marks.get(range.clone()).unwrap_or_default();
+        let finite = move |at: usize| marks.get(at).is_none_or(|mark| *mark == Mark::Finite);
+        let values = self.values[range].iter().enumerate();
+        values.filter(move |(at, _)| finite(*at)).map(|(_, &x)| x)
+    }
+
     /// What a group's range of the column is as a whole: usable only if every member's cell is finite.
     pub fn mark(&self, group: std::ops::Range<usize>) -> Mark {
         if self.marks.is_empty() {

@@ -178,6 +178,9 @@ impl Policy {
     /// A record without token columns has its completions' lengths.
     fn add_advantages(&mut self, batch: &Batch<'_>, sums: &[Sums]) {
         let mut advantages = batch.columns().advantages.as_ref().map(Values::iter);
+        if sums.is_empty() && batch.lengths().is_none() {
+            return;
+        }
         for completion in 0..batch.completions() {
             let sums = sums.get(completion);
             let advantage = advantages
@@ -215,6 +218,15 @@ impl Policy {
                 self.penalised.add(&[reward - coefficient * kl]);
             }
         }
+    }
+
+    /// Whether its parts could be of the same tokens.
+    pub fn is_consistent(&self) -> bool {
+        let ranged = |count: u64, extent: &Extent| (count > 0) == extent.range().is_some();
+        ranged(self.behaviour.tokens, &self.ratio_extent)
+            && ranged(self.advantages.tokens, &self.advantages.extent)
+            && ranged(self.penalised.moments.count(), &self.penalised.extent)
+            && self.returns.count() == self.errors.count()
     }
 
     /// Takes `theirs` into `mine`, either of which may not have been read.

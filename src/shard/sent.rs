@@ -10,7 +10,7 @@ use super::extended::Extended;
 use super::groups::{Groups, Spread};
 use super::policy::Policy;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
-use super::{Report, Shard, Span, Thresholds};
+use super::{Detail, Report, Shard, Span, Thresholds};
 use crate::batch::Place;
 
 /// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.
@@ -91,6 +91,17 @@ impl<'de> Deserialize<'de> for Shard {
 }
 
 impl Shard {
+    /// Whether an open shard has the parts that its level of detail says, and no other.
+    fn has_its_detail(&self) -> bool {
+        let detail = match &self.counted {
+            _ if self.span == Span::Closed => return true,
+            Some((thresholds, _)) => thresholds.detail,
+            None => Detail::Plain,
+        };
+        self.policy.is_some() == (detail >= Detail::Policy)
+            && self.extended.is_some() == (detail >= Detail::Extended)
+    }
+
     /// What no record and no merge could have made it.
     fn fault(&self) -> Option<&'static str> {
         let mut steps = self.reports.keys().map(|(step, _)| *step);
@@ -106,6 +117,15 @@ impl Shard {
         let open = self.counted.is_some() || self.groups.is_open() || extended_open;
         if self.span == Span::Closed && open {
             return Some("expected nothing open in a shard that is closed");
+        }
+        if !self.has_its_detail() {
+            return Some("expected as much detail as the shard's tokens were counted in");
+        }
+        let seen = self.completions.seen;
+        if !self.policy.as_ref().is_none_or(Policy::is_consistent)
+            || !self.extended.as_ref().is_none_or(|e| e.is_consistent(seen))
+        {
+            return Some("expected numbers of the shard's own completions and tokens");
         }
         let mut columns = self.components.values().chain([&self.rewards]);
         if !columns.clone().all(Column::is_consistent) {

@@ -247,7 +247,11 @@ impl Natural {
     }
 
     pub fn square(&self) -> Self {
-        self.product(&self.limbs, 2 * self.exponent)
+        self.multiplied(self)
+    }
+
+    pub fn multiplied(&self, other: &Self) -> Self {
+        self.product(&other.limbs, self.exponent + other.exponent)
     }
 
     /// Schoolbook multiplication: a handful of limbs on either side.
@@ -267,6 +271,23 @@ impl Natural {
 
     /// `self - other`, or zero where `other` is larger. Both exponents are multiples of 64.
     pub fn minus(&self, other: &Self) -> Self {
+        // The difference is the sum with the complement, and one.
+        let (mut difference, carry) = self.carried(other, |limb| !limb, true);
+        if !carry {
+            difference.limbs.clear();
+        }
+        difference.trim()
+    }
+
+    /// `self + other`. Both exponents are multiples of 64.
+    pub fn plus(&self, other: &Self) -> Self {
+        let (mut sum, carry) = self.carried(other, |limb| limb, false);
+        sum.limbs.push(u64::from(carry));
+        sum.trim()
+    }
+
+    /// Limb by limb, `self` plus what `each` makes of `other`, plus a carry; and the carry that is left.
+    fn carried(&self, other: &Self, each: impl Fn(u64) -> u64, mut carry: bool) -> (Self, bool) {
         let exponent = self.exponent.min(other.exponent);
         let limb = |n: &Self, i: usize| {
             let offset = ((n.exponent - exponent) / 64).cast_unsigned() as usize;
@@ -277,16 +298,11 @@ impl Natural {
         };
         let top =
             |n: &Self| ((n.exponent - exponent) / 64).cast_unsigned() as usize + n.limbs.len();
-        // The difference is the sum with the complement, and one.
-        let mut carry = true;
         let mut limbs = vec![0; top(self).max(top(other))];
         for (i, slot) in limbs.iter_mut().enumerate() {
-            (*slot, carry) = add_carry(limb(self, i), !limb(other, i), carry);
+            (*slot, carry) = add_carry(limb(self, i), each(limb(other, i)), carry);
         }
-        if !carry {
-            limbs.clear();
-        }
-        Natural { exponent, limbs }.trim()
+        (Natural { exponent, limbs }, carry)
     }
 
     /// Its leading 128 bits, whether any bit below them is set, and the exponent of the last of them.

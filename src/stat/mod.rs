@@ -12,6 +12,7 @@
 
 mod bytes;
 mod census;
+mod covariance;
 mod extent;
 mod fixed;
 #[cfg(test)]
@@ -26,10 +27,11 @@ mod sum;
 
 pub(crate) use bytes::Bytes;
 pub use census::Census;
+pub use covariance::Covariance;
 pub use extent::Extent;
 pub use moments::{Moments, MomentsOutput};
 pub use order::Order;
-pub use pairs::{Pairs, deviations, norm};
+pub use pairs::{Pairs, norm};
 pub use quantile::Quantile;
 pub use sketch::Sketch;
 pub use sum::{ExactSum, exact, exact_groups};

@@ -102,7 +102,7 @@ impl Moments {
     }
 
     /// n times the sum of squared deviations from the mean, as `value * 4^exponent`: n S2 - S1^2 in integers, rounded once.
-    fn deviation(&self) -> (f64, i32) {
+    pub(super) fn deviation(&self) -> (f64, i32) {
         let (_, sum) = self.sum.as_fixed().magnitude();
         let (_, squares) = self.squares.magnitude();
         squares.times(self.count).minus(&sum.square()).scaled()
@@ -200,7 +200,7 @@ fn square(mantissa: u64) -> u128 {
 }
 
 /// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.
-fn scale(x: f64, exponent: i32) -> f64 {
+pub(super) fn scale(x: f64, exponent: i32) -> f64 {
     let power =
         |e: i32| f64::from_bits(u64::from((e.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52);
     let half = exponent / 2;

@@ -7,7 +7,7 @@ use crate::shard::Shard;
 use crate::shard::extended::groups::{GroupRewards, Settled};
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
-use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, norm};
+use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, Statistic, norm};
 
 /// The probability on either side of a 95 % interval.
 const TAIL: f64 = 0.025;
@@ -107,15 +107,14 @@ pub struct ExtendedNumbers {
     pub ratios: Option<[f64; 3]>,
     /// p05, p50, p95 of token entropies, within 1 %.
     pub entropies: Option<[f64; 3]>,
-    /// Share of tokens whose k3 to the reference is above the bound asked for.
-    pub high_divergence: Option<f64>,
+    /// k3 of tokens to the reference policy.
+    divergences: Sketch,
     /// Ascending, `other` last.
     pub tags: Vec<(String, TagNumbers)>,
 }
 
 impl ExtendedNumbers {
-    /// `bound`: the k3 from which a token's KL counts as high.
-    pub(super) fn of(shard: &Shard, extended: &Extended, bound: f64) -> Self {
+    pub(super) fn of(shard: &Shard, extended: &Extended) -> Self {
         let settled = extended.groups.settle();
         let rewards = &shard.rewards.moments;
         let mut numbers = Self {
@@ -129,7 +128,7 @@ impl ExtendedNumbers {
             group_std: group_std(&settled),
             group_shares: group_shares(&settled),
             between_groups: between_groups(&settled, rewards),
-            reward_length_pearson: extended.reward_by_length.pearson(),
+            reward_length_pearson: extended.reward_with_length.pearson(),
             reward_length_spearman: extended.reward_by_length.spearman(),
             components: extended
                 .components
@@ -146,14 +145,20 @@ impl ExtendedNumbers {
             tags: tags(extended, &settled),
             ..Self::default()
         };
-        numbers.add_sketches(&extended.sketches, bound);
+        numbers.add_sketches(&extended.sketches);
         numbers
     }
 
-    fn add_sketches(&mut self, sketches: &Sketches, bound: f64) {
+    /// The share of tokens whose k3 to the reference is above `bound`; those within 2 % of it may count on either side.
+    #[must_use]
+    pub fn high_divergence(&self, bound: f64) -> Option<f64> {
+        self.divergences.fraction_above(bound)
+    }
+
+    fn add_sketches(&mut self, sketches: &Sketches) {
         self.ratios = near(&sketches.ratios, [1, 50, 99]);
         self.entropies = near(&sketches.entropies, [5, 50, 95]);
-        self.high_divergence = sketches.divergences.fraction_above(bound);
+        self.divergences = sketches.divergences.clone();
     }
 }
 
@@ -199,15 +204,23 @@ fn error(settled: &Settled, rewards: &Moments, mean: f64) -> Option<RewardError>
 /// Mean of ((r - mean) / std)^3; undefined where rewards do not vary.
 fn skewness(order: &Order, rewards: &Moments) -> Option<f64> {
     let (mean, std) = (rewards.mean()?, rewards.population_std()?);
-    let mut sum = ExactSum::default();
-    for (value, count) in order.iter() {
+    let cube = |value: f64| {
         let z = (value - mean) / std;
-        let cube = z * z * z;
+        z * z * z
+    };
+    let mut sum = ExactSum::default();
+    let mut once = Vec::new();
+    for (value, count) in order.iter() {
+        let cube = cube(value);
         if !cube.is_finite() {
             return None;
         }
-        sum.add_times(cube, count);
+        match count {
+            1 => once.push(cube),
+            _ => sum.add_times(cube, count),
+        }
     }
+    sum.add(&once);
     (std > 0.0).then(|| sum.divided(rewards.count()))
 }
 
@@ -283,10 +296,19 @@ fn attempts(settled: &Settled) -> Vec<Attempts> {
         .collect()
 }
 
-/// 1 - C(n-c, k)/C(n, k) for k <= n, as a product of k ratios: binomials themselves lose their digits.
+/// 1 - C(n-c, k)/C(n, k) for c, k <= n, as a product: binomials themselves lose their digits. The share is the same for c
+/// draws of which none may be among k, so that the fewer factors will do; and once the rest is below half a unit of 1, no
+/// factor changes it any more.
 fn pass(n: u64, c: u64, k: u64) -> f64 {
-    let missing = |i: u64| n.saturating_sub(c).saturating_sub(i) as f64 / (n - i) as f64;
-    1.0 - (0..k).map(missing).product::<f64>()
+    let (few, many) = (c.min(k), c.max(k));
+    let mut missed = 1.0;
+    for i in 0..few {
+        missed *= n.saturating_sub(many).saturating_sub(i) as f64 / (n - i) as f64;
+        if missed < f64::EPSILON / 4.0 {
+            break;
+        }
+    }
+    1.0 - missed
 }
 
 /// From the quantiles of the beta distribution; without a success the lower end is 0, without a failure the upper is 1.
@@ -335,6 +357,7 @@ mod tests {
         assert_eq!(pass(8, 0, 8), 0.0);
         assert_eq!(pass(8, 3, 6), 1.0);
         assert!((pass(4, 2, 2) - 5.0 / 6.0).abs() < 1e-15);
+        assert_eq!(pass(1 << 31, 1 << 30, 1 << 30), 1.0);
     }
 
     #[test]

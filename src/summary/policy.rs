@@ -59,7 +59,7 @@ fn ratio(policy: &Policy) -> Option<RatioNumbers> {
     let (min, max) = policy.ratio_extent.range()?;
     let mean = policy.ratio.divided(policy.behaviour.tokens);
     let square = policy.ratio_squares.divided(policy.behaviour.tokens);
-    Some(RatioNumbers {
+    (square > 0.0).then(|| RatioNumbers {
         mean,
         min,
         max,

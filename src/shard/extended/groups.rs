@@ -1,6 +1,8 @@
 //! Per-group numbers of the extended metrics. The order of a group's completions has no part in them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +10,9 @@ use super::tags::Tags;
 use crate::batch::{Batch, Values};
 use crate::group::Grouping;
 use crate::shard::Success;
+use crate::shard::cells::{Cells, Column, Mark};
 use crate::shard::groups::{Spread, count};
-use crate::stat::{Extent, Moments, Order, Statistic, deviations, exact, norm};
+use crate::stat::{Extent, Moments, Order, Statistic, exact_groups};
 
 /// What one completion brings to its group; a non-finite number is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,27 +59,44 @@ pub(crate) struct Groups {
     members: Vec<Member>,
 }
 
+/// Whole groups, one after another.
+struct Laid<'a> {
+    sizes: Vec<usize>,
+    rewards: Column<'a>,
+    /// What success is judged by: at or above `threshold`.
+    judged: Column<'a>,
+    threshold: f64,
+    weights: Column<'a>,
+    tags: Option<Vec<Option<&'a str>>>,
+}
+
 impl Groups {
     pub fn of(batch: &Batch<'_>, success: &Success) -> Self {
-        let mut groups = Self::default();
-        let mut members = members(batch, success);
-        match batch.columns().grouping {
+        let c = batch.columns();
+        match c.grouping {
             Grouping::Sizes(sizes) => {
-                let mut rest = &members[..];
-                for &size in sizes {
-                    let (group, after) = rest.split_at(size as usize);
-                    groups.settled.add(group);
-                    rest = after;
+                let laid = Laid {
+                    sizes: sizes.iter().map(|&size| size as usize).collect(),
+                    rewards: Column::of(&c.rewards),
+                    judged: column(success.column(c), batch.completions()),
+                    threshold: success.threshold,
+                    weights: column(c.weights.as_ref(), batch.completions()),
+                    tags: c
+                        .tags
+                        .map(|tags| tags.iter().map(|tag| Some(tag.as_str())).collect()),
+                };
+                let mut settled = Settled::default();
+                settled.add(&laid);
+                Self {
+                    settled,
+                    members: Vec::new(),
                 }
             }
-            Grouping::Ids(ids) => {
-                for (member, id) in members.iter_mut().zip(ids) {
-                    member.group = *id;
-                }
-                groups.members = members;
-            }
+            Grouping::Ids(ids) => Self {
+                settled: Settled::default(),
+                members: members(batch, ids, success),
+            },
         }
-        groups
     }
 
     pub fn merge(&mut self, other: Self) {
@@ -89,95 +109,217 @@ impl Groups {
         !self.members.is_empty()
     }
 
+    /// Whether they could be of so many completions.
+    pub fn is_consistent(&self, completions: u64) -> bool {
+        let mut values = self.members.iter().flat_map(|m| [m.reward, m.weight]);
+        values.all(|value| value.is_none_or(f64::is_finite))
+            && self.settled.is_consistent(completions)
+    }
+
     /// No more members will come: what all groups together come to.
-    pub fn settle(&self) -> Settled {
-        let mut settled = self.settled.clone();
-        let mut members = self.members.clone();
-        members.sort_by_key(|member| member.group);
-        for group in members.chunk_by(|a, b| a.group == b.group) {
-            settled.add(group);
+    pub fn settle(&self) -> Cow<'_, Settled> {
+        if !self.is_open() {
+            return Cow::Borrowed(&self.settled);
         }
-        settled
+        let mut settled = self.settled.clone();
+        let mut members: Vec<&Member> = self.members.iter().collect();
+        members.sort_by_key(|member| member.group);
+        settled.add(&Laid::of(&members));
+        Cow::Owned(settled)
     }
 
     /// Replaces the kept members by what their groups come to.
     pub fn close(&mut self) {
-        self.settled = self.settle();
+        self.settled = self.settle().into_owned();
         self.members = Vec::new();
     }
 }
 
-/// A record's completions, all of group 0.
-fn members(batch: &Batch<'_>, success: &Success) -> Vec<Member> {
+/// All absent where there is none.
+fn column<'a>(values: Option<&Values<'a>>, completions: usize) -> Column<'a> {
+    match values {
+        Some(values) => Column::of(values),
+        None => Cells::of(None, completions).into_column(),
+    }
+}
+
+/// A record's completions.
+fn members(batch: &Batch<'_>, ids: &[u64], success: &Success) -> Vec<Member> {
     let c = batch.columns();
-    let n = batch.completions();
     let finite = |values: Option<&Values<'_>>| -> Vec<Option<f64>> {
         match values {
             Some(values) => values.iter().map(|x| x.filter(|x| x.is_finite())).collect(),
-            None => vec![None; n],
+            None => vec![None; ids.len()],
         }
     };
     let rewards = finite(Some(&c.rewards));
     let judged = finite(success.column(c));
     let weights = finite(c.weights.as_ref());
-    let rows = rewards.into_iter().zip(judged).zip(weights).enumerate();
-    rows.map(|(i, ((reward, judged), weight))| Member {
-        group: 0,
-        reward,
-        success: judged.map(|x| x >= success.threshold),
-        weight,
-        tag: c.tags.map(|tags| tags[i].clone()),
-    })
-    .collect()
+    let rows = rewards.into_iter().zip(judged).zip(weights).zip(ids);
+    rows.enumerate()
+        .map(|(i, (((reward, judged), weight), &group))| Member {
+            group,
+            reward,
+            success: judged.map(|x| x >= success.threshold),
+            weight,
+            tag: c.tags.map(|tags| tags[i].clone()),
+        })
+        .collect()
 }
 
-impl Settled {
-    fn add(&mut self, group: &[Member]) {
-        let size = group.len() as u64;
-        let rewards: Vec<f64> = group.iter().filter_map(|m| m.reward).collect();
-        let extent = rewards
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), &x| {
-                (min.min(x), max.max(x))
-            });
-        if !rewards.is_empty() {
-            self.rewards.push(GroupRewards {
-                count: rewards.len() as u64,
-                sum: exact(&rewards),
-                min: extent.0,
-                max: extent.1,
-                whole: rewards.len() == group.len(),
-            });
-        }
-        if !group.is_empty() && rewards.len() == group.len() {
-            self.add_std(group, &rewards);
-        }
-        let successes: Option<Vec<bool>> = group.iter().map(|m| m.success).collect();
-        if let Some(successes) = successes.filter(|s| !s.is_empty()) {
-            let hits = successes.iter().filter(|hit| **hit).count() as u64;
-            count(self.attempts.entry((size, hits)).or_default(), 1);
-        }
-        let weights: Option<Vec<f64>> = group.iter().map(|m| m.weight).collect();
-        if let Some(weights) = weights.filter(|w| !w.is_empty()) {
-            self.weights.add(&weights);
-            if let Some(norm) = norm(&weights).filter(|norm| *norm > 0.0) {
-                let share = exact(&weights) / norm;
-                self.effective_weights.add(&[share * share / size as f64]);
-            }
+impl<'a> Laid<'a> {
+    /// `members` by their group.
+    fn of(members: &[&'a Member]) -> Self {
+        let column = |of: &dyn Fn(&Member) -> Option<f64>| {
+            let cells: Cells = members.iter().map(|member| of(member)).collect();
+            cells.into_column()
+        };
+        Self {
+            sizes: members
+                .chunk_by(|a, b| a.group == b.group)
+                .map(<[_]>::len)
+                .collect(),
+            rewards: column(&|m| m.reward),
+            judged: column(&|m| m.success.map(|hit| f64::from(u8::from(hit)))),
+            threshold: 1.0,
+            weights: column(&|m| m.weight),
+            tags: Some(members.iter().map(|m| m.tag.as_deref()).collect()),
         }
     }
 
-    fn add_std(&mut self, group: &[Member], rewards: &[f64]) {
-        let Some(std) = deviations(rewards).and_then(|d| norm(&d)) else {
-            return;
-        };
-        let std = std / (rewards.len() as f64).sqrt();
-        self.std.add(&[std]);
-        self.stds.add(&[std]);
-        for tag in group.iter().filter_map(|m| m.tag.as_deref()) {
-            // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
-            self.tags.add_group(tag, group.len() > 1 && std <= 1e-8);
+    /// The places of each group's completions.
+    fn ranges(&self) -> Vec<Range<usize>> {
+        let starts = self.sizes.iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end - size..*end)
+        });
+        starts.collect()
+    }
+}
+
+/// Smallest and largest.
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), x| {
+        (min.min(x), max.max(x))
+    })
+}
+
+/// Of each group the root of its values' sum of squares, each taken relative to the largest of the group: no square then
+/// leaves the range.
+fn norms(values: &[f64], ranges: &[Range<usize>], sizes: &[usize]) -> Vec<f64> {
+    let mut squares = vec![0.0; values.len()];
+    let mut tops = Vec::with_capacity(sizes.len());
+    for range in ranges {
+        let group = &values[range.clone()];
+        let top = group.iter().fold(0.0, |top: f64, x| top.max(x.abs()));
+        for (square, x) in squares[range.clone()].iter_mut().zip(group) {
+            let part = if top > 0.0 { x / top } else { 0.0 };
+            *square = part * part;
         }
+        tops.push(top);
+    }
+    let sums = exact_groups(&squares, sizes);
+    tops.iter()
+        .zip(sums)
+        .map(|(top, sum)| top * sum.sqrt())
+        .collect()
+}
+
+impl GroupRewards {
+    fn is_consistent(&self) -> bool {
+        self.count > 0 && !self.sum.is_nan() && self.min.is_finite() && self.max.is_finite()
+    }
+}
+
+impl Settled {
+    fn is_consistent(&self, completions: u64) -> bool {
+        let rewards = self.rewards.iter().map(|group| group.count);
+        let tried = self.attempts.iter();
+        let tried = tried.map(|((size, _), groups)| size.saturating_mul(*groups));
+        rewards.fold(0, u64::saturating_add) <= completions
+            && tried.fold(0, u64::saturating_add) <= completions
+            && self.rewards.iter().all(GroupRewards::is_consistent)
+            && self
+                .attempts
+                .keys()
+                .all(|(size, hits)| hits <= size && *size <= u64::from(u32::MAX))
+            && self.std.count() == self.stds.len()
+            && self.tags.is_consistent(completions)
+    }
+
+    fn add(&mut self, laid: &Laid<'_>) {
+        let ranges = laid.ranges();
+        self.add_rewards(laid, &ranges);
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            if laid.judged.mark(range.clone()) == Mark::Finite {
+                let judged = laid.judged.values[range.clone()].iter();
+                let hits = judged.filter(|x| **x >= laid.threshold).count();
+                let attempt = (range.len() as u64, hits as u64);
+                count(self.attempts.entry(attempt).or_default(), 1);
+            }
+        }
+        self.add_weights(&laid.weights, &ranges, &laid.sizes);
+    }
+
+    fn add_rewards(&mut self, laid: &Laid<'_>, ranges: &[Range<usize>]) {
+        let (rewards, sizes) = (&laid.rewards, &laid.sizes);
+        let sums = exact_groups(&rewards.values, sizes);
+        let mut deviations = rewards.values.to_vec();
+        for (range, &sum) in ranges.iter().zip(&sums) {
+            let whole = rewards.mark(range.clone()) == Mark::Finite;
+            let (min, max) = ends(rewards.finite(range.clone()));
+            let used = rewards.finite(range.clone()).count();
+            if used > 0 {
+                self.rewards.push(GroupRewards {
+                    count: used as u64,
+                    sum,
+                    min,
+                    max,
+                    whole,
+                });
+            }
+            let mean = sum / range.len() as f64;
+            for x in &mut deviations[range.clone()] {
+                // Equal values are at their mean, which the division may miss by a bit.
+                *x = if min == max { 0.0 } else { *x - mean };
+            }
+        }
+        let mut stds = Vec::with_capacity(sizes.len());
+        for (range, norm) in ranges.iter().zip(norms(&deviations, ranges, sizes)) {
+            let std = norm / (range.len() as f64).sqrt();
+            if rewards.mark(range.clone()) == Mark::Finite && std.is_finite() {
+                stds.push(std);
+                for tag in laid
+                    .tags
+                    .iter()
+                    .flat_map(|tags| &tags[range.clone()])
+                    .flatten()
+                {
+                    // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
+                    self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
+                }
+            }
+        }
+        self.std.add(&stds);
+        self.stds.add(&stds);
+    }
+
+    fn add_weights(&mut self, weights: &Column<'_>, ranges: &[Range<usize>], sizes: &[usize]) {
+        let sums = exact_groups(&weights.values, sizes);
+        let norms = norms(&weights.values, ranges, sizes);
+        let mut effective = Vec::with_capacity(sizes.len());
+        for ((range, sum), norm) in ranges.iter().zip(sums).zip(norms) {
+            if weights.mark(range.clone()) != Mark::Finite {
+                continue;
+            }
+            self.weights.add(&weights.values[range.clone()]);
+            let share = sum / norm;
+            let size = share * share / range.len() as f64;
+            if size.is_finite() {
+                effective.push(size);
+            }
+        }
+        self.effective_weights.add(&effective);
     }
 
     fn merge(&mut self, other: &Self) {

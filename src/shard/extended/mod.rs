@@ -13,7 +13,7 @@ use super::diversity::words;
 use super::groups::Spread;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
-use crate::stat::{Order, Pairs, Sketch, Statistic};
+use crate::stat::{Covariance, Order, Pairs, Sketch, Statistic};
 use groups::Groups;
 use tags::Tags;
 
@@ -33,8 +33,9 @@ pub(crate) struct Extended {
     pub lengths: Order,
     pub advantages: Order,
     pub reward_by_length: Pairs,
-    /// Each component with the total reward.
-    pub components: BTreeMap<String, Pairs>,
+    /// The same pairs' sums, and those of each component with the total reward.
+    pub reward_with_length: Covariance,
+    pub components: BTreeMap<String, Covariance>,
     pub sketches: Sketches,
     /// One a completion: the share of its 4-grams that it has had before.
     pub repeated: Spread,
@@ -50,7 +51,7 @@ impl Extended {
             components: c
                 .reward_components
                 .iter()
-                .map(|(name, values)| (name.to_string(), paired(values, &rewards)))
+                .map(|(name, values)| (name.to_string(), paired(values, &c.rewards)))
                 .collect(),
             sketches,
             repeated: repetition(batch),
@@ -63,6 +64,7 @@ impl Extended {
         if let Some(lengths) = batch.lengths() {
             let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
             extended.lengths.add(&lengths);
+            extended.reward_with_length = paired(&Values::from(&lengths), &c.rewards);
             for (reward, length) in rewards.iter().zip(lengths) {
                 if let Some(reward) = reward {
                     extended.reward_by_length.add(*reward, length);
@@ -90,6 +92,16 @@ impl Extended {
         }
     }
 
+    /// Whether it could be of a shard of so many completions.
+    pub fn is_consistent(&self, completions: u64) -> bool {
+        self.groups.is_consistent(completions)
+            && self.tags.is_consistent(completions)
+            && self.lengths.len() <= completions
+            && self.components.values().all(Covariance::is_consistent)
+            && self.reward_with_length.is_consistent()
+            && self.advantages.len() <= completions
+    }
+
     /// Takes `theirs` into `mine`, either of which may not have been read.
     pub fn join(mine: &mut Option<Self>, theirs: Option<Self>) {
         match (mine, theirs) {
@@ -104,6 +116,7 @@ impl Extended {
         self.lengths.merge(&other.lengths);
         self.advantages.merge(&other.advantages);
         self.reward_by_length.merge(&other.reward_by_length);
+        self.reward_with_length.merge(&other.reward_with_length);
         for (name, pairs) in other.components {
             self.components.entry(name).or_default().merge(&pairs);
         }
@@ -113,12 +126,16 @@ impl Extended {
     }
 }
 
-fn paired(values: &Values<'_>, rewards: &[Option<f64>]) -> Pairs {
-    let mut pairs = Pairs::default();
-    for (value, reward) in values.iter().zip(rewards) {
-        if let (Some(value), Some(reward)) = (value, reward) {
-            pairs.add(value, *reward);
-        }
+/// Of the completions that have both.
+fn paired(values: &Values<'_>, rewards: &Values<'_>) -> Covariance {
+    let mut pairs = Covariance::default();
+    if let (Some(values), Some(rewards)) = (values.whole(), rewards.whole()) {
+        pairs.add(values, rewards);
+    } else {
+        let both = values.iter().zip(rewards.iter());
+        let both = both.filter_map(|(value, reward)| Some((value?, reward?)));
+        let (values, rewards): (Vec<f64>, Vec<f64>) = both.unzip();
+        pairs.add(&values, &rewards);
     }
     pairs
 }

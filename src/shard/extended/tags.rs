@@ -27,6 +27,14 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    fn is_consistent(&self, completions: u64) -> bool {
+        self.successes <= self.judged
+            && self.zero_std <= self.grouped
+            && [self.completions, self.judged, self.grouped]
+                .iter()
+                .all(|count| *count <= completions)
+    }
+
     fn merge(&mut self, other: &Self) {
         self.rewards.merge(&other.rewards);
         self.lengths.merge(&other.lengths);
@@ -107,6 +115,14 @@ impl Tags {
         {
             self.others.merge(&last);
         }
+    }
+
+    /// Whether it could be of so many completions.
+    pub fn is_consistent(&self, completions: u64) -> bool {
+        let mut all = self.named.values().chain([&self.others]);
+        self.named.len() <= NAMED
+            && !self.named.contains_key(OTHER)
+            && all.all(|totals| totals.is_consistent(completions))
     }
 
     /// Each tag with its totals, the others last.

@@ -1,0 +1,218 @@
+//! Samples that come in twos: how they vary together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CHUNK, ExactSum, Moments, Statistic, all_finite,
+    fixed::{Fixed, decompose},
+    moments::scale,
+};
+
+/// The exact sums of two samples, of their squares and of their products; memory does not grow with the pairs.
+///
+/// As with [`Moments`], the covariance is read from n times the sum of products less the product of the sums, an integer:
+/// however far the values lie from zero, nothing cancels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Covariance {
+    x: Moments,
+    y: Moments,
+    products: Fixed,
+}
+
+impl Covariance {
+    /// Takes in the pairs of values that stand at the same places; none where either is not finite.
+    pub fn add(&mut self, x: &[f64], y: &[f64]) {
+        for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
+            let len = x.len().min(y.len());
+            let (x, y) = (&x[..len], &y[..len]);
+            if all_finite(x) && all_finite(y) {
+                self.add_chunk(x, y);
+                continue;
+            }
+            let pairs = x
+                .iter()
+                .zip(y)
+                .filter(|(x, y)| x.is_finite() && y.is_finite());
+            let (x, y): (Vec<f64>, Vec<f64>) = pairs.unzip();
+            self.add_chunk(&x, &y);
+        }
+    }
+
+    /// Takes in all pairs that `other` has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.x.merge(&other.x);
+        self.y.merge(&other.y);
+        self.products.merge(&other.products);
+    }
+
+    /// How many pairs.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.x.count()
+    }
+
+    /// Whether it could be of pairs.
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.x.count() == self.y.count()
+    }
+
+    /// Pearson's correlation, in [-1, 1]; `None` for fewer than two pairs or where either side does not vary.
+    #[must_use]
+    pub fn pearson(&self) -> Option<f64> {
+        let ((x, x_exponent), (y, y_exponent)) = (self.x.deviation(), self.y.deviation());
+        if self.count() < 2 || x == 0.0 || y == 0.0 {
+            return None;
+        }
+        let (together, exponent) = self.together();
+        let exponent = 2 * exponent - x_exponent - y_exponent;
+        Some(scale(together / x.sqrt() / y.sqrt(), exponent).clamp(-1.0, 1.0))
+    }
+
+    /// n times the sum of the products of both deviations, as `value * 4^exponent`.
+    fn together(&self) -> (f64, i32) {
+        let (negative, products) = self.products.magnitude();
+        let ((x_negative, x), (y_negative, y)) = (
+            self.x.sum().as_fixed().magnitude(),
+            self.y.sum().as_fixed().magnitude(),
+        );
+        let (whole, means) = (products.times(self.count()), x.multiplied(&y));
+        if negative != (x_negative != y_negative) {
+            let (size, exponent) = whole.plus(&means).scaled();
+            return (if negative { -size } else { size }, exponent);
+        }
+        // One of the two differences is zero.
+        let ((more, exponent), (less, other)) =
+            (whole.minus(&means).scaled(), means.minus(&whole).scaled());
+        let (size, exponent) = if more > 0.0 {
+            (more, exponent)
+        } else {
+            (-less, other)
+        };
+        (if negative { -size } else { size }, exponent)
+    }
+
+    /// At most [`CHUNK`] pairs of finite values.
+    fn add_chunk(&mut self, x: &[f64], y: &[f64]) {
+        self.x.add(x);
+        self.y.add(y);
+        if !(ordinary(x) && ordinary(y)) {
+            for (&x, &y) in x.iter().zip(y) {
+                let ((x, x_exponent), (y, y_exponent)) = (decompose(x), decompose(y));
+                self.products
+                    .add(i128::from(x) * i128::from(y), x_exponent + y_exponent);
+            }
+            return;
+        }
+        let (mut highs, mut lows) = ([0.0; CHUNK], [0.0; CHUNK]);
+        for (((high, low), &x), &y) in highs.iter_mut().zip(&mut lows).zip(x).zip(y) {
+            (*high, *low) = product(x, y);
+        }
+        let mut sum = ExactSum::default();
+        sum.add_chunk(&highs[..x.len()]);
+        sum.add_chunk(&lows[..x.len()]);
+        self.products.merge(sum.as_fixed());
+    }
+}
+
+/// Whether no product of such values, nor any part of it, leaves the range of normal doubles.
+fn ordinary(values: &[f64]) -> bool {
+    const LEAST: f64 = f64::from_bits((1023 - 400) << 52);
+    const MOST: f64 = f64::from_bits((1023 + 400) << 52);
+    values.iter().fold(true, |all, x| {
+        all & ((x.abs() >= LEAST) & (x.abs() <= MOST) | (*x == 0.0))
+    })
+}
+
+/// The product as a double and what that leaves over, exactly (Dekker, "A floating-point technique for extending the
+/// available precision", 1971).
+fn product(x: f64, y: f64) -> (f64, f64) {
+    let halves = |x: f64| {
+        let wide = 134_217_729.0 * x;
+        let high = wide - (wide - x);
+        (high, x - high)
+    };
+    let ((a, b), (c, d)) = (halves(x), halves(y));
+    let product = x * y;
+    (product, ((a * c - product) + a * d + b * c) + b * d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(f64, f64)]) -> Covariance {
+        let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+        let mut covariance = Covariance::default();
+        covariance.add(&x, &y);
+        covariance
+    }
+
+    #[test]
+    fn correlations_are_those_of_scipy() {
+        // scipy.stats.pearsonr of these six pairs.
+        let six = [
+            (1.0, 3.0),
+            (2.0, 1.0),
+            (2.0, 4.0),
+            (5.0, 4.0),
+            (-1.0, -2.0),
+            (0.0, 9.0),
+        ];
+        assert!((of(&six).pearson().unwrap() - 0.171_473_718_382_167_66).abs() < 1e-15);
+        // Far from zero, where sums of rounded products would have lost everything; the same correlation.
+        let far = six.map(|(x, y)| (x + 1e9, 1e12 - y));
+        assert!((of(&far).pearson().unwrap() + 0.171_473_718_382_167_66).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_does_not_vary_has_no_correlation_and_huge_and_tiny_values_have_one() {
+        assert_eq!(Covariance::default().pearson(), None);
+        assert_eq!(of(&[(1.0, 2.0)]).pearson(), None);
+        assert_eq!(of(&[(0.1, 2.0), (0.1, 3.0), (0.1, 4.0)]).pearson(), None);
+        assert_eq!(of(&[(0.0, 2.0), (-0.0, 3.0)]).pearson(), None);
+        let huge = [
+            (1e300, 1.0),
+            (-1e300, 2.0),
+            (f64::NAN, 5.0),
+            (1.0, f64::INFINITY),
+        ];
+        assert_eq!(of(&huge).pearson(), Some(-1.0));
+        assert_eq!(of(&[(5e-324, 1e308), (0.0, -1e308)]).pearson(), Some(1.0));
+        assert_eq!(
+            of(&[(1.0, -1.0), (1.0, 1.0), (-1.0, 1.0), (-1.0, -1.0)]).pearson(),
+            Some(0.0)
+        );
+    }
+
+    #[test]
+    fn neither_cut_nor_order_shows() {
+        let number = |i: u32| f64::from(i.wrapping_mul(2_654_435_769)) * 1e-9 - 1.0;
+        let mut pairs: Vec<(f64, f64)> = (0..3000)
+            .map(|i| (number(i), number(i + 7) * 1e5))
+            .collect();
+        pairs.push((1e300, 1e-300));
+        let whole = of(&pairs);
+        pairs.reverse();
+        let mut halves = of(&pairs[1100..]);
+        halves.merge(&of(&pairs[..1100]));
+        assert_eq!(halves, whole);
+        assert_eq!(
+            halves.pearson().map(f64::to_bits),
+            whole.pearson().map(f64::to_bits)
+        );
+    }
+
+    #[test]
+    fn a_product_and_its_rest_are_exact() {
+        for (x, y) in [(0.1, 0.3), (1.0 / 3.0, -7e20), (0.0, 5.0), (1.5, 2.0)] {
+            let ((a, e), (b, f)) = (decompose(x), decompose(y));
+            let mut wanted = Fixed::default();
+            wanted.add(i128::from(a) * i128::from(b), e + f);
+            let mut found = Fixed::default();
+            let (high, low) = product(x, y);
+            found.add_f64(high);
+            found.add_f64(low);
+            assert_eq!(found, wanted, "{x} {y}");
+        }
+    }
+}
