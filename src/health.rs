@@ -73,7 +73,8 @@ impl Health {
                 _ => number > limit,
             };
             if up && !self.up[flag as usize] {
-                tracing::warn!(step = summary.step, "{}", reason(flag, number, limit));
+                let reason = reason(flag, number, limit, self.limits.entropy_steps);
+                tracing::warn!(step = summary.step, "{reason}");
             }
             self.up[flag as usize] = up;
             Some(up)
@@ -105,10 +106,10 @@ impl Health {
     }
 }
 
-fn reason(flag: Flag, number: f64, limit: f64) -> String {
+fn reason(flag: Flag, number: f64, limit: f64, steps: u32) -> String {
     match flag {
         Flag::EntropyCollapse => format!(
-            "the policy's entropy has collapsed: {number} nats a token, below {limit} for several steps"
+            "the policy's entropy has collapsed: {number} nats a token, below {limit} for {steps} step(s)"
         ),
         Flag::RewardSaturation => {
             format!(
@@ -159,6 +160,81 @@ mod tests {
         let up = Health::default().judge(&summary(None));
         assert_eq!(up[..7], [None; 7]);
         assert_eq!(up[7], Some(false));
+    }
+
+    /// What is logged while `body` runs, on this thread.
+    fn logged(body: impl FnOnce()) -> Vec<String> {
+        use std::sync::{Arc, Mutex};
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<String>>>);
+        struct Message<'a>(&'a mut String);
+        impl tracing::field::Visit for Message<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    *self.0 = format!("{value:?}");
+                }
+            }
+        }
+        impl tracing::Subscriber for Lines {
+            fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+                true
+            }
+            fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+                tracing::span::Id::from_u64(1)
+            }
+            fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+            fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+            fn event(&self, event: &tracing::Event<'_>) {
+                let mut line = String::new();
+                event.record(&mut Message(&mut line));
+                self.0
+                    .lock()
+                    .unwrap()
+                    .push(format!("{}: {line}", event.metadata().level()));
+            }
+            fn enter(&self, _: &tracing::span::Id) {}
+            fn exit(&self, _: &tracing::span::Id) {}
+        }
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), body);
+        Arc::try_unwrap(lines.0).unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_flag_that_rises_is_one_warning_with_its_reason_and_one_more_when_it_rises_again() {
+        let limits = Limits {
+            entropy: 0.5,
+            entropy_steps: 1,
+            ..Limits::default()
+        };
+        let mut health = Health::new(limits);
+        let lines = logged(|| {
+            for entropy in [
+                Some(0.25),
+                Some(0.2),
+                None,
+                Some(0.1),
+                Some(0.75),
+                Some(0.375),
+            ] {
+                health.judge(&summary(entropy));
+            }
+        });
+        let said = |entropy| {
+            format!(
+                "WARN: the policy's entropy has collapsed: {entropy} nats a token, below 0.5 for 1 step(s)"
+            )
+        };
+        assert_eq!(lines, [said(0.25), said(0.375)]);
+    }
+
+    #[test]
+    fn every_flag_has_a_reason_of_its_own() {
+        let limits = Limits::default();
+        let reasons = Flag::ALL.map(|flag| reason(flag, 0.75, 0.5, limits.entropy_steps));
+        assert!(reasons.iter().all(|reason| reason.contains("0.75")));
+        let different: std::collections::BTreeSet<&String> = reasons.iter().collect();
+        assert_eq!(different.len(), Flag::ALL.len());
     }
 
     #[test]

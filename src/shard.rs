@@ -148,12 +148,15 @@ impl Shard {
             (token_sums(batch, &bounds), Sketches::default())
         };
         let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
+        let rewards = Column::of(&c.rewards);
+        let extended = (thresholds.detail >= Detail::Extended)
+            .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches));
         Self {
             span: Span::Any,
             counted: (batch.has_tokens() || thresholds.detail > Detail::Plain)
                 .then(|| (thresholds.clone(), place)),
             reports: BTreeMap::from([((0, place), report)]),
-            rewards: Column::of(&c.rewards),
+            rewards,
             component_rows: ComponentRows::of(batch, &components),
             components,
             completion_advantages: match c.token_advantages {
@@ -166,8 +169,7 @@ impl Shard {
             tokens: Tokens::of(batch, &sums),
             policy: (thresholds.detail >= Detail::Policy)
                 .then(|| policy::Policy::of(batch, &sums, thresholds.kl_penalty)),
-            extended: (thresholds.detail >= Detail::Extended)
-                .then(|| Extended::of(batch, &thresholds.success, sketches)),
+            extended,
         }
     }
 

@@ -160,6 +160,58 @@ fn every_value_of_every_sample_is_finite_and_under_a_key_of_the_registry() {
     }
 }
 
+/// The keys for which the reference has a value: of a dialect's own, and of the extended metrics.
+fn references(dialect: Dialect) -> (BTreeSet<String>, BTreeSet<String>) {
+    let read = |file: &str| -> Vec<Value> {
+        let path = format!("{}/tests/data/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let keys = |expected: &Value| -> Vec<String> {
+        let expected = expected.as_object().unwrap();
+        expected.keys().cloned().collect()
+    };
+    let mut own: Vec<Value> = read("layout.jsonl")
+        .iter()
+        .map(|case| case["expected"][dialect.name()].clone())
+        .collect();
+    if dialect == Dialect::MaxEnt {
+        own.extend(
+            read("maxent.jsonl")
+                .iter()
+                .map(|case| case["expected"].clone()),
+        );
+    }
+    let extended = read("extended.jsonl");
+    let extended = extended.iter().map(|case| &case["expected"]);
+    (
+        own.iter().flat_map(keys).collect(),
+        extended.flat_map(keys).collect(),
+    )
+}
+
+#[test]
+fn every_key_has_a_value_of_the_reference_to_be_held_against() {
+    let mut missing = Vec::new();
+    for dialect in Dialect::ALL {
+        let (own, extended) = references(*dialect);
+        for line in dialect.lines() {
+            if !own.iter().any(|key| names(line.key, key)) {
+                missing.push(format!("{dialect} {}", line.key));
+            }
+        }
+        for line in dialect.extended_lines() {
+            let bare = line.key.strip_prefix("train/").unwrap_or(line.key);
+            if !extended.iter().any(|key| names(bare, key)) {
+                missing.push(format!("{dialect} extended {}", line.key));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 #[test]
 fn every_key_of_the_registry_has_a_value_where_everything_is_given() {
     let mut missing = Vec::new();

@@ -352,7 +352,7 @@ impl Engine {
         summary.context.penalised = self.options.kl_penalty.is_some();
         summary.context.devices = self.options.devices;
         summary.context.high_kl = self.options.high_kl;
-        if self.options.extended {
+        if summary.extended.is_some() {
             summary.context.health = self.health.judge(&summary);
         }
         let mut metrics = self.options.dialect.row(&summary);

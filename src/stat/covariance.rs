@@ -20,6 +20,19 @@ pub struct Covariance {
 }
 
 impl Covariance {
+    /// Of finite values, with their moments.
+    pub(crate) fn of(x: &[f64], moments_of_x: Moments, y: &[f64], moments_of_y: Moments) -> Self {
+        let mut all = Self {
+            x: moments_of_x,
+            y: moments_of_y,
+            products: Fixed::default(),
+        };
+        for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
+            all.add_products(x, y);
+        }
+        all
+    }
+
     /// Takes in the pairs of values that stand at the same places; none where either is not finite.
     pub fn add(&mut self, x: &[f64], y: &[f64]) {
         for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
@@ -95,6 +108,10 @@ impl Covariance {
     fn add_chunk(&mut self, x: &[f64], y: &[f64]) {
         self.x.add(x);
         self.y.add(y);
+        self.add_products(x, y);
+    }
+
+    fn add_products(&mut self, x: &[f64], y: &[f64]) {
         if !(ordinary(x) && ordinary(y)) {
             for (&x, &y) in x.iter().zip(y) {
                 let ((x, x_exponent), (y, y_exponent)) = (decompose(x), decompose(y));

@@ -10,10 +10,21 @@ from math import comb
 
 import numpy as np
 from make_cases import NAN, TOKENS, VECTORS, groups, own, poison, shared, without
-from reference import View, completion_tokens, scalar, usable
+from reference import View, completion_tokens, dictionary, scalar, usable
 from scipy import stats
 
 HIGH = 0.1
+# From where on a flag of health is up, and what it looks at; every bound is exclusive.
+LIMITS = {
+    "saturated_groups": 0.9,
+    "zero_std": 0.9,
+    "clipped": 0.3,
+    "kl": 1.0,
+    "length_at_cap": 0.5,
+    "sampler_distance": 0.1,
+    "entropy": 0.05,
+    "entropy_steps": 3,
+}
 
 
 def finite(values):
@@ -154,6 +165,7 @@ def extended(records, options):
     if said is not None and seconds:
         row["tokens_per_sec"] = said / seconds
     tags(row, records, view, judge)
+    health(row, records, view, options)
     return row
 
 
@@ -179,6 +191,43 @@ def tags(row, records, view, judge):
                 row[f"tags/{tag}/{name}"] = float(np.mean(part))
         if len(values):
             row[f"tags/{tag}/reward_std"] = float(values.std())
+
+
+def health(row, records, view, options):
+    limits = LIMITS | options.get("limits", {})
+    trl, tunix, verl = (dictionary(records, dialect) for dialect in ("trl", "tunix", "verl"))
+    for name, limit, number in (
+        ("reward_saturation", "saturated_groups", row.get("groups/all_max")),
+        ("zero_std", "zero_std", trl.get("frac_reward_zero_std")),
+        ("clipping", "clipped", tunix.get("pg_clipfrac")),
+        ("kl", "kl", row.get("kl_ref/k3")),
+        ("length_at_cap", "length_at_cap", verl.get("response_length/clip_ratio")),
+        ("sampler_drift", "sampler_distance", trl.get("sampling/sampling_logp_difference/mean")),
+    ):
+        if number is not None:
+            row[f"health/{name}"] = float(number > limits[limit])
+    if (entropy := trl.get("entropy", scalar(view, "policy_entropy"))) is not None:
+        # Of one step: it is up at once or needs more of them.
+        row["health/entropy_collapse"] = float(entropy < limits["entropy"] and limits["entropy_steps"] <= 1)
+    columns = {"rewards": [c.reward for c in view.completions], "advantages": [c.advantage for c in view.completions]}
+    for name in view.component_names():
+        columns[f"reward_components/{name}"] = [c.components.get(name) for c in view.completions]
+    for name, values in columns.items():
+        absent = sum(value is None for value in values)
+        used = sum(map(usable, values))
+        counts = {"used": used, "absent": absent, "nonfinite": len(values) - used - absent}
+        row.update((f"health/{name}/{kind}", float(count)) for kind, count in counts.items())
+    row["health/nonfinite"] = float(any(value in ("NaN", "Infinity", "-Infinity") for value in leaves(records)))
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from leaves(part)
+    else:
+        yield value
 
 
 def cases():
@@ -208,6 +257,9 @@ def cases():
             poison(rng, records[1]["batch"]["rewards"], [None])
             poison(rng, records[1]["batch"]["reward_components"]["format"], [None, NAN])
         options = {"success_component": "accuracy", "success_threshold": 0.5} if nth == 1 else {}
+        if nth in (0, 2):
+            # Everything is beyond them.
+            options["limits"] = dict.fromkeys(LIMITS, -1.0) | {"entropy": 99.0, "entropy_steps": 1}
         yield f"everything {nth}", options, records
     records = own(groups(rng, (4, 4, 4), tokens=()))
     records[0]["batch"]["rewards"] = [1.0] * 8 + [0.0] * 4

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::dialect::DialectArgs;
 use crate::cadence::{Schedule, Strategy};
 use crate::cli::keys::{dialect_parser, retain_parser};
 use crate::dialect::Dialect;
@@ -81,6 +82,8 @@ pub struct ReplayArgs {
     pub ranks: RankArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub dialects: DialectArgs,
 }
 
 /// How the ranks' work comes together.
@@ -179,7 +182,7 @@ impl EngineArgs {
         for (name, fold, window) in &self.fold {
             builder = builder.fold(name, *fold, *window);
         }
-        builder
+        args.dialects.tell(builder)
     }
 }
 

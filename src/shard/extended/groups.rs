@@ -200,7 +200,7 @@ impl<'a> Laid<'a> {
 /// Smallest and largest.
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), x| {
-        (min.min(x), max.max(x))
+        (if x < min { x } else { min }, if x > max { x } else { max })
     })
 }
 
@@ -211,10 +211,14 @@ fn norms(values: &[f64], ranges: &[Range<usize>], sizes: &[usize]) -> Vec<f64> {
     let mut tops = Vec::with_capacity(sizes.len());
     for range in ranges {
         let group = &values[range.clone()];
-        let top = group.iter().fold(0.0, |top: f64, x| top.max(x.abs()));
-        for (square, x) in squares[range.clone()].iter_mut().zip(group) {
-            let part = if top > 0.0 { x / top } else { 0.0 };
-            *square = part * part;
+        let top = group
+            .iter()
+            .fold(0.0, |top, x| if x.abs() > top { x.abs() } else { top });
+        if top > 0.0 {
+            for (square, x) in squares[range.clone()].iter_mut().zip(group) {
+                let part = x / top;
+                *square = part * part;
+            }
         }
         tops.push(top);
     }
@@ -267,8 +271,13 @@ impl Settled {
         let mut deviations = rewards.values.to_vec();
         for (range, &sum) in ranges.iter().zip(&sums) {
             let whole = rewards.mark(range.clone()) == Mark::Finite;
-            let (min, max) = ends(rewards.finite(range.clone()));
-            let used = rewards.finite(range.clone()).count();
+            let ((min, max), used) = if whole {
+                let group = &rewards.values[range.clone()];
+                (ends(group.iter().copied()), group.len())
+            } else {
+                let group = || rewards.finite(range.clone());
+                (ends(group()), group().count())
+            };
             if used > 0 {
                 self.rewards.push(GroupRewards {
                     count: used as u64,
@@ -308,11 +317,12 @@ impl Settled {
         let sums = exact_groups(&weights.values, sizes);
         let norms = norms(&weights.values, ranges, sizes);
         let mut effective = Vec::with_capacity(sizes.len());
+        let mut usable = Vec::with_capacity(weights.values.len());
         for ((range, sum), norm) in ranges.iter().zip(sums).zip(norms) {
             if weights.mark(range.clone()) != Mark::Finite {
                 continue;
             }
-            self.weights.add(&weights.values[range.clone()]);
+            usable.extend_from_slice(&weights.values[range.clone()]);
             let share = sum / norm;
             let size = share * share / range.len() as f64;
             if size.is_finite() {
@@ -320,6 +330,7 @@ impl Settled {
             }
         }
         self.effective_weights.add(&effective);
+        self.weights.add(&usable);
     }
 
     fn merge(&mut self, other: &Self) {

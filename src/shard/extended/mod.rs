@@ -9,8 +9,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Success;
+use super::column::Column;
 use super::diversity::words;
 use super::groups::Spread;
+use super::totals::Components;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
 use crate::stat::{Covariance, Order, Pairs, Sketch, Statistic};
@@ -43,50 +45,69 @@ pub(crate) struct Extended {
 }
 
 impl Extended {
-    pub fn of(batch: &Batch<'_>, success: &Success, sketches: Sketches) -> Self {
+    /// `rewards` and `components` are the record's, counted already.
+    pub fn of(
+        batch: &Batch<'_>,
+        success: &Success,
+        rewards: &Column,
+        components: &Components,
+        sketches: Sketches,
+    ) -> Self {
         let c = batch.columns();
-        let rewards: Vec<Option<f64>> = c.rewards.iter().collect();
+        let counted = c.reward_components.iter().filter_map(|(name, values)| {
+            let column = components.get(name.as_ref())?;
+            Some((
+                name.to_string(),
+                paired((values, column), (&c.rewards, rewards)),
+            ))
+        });
         let mut extended = Self {
             groups: Groups::of(batch, success),
-            components: c
-                .reward_components
-                .iter()
-                .map(|(name, values)| (name.to_string(), paired(values, &c.rewards)))
-                .collect(),
+            components: counted.collect(),
             sketches,
             repeated: repetition(batch),
             ..Self::default()
         };
         if let Some(advantages) = &c.advantages {
-            let present: Vec<f64> = advantages.iter().flatten().collect();
-            extended.advantages.add(&present);
-        }
-        if let Some(lengths) = batch.lengths() {
-            let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
-            extended.lengths.add(&lengths);
-            extended.reward_with_length = paired(&Values::from(&lengths), &c.rewards);
-            for (reward, length) in rewards.iter().zip(lengths) {
-                if let Some(reward) = reward {
-                    extended.reward_by_length.add(*reward, length);
+            match advantages.whole() {
+                Some(advantages) => extended.advantages.add(advantages),
+                None => {
+                    let present: Vec<f64> = advantages.iter().flatten().collect();
+                    extended.advantages.add(&present);
                 }
             }
         }
-        extended.add_tags(batch, &rewards, success);
+        extended.add_lengths(batch, rewards);
+        extended.add_tags(batch, success);
         extended
     }
 
-    fn add_tags(&mut self, batch: &Batch<'_>, rewards: &[Option<f64>], success: &Success) {
+    fn add_lengths(&mut self, batch: &Batch<'_>, rewards: &Column) {
+        let Some(lengths) = batch.lengths() else {
+            return;
+        };
+        let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
+        let (values, given) = (Values::from(&lengths), &batch.columns().rewards);
+        self.lengths.add(&lengths);
+        self.reward_with_length = paired((&values, &Column::of(&values)), (given, rewards));
+        for (reward, &length) in given.iter().zip(&lengths) {
+            if let Some(reward) = reward {
+                self.reward_by_length.add(reward, length);
+            }
+        }
+    }
+
+    fn add_tags(&mut self, batch: &Batch<'_>, success: &Success) {
         let c = batch.columns();
         let Some(tags) = c.tags else { return };
+        let finite = |value: Option<f64>| value.filter(|x| x.is_finite());
         let mut judged = success.column(c).map(Values::iter);
-        for (i, (tag, reward)) in tags.iter().zip(rewards).enumerate() {
+        for (i, (tag, reward)) in tags.iter().zip(c.rewards.iter()).enumerate() {
             let judged = judged.as_mut().and_then(|values| values.next().flatten());
             self.tags.add(
                 tag,
-                reward.filter(|x| x.is_finite()),
-                judged
-                    .filter(|x| x.is_finite())
-                    .map(|x| x >= success.threshold),
+                finite(reward),
+                finite(judged).map(|x| x >= success.threshold),
                 batch.lengths().map(|lengths| lengths[i]),
             );
         }
@@ -126,17 +147,20 @@ impl Extended {
     }
 }
 
-/// Of the completions that have both.
-fn paired(values: &Values<'_>, rewards: &Values<'_>) -> Covariance {
-    let mut pairs = Covariance::default();
-    if let (Some(values), Some(rewards)) = (values.whole(), rewards.whole()) {
-        pairs.add(values, rewards);
-    } else {
-        let both = values.iter().zip(rewards.iter());
-        let both = both.filter_map(|(value, reward)| Some((value?, reward?)));
-        let (values, rewards): (Vec<f64>, Vec<f64>) = both.unzip();
-        pairs.add(&values, &rewards);
+/// Of the completions that have both; each column beside what has been counted of it.
+fn paired((x, of_x): (&Values<'_>, &Column), (y, of_y): (&Values<'_>, &Column)) -> Covariance {
+    let whole = |values: &Values<'_>, column: &Column| column.census.used == values.len() as u64;
+    if let (Some(xs), Some(ys)) = (x.whole(), y.whole())
+        && whole(x, of_x)
+        && whole(y, of_y)
+    {
+        return Covariance::of(xs, of_x.moments.clone(), ys, of_y.moments.clone());
     }
+    let both = x.iter().zip(y.iter());
+    let both = both.filter_map(|(x, y)| Some((x?, y?)));
+    let (x, y): (Vec<f64>, Vec<f64>) = both.unzip();
+    let mut pairs = Covariance::default();
+    pairs.add(&x, &y);
     pairs
 }
 
