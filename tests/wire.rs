@@ -4,7 +4,7 @@ use grpo_metrics::batch::{Batch, Columns, Place, Values};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::group::Grouping;
 use grpo_metrics::scalars::{Scalar, Scalars, Weighting};
-use grpo_metrics::shard::{MergeError, Shard, Thresholds};
+use grpo_metrics::shard::{Detail, MergeError, Shard, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::tokens::TokenIds;
 use grpo_metrics::wire::{self, VERSION, WireError};
@@ -34,6 +34,10 @@ struct Record {
 
 impl Record {
     fn shard(&self, rank: u32) -> Shard {
+        self.counted(rank, Detail::Plain)
+    }
+
+    fn counted(&self, rank: u32, detail: Detail) -> Shard {
         let sizes = [u32::try_from(self.ids.len()).unwrap()];
         let grouping = if self.by_id {
             Grouping::Ids(&self.ids)
@@ -59,9 +63,31 @@ impl Record {
             tau: Some(tau),
             ..Weighting::default()
         });
+        let tags: Vec<String> = self
+            .ids
+            .iter()
+            .map(|id| format!("task {}", id % 70))
+            .collect();
+        if detail > Detail::Plain {
+            columns.old_token_logps = Some((&self.logps).into());
+            columns.token_entropies = Some((&self.logps).into());
+            columns.tags = Some(&tags);
+        }
+        let thresholds = Thresholds {
+            detail,
+            ..Thresholds::default()
+        };
         let batch = Batch::of(columns).unwrap();
-        Shard::counted(&batch, Place { rank, micro: 0 }, &Thresholds::default())
+        Shard::counted(&batch, Place { rank, micro: 0 }, &thresholds)
     }
+}
+
+fn detail() -> impl Strategy<Value = Detail> {
+    prop_oneof![
+        Just(Detail::Plain),
+        Just(Detail::Policy),
+        Just(Detail::Extended)
+    ]
 }
 
 /// Any bits at all, and values that are often equal.
@@ -159,11 +185,16 @@ proptest! {
     })]
 
     #[test]
-    fn every_field_survives_bit_for_bit(records in prop::collection::vec(record(), 1..4), sketch in any::<bool>(), fate in 0..3_u8) {
+    fn every_field_survives_bit_for_bit(
+        records in prop::collection::vec(record(), 1..4),
+        detail in detail(),
+        sketch in any::<bool>(),
+        fate in 0..3_u8,
+    ) {
         let mut whole = Shard::default();
         let mut parts = Vec::new();
         for (rank, record) in (0..).zip(&records) {
-            let mut shard = record.shard(rank);
+            let mut shard = record.counted(rank, detail);
             if sketch {
                 shard.sketch();
             }
@@ -204,9 +235,10 @@ proptest! {
     fn hostile_bytes_are_refused_or_are_a_shard_like_any_other(
         record in record(),
         other in record(),
+        detail in detail(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..6),
     ) {
-        let mut bytes = wire::write(&record.shard(1)).unwrap();
+        let mut bytes = wire::write(&record.counted(1, detail)).unwrap();
         for (at, byte, change) in changes {
             let at = HEADER + at.index(bytes.len() - HEADER);
             match change {
@@ -219,7 +251,7 @@ proptest! {
             }
         }
         if let Ok(mut shard) = wire::read(&sealed(bytes)) {
-            let _ = shard.merge(other.shard(0));
+            let _ = shard.merge(other.counted(0, detail));
             let _ = rows(&shard);
             let _ = wire::write(&shard);
             let _ = shard.close(3);
@@ -375,17 +407,70 @@ fn refusals_say_what_was_expected_and_what_was_found() {
     ));
 }
 
+/// Two groups of known sizes and a spread one, with everything that the extended metrics read.
+fn extended(grouping: Grouping<'_>) -> Shard {
+    let rewards = [1.0, 0.0, 0.5, 2.0];
+    let lengths = [3, 1, 2, 4];
+    let logps: Vec<f32> = (0_u8..10).map(|i| -0.1 * f32::from(i)).collect();
+    let tags = ["math", "code", "math", "other"].map(str::to_owned);
+    let mut columns = Columns::new(grouping, &rewards);
+    columns.reward_components = vec![("a".into(), (&rewards).into())];
+    columns.advantages = Some((&rewards).into());
+    columns.weights = Some((&rewards).into());
+    columns.completion_lengths = Some(&lengths);
+    columns.token_logps = Some((&logps).into());
+    columns.ref_token_logps = Some((&logps).into());
+    columns.token_entropies = Some((&logps).into());
+    columns.returns = Some((&logps).into());
+    columns.values = Some((&logps).into());
+    columns.tags = Some(&tags);
+    let thresholds = Thresholds {
+        detail: Detail::Extended,
+        ..Thresholds::default()
+    };
+    Shard::counted(&Batch::of(columns).unwrap(), Place::default(), &thresholds)
+}
+
 #[test]
 fn a_number_in_a_few_bytes_cannot_claim_memory() {
+    let shards = vec![
+        of_rewards(&[1.0; 8]),
+        extended(Grouping::Sizes(&[2, 2])),
+        extended(Grouping::Ids(&[7, 7, 7, 8])),
+    ];
     // Every place of a small body in turn claims 2^62 of something.
-    let good = wire::write(&of_rewards(&[1.0; 8])).unwrap();
-    for at in HEADER..good.len() {
-        let mut bytes = good.clone();
-        bytes.splice(
-            at..=at,
-            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f],
-        );
-        let _ = wire::read(&sealed(bytes));
+    for good in shards {
+        let good = wire::write(&good).unwrap();
+        for at in HEADER..good.len() {
+            let mut bytes = good.clone();
+            bytes.splice(
+                at..=at,
+                [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f],
+            );
+            if let Ok(shard) = wire::read(&sealed(bytes)) {
+                let _ = rows(&shard);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_an_extended_shard_may_be_any_other_and_nothing_panics() {
+    let other = extended(Grouping::Ids(&[7, 7, 9, 8]));
+    for grouping in [Grouping::Sizes(&[2, 2]), Grouping::Ids(&[7, 7, 7, 8])] {
+        let good = wire::write(&extended(grouping)).unwrap();
+        for at in HEADER..good.len() {
+            for byte in [0, 0x7f, 0xff, good[at] ^ 1] {
+                let mut bytes = good.clone();
+                bytes[at] = byte;
+                if let Ok(mut shard) = wire::read(&sealed(bytes)) {
+                    let _ = rows(&shard);
+                    let _ = shard.merge(other.clone());
+                    let _ = shard.close(3);
+                    let _ = rows(&shard);
+                }
+            }
+        }
     }
 }
 

@@ -139,3 +139,57 @@ impl Shard {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Batch, Columns};
+    use crate::group::Grouping;
+
+    fn counted(detail: Detail) -> Shard {
+        let rewards = [1.0, 0.0, 0.5];
+        let tags = ["a", "b", "a"].map(str::to_owned);
+        let mut columns = Columns::new(Grouping::Sizes(&[1, 2]), &rewards);
+        columns.reward_components = vec![("c".into(), (&rewards).into())];
+        columns.advantages = Some((&rewards).into());
+        columns.tags = Some(&tags);
+        let batch = Batch::of(columns).expect("the columns fit");
+        let thresholds = Thresholds {
+            detail,
+            ..Thresholds::default()
+        };
+        Shard::counted(&batch, Place::default(), &thresholds)
+    }
+
+    #[test]
+    fn an_open_shard_has_the_parts_of_its_detail_and_a_closed_one_what_its_steps_had() {
+        let detail = Some("expected as much detail as the shard's tokens were counted in");
+        for level in [Detail::Plain, Detail::Policy, Detail::Extended] {
+            assert_eq!(counted(level).fault(), None);
+        }
+        let mut shard = counted(Detail::Policy);
+        shard.policy = None;
+        assert_eq!(shard.fault(), detail);
+        let mut shard = counted(Detail::Plain);
+        shard.extended = Some(Extended::default());
+        assert_eq!(shard.fault(), detail);
+        shard.counted = None;
+        shard.span = Span::Closed;
+        assert_eq!(shard.fault(), None);
+    }
+
+    #[test]
+    fn an_extended_part_is_of_the_shards_own_completions() {
+        let own = Some("expected numbers of the shard's own completions and tokens");
+        let mut fewer = counted(Detail::Extended);
+        fewer.completions.seen = 2;
+        assert_eq!(fewer.fault(), own);
+        let mut missing = counted(Detail::Extended);
+        missing.policy = Some(Policy::default());
+        assert_eq!(missing.fault(), None);
+        if let Some(policy) = &mut missing.policy {
+            policy.advantages.tokens = 3;
+        }
+        assert_eq!(missing.fault(), own);
+    }
+}
