@@ -259,6 +259,46 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               How a metric of your own folds, over ranks and windows: mean, min, max, sum, last,
               mean-by-tokens, mean-by-completions; may be given several times [default: mean]
 
+    verl and extended metrics:
+          --kl-kind <KIND>
+              Estimator of verl's `actor/kl_loss`
+              
+              [default: k3]
+              [possible values: k1, abs, k2, k3]
+
+          --kl-penalty <X>
+              Coefficient of the KL penalty that the training takes off its rewards, for verl's
+              critic/rewards [default: no penalty]
+
+          --kl-penalty-kind <KIND>
+              Estimator of that penalty
+              
+              [default: k1]
+              [possible values: k1, abs, k2, k3]
+
+          --devices <N>
+              How many devices train, for verl's perf/throughput, which is left out without
+
+          --success <NAME>
+              Reward component that says whether a completion succeeds, for pass@k [default: the total
+              reward]
+
+          --success-threshold <X>
+              A completion succeeds from this value on
+              
+              [default: 1]
+
+          --high-kl <NATS>
+              Nats above which a token's KL to the reference counts as high
+              
+              [default: 0.1]
+
+          --limit <NAME=X>
+              Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups,
+              zero-std, clipped, kl, length-at-cap, sampler-distance; may be given several times
+              [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9, clipped=0.3,
+              kl=1, length-at-cap=0.5, sampler-distance=0.1]
+
     Exit codes:
       0  done (also when the reader of the output goes away before the end)
       1  an output could not be written: a store, a file, a full disk
@@ -518,6 +558,82 @@ fn extended_rows_of_both_recordings_have_the_same_keys_and_more_in_every_dialect
             }
         }
     }
+}
+
+#[test]
+fn what_verl_and_the_extended_metrics_are_told_is_in_their_keys() {
+    let dir = folder();
+    let all = |args: &[&str]| {
+        let out = replay(
+            &dir,
+            TWO_RANKS,
+            &[&["--jsonl", "-", "--dialect", "verl"], args].concat(),
+        );
+        assert!(out.status.success(), "{}", said(&out));
+        rows(&out.stdout)
+    };
+    let first = |args: &[&str]| all(args)[0]["metrics"].clone();
+    let (plain, extended) = (first(&[]), first(&["--extended"]));
+    for (kind, key) in [
+        ("k1", "kl_ref/k1"),
+        ("k2", "kl_ref/k2"),
+        ("k3", "kl_ref/k3"),
+    ] {
+        assert_eq!(first(&["--kl-kind", kind])["actor/kl_loss"], extended[key]);
+    }
+    // The policy leaves its reference with the steps.
+    let penalised = all(&["--kl-penalty", "0.5", "--kl-penalty-kind", "k2"]);
+    let last = &penalised.last().unwrap()["metrics"];
+    let score = last["critic/score/mean"].as_f64();
+    assert!(last["critic/rewards/mean"].as_f64() < score, "{last}");
+    assert_eq!(plain["critic/rewards/mean"], plain["critic/score/mean"]);
+
+    let recorded = std::fs::read_to_string(data(TWO_RANKS).join("rank0.jsonl")).unwrap()
+        + &std::fs::read_to_string(data(TWO_RANKS).join("rank1.jsonl")).unwrap();
+    let records = recorded
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let accuracy: Vec<f64> = records
+        .filter(|record| record["step"] == 1)
+        .flat_map(|record| {
+            record["batch"]["reward_components"]["accuracy"]
+                .as_array()
+                .unwrap()
+                .clone()
+        })
+        .map(|value| value.as_f64().unwrap())
+        .collect();
+    let right = accuracy.iter().filter(|x| **x >= 0.5).count();
+    let told = first(&[
+        "--extended",
+        "--success",
+        "accuracy",
+        "--success-threshold",
+        "0.5",
+        "--high-kl",
+        "-1",
+        "--limit",
+        "entropy=99",
+        "--limit",
+        "entropy-steps=1",
+    ]);
+    assert_eq!(
+        told["pass@1"].as_f64().unwrap(),
+        right as f64 / accuracy.len() as f64
+    );
+    assert_eq!(told["kl_ref/high_frac"], 1.0);
+    assert_eq!(
+        (
+            &extended["health/entropy_collapse"],
+            &told["health/entropy_collapse"]
+        ),
+        (&0.0.into(), &1.0.into())
+    );
+
+    // What only the extended metrics look at needs them.
+    let out = replay(&dir, TWO_RANKS, &["--high-kl", "0.2"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(said(&out).contains("--extended"), "{}", said(&out));
 }
 
 #[test]

@@ -135,9 +135,9 @@ impl Covariance {
 fn ordinary(values: &[f64]) -> bool {
     const LEAST: f64 = f64::from_bits((1023 - 400) << 52);
     const MOST: f64 = f64::from_bits((1023 + 400) << 52);
-    values.iter().fold(true, |all, x| {
-        all & ((x.abs() >= LEAST) & (x.abs() <= MOST) | (*x == 0.0))
-    })
+    values
+        .iter()
+        .all(|x| *x == 0.0 || (LEAST..=MOST).contains(&x.abs()))
 }
 
 /// The product as a double and what that leaves over, exactly (Dekker, "A floating-point technique for extending the
@@ -148,9 +148,11 @@ fn product(x: f64, y: f64) -> (f64, f64) {
         let high = wide - (wide - x);
         (high, x - high)
     };
-    let ((a, b), (c, d)) = (halves(x), halves(y));
+    let ((x_high, x_low), (y_high, y_low)) = (halves(x), halves(y));
     let product = x * y;
-    (product, ((a * c - product) + a * d + b * c) + b * d)
+    let crossed = x_high * y_low;
+    let rest = (x_high * y_high - product) + crossed + x_low * y_high;
+    (product, rest + x_low * y_low)
 }
 
 #[cfg(test)]

@@ -371,5 +371,7 @@ mod tests {
         assert_eq!(pass_interval(&settled(4, 0)).unwrap().0, 0.0);
         assert_eq!(pass_interval(&settled(4, 4)).unwrap().1, 1.0);
         assert_eq!(pass_interval(&Settled::default()), None);
+        let (lower, upper) = pass_interval(&settled(4_000_000_000, 1_000_000_000)).unwrap();
+        assert!(0.2499 < lower && lower < 0.25 && 0.25 < upper && upper < 0.2501);
     }
 }

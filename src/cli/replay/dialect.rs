@@ -13,7 +13,7 @@ use crate::summary::HIGH_KL;
 #[command(next_help_heading = "verl and extended metrics")]
 #[allow(missing_docs)] // each is documented for --help
 pub struct DialectArgs {
-    /// Estimator of verl's actor/kl_loss
+    /// Estimator of verl's `actor/kl_loss`
     #[arg(long, value_name = "KIND", default_value = "k3", value_parser = kind_parser())]
     pub kl_kind: KlKind,
     /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards [default: no penalty]
@@ -32,7 +32,7 @@ pub struct DialectArgs {
     #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = finite, requires = "extended")]
     pub success_threshold: f64,
     /// Nats above which a token's KL to the reference counts as high
-    #[arg(long, value_name = "NATS", default_value_t = HIGH_KL, value_parser = finite, requires = "extended")]
+    #[arg(long, value_name = "NATS", default_value_t = HIGH_KL, allow_negative_numbers = true, value_parser = finite, requires = "extended")]
     pub high_kl: f64,
     /// Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups, zero-std, clipped, kl, length-at-cap,
     /// sampler-distance; may be given several times [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9,

@@ -246,7 +246,7 @@ impl Settled {
             && self
                 .attempts
                 .keys()
-                .all(|(size, hits)| hits <= size && *size <= u64::from(u32::MAX))
+                .all(|(size, hits)| hits <= size && u32::try_from(*size).is_ok())
             && self.std.count() == self.stds.len()
             && self.tags.is_consistent(completions)
     }

@@ -69,12 +69,11 @@ impl Extended {
             ..Self::default()
         };
         if let Some(advantages) = &c.advantages {
-            match advantages.whole() {
-                Some(advantages) => extended.advantages.add(advantages),
-                None => {
-                    let present: Vec<f64> = advantages.iter().flatten().collect();
-                    extended.advantages.add(&present);
-                }
+            if let Some(advantages) = advantages.whole() {
+                extended.advantages.add(advantages);
+            } else {
+                let present: Vec<f64> = advantages.iter().flatten().collect();
+                extended.advantages.add(&present);
             }
         }
         extended.add_lengths(batch, rewards);
