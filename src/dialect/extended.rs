@@ -2,7 +2,7 @@
 
 use super::{Line, Reduction, Take, line};
 use crate::scalars::Scalar;
-use crate::summary::{Attempts, Flag, KlKind, Summary, TagNumbers};
+use crate::summary::{Attempts, Census, Flag, KlKind, Summary, TagNumbers};
 
 /// Without a prefix.
 pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, HEALTH];
@@ -119,10 +119,15 @@ const HEALTH: &[Line] = &[
     line("health/length_at_cap", "0/1", "too many completions reach the length cap (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
     line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
     line("health/nonfinite", "0/1", "some value handed in was NaN or infinite (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::NonFinite)),
-    Line { key: "health/{family}/used", unit: "values", meaning: "values of the family that were used", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.used as f64)) },
-    Line { key: "health/{family}/absent", unit: "values", meaning: "places of the family without a value", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.absent as f64)) },
-    Line { key: "health/{family}/nonfinite", unit: "values", meaning: "values of the family that were NaN or infinite", reduction: Reduction::Sum, take: Take::Family(|census| Some(census.nonfinite as f64)) },
+    Line { key: "health/{family}/used", unit: "values", meaning: "values of the family that were used", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.used)) },
+    Line { key: "health/{family}/absent", unit: "values", meaning: "places of the family without a value", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.absent)) },
+    Line { key: "health/{family}/nonfinite", unit: "values", meaning: "values of the family that were NaN or infinite", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.nonfinite)) },
 ];
+
+/// A family of which nothing was given has no counts.
+fn given(census: &Census, count: u64) -> Option<f64> {
+    (census.used > 0 || census.nonfinite > 0).then_some(count as f64)
+}
 
 fn flag(s: &Summary, flag: Flag) -> Option<f64> {
     s.context.health[flag as usize].map(|up| f64::from(u8::from(up)))

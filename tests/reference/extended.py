@@ -216,7 +216,8 @@ def health(row, records, view, options):
         absent = sum(value is None for value in values)
         used = sum(map(usable, values))
         counts = {"used": used, "absent": absent, "nonfinite": len(values) - used - absent}
-        row.update((f"health/{name}/{kind}", float(count)) for kind, count in counts.items())
+        if used or counts["nonfinite"]:
+            row.update((f"health/{name}/{kind}", float(count)) for kind, count in counts.items())
     row["health/nonfinite"] = float(any(value in ("NaN", "Infinity", "-Infinity") for value in leaves(records)))
 
 
