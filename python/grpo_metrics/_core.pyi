@@ -8,37 +8,37 @@ from typing_extensions import Self, Unpack
 
 __version__: str
 
-Column: TypeAlias = Any
+_Column: TypeAlias = Any
 """An array (NumPy, torch, jax, anything with `__array__` or DLPack) or a list."""
 
 @type_check_only
 class Columns(TypedDict, total=False):
     """`n` completions, `G` groups, `S` completion tokens; token columns also `[n, t]` with lengths or a padding mask."""
 
-    group_sizes: Column
-    group_ids: Column
-    completion_index: Column
-    rewards: Column
-    reward_components: Mapping[str, Column]
-    advantages: Column
-    q: Column
-    weights: Column
-    completion_lengths: Column
-    padding_mask: Column
+    group_sizes: _Column
+    group_ids: _Column
+    completion_index: _Column
+    rewards: _Column
+    reward_components: Mapping[str, _Column]
+    advantages: _Column
+    q: _Column
+    weights: _Column
+    completion_lengths: _Column
+    padding_mask: _Column
     max_completion_length: int | None
-    terminated: Column
-    token_logps: Column
-    old_token_logps: Column
-    ref_token_logps: Column
-    sampling_token_logps: Column
-    token_entropies: Column
-    token_advantages: Column
-    returns: Column
-    values: Column
-    loss_mask: Column
-    token_ids: Column
-    semantic_entropies: Column
-    advantage_scales: Column
+    terminated: _Column
+    token_logps: _Column
+    old_token_logps: _Column
+    ref_token_logps: _Column
+    sampling_token_logps: _Column
+    token_entropies: _Column
+    token_advantages: _Column
+    returns: _Column
+    values: _Column
+    loss_mask: _Column
+    token_ids: _Column
+    semantic_entropies: _Column
+    advantage_scales: _Column
     seed_alpha_effective: float | None
     seed_max_possible_entropy: float | None
     prompts: Sequence[str] | None
@@ -77,6 +77,9 @@ class Options(TypedDict, total=False):
     seed: int | None
     config: Any
     sinks: Iterable[str | PathLike[str] | object] | None
+    gather: object
+    policy: Literal["fail", "go_on"] | None
+    retain: Literal["exact", "sketch"] | None
     recorder: str | PathLike[str] | None
 
 class GrpoMetricsError(ValueError): ...
@@ -94,6 +97,9 @@ class Engine:
     def __new__(cls, **options: Unpack[Options]) -> Self: ...
     def observe(self, **columns: Unpack[Columns]) -> None:
         """Takes in one micro-batch. Nothing of it is kept but numbers."""
+
+    def fail(self, reason: str) -> None:
+        """Says that this rank has no part in the step that is not over, where there are other ranks."""
 
     def expect_clip_range(self, low: float, high: float) -> None:
         """Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say."""
@@ -137,6 +143,13 @@ class Shard:
     def merge(self, other: Shard) -> None:
         """Joins what `other` knows; `other` stays as it is."""
 
+    def to_bytes(self) -> bytes:
+        """What it knows as bytes, with magic, version, length and checksum."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Shard:
+        """What `to_bytes` wrote, read with nothing taken on trust."""
+
     def row(self, *, dialect: str = "maxent", mode: str = "full", step: int | None = None) -> dict[str, float]:
         """The numbers of what it knows so far, under a dialect's names."""
 
@@ -172,7 +185,7 @@ def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **option
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
 
-def _address(name: str, column: Column) -> int:
+def _address(name: str, column: _Column) -> int:
     """Where the cells of a column lie once it is read: where they lay before, if it is borrowed."""
 
 def _panic(reason: str) -> None:

@@ -33,6 +33,8 @@ pub struct Engine {
 struct Running {
     /// `None` once finished.
     engine: Option<CoreEngine>,
+    /// This rank and how many there are.
+    place: (u32, u32),
     recording: Option<Recording>,
     last_row: Option<Metrics>,
     receipts: Vec<Receipt>,
@@ -55,15 +57,23 @@ impl Running {
 
     fn observe(&mut self, batch: &Batch<'_>) -> PyResult<()> {
         self.engine()?.observe(batch).map_err(error::step)?;
+        let (rank, _) = self.place;
         if let Some(recording) = &mut self.recording {
             let next = || Place {
-                rank: 0,
+                rank,
                 micro: u32::try_from(recording.pending.len()).unwrap_or(u32::MAX),
             };
             let place = batch.place().unwrap_or_else(next);
             recording.pending.push(Record::of(0, 1, place, batch));
         }
         Ok(())
+    }
+
+    /// Says that this rank has no part in the step, where there are others that would not notice.
+    fn fail(&mut self, reason: &str) {
+        if let (Some(engine), true) = (&mut self.engine, self.place.1 > 1) {
+            engine.fail(reason);
+        }
     }
 
     fn step(
@@ -73,7 +83,8 @@ impl Running {
         weighting: Option<Weighting>,
     ) -> PyResult<Option<Metrics>> {
         if let Some(recording) = &mut self.recording {
-            let outcome = recording.write(step, &scalars, weighting.as_ref());
+            let world_size = self.place.1;
+            let outcome = recording.write(step, world_size, &scalars, weighting.as_ref());
             self.warnings.extend(outcome.err());
         }
         let engine = self.engine()?;
@@ -107,6 +118,7 @@ impl Recording {
     fn write(
         &mut self,
         step: u64,
+        world_size: u32,
         scalars: &Scalars,
         weighting: Option<&Weighting>,
     ) -> Result<(), String> {
@@ -117,7 +129,8 @@ impl Recording {
             }
             last.weighting = weighting.cloned().or(last.weighting.take());
         }
-        let world_size = records.iter().map(|r| r.rank + 1).max().unwrap_or(1);
+        let ranks = records.iter().map(|record| record.rank.saturating_add(1));
+        let world_size = ranks.max().unwrap_or(1).max(world_size);
         for record in &records {
             let batch = record.batch().map_err(|error| error.to_string())?;
             self.recorder
@@ -204,6 +217,7 @@ impl Engine {
             Ok(Self {
                 running: Mutex::new(Running {
                     engine: Some(options.builder()?.build()),
+                    place: options.place()?,
                     recording: recorder.map(|recorder| Recording {
                         recorder,
                         pending: Vec::new(),
@@ -217,12 +231,28 @@ impl Engine {
         })
     }
 
-    /// Takes in one micro-batch. Nothing of it is kept but numbers.
+    /// Takes in one micro-batch. Nothing of it is kept but numbers. Among other ranks, one whose batch is refused has no part
+    /// in the step, and rank 0 is told why.
     #[pyo3(signature = (**columns))]
     fn observe(&self, py: Python<'_>, columns: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        guarded(|| {
+        let observed = guarded(|| {
             with_batch(py, columns, |batch| {
                 self.exclusively(|running| running.observe(&batch))
+            })
+        });
+        if let Err(error) = &observed {
+            self.fail(py, &error.value(py).to_string())?;
+        }
+        observed
+    }
+
+    /// Says that this rank has no part in the step that is not over, where there are other ranks. The step still ends on all
+    /// of them, and rank 0 learns the reason.
+    fn fail(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        guarded(|| {
+            self.run(py, |running| {
+                running.fail(reason);
+                Ok(())
             })
         })
     }

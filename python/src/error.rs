@@ -85,6 +85,11 @@ pub fn step(error: impl Display) -> PyErr {
     StepError::new_err(error.to_string())
 }
 
+/// Turns an error into a `WireError`.
+pub fn wire(error: impl Display) -> PyErr {
+    WireError::new_err(error.to_string())
+}
+
 /// Turns an error into a `StoreError`.
 pub fn store(error: impl Display) -> PyErr {
     StoreError::new_err(error.to_string())

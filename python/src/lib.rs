@@ -5,6 +5,7 @@ mod batch;
 mod column;
 mod engine;
 mod error;
+mod gather;
 mod json;
 mod options;
 mod shard;

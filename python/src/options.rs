@@ -4,11 +4,12 @@ use std::env;
 use std::path::PathBuf;
 
 use grpo_metrics::cadence::Schedule;
-use grpo_metrics::engine::{Engine, EngineBuilder, Scope};
+use grpo_metrics::engine::{Engine, EngineBuilder, Policy, Scope};
 use grpo_metrics::filter::Mode;
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::{ClipRange, Fold, WindowFold};
+use grpo_metrics::shard::Retain;
 use grpo_metrics::sink::Jsonl;
 use grpo_metrics::store::{RunSpec, StoreSink};
 use grpo_metrics::window::Reduction;
@@ -17,6 +18,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::column::kind_of;
 use crate::error;
+use crate::gather::PythonGather;
 use crate::json;
 use crate::sink::PythonSink;
 
@@ -46,6 +48,9 @@ const NAMES: &[&str] = &[
     "seed",
     "config",
     "sinks",
+    "gather",
+    "policy",
+    "retain",
     "recorder",
 ];
 
@@ -140,6 +145,15 @@ impl<'a, 'py> Options<'a, 'py> {
         if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
             builder = builder.clip_range(ClipRange { low, high });
         }
+        if let Some(policy) = self.text("policy")? {
+            builder = builder.policy(policy_of(&policy)?);
+        }
+        if let Some(retain) = self.text("retain")? {
+            builder = builder.retain(retain_of(&retain)?);
+        }
+        if let Some(gather) = self.get("gather")? {
+            builder = builder.gather(PythonGather::over(&gather)?);
+        }
         if let Some(metadata) = self.get("metadata")? {
             builder = builder.metadata(metadata_of(&metadata)?);
         }
@@ -206,6 +220,17 @@ impl<'a, 'py> Options<'a, 'py> {
         Ok(builder.sink(PythonSink::over(&sink)))
     }
 
+    /// This rank and how many there are, as the gather has them.
+    pub fn place(&self) -> PyResult<(u32, u32)> {
+        match self.get("gather")? {
+            Some(gather) => Ok((
+                gather.getattr("rank")?.extract()?,
+                gather.getattr("world_size")?.extract()?,
+            )),
+            None => Ok((0, 1)),
+        }
+    }
+
     /// The recorder, if a path was given for one.
     pub fn recorder(&self) -> PyResult<Option<Recorder>> {
         let path: Option<PathBuf> = self.read("recorder", "the path of a folder")?;
@@ -223,12 +248,32 @@ fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
     error::option(format!("`{name}`: expected {expected}, found {found}"))
 }
 
-pub fn reduction(word: &str) -> PyResult<Reduction> {
+fn reduction(word: &str) -> PyResult<Reduction> {
     match word {
         "mean" => Ok(Reduction::Mean),
         "pooled" => Ok(Reduction::Pooled),
         _ => Err(error::option(format!(
             "`window`: expected mean or pooled, found `{word}`"
+        ))),
+    }
+}
+
+fn policy_of(word: &str) -> PyResult<Policy> {
+    match word {
+        "fail" => Ok(Policy::Fail),
+        "go_on" => Ok(Policy::GoOn),
+        _ => Err(error::option(format!(
+            "`policy`: expected fail or go_on, found `{word}`"
+        ))),
+    }
+}
+
+fn retain_of(word: &str) -> PyResult<Retain> {
+    match word {
+        "exact" => Ok(Retain::Exact),
+        "sketch" => Ok(Retain::Sketch),
+        _ => Err(error::option(format!(
+            "`retain`: expected exact or sketch, found `{word}`"
         ))),
     }
 }

@@ -7,8 +7,9 @@ use grpo_metrics::filter::Mode;
 use grpo_metrics::scalars::{ClipRange, Weighting};
 use grpo_metrics::shard::{Shard as CoreShard, Thresholds};
 use grpo_metrics::summary::Summary;
+use grpo_metrics::wire;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::batch::with_batch;
 use crate::error::{self, guarded};
@@ -69,6 +70,28 @@ impl Shard {
                 self.with(|shard| shard.merge(other)).map_err(error::step)
             })
         })
+    }
+
+    /// What it knows as bytes, with magic, version, length and checksum.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        guarded(|| {
+            let bytes = py.detach(|| self.with(|shard| wire::write(shard)));
+            Ok(PyBytes::new(py, &bytes.map_err(error::wire)?))
+        })
+    }
+
+    /// What `to_bytes` wrote, read with nothing taken on trust.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        guarded(|| {
+            let shard = py.detach(|| wire::read(data));
+            shard.map(Self::from).map_err(error::wire)
+        })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let bytes = slf.get().to_bytes(slf.py())?;
+        Ok((slf.getattr("from_bytes")?, (bytes,)))
     }
 
     /// The numbers of what it knows so far, under a dialect's names; `step` where it has not been given one.

@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -150,6 +151,102 @@ def test_merged_shards_are_the_whole_in_any_order():
                 whole.merge(shard)
             assert whole.row(dialect="trl") == gm.summarize(records, dialect="trl")
         assert whole.ranks == [0, 1, 2, 3]
+
+
+def test_a_shard_travels_as_bytes_and_as_a_pickle():
+    [record] = [r for r in steps_of("trl-2rank")[1] if (r["rank"], r.get("micro", 0)) == (0, 0)]
+    shard = gm.Shard.of(step=1, **columns(record))
+    for again in (gm.Shard.from_bytes(shard.to_bytes()), pickle.loads(pickle.dumps(shard))):
+        assert again.to_bytes() == shard.to_bytes() and again.row() == shard.row() and again.step == 1
+    damaged = bytearray(shard.to_bytes())
+    damaged[-1] ^= 1
+    for data in (bytes(damaged), b"", shard.to_bytes()[:-1]):
+        with pytest.raises(gm.WireError, match="expected"):
+            gm.Shard.from_bytes(data)
+
+
+class Ranks:
+    """A gather over threads: what every rank sends, in a list that rank 0 reads once all have."""
+
+    def __init__(self, world_size):
+        self.parts, self.barrier = [None] * world_size, threading.Barrier(world_size)
+
+    def rank(self, rank):
+        ranks = self
+
+        class Rank:
+            world_size = len(ranks.parts)
+
+            def gather(self, payload):
+                ranks.parts[rank] = payload
+                ranks.barrier.wait(timeout=60)
+                parts = list(ranks.parts)
+                ranks.barrier.wait(timeout=60)
+                return parts if rank == 0 else None
+
+        Rank.rank = rank
+        return Rank()
+
+
+def test_ranks_that_gather_give_the_row_of_one_process_with_all_the_data():
+    steps = list(steps_of("trl-4rank-split").values())[:3]
+    ranks, found = Ranks(4), {}
+
+    def work(rank):
+        engine = gm.Engine(dialect="trl", gather=ranks.rank(rank), clip_range=clip_range(steps[0]))
+        found[rank] = []
+        for records in steps:
+            for record in (r for r in records if r["rank"] == rank):
+                engine.observe(**{**columns(record), "rank": None, "micro": None})
+            found[rank].append(engine.step(records[0]["step"]))
+        engine.finish()
+
+    in_threads(4, work)
+    assert found == {0: rows(steps, dialect="trl"), 1: [None] * 3, 2: [None] * 3, 3: [None] * 3}
+
+
+@pytest.mark.parametrize("policy", ["fail", "go_on"])
+def test_a_rank_whose_batch_is_refused_is_named_and_the_step_ends_everywhere(policy):
+    ranks, said = Ranks(2), []
+
+    def work(rank):
+        engine = gm.Engine(gather=ranks.rank(rank), policy=policy)
+        if rank == 1:
+            with pytest.raises(gm.ColumnError):
+                engine.observe(group_sizes=[2], rewards=[1.0])
+        else:
+            engine.observe(**SMALL)
+        try:
+            said.append((rank, engine.step(1) and "row"))
+        except gm.StepError as error:
+            said.append((rank, str(error)))
+        engine.observe(**SMALL)
+        row = engine.step(2)
+        assert (row is None) == (rank == 1)
+
+    in_threads(2, work)
+    first = dict(said)
+    assert first[1] is None
+    if policy == "fail":
+        assert "rank 1: `group_sizes`: expected sizes that add up" in first[0]
+    else:
+        assert first[0] == "row"
+
+
+def test_a_gather_that_cannot_be_is_refused_and_one_that_fails_ends_the_step():
+    with pytest.raises(gm.OptionError, match="`gather`: expected an object with `rank`"):
+        gm.Engine(gather=object())
+
+    class Broken:
+        rank, world_size = 0, 2
+
+        def gather(self, payload):
+            raise ConnectionError("peer reset")
+
+    engine = gm.Engine(gather=Broken())
+    engine.observe(**SMALL)
+    with pytest.raises(gm.StepError, match="step 1: rank 0: Broken: ConnectionError: peer reset"):
+        engine.step(1)
 
 
 def test_a_shard_refuses_what_is_not_its_own():
