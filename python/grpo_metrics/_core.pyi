@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 from typing_extensions import Self, Unpack
 
 __version__: str
+__all__: list[str]
 
 _Column: TypeAlias = Any
 """An array (NumPy, torch, jax, anything with `__array__` or DLPack) or a list."""
