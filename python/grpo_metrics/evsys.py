@@ -257,9 +257,9 @@ class EvsysLoggerCallback(Callback):
         fields = ("checkpoint_id", "model_ref", "metrics", "breakdowns", "sdk_version")
         given = {name: _plain(_get(eval_result, name)) for name in fields}
         row = store.create_eval(run_id=run, benchmark_id=_get(eval_result, "benchmark_id"), step=step, **given)
-        fields = ("task_id", "instruction", "model_output", "expected", "reward", "advantage", "sample_idx", "metadata")
+        parts = ("task_id", "instruction", "model_output", "expected", "reward", "advantage", "sample_idx", "metadata")
         for prediction in predictions or ():
-            given = {name: _plain(_get(prediction, name)) for name in fields}
+            given = {name: _plain(_get(prediction, name)) for name in parts}
             store.add_prediction(run_id=run, kind="eval", eval_id=row["id"], step=step, **given)
 
     def on_run_end(self, ctx: Any, run_result: Any, arm: Any) -> None:
