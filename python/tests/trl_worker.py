@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="", TOKENIZERS_PARALLELISM="false")
@@ -26,13 +27,19 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
 
 
-def model(folder):
+def model(folder, rank):
+    """The same on every rank: rank 0 writes it down, for TRL asks for files by the model's name."""
+    while rank and not folder.exists():
+        time.sleep(0.1)
+    if rank:
+        return LlamaForCausalLM.from_pretrained(folder)
     set_seed(1)
     config = LlamaConfig(
         vocab_size=len(WORDS), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, pad_token_id=0, eos_token_id=1
     )
     config.initializer_range = 0.3
-    LlamaForCausalLM(config).save_pretrained(folder)  # TRL asks for files by the model's name
+    LlamaForCausalLM(config).save_pretrained(f"{folder}.new")
+    Path(f"{folder}.new").rename(folder)
     return LlamaForCausalLM.from_pretrained(folder)
 
 
@@ -71,7 +78,7 @@ def main(out: str, kind: str) -> None:
     )
     prompts = Dataset.from_dict({"prompt": [f"w{i % 29} w{i * 7 % 29} w{i * 3 % 29}" for i in range(64)]})
     trainer = trainer_class(
-        model=model(folder / f"model{rank}"), reward_funcs=[evens, brevity], args=args, train_dataset=prompts, processing_class=tokenizer()
+        model=model(folder / "model", rank), reward_funcs=[evens, brevity], args=args, train_dataset=prompts, processing_class=tokenizer()
     )
     trainer.train()
     weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
