@@ -1,6 +1,7 @@
 """Every optimizer step of a GRPO run as one dictionary of metrics: exact whatever the layout, never waiting, never losing a row."""
 
 from ._core import (
+    DIALECTS,
     ColumnError,
     Engine,
     GrpoMetricsError,
@@ -18,6 +19,7 @@ from ._store import Store
 from .loggers import LoggerSink
 
 __all__ = [
+    "DIALECTS",
     "ColumnError",
     "Engine",
     "GrpoMetricsError",

@@ -8,6 +8,7 @@ from typing_extensions import Self, Unpack
 
 __version__: str
 __all__: list[str]
+DIALECTS: list[str]
 
 _Column: TypeAlias = Any
 """An array (NumPy, torch, jax, anything with `__array__` or DLPack) or a list."""
@@ -54,7 +55,7 @@ class Columns(TypedDict, total=False):
 class Options(TypedDict, total=False):
     """Every one has the default of METRICS.md; None counts as not given."""
 
-    dialect: Literal["maxent", "trl", "tunix"] | None
+    dialect: str | None
     mode: str | None
     window: Literal["mean", "pooled"] | None
     scope: Literal["global", "local"] | None
@@ -78,6 +79,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     config: Any
     sinks: Iterable[str | PathLike[str] | object] | None
+    journal: str | PathLike[str] | None
     gather: object
     policy: Literal["fail", "go_on"] | None
     retain: Literal["exact", "sketch"] | None

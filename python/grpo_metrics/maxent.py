@@ -132,7 +132,7 @@ def build_training_metrics_dict(payload: Any, global_step: int) -> dict[str, flo
     record = {"step": global_step, "scalars": scalars, "weighting": weighting}
     schedule = _get(config, "schedule")
     names = ("steps_per_epoch", "num_generations", "num_epochs", "total_training_steps")
-    epoch = {name: _number(_get(schedule, name)) for name in names}
+    epoch: dict[str, Any] = {name: _number(_get(schedule, name)) for name in names}
     metrics = summarize(record | {"batch": {"group_sizes": [], "rewards": []}}, mode="full", **epoch)
     metrics |= _of_views(payload)
     if weighting and weighting.get("train_grpo_objective"):

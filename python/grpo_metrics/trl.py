@@ -315,7 +315,7 @@ def _engine(options: dict[str, Any]) -> Engine:
 
 
 def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in ("store", "sinks", "recorder")}
+    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder")}
 
 
 def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:

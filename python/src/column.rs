@@ -292,9 +292,8 @@ fn convert<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let py = value.py();
-    let module = MODULE.get_or_try_init(py, || {
-        py.import("grpo_metrics._convert").map(Bound::unbind)
-    })?;
+    let module =
+        MODULE.get_or_try_init(py, || py.import("grpo_metrics._convert").map(Bound::unbind))?;
     module
         .bind(py)
         .call_method1(function, (value, dtype))

@@ -216,7 +216,7 @@ impl Engine {
             let recorder = options.recorder()?;
             Ok(Self {
                 running: Mutex::new(Running {
-                    engine: Some(options.builder()?.build()),
+                    engine: Some(options.engine()?),
                     place: options.place()?,
                     recording: recorder.map(|recorder| Recording {
                         recorder,
@@ -262,7 +262,9 @@ impl Engine {
         guarded(|| {
             self.run(py, |running| {
                 let range = ClipRange { low, high };
-                running.engine().map(|engine| engine.expect_clip_range(range))
+                running
+                    .engine()
+                    .map(|engine| engine.expect_clip_range(range))
             })
         })
     }
@@ -277,8 +279,9 @@ impl Engine {
         weighting: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         guarded(|| {
-            let scalars: Option<Scalars> =
-                scalars.map(|given| Read::read("scalars", given)).transpose()?;
+            let scalars: Option<Scalars> = scalars
+                .map(|given| Read::read("scalars", given))
+                .transpose()?;
             let weighting: Option<Weighting> = weighting
                 .map(|given| Read::read("weighting", given))
                 .transpose()?;
@@ -348,13 +351,15 @@ pub fn summarize<'py>(
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guarded(|| {
-        let mut engine = Options::of(options)?.builder()?.build();
+        let mut engine = Options::of(options)?.engine()?;
         let one = records.cast::<PyDict>().is_ok();
         let records: Vec<_> = if one {
             vec![Heading::of(records)?]
         } else {
             let items = records.try_iter()?;
-            items.map(|record| Heading::of(&record?)).collect::<PyResult<_>>()?
+            items
+                .map(|record| Heading::of(&record?))
+                .collect::<PyResult<_>>()?
         };
         let step = the_step(&records)?;
         engine.expect_clip_range(clip_range(&records)?);
@@ -385,7 +390,8 @@ struct Heading<'py> {
 
 impl<'py> Heading<'py> {
     fn of(record: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let expected = |_| error::column("expected records that are dictionaries with `step` and `batch`");
+        let expected =
+            |_| error::column("expected records that are dictionaries with `step` and `batch`");
         let record = record.cast::<PyDict>().map_err(|e| expected(e.into()))?;
         let mut head = Self {
             step: 0,
@@ -394,7 +400,10 @@ impl<'py> Heading<'py> {
             columns: PyDict::new(record.py()),
         };
         if let Some(batch) = record.get_item("batch")? {
-            head.columns = batch.cast::<PyDict>().map_err(|e| expected(e.into()))?.copy()?;
+            head.columns = batch
+                .cast::<PyDict>()
+                .map_err(|e| expected(e.into()))?
+                .copy()?;
         }
         for (name, value) in record {
             let name: String = name.extract()?;
@@ -405,8 +414,20 @@ impl<'py> Heading<'py> {
                 "scalars" | "weighting" => head.columns.set_item(&name, value)?,
                 "batch" | "world_size" => {}
                 _ => {
-                    let known = ["step", "rank", "world_size", "micro", "batch", "scalars", "weighting"];
-                    return Err(error::column(error::unknown("field of a record", &name, known)));
+                    let known = [
+                        "step",
+                        "rank",
+                        "world_size",
+                        "micro",
+                        "batch",
+                        "scalars",
+                        "weighting",
+                    ];
+                    return Err(error::column(error::unknown(
+                        "field of a record",
+                        &name,
+                        known,
+                    )));
                 }
             }
         }
@@ -418,7 +439,9 @@ impl<'py> Heading<'py> {
     fn weighting(&self) -> PyResult<Option<Weighting>> {
         let given = self.columns.get_item("weighting")?;
         let given = given.filter(|given| !given.is_none());
-        given.map(|given| Read::read("weighting", &given)).transpose()
+        given
+            .map(|given| Read::read("weighting", &given))
+            .transpose()
     }
 }
 

@@ -61,7 +61,9 @@ impl PythonGather {
                 )));
             }
             let others = (0..).zip(parts).skip(1);
-            Ok(Some(others.map(|(rank, part)| answer(rank, part)).collect()))
+            Ok(Some(
+                others.map(|(rank, part)| answer(rank, part)).collect(),
+            ))
         })
     }
 }

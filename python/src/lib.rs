@@ -15,6 +15,7 @@ mod threads;
 
 use std::collections::BTreeMap;
 
+use grpo_metrics::dialect::Dialect;
 use grpo_metrics::rename::{self, Split};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -37,9 +38,16 @@ fn normalised<'py>(
         let split = match split {
             "train" => Split::Train,
             "eval" => Split::Eval,
-            _ => return Err(error::option(format!("`split`: expected train or eval, found `{split}`"))),
+            _ => {
+                return Err(error::option(format!(
+                    "`split`: expected train or eval, found `{split}`"
+                )));
+            }
         };
-        sink::numbers(py, &rename::normalised(&metrics.into_iter().collect(), split))
+        sink::numbers(
+            py,
+            &rename::normalised(&metrics.into_iter().collect(), split),
+        )
     })
 }
 
@@ -61,5 +69,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("WireError", py.get_type::<error::WireError>())?;
     module.add("SinkError", py.get_type::<error::SinkError>())?;
     module.add("StoreError", py.get_type::<error::StoreError>())?;
+    let dialects: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+    module.add("DIALECTS", dialects)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

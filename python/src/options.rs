@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use grpo_metrics::cadence::Schedule;
 use grpo_metrics::engine::{Engine, EngineBuilder, Policy, Scope};
-use grpo_metrics::filter::Mode;
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::{ClipRange, Fold, WindowFold};
 use grpo_metrics::shard::Retain;
-use grpo_metrics::sink::Jsonl;
+use grpo_metrics::sink::{Durable, Jsonl, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use grpo_metrics::window::Reduction;
 use pyo3::prelude::*;
@@ -51,6 +50,7 @@ const NAMES: &[&str] = &[
     "gather",
     "policy",
     "retain",
+    "journal",
     "recorder",
 ];
 
@@ -101,12 +101,19 @@ impl<'a, 'py> Options<'a, 'py> {
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
         let word = self.text(name)?;
-        let read = |word: String| word.parse().map_err(|e| error::option(format!("`{name}`: {e}")));
+        let read = |word: String| {
+            word.parse()
+                .map_err(|e| error::option(format!("`{name}`: {e}")))
+        };
         word.map(read).transpose()
     }
 
     /// An engine with these options, its sinks opened.
-    pub fn builder(&self) -> PyResult<EngineBuilder> {
+    pub fn engine(&self) -> PyResult<Engine> {
+        self.builder()?.build().map_err(error::option)
+    }
+
+    fn builder(&self) -> PyResult<EngineBuilder> {
         let mut builder = Engine::builder().schedule(Schedule {
             steps_per_epoch: self.read("steps_per_epoch", "a number")?,
             num_generations: self.read("num_generations", "a number")?,
@@ -116,8 +123,9 @@ impl<'a, 'py> Options<'a, 'py> {
         if let Some(dialect) = self.word("dialect")? {
             builder = builder.dialect(dialect);
         }
-        let mode = Mode::resolve(self.word("mode")?, |name| env::var(name).ok());
-        builder = builder.mode(mode.map_err(error::option)?);
+        if let Some(mode) = self.word("mode")? {
+            builder = builder.mode(mode);
+        }
         if let Some(window) = self.text("window")? {
             builder = builder.window(reduction(&window)?);
         }
@@ -180,18 +188,35 @@ impl<'a, 'py> Options<'a, 'py> {
         if sinks.is_instance_of::<PyString>() {
             return Err(refuse("sinks", "a list of paths and sinks", &sinks));
         }
-        for sink in sinks.try_iter()? {
-            let sink = sink?;
+        for (i, sink) in sinks.try_iter()?.enumerate() {
+            let (sink, name) = (sink?, format!("sink{i}"));
             if let Ok(path) = sink.extract::<PathBuf>() {
-                builder = builder.sink(Jsonl::open(path).map_err(error::sink)?);
+                builder = self.add(builder, &name, Jsonl::open(path).map_err(error::sink)?)?;
             } else if sink.hasattr("write")? {
-                builder = builder.sink(PythonSink::over(&sink));
+                builder = self.add(builder, &name, PythonSink::over(&sink))?;
             } else {
                 let expected = "paths of JSON lines, and sinks: objects with `write(row)` (`LoggerSink` makes one of a logger)";
                 return Err(refuse("sinks", expected, &sink));
             }
         }
         Ok(builder)
+    }
+
+    /// Adds a sink, behind a journal of its own where there is a folder for them: then no step waits for it.
+    fn add(
+        &self,
+        builder: EngineBuilder,
+        name: &str,
+        sink: impl Sink + 'static,
+    ) -> PyResult<EngineBuilder> {
+        let folder: Option<PathBuf> = self.read("journal", "the path of a folder")?;
+        Ok(match folder {
+            Some(folder) => {
+                let durable = Durable::new(sink, folder.join(name)).map_err(error::sink)?;
+                builder.sink(durable)
+            }
+            None => builder.sink(sink),
+        })
     }
 
     /// A path is an embedded store; anything else an object with `EvSys`'s methods.
@@ -208,16 +233,21 @@ impl<'a, 'py> Options<'a, 'py> {
                 experiment: self.text("experiment")?,
                 group: self.text("group")?,
                 seed: self.read("seed", "a whole number")?,
-                config: config.as_ref().map(json::value).transpose()?.unwrap_or_default(),
+                config: config
+                    .as_ref()
+                    .map(json::value)
+                    .transpose()?
+                    .unwrap_or_default(),
             };
-            return Ok(builder.sink(StoreSink::open(path, spec).map_err(error::store)?));
+            let sink = StoreSink::open(path, spec).map_err(error::store)?;
+            return self.add(builder, "store", sink);
         }
         let run = run.ok_or_else(|| {
             error::option("`run` is missing: a store that is an object needs the id of the run")
         })?;
         let module = store.py().import("grpo_metrics._store")?;
         let sink = module.call_method1("StoreSink", (store, run))?;
-        Ok(builder.sink(PythonSink::over(&sink)))
+        self.add(builder, "store", PythonSink::over(&sink))
     }
 
     /// This rank and how many there are, as the gather has them.
@@ -241,7 +271,9 @@ impl<'a, 'py> Options<'a, 'py> {
 
 fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
     let found = match found.repr() {
-        Ok(repr) if found.is_instance_of::<PyList>() || repr.len().unwrap_or(0) > 80 => kind_of(found),
+        Ok(repr) if found.is_instance_of::<PyList>() || repr.len().unwrap_or(0) > 80 => {
+            kind_of(found)
+        }
         Ok(repr) => repr.to_string(),
         Err(_) => kind_of(found),
     };
@@ -338,7 +370,11 @@ fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
             _ => {
                 let known = grpo_metrics::dialect::RUN_KEYS.iter();
                 let known = known.map(|key| key.trim_start_matches("run/"));
-                return Err(error::option(error::unknown("field of `metadata`", &name, known)));
+                return Err(error::option(error::unknown(
+                    "field of `metadata`",
+                    &name,
+                    known,
+                )));
             }
         };
         *place = Some(text);

@@ -46,7 +46,11 @@ impl Shard {
     ) -> PyResult<Self> {
         guarded(|| {
             with_batch(py, columns, |batch| {
-                let own = batch.columns().weighting.as_ref().map(Weighting::clip_range);
+                let own = batch
+                    .columns()
+                    .weighting
+                    .as_ref()
+                    .map(Weighting::clip_range);
                 let given = clip_range.map(|(low, high)| ClipRange { low, high });
                 let thresholds = Thresholds {
                     clip_range: given.or(own).unwrap_or_default(),
@@ -89,7 +93,9 @@ impl Shard {
         })
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let bytes = slf.get().to_bytes(slf.py())?;
         Ok((slf.getattr("from_bytes")?, (bytes,)))
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use grpo_metrics::store::{
-    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec, Split, Sqlite,
-    Store as _,
+    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec,
+    Split, Sqlite, Store as _,
 };
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -60,8 +60,10 @@ impl Sqlite3 {
         guarded(|| {
             py.detach(|| {
                 let split = split.parse::<Split>().map_err(error::store)?;
-                let metrics: Vec<(&str, f64)> =
-                    metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+                let metrics: Vec<(&str, f64)> = metrics
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), *value))
+                    .collect();
                 let logged = self.store().log_metrics(run_id, step, &metrics, split);
                 logged.map(|logged| logged.nan).map_err(error::store)
             })
@@ -78,10 +80,15 @@ impl Sqlite3 {
     ) -> PyResult<Vec<MetricRow>> {
         guarded(|| {
             py.detach(|| {
-                let split = split.map(str::parse::<Split>).transpose().map_err(error::store)?;
+                let split = split
+                    .map(str::parse::<Split>)
+                    .transpose()
+                    .map_err(error::store)?;
                 let metrics = self.store().get_metrics(run_id, name, split);
                 let rows = metrics.map_err(error::store)?.into_iter();
-                Ok(rows.map(|m| (m.step, m.name, m.value, m.split.as_str())).collect())
+                Ok(rows
+                    .map(|m| (m.step, m.name, m.value, m.split.as_str()))
+                    .collect())
             })
         })
     }

@@ -74,7 +74,7 @@ def test_summarize_gives_every_maxent_vector():
         assert set(gm.summarize(case["records"], mode="slim")) == set(case["slim"]), case["name"]
 
 
-@pytest.mark.parametrize("dialect", ["maxent", "trl", "tunix"])
+@pytest.mark.parametrize("dialect", [d for d in gm.DIALECTS if d in cases("layout.jsonl")[0]["expected"]])
 def test_summarize_gives_every_layout_case(dialect):
     for case in cases("layout.jsonl"):
         row = gm.summarize(case["records"], dialect=dialect, **options(case))
@@ -110,7 +110,7 @@ RECORDINGS = ["trl-2rank", "trl-4rank-split"]
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
-@pytest.mark.parametrize("dialect", ["maxent", "trl", "tunix"])
+@pytest.mark.parametrize("dialect", gm.DIALECTS)
 def test_a_recording_gives_the_same_bits_through_lists_and_through_padded_arrays(recording, dialect):
     steps = list(steps_of(recording).values())
     through_lists = rows(steps, dialect=dialect)
@@ -121,7 +121,7 @@ def test_a_recording_gives_the_same_bits_through_lists_and_through_padded_arrays
 @pytest.mark.parametrize("recording", RECORDINGS)
 @pytest.mark.parametrize("window", ["mean", "pooled"])
 def test_a_recording_gives_the_bits_of_the_command(command, recording, window):
-    for dialect in ("maxent", "trl", "tunix"):
+    for dialect in gm.DIALECTS:
         replay = [command, "replay", str(DATA / "recordings" / recording), "--dialect", dialect, "--every", "3"]
         said = subprocess.run([*replay, "--window", window, "--quiet"], check=True, capture_output=True, text=True)
         lines = [json.loads(line) for line in said.stdout.splitlines()]
@@ -342,6 +342,24 @@ def test_rows_reach_json_lines_the_store_and_objects_alike(tmp_path):
         (row["step"], name): value for row in written for name, value in row["metrics"].items()
     }
     assert gm.Store(store).get_run("a")["run_config"]["lr"] == 1e-6
+
+
+def test_no_step_waits_for_a_sink_behind_a_journal(tmp_path):
+    go_on, rows = threading.Event(), []
+
+    class Slow:
+        def write(self, row):
+            go_on.wait(60)
+            rows.append(row["step"])
+
+    engine = gm.Engine(sinks=[Slow()], journal=tmp_path / "journal")
+    for step in range(1, 4):  # returns although the sink hangs
+        engine.observe(**SMALL)
+        engine.step(step)
+    assert rows == []
+    go_on.set()
+    [receipt] = engine.finish()
+    assert rows == [1, 2, 3] and (receipt["accepted"], receipt["written"]) == (3, 3)
 
 
 def test_a_sink_that_fails_stops_nothing_and_is_accounted_for(caplog, tmp_path):
