@@ -203,7 +203,8 @@ def summarize_reward_stats(accelerator: Any, reward_comp: Any, *, log_like_grpo:
     samples = [x for group in grouped for x in group] if samples is None else list(samples)
     ranks = _gathered(accelerator, (batch, samples), log_like_grpo)
     row = _row([of_rank for of_rank, _ in ranks])
-    view = RewardView(**{name: row.get(key) for name, key in VIEWS["reward_stats"].items()})
+    numbers: dict[str, Any] = {name: row.get(key) for name, key in VIEWS["reward_stats"].items()}
+    view = RewardView(**numbers)
     named = {name: None for of_rank, _ in ranks for name in of_rank["reward_components"]}
     for name in named:
         key = f"train/rewards/{name}/"

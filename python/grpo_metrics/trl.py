@@ -254,7 +254,7 @@ class Observer:
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
-        columns = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
+        columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
         names = rows[0]["reward_components"]
         columns["reward_components"] = {name: [row["reward_components"][name] for row in rows] for name in names}
         advantages = inputs["advantages"]
@@ -326,7 +326,7 @@ def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:
 
 
 def _engine_options(args: Any, accelerator: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    options = {
+    options: dict[str, Any] = {
         "logging_steps": max(1, int(args.logging_steps)) if args.logging_steps >= 1 else 1,
         "kl_bias_correction": bool(args.use_bias_correction_kl),
     }
