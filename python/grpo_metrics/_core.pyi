@@ -7,7 +7,24 @@ from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 from typing_extensions import Self, Unpack
 
 __version__: str
-__all__: list[str]
+__all__ = [
+    "ColumnError",
+    "DIALECTS",
+    "Engine",
+    "GrpoMetricsError",
+    "OptionError",
+    "Shard",
+    "SinkError",
+    "Sqlite3",
+    "StepError",
+    "StoreError",
+    "WireError",
+    "__version__",
+    "_address",
+    "_panic",
+    "normalised",
+    "summarize",
+]
 DIALECTS: list[str]
 
 _Column: TypeAlias = Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -36,8 +37,10 @@ def test_a_sink_that_fails_stops_nothing(caplog):
 
 
 def test_it_is_a_logging_backend_of_metrax():
-    logging = pytest.importorskip("metrax.logging")
-    assert isinstance(GrpoMetricsBackend(), logging.LoggingBackend)
+    protocol = pytest.importorskip("metrax.logging").LoggingBackend
+    for name in ("log_scalar", "close"):
+        ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (GrpoMetricsBackend, protocol))
+        assert list(ours) == list(theirs)
 
 
 def test_tunix_logs_through_it(tmp_path):
