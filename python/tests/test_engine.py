@@ -123,7 +123,7 @@ def test_a_recording_gives_the_same_bits_through_lists_and_through_padded_arrays
 def test_a_recording_gives_the_bits_of_the_command(command, recording, window):
     for dialect in gm.DIALECTS:
         replay = [command, "replay", str(DATA / "recordings" / recording), "--dialect", dialect, "--every", "3"]
-        said = subprocess.run([*replay, "--window", window, "--quiet"], check=True, capture_output=True, text=True)
+        said = subprocess.run([*replay, "--window", window, "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
         lines = [json.loads(line) for line in said.stdout.splitlines()]
         steps = list(steps_of(recording).values())
         assert [line["metrics"] for line in lines] == rows(steps, dialect=dialect, window=window, logging_steps=3)
@@ -133,7 +133,7 @@ def test_the_vectors_give_the_bits_of_the_command(command, tmp_path):
     for i, case in enumerate(cases("maxent.jsonl")):
         path = tmp_path / f"{i}.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in case["records"]))
-        said = subprocess.run([command, "replay", str(path), "--quiet"], check=True, capture_output=True, text=True)
+        said = subprocess.run([command, "replay", str(path), "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
         [line] = [json.loads(line) for line in said.stdout.splitlines()]
         assert line["metrics"] == gm.summarize(case["records"]), case["name"]
 
