@@ -54,16 +54,18 @@ impl<'py> Read<'py> for Numbers<'py> {
 /// Where the cells of a column lie once it is read: where they lay before, if it is borrowed.
 #[pyfunction]
 pub fn _address(name: &str, column: &Bound<'_, PyAny>) -> PyResult<usize> {
-    let tokens = name.starts_with("token_");
-    guarded(|| match tokens {
-        true => Tokens::<f32>::read(name, column).map(|tokens| match tokens.view() {
-            View::Ragged(cells) => cells.as_ptr().addr(),
-            View::Padded(rows) => rows.as_ptr().addr(),
-        }),
-        false => Numbers::read(name, column).map(|numbers| match &numbers {
+    guarded(|| {
+        if name.starts_with("token_") {
+            let tokens = Tokens::<f32>::read(name, column)?;
+            return Ok(match tokens.view() {
+                View::Ragged(cells) => cells.as_ptr().addr(),
+                View::Padded(rows) => rows.as_ptr().addr(),
+            });
+        }
+        Ok(match Numbers::read(name, column)? {
             Numbers::Borrowed(array) => array.as_array().as_ptr().addr(),
             Numbers::Owned { values, .. } => values.as_ptr().addr(),
-        }),
+        })
     })
 }
 
@@ -211,7 +213,7 @@ fn layout<'py, T: Cell>(value: &Bound<'py, PyAny>) -> Option<Layout<'py, T>> {
     is_contiguous(&array).then_some(Layout::Padded(array))
 }
 
-/// The cells of a column, by NumPy's name.
+/// The cells of a column, by `NumPy`'s name.
 pub trait Cell: Element {
     const NAME: &'static str;
 }
@@ -236,10 +238,7 @@ impl Cell for bool {
 fn borrowed<'py, T: Element, D: Dimension>(
     value: &Bound<'py, PyAny>,
 ) -> Option<PyReadonlyArray<'py, T, D>> {
-    if !value
-        .get_type()
-        .is(&PyUntypedArray::type_object(value.py()))
-    {
+    if !value.get_type().is(PyUntypedArray::type_object(value.py())) {
         return None;
     }
     let array = value.cast::<PyArray<T, D>>().ok()?;

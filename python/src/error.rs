@@ -51,7 +51,7 @@ create_exception!(
     "A store that could not be opened, or refused."
 );
 
-/// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. PyO3's own `PanicException` is a `BaseException`, which a
+/// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. `PyO3`'s own `PanicException` is a `BaseException`, which a
 /// trainer's `except Exception` does not stop.
 pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
