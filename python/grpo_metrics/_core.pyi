@@ -1,0 +1,212 @@
+"""The compiled part. `Columns` and `Options` stand for the keywords that are taken; METRICS.md and RECORDING.md say what they mean."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
+
+from typing_extensions import Self, Unpack
+
+__version__: str
+__all__ = [
+    "ColumnError",
+    "DIALECTS",
+    "Engine",
+    "GrpoMetricsError",
+    "OptionError",
+    "Shard",
+    "SinkError",
+    "Sqlite3",
+    "StepError",
+    "StoreError",
+    "WireError",
+    "__version__",
+    "_address",
+    "_panic",
+    "normalised",
+    "summarize",
+]
+DIALECTS: list[str]
+
+_Column: TypeAlias = Any
+"""An array (NumPy, torch, jax, anything with `__array__` or DLPack) or a list."""
+
+@type_check_only
+class Columns(TypedDict, total=False):
+    """`n` completions, `G` groups, `S` completion tokens; token columns also `[n, t]` with lengths or a padding mask."""
+
+    group_sizes: _Column
+    group_ids: _Column
+    completion_index: _Column
+    rewards: _Column
+    reward_components: Mapping[str, _Column]
+    advantages: _Column
+    q: _Column
+    weights: _Column
+    completion_lengths: _Column
+    padding_mask: _Column
+    max_completion_length: int | None
+    terminated: _Column
+    token_logps: _Column
+    old_token_logps: _Column
+    ref_token_logps: _Column
+    sampling_token_logps: _Column
+    token_entropies: _Column
+    token_advantages: _Column
+    returns: _Column
+    values: _Column
+    loss_mask: _Column
+    token_ids: _Column
+    semantic_entropies: _Column
+    advantage_scales: _Column
+    seed_alpha_effective: float | None
+    seed_max_possible_entropy: float | None
+    prompts: Sequence[str] | None
+    completions: Sequence[str] | None
+    trajectory_ids: Sequence[str] | None
+    scalars: Mapping[str, float | None] | None
+    weighting: Mapping[str, Any] | None
+    rank: int | None
+    micro: int | None
+
+@type_check_only
+class Options(TypedDict, total=False):
+    """Every one has the default of METRICS.md; None counts as not given."""
+
+    dialect: str | None
+    mode: str | None
+    window: Literal["mean", "pooled"] | None
+    scope: Literal["global", "local"] | None
+    logging_strategy: str | None
+    logging_steps: int | None
+    logging_first_step: bool | None
+    emit_partial: bool | None
+    steps_per_epoch: float | None
+    num_generations: float | None
+    num_epochs: float | None
+    total_training_steps: float | None
+    kl_bias_correction: bool | None
+    is_ratio_cap: float | None
+    clip_range: tuple[float, float] | None
+    folds: Mapping[str, tuple[str, str]] | None
+    metadata: Mapping[str, str] | None
+    store: str | PathLike[str] | object | None
+    run: str | None
+    experiment: str | None
+    group: str | None
+    seed: int | None
+    config: Any
+    sinks: Iterable[str | PathLike[str] | object] | None
+    journal: str | PathLike[str] | None
+    gather: object
+    policy: Literal["fail", "go_on"] | None
+    retain: Literal["exact", "sketch"] | None
+    recorder: str | PathLike[str] | None
+
+class GrpoMetricsError(ValueError): ...
+class ColumnError(GrpoMetricsError): ...
+class OptionError(GrpoMetricsError): ...
+class StepError(GrpoMetricsError): ...
+class WireError(GrpoMetricsError): ...
+class SinkError(GrpoMetricsError): ...
+class StoreError(GrpoMetricsError): ...
+
+@final
+class Engine:
+    """Computes a row of metrics every so many optimizer steps and hands it to its sinks."""
+
+    def __new__(cls, **options: Unpack[Options]) -> Self: ...
+    def observe(self, **columns: Unpack[Columns]) -> None:
+        """Takes in one micro-batch. Nothing of it is kept but numbers."""
+
+    def fail(self, reason: str) -> None:
+        """Says that this rank has no part in the step that is not over, where there are other ranks."""
+
+    def expect_clip_range(self, low: float, high: float) -> None:
+        """Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say."""
+
+    def step(
+        self,
+        step: int,
+        *,
+        scalars: Mapping[str, float | None] | None = None,
+        weighting: Mapping[str, Any] | None = None,
+    ) -> dict[str, float] | None:
+        """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then."""
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Ends the run: the steps left over go out as a last row, the sinks are closed. One receipt a sink."""
+
+    def census(self) -> dict[str, dict[str, int]]:
+        """What every family of columns has seen so far: name -> seen, used, absent, nonfinite."""
+
+    @property
+    def last_row(self) -> dict[str, float] | None:
+        """The last row that went out; None before the first."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_raised: object) -> None: ...
+
+@final
+class Shard:
+    """What some of a step's records know, to be joined with what others do."""
+
+    @staticmethod
+    def of(
+        *,
+        step: int | None = None,
+        clip_range: tuple[float, float] | None = None,
+        is_ratio_cap: float | None = None,
+        **columns: Unpack[Columns],
+    ) -> Shard:
+        """What one record knows."""
+
+    def merge(self, other: Shard) -> None:
+        """Joins what `other` knows; `other` stays as it is."""
+
+    def to_bytes(self) -> bytes:
+        """What it knows as bytes, with magic, version, length and checksum."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Shard:
+        """What `to_bytes` wrote, read with nothing taken on trust."""
+
+    def row(self, *, dialect: str = "maxent", mode: str = "full", step: int | None = None) -> dict[str, float]:
+        """The numbers of what it knows so far, under a dialect's names."""
+
+    @property
+    def step(self) -> int | None:
+        """The step it was given, if it was."""
+
+    @property
+    def ranks(self) -> list[int]:
+        """The ranks whose records it knows, ascending."""
+
+    @property
+    def completions(self) -> int:
+        """How many completions it has seen."""
+
+@final
+class Sqlite3:
+    """An embedded store; `grpo_metrics.Store` gives its operations their signatures."""
+
+    def __new__(cls, path: str | PathLike[str], *, read_only: bool = False) -> Self: ...
+    def call(self, op: str, args: str) -> str:
+        """One operation of the gateway: its arguments and its result as JSON."""
+
+    def log_metrics(self, run_id: str, step: int, metrics: Sequence[tuple[str, float]], split: str) -> int:
+        """Writes metrics of one step; how many were NaN and left out."""
+
+    def get_metrics(self, run_id: str, name: str | None, split: str | None) -> list[tuple[int, str, float, str]]:
+        """The numbers of a run: step, name, value, split."""
+
+def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> dict[str, float]:
+    """The row of one step: its records as RECORDING.md has them, of all ranks and micro-batches."""
+
+def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
+    """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
+
+def _address(name: str, column: _Column) -> int:
+    """Where the cells of a column lie once it is read: where they lay before, if it is borrowed."""
+
+def _panic(reason: str) -> None:
+    """Panics, to show what Python sees of a panic."""

@@ -1,0 +1,69 @@
+"""A thread that makes calls in order, and keeps what fails until it succeeds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+_log = logging.getLogger("grpo_metrics")
+
+
+class Worker:
+    """Makes calls one after the other, off the training's thread.
+
+    A call that raises stays at the head of the queue, and is tried again when the worker is next woken; nothing is dropped.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.error: Exception | None = None
+        self._calls: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name=f"grpo-metrics-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Calls that have not succeeded yet."""
+        return len(self._calls)
+
+    def add(self, call: Callable[[], None]) -> None:
+        """Queues a call for when the worker is next woken."""
+        with self._changed:
+            self._calls.append(call)
+
+    def wake(self) -> None:
+        """Lets the queued calls be made; does not wait for them."""
+        with self._changed:
+            self._awake = True
+            self._changed.notify_all()
+
+    def drain(self, seconds: float = 60.0) -> bool:
+        """Waits until every queued call was tried, or a call has not come back for this long; whether all succeeded."""
+        self.wake()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._awake, seconds)
+            return not self._calls
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._awake)
+            self._make_calls()
+            with self._changed:
+                if not self._calls or self.error is not None:
+                    self._awake = False
+                self._changed.notify_all()
+
+    def _make_calls(self) -> None:
+        self.error = None
+        while self._calls:
+            try:
+                self._calls[0]()
+            except Exception as error:  # a store may raise anything
+                self.error = error
+                _log.warning("could not send, keeping it: %s", error)
+                return
+            self._calls.popleft()

@@ -1,0 +1,114 @@
+//! The errors that Python sees, and the border that no panic crosses.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+create_exception!(
+    grpo_metrics,
+    GrpoMetricsError,
+    PyValueError,
+    "The root of every error of grpo_metrics."
+);
+create_exception!(
+    grpo_metrics,
+    ColumnError,
+    GrpoMetricsError,
+    "A column that is not what RECORDING.md says, or does not fit the others."
+);
+create_exception!(
+    grpo_metrics,
+    OptionError,
+    GrpoMetricsError,
+    "An option that is unknown, or has a value that it cannot have."
+);
+create_exception!(
+    grpo_metrics,
+    StepError,
+    GrpoMetricsError,
+    "The parts of a step do not belong together; the engine goes on with the next step."
+);
+create_exception!(
+    grpo_metrics,
+    WireError,
+    GrpoMetricsError,
+    "Bytes that are not those of a shard."
+);
+create_exception!(
+    grpo_metrics,
+    SinkError,
+    GrpoMetricsError,
+    "A sink or a recorder that could not be opened."
+);
+create_exception!(
+    grpo_metrics,
+    StoreError,
+    GrpoMetricsError,
+    "A store that could not be opened, or refused."
+);
+
+/// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. `PyO3`'s own `PanicException` is a `BaseException`, which a
+/// trainer's `except Exception` does not stop.
+pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let reason = reason(&*panic);
+        Err(GrpoMetricsError::new_err(format!(
+            "a fault in grpo_metrics itself, please report it: {reason}"
+        )))
+    })
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked without a reason")
+}
+
+/// Turns an error into an `OptionError`.
+pub fn option(error: impl Display) -> PyErr {
+    OptionError::new_err(error.to_string())
+}
+
+/// Turns an error into a `ColumnError`.
+pub fn column(error: impl Display) -> PyErr {
+    ColumnError::new_err(error.to_string())
+}
+
+/// Turns an error into a `StepError`.
+pub fn step(error: impl Display) -> PyErr {
+    StepError::new_err(error.to_string())
+}
+
+/// Turns an error into a `WireError`.
+pub fn wire(error: impl Display) -> PyErr {
+    WireError::new_err(error.to_string())
+}
+
+/// Turns an error into a `StoreError`.
+pub fn store(error: impl Display) -> PyErr {
+    StoreError::new_err(error.to_string())
+}
+
+/// Turns an error into a `SinkError`.
+pub fn sink(error: impl Display) -> PyErr {
+    SinkError::new_err(error.to_string())
+}
+
+/// `name` is none of `known`: says so, and which of them it may have been meant for.
+pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let closest = known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, known)| *distance * 2 < known.len().max(name.len()));
+    match closest {
+        Some((_, known)) => format!("unknown {what} `{name}`; did you mean `{known}`?"),
+        None => format!("unknown {what} `{name}`"),
+    }
+}

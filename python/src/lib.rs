@@ -1,0 +1,75 @@
+//! The binding: what the Python package `grpo_metrics` has of the crate. It checks and borrows what Python hands in, lets go
+//! of the GIL and lets the crate work.
+
+mod batch;
+mod column;
+mod engine;
+mod error;
+mod gather;
+mod json;
+mod options;
+mod shard;
+mod sink;
+mod store;
+mod threads;
+
+use std::collections::BTreeMap;
+
+use grpo_metrics::dialect::Dialect;
+use grpo_metrics::rename::{self, Split};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Panics, to show what Python sees of a panic.
+#[pyfunction]
+fn _panic(reason: String) -> PyResult<()> {
+    error::guarded(|| panic!("{reason}"))
+}
+
+/// The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval.
+#[pyfunction]
+#[pyo3(signature = (metrics, split="train"))]
+fn normalised<'py>(
+    py: Python<'py>,
+    metrics: BTreeMap<String, f64>,
+    split: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    error::guarded(|| {
+        let split = match split {
+            "train" => Split::Train,
+            "eval" => Split::Eval,
+            _ => {
+                return Err(error::option(format!(
+                    "`split`: expected train or eval, found `{split}`"
+                )));
+            }
+        };
+        sink::numbers(
+            py,
+            &rename::normalised(&metrics.into_iter().collect(), split),
+        )
+    })
+}
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    threads::remember_process();
+    let py = module.py();
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<shard::Shard>()?;
+    module.add_class::<store::Sqlite3>()?;
+    module.add_function(wrap_pyfunction!(engine::summarize, module)?)?;
+    module.add_function(wrap_pyfunction!(normalised, module)?)?;
+    module.add_function(wrap_pyfunction!(column::_address, module)?)?;
+    module.add_function(wrap_pyfunction!(_panic, module)?)?;
+    module.add("GrpoMetricsError", py.get_type::<error::GrpoMetricsError>())?;
+    module.add("ColumnError", py.get_type::<error::ColumnError>())?;
+    module.add("OptionError", py.get_type::<error::OptionError>())?;
+    module.add("StepError", py.get_type::<error::StepError>())?;
+    module.add("WireError", py.get_type::<error::WireError>())?;
+    module.add("SinkError", py.get_type::<error::SinkError>())?;
+    module.add("StoreError", py.get_type::<error::StoreError>())?;
+    let dialects: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+    module.add("DIALECTS", dialects)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

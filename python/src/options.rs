@@ -1,0 +1,383 @@
+//! An engine's options from Python's keyword arguments.
+
+use std::env;
+use std::path::PathBuf;
+
+use grpo_metrics::cadence::Schedule;
+use grpo_metrics::engine::{Engine, EngineBuilder, Policy, Scope};
+use grpo_metrics::recording::{Format, Recorder};
+use grpo_metrics::run::RunMetadata;
+use grpo_metrics::scalars::{ClipRange, Fold, WindowFold};
+use grpo_metrics::shard::Retain;
+use grpo_metrics::sink::{Durable, Jsonl, Sink};
+use grpo_metrics::store::{RunSpec, StoreSink};
+use grpo_metrics::window::Reduction;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::column::kind_of;
+use crate::error;
+use crate::gather::PythonGather;
+use crate::json;
+use crate::sink::PythonSink;
+
+/// Every option, as in METRICS.md, and where rows and records go.
+const NAMES: &[&str] = &[
+    "dialect",
+    "mode",
+    "window",
+    "scope",
+    "logging_strategy",
+    "logging_steps",
+    "logging_first_step",
+    "emit_partial",
+    "steps_per_epoch",
+    "num_generations",
+    "num_epochs",
+    "total_training_steps",
+    "kl_bias_correction",
+    "is_ratio_cap",
+    "clip_range",
+    "folds",
+    "metadata",
+    "store",
+    "run",
+    "experiment",
+    "group",
+    "seed",
+    "config",
+    "sinks",
+    "gather",
+    "policy",
+    "retain",
+    "journal",
+    "recorder",
+];
+
+/// Options that were given; `None` counts as not given.
+pub struct Options<'a, 'py>(Option<&'a Bound<'py, PyDict>>);
+
+impl<'a, 'py> Options<'a, 'py> {
+    /// # Errors
+    /// If one is unknown.
+    pub fn of(given: Option<&'a Bound<'py, PyDict>>) -> PyResult<Self> {
+        for (name, _) in given.into_iter().flatten() {
+            let name: String = name.extract()?;
+            if !NAMES.contains(&name.as_str()) {
+                let known = NAMES.iter().copied();
+                return Err(error::option(error::unknown("option", &name, known)));
+            }
+        }
+        Ok(Self(given))
+    }
+
+    fn get(&self, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(given) = self.0 else {
+            return Ok(None);
+        };
+        Ok(given.get_item(name)?.filter(|value| !value.is_none()))
+    }
+
+    fn read<T: for<'x> FromPyObject<'x, 'py>>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> PyResult<Option<T>> {
+        let Some(value) = self.get(name)? else {
+            return Ok(None);
+        };
+        value
+            .extract()
+            .map(Some)
+            .map_err(|_| refuse(name, expected, &value))
+    }
+
+    fn text(&self, name: &str) -> PyResult<Option<String>> {
+        self.read(name, "a text")
+    }
+
+    fn word<T>(&self, name: &str) -> PyResult<Option<T>>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        let word = self.text(name)?;
+        let read = |word: String| {
+            word.parse()
+                .map_err(|e| error::option(format!("`{name}`: {e}")))
+        };
+        word.map(read).transpose()
+    }
+
+    /// An engine with these options, its sinks opened.
+    pub fn engine(&self) -> PyResult<Engine> {
+        self.builder()?.build().map_err(error::option)
+    }
+
+    fn builder(&self) -> PyResult<EngineBuilder> {
+        let mut builder = Engine::builder().schedule(Schedule {
+            steps_per_epoch: self.read("steps_per_epoch", "a number")?,
+            num_generations: self.read("num_generations", "a number")?,
+            num_epochs: self.read("num_epochs", "a number")?,
+            total_training_steps: self.read("total_training_steps", "a number")?,
+        });
+        if let Some(dialect) = self.word("dialect")? {
+            builder = builder.dialect(dialect);
+        }
+        if let Some(mode) = self.word("mode")? {
+            builder = builder.mode(mode);
+        }
+        if let Some(window) = self.text("window")? {
+            builder = builder.window(reduction(&window)?);
+        }
+        if let Some(scope) = self.text("scope")? {
+            builder = builder.scope(scope_of(&scope)?);
+        }
+        if let Some(strategy) = self.word("logging_strategy")? {
+            builder = builder.logging_strategy(strategy);
+        }
+        if let Some(steps) = self.read("logging_steps", "a whole number")? {
+            builder = builder.logging_steps(steps);
+        }
+        if let Some(first) = self.read("logging_first_step", "True or False")? {
+            builder = builder.logging_first_step(first);
+        }
+        if let Some(emit) = self.read("emit_partial", "True or False")? {
+            builder = builder.emit_partial(emit);
+        }
+        if let Some(correct) = self.read("kl_bias_correction", "True or False")? {
+            builder = builder.kl_bias_correction(correct);
+        }
+        if let Some(cap) = self.read("is_ratio_cap", "a number")? {
+            builder = builder.ratio_cap(cap);
+        }
+        if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
+            builder = builder.clip_range(ClipRange { low, high });
+        }
+        if let Some(policy) = self.text("policy")? {
+            builder = builder.policy(policy_of(&policy)?);
+        }
+        if let Some(retain) = self.text("retain")? {
+            builder = builder.retain(retain_of(&retain)?);
+        }
+        if let Some(gather) = self.get("gather")? {
+            builder = builder.gather(PythonGather::over(&gather)?);
+        }
+        if let Some(metadata) = self.get("metadata")? {
+            builder = builder.metadata(metadata_of(&metadata)?);
+        }
+        self.with_sinks(self.with_folds(builder)?)
+    }
+
+    fn with_folds(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
+        let expected = "a dictionary of name: (fold, window fold)";
+        let folds: Option<std::collections::BTreeMap<String, (String, String)>> =
+            self.read("folds", expected)?;
+        for (name, (fold, window)) in folds.unwrap_or_default() {
+            builder = builder.fold(name, fold_of(&fold)?, window_fold(&window)?);
+        }
+        Ok(builder)
+    }
+
+    fn with_sinks(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
+        if let Some(store) = self.get("store")? {
+            builder = self.with_store(builder, &store)?;
+        }
+        let Some(sinks) = self.get("sinks")? else {
+            return Ok(builder);
+        };
+        if sinks.is_instance_of::<PyString>() {
+            return Err(refuse("sinks", "a list of paths and sinks", &sinks));
+        }
+        for (i, sink) in sinks.try_iter()?.enumerate() {
+            let (sink, name) = (sink?, format!("sink{i}"));
+            if let Ok(path) = sink.extract::<PathBuf>() {
+                builder = self.add(builder, &name, Jsonl::open(path).map_err(error::sink)?)?;
+            } else if sink.hasattr("write")? {
+                builder = self.add(builder, &name, PythonSink::over(&sink))?;
+            } else {
+                let expected = "paths of JSON lines, and sinks: objects with `write(row)` (`LoggerSink` makes one of a logger)";
+                return Err(refuse("sinks", expected, &sink));
+            }
+        }
+        Ok(builder)
+    }
+
+    /// Adds a sink, behind a journal of its own where there is a folder for them: then no step waits for it.
+    fn add(
+        &self,
+        builder: EngineBuilder,
+        name: &str,
+        sink: impl Sink + 'static,
+    ) -> PyResult<EngineBuilder> {
+        let folder: Option<PathBuf> = self.read("journal", "the path of a folder")?;
+        Ok(match folder {
+            Some(folder) => {
+                let durable = Durable::new(sink, folder.join(name)).map_err(error::sink)?;
+                builder.sink(durable)
+            }
+            None => builder.sink(sink),
+        })
+    }
+
+    /// A path is an embedded store; anything else an object with `EvSys`'s methods.
+    fn with_store(
+        &self,
+        builder: EngineBuilder,
+        store: &Bound<'py, PyAny>,
+    ) -> PyResult<EngineBuilder> {
+        let run = self.text("run")?;
+        if let Ok(path) = store.extract::<PathBuf>() {
+            let config = self.get("config")?;
+            let spec = RunSpec {
+                name: run.unwrap_or_else(|| "default".to_owned()),
+                experiment: self.text("experiment")?,
+                group: self.text("group")?,
+                seed: self.read("seed", "a whole number")?,
+                config: config
+                    .as_ref()
+                    .map(json::value)
+                    .transpose()?
+                    .unwrap_or_default(),
+            };
+            let sink = StoreSink::open(path, spec).map_err(error::store)?;
+            return self.add(builder, "store", sink);
+        }
+        let run = run.ok_or_else(|| {
+            error::option("`run` is missing: a store that is an object needs the id of the run")
+        })?;
+        let module = store.py().import("grpo_metrics._store")?;
+        let sink = module.call_method1("StoreSink", (store, run))?;
+        self.add(builder, "store", PythonSink::over(&sink))
+    }
+
+    /// This rank and how many there are, as the gather has them.
+    pub fn place(&self) -> PyResult<(u32, u32)> {
+        match self.get("gather")? {
+            Some(gather) => Ok((
+                gather.getattr("rank")?.extract()?,
+                gather.getattr("world_size")?.extract()?,
+            )),
+            None => Ok((0, 1)),
+        }
+    }
+
+    /// The recorder, if a path was given for one.
+    pub fn recorder(&self) -> PyResult<Option<Recorder>> {
+        let path: Option<PathBuf> = self.read("recorder", "the path of a folder")?;
+        let create = |path| Recorder::create(path, Format::JsonLines).map_err(error::sink);
+        path.map(create).transpose()
+    }
+}
+
+fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    let found = match found.repr() {
+        Ok(repr) if found.is_instance_of::<PyList>() || repr.len().unwrap_or(0) > 80 => {
+            kind_of(found)
+        }
+        Ok(repr) => repr.to_string(),
+        Err(_) => kind_of(found),
+    };
+    error::option(format!("`{name}`: expected {expected}, found {found}"))
+}
+
+fn reduction(word: &str) -> PyResult<Reduction> {
+    match word {
+        "mean" => Ok(Reduction::Mean),
+        "pooled" => Ok(Reduction::Pooled),
+        _ => Err(error::option(format!(
+            "`window`: expected mean or pooled, found `{word}`"
+        ))),
+    }
+}
+
+fn policy_of(word: &str) -> PyResult<Policy> {
+    match word {
+        "fail" => Ok(Policy::Fail),
+        "go_on" => Ok(Policy::GoOn),
+        _ => Err(error::option(format!(
+            "`policy`: expected fail or go_on, found `{word}`"
+        ))),
+    }
+}
+
+fn retain_of(word: &str) -> PyResult<Retain> {
+    match word {
+        "exact" => Ok(Retain::Exact),
+        "sketch" => Ok(Retain::Sketch),
+        _ => Err(error::option(format!(
+            "`retain`: expected exact or sketch, found `{word}`"
+        ))),
+    }
+}
+
+fn scope_of(word: &str) -> PyResult<Scope> {
+    match word {
+        "global" => Ok(Scope::Global),
+        "local" => Ok(Scope::Local),
+        _ => Err(error::option(format!(
+            "`scope`: expected global or local, found `{word}`"
+        ))),
+    }
+}
+
+fn fold_of(word: &str) -> PyResult<Fold> {
+    Ok(match word {
+        "mean_by_tokens" => Fold::MeanByTokens,
+        "mean_by_completions" => Fold::MeanByCompletions,
+        "mean" => Fold::Mean,
+        "max" => Fold::Max,
+        "min" => Fold::Min,
+        "sum" => Fold::Sum,
+        "sum_of_lasts" => Fold::SumOfLasts,
+        "lowest_rank" => Fold::LowestRank,
+        _ => {
+            return Err(error::option(format!(
+                "`folds`: expected mean_by_tokens, mean_by_completions, mean, max, min, sum, sum_of_lasts or lowest_rank, found `{word}`"
+            )));
+        }
+    })
+}
+
+fn window_fold(word: &str) -> PyResult<WindowFold> {
+    Ok(match word {
+        "same" => WindowFold::Same,
+        "mean" => WindowFold::Mean,
+        "max" => WindowFold::Max,
+        "min" => WindowFold::Min,
+        "sum" => WindowFold::Sum,
+        "last" => WindowFold::Last,
+        _ => {
+            return Err(error::option(format!(
+                "`folds`: expected same, mean, max, min, sum or last for the window, found `{word}`"
+            )));
+        }
+    })
+}
+
+fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
+    let texts: std::collections::BTreeMap<String, String> = given
+        .extract()
+        .map_err(|_| refuse("metadata", "a dictionary of texts", given))?;
+    let mut metadata = RunMetadata::default();
+    for (name, text) in texts {
+        let place = match name.as_str() {
+            "git_sha" => &mut metadata.git_sha,
+            "recipe_path" => &mut metadata.recipe_path,
+            "method_name" => &mut metadata.method_name,
+            "method_family" => &mut metadata.method_family,
+            "method_backend" => &mut metadata.method_backend,
+            "method_slug" => &mut metadata.method_slug,
+            _ => {
+                let known = grpo_metrics::dialect::RUN_KEYS.iter();
+                let known = known.map(|key| key.trim_start_matches("run/"));
+                return Err(error::option(error::unknown(
+                    "field of `metadata`",
+                    &name,
+                    known,
+                )));
+            }
+        };
+        *place = Some(text);
+    }
+    Ok(metadata.resolve(|name| env::var(name).ok()))
+}

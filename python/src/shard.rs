@@ -1,0 +1,148 @@
+//! `Shard`: the mergeable state of a step.
+
+use std::sync::{Mutex, PoisonError};
+
+use grpo_metrics::dialect::Dialect;
+use grpo_metrics::filter::Mode;
+use grpo_metrics::scalars::{ClipRange, Weighting};
+use grpo_metrics::shard::{Shard as CoreShard, Thresholds};
+use grpo_metrics::summary::Summary;
+use grpo_metrics::wire;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::batch::with_batch;
+use crate::error::{self, guarded};
+use crate::sink::numbers;
+use crate::threads::within_pool;
+
+/// What some of a step's records know, to be joined with what others do.
+#[pyclass(module = "grpo_metrics", frozen)]
+pub struct Shard(Mutex<CoreShard>);
+
+impl Shard {
+    fn with<T>(&self, work: impl FnOnce(&mut CoreShard) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl From<CoreShard> for Shard {
+    fn from(shard: CoreShard) -> Self {
+        Self(Mutex::new(shard))
+    }
+}
+
+#[pymethods]
+impl Shard {
+    /// What one record knows. Its tokens are counted against `clip_range`, else that of its own snapshot, else 0.2 either side.
+    #[staticmethod]
+    #[pyo3(signature = (*, step=None, clip_range=None, is_ratio_cap=None, **columns))]
+    fn of(
+        py: Python<'_>,
+        step: Option<u64>,
+        clip_range: Option<(f64, f64)>,
+        is_ratio_cap: Option<f64>,
+        columns: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        guarded(|| {
+            with_batch(py, columns, |batch| {
+                let own = batch
+                    .columns()
+                    .weighting
+                    .as_ref()
+                    .map(Weighting::clip_range);
+                let given = clip_range.map(|(low, high)| ClipRange { low, high });
+                let thresholds = Thresholds {
+                    clip_range: given.or(own).unwrap_or_default(),
+                    ratio_cap: is_ratio_cap,
+                };
+                let place = batch.place().unwrap_or_default();
+                let mut shard = within_pool(|| CoreShard::counted(&batch, place, &thresholds))?;
+                if let Some(step) = step {
+                    shard.assign(step).map_err(error::step)?;
+                }
+                Ok(shard.into())
+            })
+        })
+    }
+
+    /// Joins what `other` knows; `other` stays as it is.
+    fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        guarded(|| {
+            py.detach(|| {
+                let other = other.with(|shard| shard.clone());
+                self.with(|shard| shard.merge(other)).map_err(error::step)
+            })
+        })
+    }
+
+    /// What it knows as bytes, with magic, version, length and checksum.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        guarded(|| {
+            let bytes = py.detach(|| self.with(|shard| wire::write(shard)));
+            Ok(PyBytes::new(py, &bytes.map_err(error::wire)?))
+        })
+    }
+
+    /// What `to_bytes` wrote, read with nothing taken on trust.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        guarded(|| {
+            let shard = py.detach(|| wire::read(data));
+            shard.map(Self::from).map_err(error::wire)
+        })
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let bytes = slf.get().to_bytes(slf.py())?;
+        Ok((slf.getattr("from_bytes")?, (bytes,)))
+    }
+
+    /// The numbers of what it knows so far, under a dialect's names; `step` where it has not been given one.
+    #[pyo3(signature = (*, dialect="maxent", mode="full", step=None))]
+    fn row<'py>(
+        &self,
+        py: Python<'py>,
+        dialect: &str,
+        mode: &str,
+        step: Option<u64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        guarded(|| {
+            let dialect: Dialect = dialect.parse().map_err(error::option)?;
+            let mode: Mode = mode.parse().map_err(error::option)?;
+            let row = py.detach(|| {
+                let mut shard = self.with(|shard| shard.clone());
+                within_pool(move || {
+                    let step = step.or(shard.step()).unwrap_or_default();
+                    shard.close(step).map_err(error::step)?;
+                    let mut summary = Summary::from(&shard);
+                    summary.step = step;
+                    let mut row = dialect.row(&summary);
+                    mode.apply(&mut row);
+                    Ok::<_, PyErr>(row)
+                })
+            })??;
+            numbers(py, &row)
+        })
+    }
+
+    /// The step it was given, if it was.
+    #[getter]
+    fn step(&self) -> Option<u64> {
+        self.with(|shard| shard.step())
+    }
+
+    /// The ranks whose records it knows, ascending.
+    #[getter]
+    fn ranks(&self) -> Vec<u32> {
+        self.with(|shard| shard.ranks())
+    }
+
+    /// How many completions it has seen.
+    #[getter]
+    fn completions(&self) -> u64 {
+        self.with(|shard| shard.completions())
+    }
+}

@@ -1,0 +1,134 @@
+//! A Python object as a sink.
+
+use std::fmt;
+use std::io;
+
+use grpo_metrics::metrics::{Metrics, Row};
+use grpo_metrics::sink::{Receipt, Sink, SinkError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Hands every row to an object's `write(row)`, and calls its `flush()` and `close()` where it has them.
+pub struct PythonSink {
+    object: Py<PyAny>,
+    kind: String,
+    receipt: Receipt,
+}
+
+impl PythonSink {
+    pub fn over(object: &Bound<'_, PyAny>) -> Self {
+        Self {
+            kind: crate::column::kind_of(object),
+            object: object.clone().unbind(),
+            receipt: Receipt::default(),
+        }
+    }
+
+    fn call(
+        &self,
+        act: &'static str,
+        work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
+    ) -> Result<(), SinkError> {
+        Python::attach(|py| work(self.object.bind(py))).map_err(|error| SinkError::Io {
+            sink: "python",
+            act,
+            target: self.kind.clone(),
+            source: io::Error::other(error.to_string()),
+        })
+    }
+
+    /// Calls a method that an object need not have.
+    fn call_optional(&self, method: &'static str) -> Result<(), SinkError> {
+        self.call(method, |object| {
+            if object.hasattr(method)? {
+                object.call_method0(method)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn note(&mut self, outcome: Result<(), SinkError>) -> Result<(), SinkError> {
+        if let Err(error) = &outcome {
+            self.receipt.error = Some(error.to_string());
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for PythonSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PythonSink").field(&self.kind).finish()
+    }
+}
+
+impl Sink for PythonSink {
+    fn name(&self) -> &'static str {
+        "python"
+    }
+
+    fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        self.receipt.accepted += 1;
+        let outcome = self.call("write to", |object| {
+            object.call_method1("write", (nested(object.py(), row)?,))?;
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => self.receipt.written += 1,
+            Err(_) => self.receipt.dropped += 1,
+        }
+        self.note(outcome)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let outcome = self.call_optional("flush");
+        self.note(outcome)
+    }
+
+    fn close(mut self: Box<Self>) -> Receipt {
+        // What fails here is in the receipt.
+        let _ = self.flush();
+        let outcome = self.call_optional("close");
+        let _ = self.note(outcome);
+        Receipt {
+            sink: self.kind.clone(),
+            ..std::mem::take(&mut self.receipt)
+        }
+    }
+}
+
+/// A row's numbers as a dictionary, in order.
+pub fn numbers<'py>(py: Python<'py>, metrics: &Metrics) -> PyResult<Bound<'py, PyDict>> {
+    let numbers = PyDict::new(py);
+    for (key, value) in metrics.iter() {
+        numbers.set_item(key, value)?;
+    }
+    Ok(numbers)
+}
+
+/// A row in the nested form of EVSYS.md: `ts`, `step`, `metrics`, and `run` on the row that carries the run's texts.
+fn nested<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
+    let nested = PyDict::new(py);
+    nested.set_item("ts", row.timestamp)?;
+    nested.set_item("step", row.step)?;
+    nested.set_item("metrics", numbers(py, &row.metrics)?)?;
+    if !row.text.is_empty() {
+        let texts = PyDict::new(py);
+        for (key, text) in &row.text {
+            texts.set_item(key, text)?;
+        }
+        nested.set_item("run", texts)?;
+    }
+    Ok(nested)
+}
+
+/// What became of a sink's rows, as a dictionary.
+pub fn receipt<'py>(py: Python<'py>, receipt: &Receipt) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("sink", &receipt.sink)?;
+    dict.set_item("accepted", receipt.accepted)?;
+    dict.set_item("written", receipt.written)?;
+    dict.set_item("dropped", receipt.dropped)?;
+    dict.set_item("pending", receipt.pending)?;
+    dict.set_item("error", receipt.error.as_deref())?;
+    Ok(dict)
+}

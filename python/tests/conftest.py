@@ -1,0 +1,44 @@
+"""What the tests share: the reference data of the crate, and its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+DATA = TOP / "tests" / "data"
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    """The reference cases of one file."""
+    return [json.loads(line) for line in (DATA / "vectors" / name).read_text().splitlines()]
+
+
+def steps_of(recording: str) -> dict[int, list[dict[str, Any]]]:
+    """The records of a recording by step, each step's by rank and micro-batch."""
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for path in sorted((DATA / "recordings" / recording).glob("rank*.jsonl")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            steps.setdefault(record["step"], []).append(record)
+    for records in steps.values():
+        records.sort(key=lambda record: (record["rank"], record.get("micro", 0)))
+    return dict(sorted(steps.items()))
+
+
+@pytest.fixture(scope="session")
+def command() -> str:
+    """The command `grpo-metrics`: named by GRPO_METRICS_COMMAND, else found in the path, else built."""
+    found = os.environ.get("GRPO_METRICS_COMMAND") or shutil.which("grpo-metrics")
+    if found:
+        return found
+    build = ["cargo", "build", "--quiet", "--bin", "grpo-metrics", "--message-format", "json"]
+    built = subprocess.run(build, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True)
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    return next(message["executable"] for message in reversed(messages) if message.get("executable"))

@@ -1,0 +1,20 @@
+"""The stub says what is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mypy")
+
+
+def test_the_stub_and_the_adapters_types_agree_with_the_package():
+    folder = Path(__file__).parents[1]
+    given = ["--mypy-config-file", str(folder / "pyproject.toml"), "--allowlist", str(folder / "stubtest-allowlist")]
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "grpo_metrics", *given], capture_output=True, text=True, cwd=folder
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
