@@ -44,7 +44,9 @@ class Columns(TypedDict, total=False):
     weights: _Column
     completion_lengths: _Column
     padding_mask: _Column
+    prompt_lengths: _Column
     max_completion_length: int | None
+    max_prompt_length: int | None
     terminated: _Column
     token_logps: _Column
     old_token_logps: _Column
@@ -63,6 +65,7 @@ class Columns(TypedDict, total=False):
     prompts: Sequence[str] | None
     completions: Sequence[str] | None
     trajectory_ids: Sequence[str] | None
+    tags: Sequence[str] | None
     scalars: Mapping[str, float | None] | None
     weighting: Mapping[str, Any] | None
     rank: int | None
@@ -87,6 +90,12 @@ class Options(TypedDict, total=False):
     kl_bias_correction: bool | None
     is_ratio_cap: float | None
     clip_range: tuple[float, float] | None
+    extended: bool | None
+    success: tuple[str | None, float] | None
+    kl_penalty: float | None
+    kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
+    kl_kind: Literal["k1", "abs", "k2", "k3"] | None
+    devices: int | None
     folds: Mapping[str, tuple[str, str]] | None
     metadata: Mapping[str, str] | None
     store: str | PathLike[str] | object | None

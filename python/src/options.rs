@@ -8,7 +8,7 @@ use grpo_metrics::engine::{Engine, EngineBuilder, Policy, Scope};
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::{ClipRange, Fold, WindowFold};
-use grpo_metrics::shard::Retain;
+use grpo_metrics::shard::{KlKind, KlPenalty, Retain, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use grpo_metrics::window::Reduction;
@@ -38,6 +38,12 @@ const NAMES: &[&str] = &[
     "kl_bias_correction",
     "is_ratio_cap",
     "clip_range",
+    "extended",
+    "success",
+    "kl_penalty",
+    "kl_penalty_kind",
+    "kl_kind",
+    "devices",
     "folds",
     "metadata",
     "store",
@@ -152,6 +158,27 @@ impl<'a, 'py> Options<'a, 'py> {
         }
         if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
             builder = builder.clip_range(ClipRange { low, high });
+        }
+        if let Some(extended) = self.read("extended", "True or False")? {
+            builder = builder.extended(extended);
+        }
+        let success = self.read("success", "(component or None, threshold)")?;
+        if let Some((component, threshold)) = success {
+            builder = builder.success(Success {
+                component,
+                threshold,
+            });
+        }
+        if let Some(coefficient) = self.read("kl_penalty", "a number")? {
+            let kind = self.text("kl_penalty_kind")?;
+            let kind = kl_kind("kl_penalty_kind", kind.as_deref().unwrap_or("k1"))?;
+            builder = builder.kl_penalty(KlPenalty { coefficient, kind });
+        }
+        if let Some(kind) = self.text("kl_kind")? {
+            builder = builder.kl_kind(kl_kind("kl_kind", &kind)?);
+        }
+        if let Some(devices) = self.read("devices", "a whole number")? {
+            builder = builder.devices(devices);
         }
         if let Some(policy) = self.text("policy")? {
             builder = builder.policy(policy_of(&policy)?);
@@ -306,6 +333,18 @@ fn retain_of(word: &str) -> PyResult<Retain> {
         "sketch" => Ok(Retain::Sketch),
         _ => Err(error::option(format!(
             "`retain`: expected exact or sketch, found `{word}`"
+        ))),
+    }
+}
+
+fn kl_kind(option: &str, word: &str) -> PyResult<KlKind> {
+    match word {
+        "k1" => Ok(KlKind::K1),
+        "abs" => Ok(KlKind::Abs),
+        "k2" => Ok(KlKind::K2),
+        "k3" => Ok(KlKind::K3),
+        _ => Err(error::option(format!(
+            "`{option}`: expected k1, abs, k2 or k3, found `{word}`"
         ))),
     }
 }

@@ -55,6 +55,7 @@ impl Shard {
                 let thresholds = Thresholds {
                     clip_range: given.or(own).unwrap_or_default(),
                     ratio_cap: is_ratio_cap,
+                    ..Thresholds::default()
                 };
                 let place = batch.place().unwrap_or_default();
                 let mut shard = within_pool(|| CoreShard::counted(&batch, place, &thresholds))?;
