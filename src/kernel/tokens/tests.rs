@@ -32,6 +32,10 @@ struct Tokens {
 
 impl Tokens {
     fn sums_of<'t>(&'t self, cells: impl Fn(usize, &'t [f32]) -> Cells<'t>) -> Sums {
+        self.sums_and_kept(cells).0
+    }
+
+    fn sums_and_kept<'t>(&'t self, cells: impl Fn(usize, &'t [f32]) -> Cells<'t>) -> (Sums, Kept) {
         let column = |at: usize| self.columns[at].as_ref().map(|values| cells(at, values));
         let completion = Completion {
             length: self.length,
@@ -80,18 +84,22 @@ impl Tokens {
 /// The path is forced for the whole process: one test at a time.
 static FORCED: Mutex<()> = Mutex::new(());
 
-/// The sums, which are the same bits on each unit that this processor has.
-fn on_every_unit(completion: &Completion<'_>) -> Sums {
+/// The sums and what is kept, which are the same bits on each unit that this processor has, kept or not.
+fn on_every_unit(completion: &Completion<'_>) -> (Sums, Kept) {
     let _forced = FORCED.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = Path::available().into_iter().map(|path| {
+    let mut found = Vec::new();
+    for path in Path::available() {
         assert!(path.force());
-        sums(completion, &BOUNDS, None)
-    });
-    let found: Vec<Sums> = found.collect();
+        let mut kept = Kept::default();
+        let sums_kept = sums(completion, &BOUNDS, Some(&mut kept));
+        let sums = sums(completion, &BOUNDS, None);
+        assert_eq!(format!("{sums_kept:?}"), format!("{sums:?}"));
+        found.push((sums, kept));
+    }
     for other in &found {
         assert_eq!(format!("{other:?}"), format!("{:?}", found[0]));
     }
-    found[0]
+    found.swap_remove(0)
 }
 
 fn close(found: f64, expected: f64) {
@@ -198,6 +206,11 @@ fn check(tokens: &Tokens) {
             |row: &Vec<f64>| ratio(row) < 0.8 && row[2] < 0.0 || ratio(row) > 1.2 && row[2] > 0.0;
         assert_eq!(found.signed_clipped, count(&signed, clipped));
     }
+    check_kept(tokens);
+    check_sampler(tokens, &sums);
+}
+
+fn check_sampler(tokens: &Tokens, sums: &Sums) {
     let behaviour = if tokens.columns[OLD].is_some() {
         OLD
     } else {
@@ -238,6 +251,36 @@ fn check(tokens: &Tokens) {
                 .sum(),
         );
     }
+}
+
+/// What is kept of the tokens that can be used, by the definitions.
+fn check_kept(tokens: &Tokens) {
+    let (_, kept) = tokens.sums_and_kept(|_, values| Cells::F32(values));
+    let same = |kept: &[f64], expected: Option<Vec<f64>>| {
+        let usable: Vec<f64> = kept.iter().copied().filter(|x| !x.is_nan()).collect();
+        let expected = expected.unwrap_or_default();
+        assert_eq!(usable.len(), expected.len());
+        usable
+            .iter()
+            .zip(expected)
+            .for_each(|(&found, x)| close(found, x));
+    };
+    let old = if tokens.columns[OLD].is_some() {
+        OLD
+    } else {
+        CURRENT
+    };
+    let rows_of = |wanted: &[usize], value: fn(&Vec<f64>) -> f64| {
+        let rows = tokens.usable(wanted)?;
+        Some(rows.iter().map(value).collect::<Vec<f64>>())
+    };
+    same(&kept.entropies, rows_of(&[4], |row| row[0]));
+    same(
+        &kept.ratios,
+        rows_of(&[CURRENT, old], |row| clamped(row[0] - row[1]).exp()),
+    );
+    let k3 = |row: &Vec<f64>| clamped(row[1] - row[0]).exp_m1() - clamped(row[1] - row[0]);
+    same(&kept.k3s, rows_of(&[CURRENT, REFERENCE], k3));
 }
 
 /// Mostly log-probabilities as they are; now and then what a broken step brings.
