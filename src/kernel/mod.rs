@@ -18,6 +18,7 @@
     reason = "loops over lanes name the lane; formulas have their letters"
 )]
 
+pub(crate) mod bucket;
 pub(crate) mod column;
 pub(crate) mod entropy;
 pub(crate) mod exp;

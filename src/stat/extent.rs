@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::column::bounds;
+
 use super::{Statistic, for_finite_chunks, from_key, key};
 
 /// Smallest and largest finite value, in the total order of doubles (-0 before 0); `None` when empty.
@@ -21,12 +23,19 @@ impl Extent {
         if chunk.is_empty() {
             return;
         }
-        let keys = chunk.iter().map(|&x| key(x));
-        let (low, high) = keys.fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
-        self.widen(low, high);
+        let (low, high) = bounds(chunk);
+        if low == 0.0 || high == 0.0 {
+            // Only their keys tell -0 from 0.
+            let keys = chunk.iter().map(|&x| key(x));
+            let (low, high) = keys.fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
+            self.widen(low, high);
+        } else {
+            self.widen(key(low), key(high));
+        }
     }
 
-    fn widen(&mut self, low: i64, high: i64) {
+    /// Takes in the [`key`]s of a smallest and a largest value.
+    pub(super) fn widen(&mut self, low: i64, high: i64) {
         self.0 = Some(
             self.0
                 .map_or((low, high), |(l, h)| (l.min(low), h.max(high))),

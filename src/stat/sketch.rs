@@ -4,8 +4,12 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use crate::kernel::bucket::{FIRST, LAST, Met, TALLY_MOST, bucket, buckets, tally};
+
 use super::runs::merge_runs;
-use super::{CHUNK, Extent, Quantile, Statistic, for_finite_chunks};
+use super::{CHUNK, Extent, Quantile, Statistic, for_finite_chunks, key};
+
+const _: () = assert!(CHUNK <= TALLY_MOST);
 
 /// Counts of values in buckets 1.97 % wide: for each sign and for zero, with minimum and maximum beside them.
 ///
@@ -20,11 +24,6 @@ pub struct Sketch {
     extent: Extent,
 }
 
-/// Buckets to a doubling, in the scale of [`log2_like`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
-const PER_DOUBLING: f64 = 36.0;
-const FIRST: i32 = -1022 * 36;
-const LAST: i32 = 1024 * 36;
-
 impl Sketch {
     /// Adds `value` `count` times; nothing if it is not finite.
     pub fn add_times(&mut self, value: f64, count: u64) {
@@ -32,7 +31,7 @@ impl Sketch {
             return;
         }
         self.extent.add_chunk(&[value]);
-        let index = index(value.abs());
+        let index = bucket(value.abs());
         let side = if value > 0.0 {
             &mut self.positive.window
         } else if value < 0.0 {
@@ -43,6 +42,32 @@ impl Sketch {
         };
         side.cover(index, index);
         side.count(index, count);
+    }
+
+    /// Adds finite values of any sign.
+    fn add_signed(&mut self, chunk: &[f64]) {
+        self.extent.add_chunk(chunk);
+        let mut places = [0; CHUNK];
+        let places = &mut places[..chunk.len()];
+        buckets(chunk, places);
+        let (first, last) = places
+            .iter()
+            .fold((i32::MAX, i32::MIN), |(l, h), &p| (l.min(p), h.max(p)));
+        if chunk.iter().any(|&x| x < 0.0) {
+            self.negative.window.cover(first, last);
+        }
+        if chunk.iter().any(|&x| x > 0.0) {
+            self.positive.window.cover(first, last);
+        }
+        for (&x, &place) in chunk.iter().zip(&*places) {
+            if x > 0.0 {
+                self.positive.window.count(place, 1);
+            } else if x < 0.0 {
+                self.negative.window.count(place, 1);
+            } else {
+                self.zero = self.zero.saturating_add(1);
+            }
+        }
     }
 
     /// How many values.
@@ -94,11 +119,11 @@ impl Sketch {
         } else if threshold < low {
             count
         } else if threshold > 0.0 {
-            self.positive.above(index(threshold))
+            self.positive.above(bucket(threshold))
         } else if threshold == 0.0 {
             self.positive.total()
         } else {
-            count.saturating_sub(self.negative.above(index(-threshold) - 1))
+            count.saturating_sub(self.negative.above(bucket(-threshold) - 1))
         };
         (count > 0).then(|| above as f64 / count as f64)
     }
@@ -109,30 +134,17 @@ impl Statistic for Sketch {
     type Output = Option<Vec<f64>>;
 
     fn add(&mut self, samples: &[f64]) {
-        for_finite_chunks(samples, |chunk| {
-            self.extent.add_chunk(chunk);
-            let mut indexes = [0; CHUNK];
-            let (mut first, mut last) = (i32::MAX, i32::MIN);
-            for (slot, &x) in indexes.iter_mut().zip(chunk) {
-                *slot = index(x.abs());
-                (first, last) = (first.min(*slot), last.max(*slot));
+        let mut places = [0; CHUNK];
+        for chunk in samples.chunks(CHUNK) {
+            let places = &mut places[..chunk.len()];
+            let met = buckets(chunk, places);
+            if met.finite && met.low > 0.0 {
+                self.extent.widen(key(met.low), key(met.high));
+                self.positive.window.count_all(places, met);
+            } else {
+                for_finite_chunks(chunk, |chunk| self.add_signed(chunk));
             }
-            if chunk.iter().any(|&x| x < 0.0) {
-                self.negative.window.cover(first, last);
-            }
-            if chunk.iter().any(|&x| x > 0.0) {
-                self.positive.window.cover(first, last);
-            }
-            for (&x, index) in chunk.iter().zip(indexes) {
-                if x > 0.0 {
-                    self.positive.window.count(index, 1);
-                } else if x < 0.0 {
-                    self.negative.window.count(index, 1);
-                } else {
-                    self.zero = self.zero.saturating_add(1);
-                }
-            }
-        });
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -150,33 +162,12 @@ impl Statistic for Sketch {
     }
 }
 
-/// The bucket of a positive size. Zero and subnormal sizes fall into the first.
-fn index(size: f64) -> i32 {
-    let size = if size < f64::MIN_POSITIVE {
-        f64::MIN_POSITIVE
-    } else {
-        size
-    };
-    // Counted from the first bucket nothing is negative, so that truncation is the floor.
-    (log2_like(size) * PER_DOUBLING - f64::from(FIRST)) as i32 + FIRST
-}
-
-/// The exponent, and between powers of two a cubic in place of the logarithm: additions and multiplications alone, so that the bits are
-/// the same on every machine (a library's logarithm is not). The cubic is the one whose slope against the true logarithm varies least
-/// with value and slope continuous over powers of two: 6/35 s^3 - 3/5 s^2 + 10/7 s (Masson, Rim and Lee, "`DDSketch`", 2019, cubic mapping).
-fn log2_like(size: f64) -> f64 {
-    let bits = size.to_bits();
-    let exponent = (bits >> 52) as i32 - 1023;
-    let s = f64::from_bits(bits & ((1 << 52) - 1) | 1.0_f64.to_bits()) - 1.0;
-    f64::from(exponent) + ((6.0 / 35.0 * s - 0.6) * s + 10.0 / 7.0) * s
-}
-
-/// The smallest size in bucket `index` or above, found by halving the range of bit patterns: exactly the edge that [`index`] has.
-fn edge(bucket: i32) -> f64 {
+/// The smallest size in bucket `index` or above, found by halving the range of bit patterns: exactly the edge that [`bucket`] has.
+fn edge(wanted: i32) -> f64 {
     let (mut below, mut at) = (f64::MIN_POSITIVE.to_bits(), f64::MAX.to_bits());
     while below < at {
         let middle = below.midpoint(at);
-        if index(f64::from_bits(middle)) < bucket {
+        if bucket(f64::from_bits(middle)) < wanted {
             below = middle + 1;
         } else {
             at = middle;
@@ -273,6 +264,15 @@ impl Window {
         *count = count.saturating_add(more);
     }
 
+    /// Counts values by their buckets, `met` at the least and the largest of them.
+    fn count_all(&mut self, buckets: &[i32], met: Met) {
+        let (first, last) = (bucket(met.low), bucket(met.high));
+        self.cover(first, last);
+        let place = |bucket: i32| (bucket - self.first).cast_unsigned() as usize;
+        let within = place(first)..=place(last);
+        tally(buckets, first, &mut self.counts[within]);
+    }
+
     fn runs(&self) -> Vec<(i32, u64)> {
         let counts = (self.first..).zip(self.counts.iter().copied());
         counts.filter(|&(_, count)| count > 0).collect()
@@ -331,7 +331,7 @@ mod tests {
         let binades =
             (-1022..=1023).flat_map(|e| [1.0, 1.37, 1.999_999].map(|m| m * 2.0_f64.powi(e)));
         for size in dense.chain(binades) {
-            let found = middle(index(size));
+            let found = middle(bucket(size));
             assert!(
                 (found - size).abs() <= 0.01 * size,
                 "{size:e} came back as {found:e}"
@@ -341,12 +341,12 @@ mod tests {
 
     #[test]
     fn every_bucket_is_at_most_two_percent_wide_at_its_very_edges() {
-        for bucket in (FIRST..LAST - 1).step_by(7).chain(-40..40) {
-            let (low, high) = (edge(bucket), edge(bucket + 1));
-            assert_eq!((index(low), index(high.next_down())), (bucket, bucket));
+        for place in (FIRST..LAST - 1).step_by(7).chain(-40..40) {
+            let (low, high) = (edge(place), edge(place + 1));
+            assert_eq!((bucket(low), bucket(high.next_down())), (place, place));
             assert!(
                 (high - low) / (high + low) <= 0.01,
-                "bucket {bucket} from {low:e} to {high:e}"
+                "bucket {place} from {low:e} to {high:e}"
             );
         }
     }

@@ -1,0 +1,183 @@
+//! The logarithmic scale that sketches count on: its buckets, 36 to a doubling.
+
+use super::dispatched;
+
+/// Buckets to a doubling, in the scale of [`bucket`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
+const PER_DOUBLING: f64 = 36.0;
+/// The bucket of the smallest normal double, and an end beyond that of the largest.
+pub(crate) const FIRST: i32 = -1022 * 36;
+pub(crate) const LAST: i32 = 1024 * 36;
+
+/// What [`buckets`] met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Met {
+    /// Whether every value was finite; if not, all else is void.
+    pub finite: bool,
+    /// The smallest and the largest value; infinities where there is none. Which of -0 and 0 it gives is not said.
+    pub low: f64,
+    pub high: f64,
+}
+
+dispatched! {
+    /// The bucket of each value's size; `buckets` has as many places as there are values.
+    pub(crate) fn buckets(values: &[f64], buckets: &mut [i32]) -> Met = buckets_body
+}
+
+/// Independent lanes: enough for two of the widest vectors.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
+    let (mut lows, mut highs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let mut finite = [0.0; LANES];
+    let (chunks, tail) = values.as_chunks::<LANES>();
+    let (places, last_places) = buckets.as_chunks_mut::<LANES>();
+    for (chunk, places) in chunks.iter().zip(places) {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            lows[lane] = if x < lows[lane] { x } else { lows[lane] };
+            highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+            // 0 times NaN or infinity is NaN.
+            finite[lane] += x * 0.0;
+            places[lane] = bucket(x.abs());
+        }
+    }
+    for (lane, (&x, place)) in tail.iter().zip(last_places).enumerate() {
+        lows[lane] = if x < lows[lane] { x } else { lows[lane] };
+        highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+        finite[lane] += x * 0.0;
+        *place = bucket(x.abs());
+    }
+    Met {
+        finite: finite.into_iter().sum::<f64>() == 0.0,
+        low: lows.into_iter().fold(f64::INFINITY, f64::min),
+        high: highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
+    }
+}
+
+/// The most values that [`tally`] counts at once.
+pub(crate) const TALLY_MOST: usize = 1024;
+/// How many buckets it keeps apart. A little more than that many places to a row, so that rows do not share cache sets.
+const NEAR: usize = 1024;
+const ROW: usize = NEAR + 64;
+
+dispatched! {
+    /// Adds to the counts, of which the first is that of bucket `first`: one for each of at most [`TALLY_MOST`] buckets, none
+    /// of them lower or beyond the last count.
+    pub(crate) fn tally(buckets: &[i32], first: i32, counts: &mut [u64]) = tally_body
+}
+
+#[inline(always)]
+fn tally_body(buckets: &[i32], first: i32, counts: &mut [u64]) {
+    let place = |bucket: i32| bucket.wrapping_sub(first).cast_unsigned() as usize;
+    if counts.len() > NEAR || buckets.len() > TALLY_MOST {
+        for &bucket in buckets {
+            let count = &mut counts[place(bucket)];
+            *count = count.saturating_add(1);
+        }
+        return;
+    }
+    // Four counts a bucket, taken in turn: neighbours are often alike, and each count would wait for the one before.
+    let mut turns = [[0_u16; ROW]; 4];
+    let (quads, rest) = buckets.as_chunks::<4>();
+    for quad in quads.iter().map(|quad| &quad[..]).chain([rest]) {
+        for (turn, &bucket) in turns.iter_mut().zip(quad) {
+            turn[place(bucket) % NEAR] += 1;
+        }
+    }
+    let [a, b, c, d] = &turns;
+    for (i, count) in counts.iter_mut().enumerate() {
+        let more = a[i] + b[i] + c[i] + d[i];
+        *count = count.saturating_add(more.into());
+    }
+}
+
+/// The bucket of a positive size: [`PER_DOUBLING`] times its logarithm, rounded. Zero and subnormal sizes fall into the first.
+///
+/// The logarithm is the exponent, and between powers of two a cubic: additions and multiplications alone, so that the bits are the
+/// same on every machine (a library's logarithm is not). The cubic is the one whose slope against the true logarithm varies least
+/// with value and slope continuous over powers of two: 6/35 s^3 - 3/5 s^2 + 10/7 s (Masson, Rim and Lee, "`DDSketch`", 2019, cubic mapping).
+#[inline(always)]
+pub(crate) fn bucket(size: f64) -> i32 {
+    let size = if size < f64::MIN_POSITIVE {
+        f64::MIN_POSITIVE
+    } else {
+        size
+    };
+    let bits = size.to_bits();
+    let exponent = f64::from_bits(bits >> 52 | WHOLE.to_bits()) - WHOLE;
+    let s = f64::from_bits(bits & ((1 << 52) - 1) | 1.0_f64.to_bits()) - 1.0;
+    let part = ((CUBIC[0] * s + CUBIC[1]) * s + CUBIC[2]) * s;
+    #[allow(clippy::cast_possible_truncation)] // below 2^17, in the last bits of the mantissa
+    let place = (exponent * PER_DOUBLING + part + WHOLE).to_bits() as u32;
+    place.cast_signed() - BIAS
+}
+
+/// [`PER_DOUBLING`] times the cubic's coefficients.
+const CUBIC: [f64; 3] = [
+    PER_DOUBLING * 6.0 / 35.0,
+    PER_DOUBLING * -0.6,
+    PER_DOUBLING * 10.0 / 7.0,
+];
+/// The place of size 1, by its exponent as it stands in the bits.
+const BIAS: i32 = 1023 * 36;
+/// 2^52: from here to its double the doubles are the whole numbers, so that a sum with it is rounded to one, which stands in the
+/// mantissa's last bits. (Conversions between doubles and integers are what vector units lack.)
+const WHOLE: f64 = 4_503_599_627_370_496.0;
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)] // small numbers
+mod tests {
+    use super::*;
+    use crate::kernel::Path;
+
+    #[test]
+    fn every_path_counts_each_bucket_once_near_and_far() {
+        for width in [1, 7, NEAR, NEAR + 1, 3000] {
+            let buckets: Vec<i32> = (0..1023)
+                .map(|i| -5 + (i * i * 31) % width as i32)
+                .collect();
+            let mut expected = vec![u64::MAX - 2; width];
+            for &bucket in &buckets {
+                let count = &mut expected[(bucket + 5) as usize];
+                *count = count.saturating_add(1);
+            }
+            for path in Path::available() {
+                assert!(path.force());
+                let mut counts = vec![u64::MAX - 2; width];
+                tally(&buckets, -5, &mut counts);
+                assert_eq!(counts, expected, "{path:?}, {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_path_finds_the_bucket_of_each_size_and_what_was_met() {
+        let mut values: Vec<f64> = (0..1000).map(|i| 1.013_f64.powi(i - 500)).collect();
+        values.extend([f64::MAX, f64::MIN_POSITIVE, 5e-324]);
+        let signed: Vec<f64> = values.iter().map(|x| -x).chain([0.0, -0.0]).collect();
+        let with = |x| values.iter().copied().chain([x]).collect::<Vec<f64>>();
+        for (values, met) in [
+            (values.clone(), Some((5e-324, f64::MAX))),
+            (signed, Some((-f64::MAX, 0.0))),
+            (with(f64::NAN), None),
+            (with(f64::NEG_INFINITY), None),
+            (vec![], Some((f64::INFINITY, f64::NEG_INFINITY))),
+        ] {
+            let expected: Vec<i32> = values.iter().map(|x| bucket(x.abs())).collect();
+            for path in Path::available() {
+                assert!(path.force());
+                let mut found = vec![0; values.len()];
+                let Met { finite, low, high } = buckets(&values, &mut found);
+                assert_eq!(finite.then_some((low, high)), met, "{path:?}");
+                if finite {
+                    assert_eq!(found, expected, "{path:?}");
+                }
+            }
+        }
+    }
+}
