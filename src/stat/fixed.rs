@@ -1,6 +1,10 @@
 //! A signed binary number of any range, exact: the state of sums and of sums of squares.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use smallvec::{SmallVec, smallvec};
+
+/// So many limbs hold a sum of ordinary numbers, and one of their squares, without memory of its own.
+type Limbs = SmallVec<[u64; 6]>;
 
 /// A double's finite value as `mantissa * 2^exponent`, |mantissa| < 2^53.
 pub(super) fn decompose(x: f64) -> (i64, i32) {
@@ -57,7 +61,7 @@ pub(super) fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fixed {
     low: i32,
-    limbs: Vec<u64>,
+    limbs: Limbs,
 }
 
 /// Squares of doubles reach from 2^-2148 to 2^2048; a count of 2^64 of them and the sign limb need three limbs more.
@@ -124,14 +128,12 @@ impl Fixed {
     fn cover(&mut self, low: i32, len: usize) -> usize {
         if self.limbs.is_empty() {
             self.low = low;
-            // A sum of ordinary numbers ends here, one of their squares too.
-            self.limbs.reserve(8);
             self.limbs.resize(len + 1, 0);
             return 0;
         }
         if low < self.low {
             let missing = (self.low - low).cast_unsigned() as usize;
-            self.limbs.splice(0..0, std::iter::repeat_n(0, missing));
+            self.limbs.insert_many(0, std::iter::repeat_n(0, missing));
             self.low = low;
         }
         let start = (low - self.low).cast_unsigned() as usize;
@@ -169,7 +171,7 @@ impl Fixed {
     pub fn magnitude(&self) -> (bool, Natural) {
         let (low, limbs) = self.canonical();
         let negative = limbs.last().is_some_and(|&top| top == u64::MAX);
-        let mut limbs = limbs.to_vec();
+        let mut limbs = Limbs::from_slice(limbs);
         if negative {
             // Negation of two's complement: complement and add one.
             let mut carry = true;
@@ -217,7 +219,10 @@ impl<'de> Deserialize<'de> for Fixed {
         let fits = (LOWEST..=HIGHEST).contains(&low)
             && limbs.len() <= (HIGHEST + 1 - low).cast_unsigned() as usize
             && limbs.last().is_none_or(|&top| top == sign_of(top));
-        let read = Fixed { low, limbs };
+        let read = Fixed {
+            low,
+            limbs: Limbs::from_slice(&limbs),
+        };
         if !fits || read.canonical() != (read.low, &read.limbs[..]) {
             return Err(D::Error::custom(
                 "expected the shortest form of an exact sum within the range of doubles",
@@ -231,7 +236,7 @@ impl<'de> Deserialize<'de> for Fixed {
 #[derive(Clone, Debug)]
 pub(super) struct Natural {
     exponent: i32,
-    limbs: Vec<u64>,
+    limbs: Limbs,
 }
 
 impl Natural {
@@ -256,7 +261,7 @@ impl Natural {
 
     /// Schoolbook multiplication: a handful of limbs on either side.
     fn product(&self, factor: &[u64], exponent: i32) -> Self {
-        let mut limbs = vec![0; self.limbs.len() + factor.len()];
+        let mut limbs: Limbs = smallvec![0; self.limbs.len() + factor.len()];
         for (i, &a) in self.limbs.iter().enumerate() {
             let mut carry = 0;
             for (limb, &b) in limbs[i..].iter_mut().zip(factor) {
@@ -298,7 +303,7 @@ impl Natural {
         };
         let top =
             |n: &Self| ((n.exponent - exponent) / 64).cast_unsigned() as usize + n.limbs.len();
-        let mut limbs = vec![0; top(self).max(top(other))];
+        let mut limbs: Limbs = smallvec![0; top(self).max(top(other))];
         for (i, slot) in limbs.iter_mut().enumerate() {
             (*slot, carry) = add_carry(limb(self, i), each(limb(other, i)), carry);
         }
