@@ -96,6 +96,11 @@ pub trait Unit: Copy {
     fn doubles(self, cells: &[f64; WIDTH]) -> Self::Lanes;
     fn singles(self, cells: &[f32; WIDTH]) -> Self::Lanes;
 
+    /// Asks for the cache line at `place` cells from the start of `cells`, or beyond their end, to be brought in while
+    /// something else is computed. Changes nothing but time.
+    #[inline(always)]
+    fn fetch(self, _cells: &[f32], _place: usize) {}
+
     /// `x` in every lane.
     #[inline(always)]
     fn splat(self, x: f64) -> Self::Lanes {

@@ -203,7 +203,7 @@ pub struct Sampler {
 }
 
 /// What is kept of one completion's tokens where their distributions are asked for, besides their sums: by position, NaN
-/// where the token does not count or the value is not finite, and past the end.
+/// where the token does not count or the value is not finite, and past the end; empty where a needed column is not given.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
     /// Current over behaviour policy.
@@ -214,26 +214,35 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Room for the completion's ratios, k3s and entropies, nothing in it yet.
-    fn cleared(&mut self, completion: &Completion<'_>) -> [Option<&mut [f64]>; 3] {
+    /// Room for ratios and k3s, and for entropies, as far as the completion has the columns for them. What still stands in
+    /// it is another's.
+    fn room(
+        &mut self,
+        completion: &Completion<'_>,
+    ) -> ([Option<&mut [f64]>; 2], Option<&mut [f64]>) {
+        let c = &completion.columns;
         let cells = completion.length.next_multiple_of(LANES);
-        [&mut self.ratios, &mut self.k3s, &mut self.entropies].map(|values| {
-            values.clear();
-            values.resize(cells, f64::NAN);
-            Some(values.as_mut_slice())
-        })
+        let room = |given: bool, values: &'_ mut Vec<f64>| {
+            values.resize(if given { cells } else { 0 }, f64::NAN);
+        };
+        room(c.current.is_some(), &mut self.ratios);
+        room(c.current.and(c.reference).is_some(), &mut self.k3s);
+        room(c.entropies.is_some(), &mut self.entropies);
+        let [ratios, k3s, entropies] = [&mut self.ratios, &mut self.k3s, &mut self.entropies]
+            .map(|values| Some(values.as_mut_slice()).filter(|values| !values.is_empty()));
+        ([ratios, k3s], entropies)
     }
 }
 
 /// All sums of one completion, each column read once (but for the sampler's second); the same bits on every path and for
 /// ragged and padded columns.
 pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept>) -> Sums {
-    let [ratios, k3s, kept_entropies] =
-        kept.map_or([None, None, None], |kept| kept.cleared(completion));
+    let (kept_policies, kept_entropies) =
+        kept.map_or(([None, None], None), |kept| kept.room(completion));
     let c = &completion.columns;
     let policies = c
         .current
-        .map(|current| policies(completion, current, bounds, [ratios, k3s]));
+        .map(|current| policies(completion, current, bounds, kept_policies));
     let ranged = |column: Option<Cells<'_>>| column.map(|column| range(completion, column));
     Sums {
         counted: completion.counted(),

@@ -7,15 +7,15 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256d, __m512d, __mmask8, _CMP_LE_OQ, _CMP_LT_OQ, _mm_loadu_ps, _mm256_add_epi64,
-    _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_blendv_pd, _mm256_castpd_si256,
-    _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cvtps_pd, _mm256_fmadd_pd, _mm256_loadu_pd,
-    _mm256_loadu_ps, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd,
-    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd, _mm256_sub_pd,
-    _mm512_abs_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512, _mm512_castsi512_pd,
-    _mm512_cmp_pd_mask, _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_loadu_pd, _mm512_mask_blend_pd,
-    _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64, _mm512_set1_pd,
-    _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd,
+    __m256d, __m512d, __mmask8, _CMP_LE_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch,
+    _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_blendv_pd,
+    _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cvtps_pd, _mm256_fmadd_pd,
+    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd,
+    _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd,
+    _mm256_sub_pd, _mm512_abs_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512,
+    _mm512_castsi512_pd, _mm512_cmp_pd_mask, _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_loadu_pd,
+    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64,
+    _mm512_set1_pd, _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd,
 };
 use std::ops::{Add, BitAnd, Mul, Sub};
 
@@ -155,6 +155,12 @@ macro_rules! unit {
             fn singles(self, cells: &[f32; WIDTH]) -> $lanes {
                 // SAFETY: as above.
                 $lanes(unsafe { [$($lanes::widen(cells.as_ptr().add($at * $width))),*] })
+            }
+
+            #[inline(always)]
+            fn fetch(self, cells: &[f32], place: usize) {
+                // SAFETY: a prefetch of any address is allowed: it reads nothing into the program.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(cells.as_ptr().wrapping_add(place).cast()) }
             }
         }
     };

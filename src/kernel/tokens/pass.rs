@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use super::families::{
-    Believed, Family, Only, Policies, PolicySums, Ranged, Sampled, SamplerLanes, Summed,
+    Believed, Family, Only, Policies, PolicySums, Ranged, Sampled, SamplerLanes, Selection, Summed,
 };
 use super::{Bounds, Cells, Columns, Completion, Range, Sampler, Total};
 use crate::kernel::dispatched;
@@ -120,7 +120,13 @@ fn sums<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
             Counted::All(tokens) => {
                 add_block(unit, columns, start, tokens, family, &mut parts, &mut kept)
             }
-            Counted::None => true,
+            Counted::None => {
+                let nothing = unit.splat(f64::NAN);
+                for octet in 0..LANES / WIDTH {
+                    keep(&mut kept, start + octet * WIDTH, [nothing; 2]);
+                }
+                true
+            }
             Counted::Some => false,
         };
         if !done {
@@ -164,27 +170,61 @@ fn add_block<U: Unit, F: Family<U::Lanes, N>, const N: usize>(
         };
         singles.as_chunks().0
     });
-    let mut sums = *parts;
     let zero = unit.splat(0.0);
     let believed = Cell::new(zero.within(zero));
-    // First every lower octet, then every upper one, so that the sums of one part stay in registers.
-    for (part, sums) in sums.iter_mut().enumerate() {
-        for chunk in 0..tokens / LANES {
-            let mut tokens = [zero; N];
-            for (tokens, column) in tokens.iter_mut().zip(&chunks) {
-                *tokens = unit.singles(&column[chunk].as_chunks().0[part]);
+    let believing = Believed(&believed);
+    // First every lower octet, then every upper one, so that the sums of one part stay in registers. The second time the
+    // memory has nothing to do: the next block's cells may come.
+    let lower = octets::<_, _, N, 0>(
+        unit,
+        &chunks,
+        family,
+        parts[0],
+        believing,
+        |chunk, values| {
+            keep(kept, start + chunk * LANES, values);
+        },
+    );
+    let upper = octets::<_, _, N, 1>(
+        unit,
+        &chunks,
+        family,
+        parts[1],
+        believing,
+        |chunk, values| {
+            keep(kept, start + chunk * LANES + WIDTH, values);
+            for column in &chunks {
+                unit.fetch(column.as_flattened(), tokens + chunk * LANES);
             }
-            let values = family.add(sums, tokens, Believed(&believed));
-            keep(kept, start + chunk * LANES + part * WIDTH, values);
-        }
-    }
-    let held = believed.get().count() == WIDTH as u64
-        && F::are_finite(&sums[0])
-        && F::are_finite(&sums[1]);
+        },
+    );
+    let held =
+        believed.get().count() == WIDTH as u64 && F::are_finite(&lower) && F::are_finite(&upper);
     if held {
-        *parts = sums;
+        *parts = [lower, upper];
     }
     held
+}
+
+/// The sums, and what the lower (0) or the upper (1) octet of each chunk adds to them; `done` takes what may be kept.
+#[inline(always)]
+fn octets<U: Unit, F: Family<U::Lanes, N>, const N: usize, const PART: usize>(
+    unit: U,
+    columns: &[&[[f32; LANES]]; N],
+    family: &F,
+    mut sums: F::Sums,
+    counted: impl Selection<U::Lanes>,
+    mut done: impl FnMut(usize, [U::Lanes; 2]),
+) -> F::Sums {
+    for chunk in 0..columns[0].len() {
+        let mut tokens = [unit.splat(0.0); N];
+        for (tokens, column) in tokens.iter_mut().zip(columns) {
+            *tokens = unit.singles(&column[chunk].as_chunks().0[PART]);
+        }
+        let values = family.add(&mut sums, tokens, counted);
+        done(chunk, values);
+    }
+    sums
 }
 
 #[inline(always)]
