@@ -22,11 +22,14 @@ use crate::batch::{Batch, Place};
 use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
-use extended::{Extended, Sketches};
+use extended::Extended;
 use groups::{Groups, Spread};
-use pass::{token_sums, token_sums_and_sketches};
+use pass::token_sums;
 pub use thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
 use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
+
+/// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.
+pub(crate) const PARALLEL_FROM: usize = 8192;
 
 /// What one record reported beside its columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,19 +139,26 @@ impl Shard {
             seed_alpha_effective: c.seed_alpha_effective,
             seed_max_possible_entropy: c.seed_max_possible_entropy,
         };
-        let components: Components = c
-            .reward_components
-            .iter()
-            .map(|(name, values)| (name.to_string(), Column::of(values)))
-            .collect();
-        let bounds = thresholds.bounds();
-        let (sums, sketches) = if thresholds.detail >= Detail::Extended {
-            token_sums_and_sketches(batch, &bounds)
-        } else {
-            (token_sums(batch, &bounds), Sketches::default())
+        let columns = || {
+            let components: Components = c
+                .reward_components
+                .iter()
+                .map(|(name, values)| (name.to_string(), Column::of(values)))
+                .collect();
+            let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
+            let rows = ComponentRows::of(batch, &components);
+            (Column::of(&c.rewards), components, rows, advantages)
         };
-        let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
-        let rewards = Column::of(&c.rewards);
+        let groups = || Groups::of(batch, place);
+        let ((rewards, components, component_rows, advantages), groups) =
+            if batch.completions() < PARALLEL_FROM {
+                (columns(), groups())
+            } else {
+                rayon::join(columns, groups)
+            };
+        let bounds = thresholds.bounds();
+        let sketched = thresholds.detail >= Detail::Extended;
+        let (sums, sketches) = token_sums(batch, &bounds, sketched);
         let extended = (thresholds.detail >= Detail::Extended)
             .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches));
         Self {
@@ -157,14 +167,14 @@ impl Shard {
                 .then(|| (thresholds.clone(), place)),
             reports: BTreeMap::from([((0, place), report)]),
             rewards,
-            component_rows: ComponentRows::of(batch, &components),
+            component_rows,
             components,
             completion_advantages: match c.token_advantages {
                 Some(_) => Spread::default(),
                 None => advantages.clone(),
             },
             advantages,
-            groups: Groups::of(batch, place),
+            groups,
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &sums),
             policy: (thresholds.detail >= Detail::Policy)

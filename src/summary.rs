@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
-use crate::shard::Shard;
 use crate::shard::column::Column;
 use crate::shard::groups::{Settled, Share, Spread};
 use crate::shard::totals::{BUCKETS, Lengths, TokenRange, Tokens};
 pub use crate::shard::{KlKind, Retain};
+use crate::shard::{PARALLEL_FROM, Shard};
 pub use crate::stat::Census;
 use crate::stat::{Quantile, Statistic};
 pub use extended::{
@@ -354,13 +354,10 @@ impl Summary {
     }
 }
 
-/// From here on, columns are summarised on all threads: below, handing them over costs more than it saves.
-const PARALLEL_FROM: u64 = 4096;
-
 /// Of the rewards, and of the components that have a usable value.
 fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribution)>) {
     let of = |(name, column): (&String, &Column)| Some((name.clone(), distribution(column)?));
-    if shard.completions.seen < PARALLEL_FROM {
+    if shard.completions.seen < PARALLEL_FROM as u64 {
         return (
             distribution(&shard.rewards),
             shard.components.iter().filter_map(of).collect(),

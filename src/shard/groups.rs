@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cells::{Cells, Column, Mark};
 use super::diversity::{Diversity, TokenSet};
+use super::pass::by_completion;
 use crate::batch::{Batch, Place};
 use crate::group::{Grouping, first_appearances};
 use crate::kernel::entropy::{PROBABILITY_FLOOR, floored_terms, weight_terms};
@@ -299,10 +300,20 @@ fn sample_std_is_zero(rewards: &[f64]) -> bool {
     if rest.is_empty() {
         return false;
     }
-    if rest.iter().all(|r| r == first) {
+    let (low, high) = rest.iter().fold((*first, *first), |(low, high), &r| {
+        (
+            if r < low { r } else { low },
+            if r > high { r } else { high },
+        )
+    });
+    if low == high {
         return true;
     }
     let n = rewards.len() as f64;
+    // One of the two is at least half the range away from the mean, however that is rounded: mostly all there is to know.
+    if (high - low) / 2.0 / (n - 1.0).sqrt() > 2.0 * ZERO_STD {
+        return false;
+    }
     let mean = exact(rewards) / n;
     let squares: Vec<f64> = rewards.iter().map(|r| (r - mean) * (r - mean)).collect();
     // A square beyond the range of doubles is skipped by an exact sum, but it is no small spread.
@@ -548,10 +559,9 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
 /// The token sets of a record's completions, where it has token ids or, failing those, texts.
 fn token_sets(batch: &Batch<'_>) -> Option<Vec<Option<TokenSet>>> {
     let c = batch.columns();
-    let n = batch.completions();
     if c.token_ids.is_some() {
         let set = |i| batch.token_ids(i).map(TokenSet::of_ids);
-        return Some((0..n).into_par_iter().map(set).collect());
+        return Some(by_completion(batch, set));
     }
     let texts = c.completions?;
     Some(
@@ -590,5 +600,9 @@ mod tests {
         assert!(!sample_std_is_zero(&[1e300, -1e300]));
         assert!(sample_std_is_zero(&[1e300, 1e300]));
         assert!(!sample_std_is_zero(&[0.5]));
+        // On both sides of where the range alone says enough.
+        assert!(sample_std_is_zero(&[0.0, 1.4e-8]));
+        assert!(!sample_std_is_zero(&[0.0, 1.5e-8]));
+        assert!(!sample_std_is_zero(&[0.0, 4.1e-8]));
     }
 }

@@ -8,41 +8,81 @@ use crate::kernel::tokens::{Bounds, Kept, Sums, sums};
 
 /// Completions that one task takes at least: fewer are not worth handing over.
 const AT_LEAST: usize = 8;
+/// Tokens below which a record stays on the calling thread: some 100 microseconds of work, and waking another thread takes tens.
+const PARALLEL_FROM: u64 = 1 << 15;
 
-/// The sums of each completion, in their order; nothing where the record has no token columns.
-pub(crate) fn token_sums(batch: &Batch<'_>, bounds: &Bounds) -> Vec<Sums> {
-    if !batch.has_tokens() {
-        return Vec::new();
-    }
-    (0..batch.completions())
-        .into_par_iter()
-        .with_min_len(AT_LEAST)
-        .map(|completion| sums(&batch.tokens(completion), bounds, None))
-        .collect()
-}
-
-/// [`token_sums`], and the distributions over tokens: counts in buckets, which add up in any order.
-pub(crate) fn token_sums_and_sketches(batch: &Batch<'_>, bounds: &Bounds) -> (Vec<Sums>, Sketches) {
+/// The sums of each completion, in their order, and where asked for the distributions over tokens; nothing where the
+/// record has no token columns.
+pub(crate) fn token_sums(
+    batch: &Batch<'_>,
+    bounds: &Bounds,
+    sketched: bool,
+) -> (Vec<Sums>, Sketches) {
     if !batch.has_tokens() {
         return (Vec::new(), Sketches::default());
     }
-    let completions: Vec<usize> = (0..batch.completions()).collect();
-    let tasks: Vec<(Vec<Sums>, Sketches)> = completions
-        .par_chunks(AT_LEAST)
-        .map_init(Kept::default, |kept, completions| {
-            let mut sketches = Sketches::default();
-            let sums = completions.iter().map(|&completion| {
-                let sums = sums(&batch.tokens(completion), bounds, Some(kept));
-                sketches.add(kept);
-                sums
-            });
-            (sums.collect(), sketches)
-        })
-        .collect();
-    let mut all = (Vec::with_capacity(completions.len()), Sketches::default());
-    for (sums, sketches) in tasks {
-        all.0.extend(sums);
-        all.1.merge(&sketches);
+    let add = |part: Part, completion| part.with(batch, completion, bounds, sketched);
+    let completions = 0..batch.completions();
+    let mut parts = if are_few(batch) {
+        vec![completions.fold(Part::default(), add)]
+    } else {
+        let parts = completions.into_par_iter().with_min_len(AT_LEAST);
+        parts.fold(Part::default, add).collect()
     }
-    all
+    .into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    for part in parts {
+        all.sums.extend(part.sums);
+        all.sketches.merge(&part.sketches);
+    }
+    (all.sums, all.sketches)
+}
+
+/// What `of` says of each completion, in their order.
+pub(super) fn by_completion<T: Send>(
+    batch: &Batch<'_>,
+    of: impl Fn(usize) -> T + Send + Sync,
+) -> Vec<T> {
+    let completions = 0..batch.completions();
+    if are_few(batch) {
+        return completions.map(of).collect();
+    }
+    let all = completions.into_par_iter().with_min_len(AT_LEAST);
+    all.map(of).collect()
+}
+
+/// Whether its tokens are known to be too few for more than one thread.
+fn are_few(batch: &Batch<'_>) -> bool {
+    let total = |lengths: &[u32]| lengths.iter().map(|&l| u64::from(l)).sum::<u64>();
+    batch
+        .lengths()
+        .map(total)
+        .is_some_and(|tokens| tokens < PARALLEL_FROM)
+}
+
+/// Some completions that lie one after another.
+#[derive(Default)]
+struct Part {
+    sums: Vec<Sums>,
+    /// Counts in buckets, which add up in any order.
+    sketches: Sketches,
+    kept: Kept,
+}
+
+impl Part {
+    fn with(
+        mut self,
+        batch: &Batch<'_>,
+        completion: usize,
+        bounds: &Bounds,
+        sketched: bool,
+    ) -> Self {
+        let tokens = batch.tokens(completion);
+        self.sums
+            .push(sums(&tokens, bounds, sketched.then_some(&mut self.kept)));
+        if sketched {
+            self.sketches.add(&self.kept, tokens.length);
+        }
+        self
+    }
 }

@@ -1,9 +1,9 @@
 //! What actor and critic report of themselves, beyond the token pass: read only where [`super::Detail`] asks for it.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::groups::{Spread, count};
+use super::pass::by_completion;
 use super::{KlKind, KlPenalty};
 use crate::batch::{Batch, Values};
 use crate::kernel::exp::{EXPONENT_LIMIT, exp};
@@ -204,11 +204,7 @@ impl Policy {
         if penalty.is_none() && (c.returns.is_none() || c.values.is_none()) {
             return;
         }
-        let read: Vec<Read> = (0..batch.completions())
-            .into_par_iter()
-            .with_min_len(8)
-            .map(|i| Read::of(&batch.tokens(i), penalty))
-            .collect();
+        let read = by_completion(batch, |i| Read::of(&batch.tokens(i), penalty));
         for (read, reward) in read.iter().zip(c.rewards.iter()) {
             self.returns.add(&read.returns);
             self.errors.add(&read.errors);

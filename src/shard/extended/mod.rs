@@ -5,13 +5,13 @@ pub(crate) mod tags;
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Success;
 use super::column::Column;
 use super::diversity::words;
 use super::groups::Spread;
+use super::pass::by_completion;
 use super::totals::Components;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
@@ -164,11 +164,15 @@ fn paired((x, of_x): (&Values<'_>, &Column), (y, of_y): (&Values<'_>, &Column)) 
 }
 
 impl Sketches {
-    /// Adds what the token pass kept of a completion; its NaNs stand for nothing.
-    pub fn add(&mut self, kept: &Kept) {
-        self.entropies.add(&kept.entropies);
-        self.ratios.add(&kept.ratios);
-        self.divergences.add(&kept.k3s);
+    /// Adds what the token pass kept of a completion of so many tokens; NaNs stand for nothing.
+    pub fn add(&mut self, kept: &Kept, tokens: usize) {
+        for (sketch, values) in [
+            (&mut self.entropies, &kept.entropies),
+            (&mut self.ratios, &kept.ratios),
+            (&mut self.divergences, &kept.k3s),
+        ] {
+            sketch.add(values.get(..tokens).unwrap_or_default());
+        }
     }
 
     pub fn merge(&mut self, other: &Self) {
@@ -181,15 +185,13 @@ impl Sketches {
 /// One share a completion: of its 4-grams, by token ids or else by words, those that it has had before.
 fn repetition(batch: &Batch<'_>) -> Spread {
     let texts = batch.columns().completions;
-    let shares: Vec<Option<f64>> = (0..batch.completions())
-        .into_par_iter()
-        .with_min_len(8)
-        .map(|completion| match (batch.token_ids(completion), texts) {
+    let shares = by_completion(batch, |completion| {
+        match (batch.token_ids(completion), texts) {
             (Some(ids), _) => repeated(&ids.iter().map(|&id| id.into()).collect::<Vec<u64>>()),
             (None, Some(texts)) => repeated(&words(&texts[completion]).collect::<Vec<u64>>()),
             (None, None) => None,
-        })
-        .collect();
+        }
+    });
     let mut repetition = Spread::default();
     repetition.add(&shares.into_iter().flatten().collect::<Vec<f64>>());
     repetition
