@@ -1,11 +1,12 @@
-//! The token pass on one thread and on two, beside the memory's limit: one sum over the same arrays.
+//! The token pass on one thread, on two, and with the distributions of entropy, ratio and k3, beside the memory's limit: one
+//! sum over the same arrays.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use grpo_metrics::batch::{Batch, Columns};
+use grpo_metrics::batch::{Batch, Columns, Place};
 use grpo_metrics::group::Grouping;
-use grpo_metrics::shard::Shard;
+use grpo_metrics::shard::{Detail, Shard, Thresholds};
 
 const COMPLETIONS: usize = 1024;
 
@@ -70,13 +71,23 @@ fn tokens(c: &mut Criterion) {
     group.bench_function("read", |b| {
         b.iter(|| [&current, &old, &reference, &entropies].map(|column| read(black_box(column))));
     });
-    for (name, threads) in [("shard", 1), ("shard-2-threads", 2)] {
+    let sketched = Thresholds {
+        detail: Detail::Extended,
+        ..Thresholds::default()
+    };
+    for (name, threads, thresholds) in [
+        ("shard", 1, Thresholds::default()),
+        ("shard-2-threads", 2, Thresholds::default()),
+        ("shard-sketches", 1, sketched),
+    ] {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .expect("a pool");
         group.bench_function(name, |b| {
-            pool.install(|| b.iter(|| Shard::of(black_box(&batch))));
+            pool.install(|| {
+                b.iter(|| Shard::counted(black_box(&batch), Place::default(), &thresholds))
+            });
         });
     }
     group.finish();
