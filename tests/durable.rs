@@ -32,6 +32,7 @@ fn quick() -> Policy {
     Policy {
         backoff: (Duration::from_millis(1), Duration::from_millis(10)),
         patience: Duration::from_secs(60),
+        pace: Duration::ZERO,
         ..Policy::default()
     }
 }
@@ -240,6 +241,42 @@ fn with_a_limit_the_caller_can_wait_instead() {
     }
     assert_eq!(numbers(&sink.close()), (100, 100, 0, 0));
     assert_eq!(told.memory.rows().len(), 100);
+}
+
+#[test]
+fn rows_of_quick_steps_go_together() {
+    let dir = TempDir::new().unwrap();
+    let calls = Told::new(|_, _| Ok(()));
+    let policy = Policy {
+        pace: Duration::from_secs(3600),
+        batch: 10,
+        ..quick()
+    };
+    let mut sink = Durable::with(calls.clone(), dir.path(), policy).unwrap();
+    let delivered = |count: usize| {
+        while calls.memory.rows().len() < count {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        calls.memory.rows().len()
+    };
+    sink.write(&row(0)).unwrap();
+    assert_eq!(delivered(1), 1);
+    // Nine wait for the hour to be over, the tenth makes a batch.
+    for step in 1..10 {
+        sink.write(&row(step)).unwrap();
+        assert_eq!(delivered(1), 1);
+    }
+    sink.write(&row(10)).unwrap();
+    assert_eq!(delivered(11), 11);
+    // Flushing and closing wait for nothing.
+    sink.write(&row(11)).unwrap();
+    assert_eq!(
+        numbers(&sink.flush_within(Duration::from_secs(60))),
+        (12, 12, 0, 0)
+    );
+    sink.write(&row(12)).unwrap();
+    assert_eq!(numbers(&Box::new(sink).close()), (13, 13, 0, 0));
+    assert_eq!(steps(&calls.memory.rows()), (0..13).collect::<Vec<_>>());
 }
 
 #[test]

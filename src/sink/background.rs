@@ -55,6 +55,10 @@ pub struct Policy {
     pub patience: Duration,
     /// Rows handed on at a time at most; 256.
     pub batch: usize,
+    /// From one delivery to the next at least; 250 ms. Quick steps' rows then go together: a store brings each delivery to the
+    /// disk, and meanwhile the file system lets the journal's next row wait. Without effect on flushing and closing, with
+    /// [`Policy::batch`] rows waiting, and where a limit of [`Full`] is set.
+    pub pace: Duration,
     /// The wait after a first failure, which doubles up to the second: 100 ms, 30 s.
     pub backoff: (Duration, Duration),
     /// Bytes after which the journal begins a new file, and removes the old one once it is delivered; 8 MiB.
@@ -68,6 +72,7 @@ impl Default for Policy {
             fsync: Fsync::default(),
             patience: Duration::from_secs(10),
             batch: 256,
+            pace: Duration::from_millis(250),
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             segment_bytes: 8 << 20,
         }

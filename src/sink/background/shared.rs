@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError};
-use super::{Full, NAME};
+use super::{Full, NAME, Policy};
 use crate::table::Table;
 
 /// Tables that wait to be shown at most. They are for the eye, and a later one says more than an earlier one.
 const TABLES: usize = 8;
+
+/// No number of pending rows wakes the worker.
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// A thread that ends on time needs a moment to say so.
 const GRACE: Duration = Duration::from_millis(500);
@@ -34,8 +37,9 @@ pub(super) struct State {
     pub(super) error: Option<String>,
     /// What is to be shown once nothing is pending; the oldest first.
     pub(super) tables: VecDeque<Table>,
-    /// Whether the worker waits for a row: only then is it woken for one, as waking costs the caller more than writing.
-    pub(super) idle: bool,
+    /// How many rows have to be pending for the worker to be woken, as waking costs the caller more than writing: one where
+    /// it has nothing to do, [`NEVER`] where it has.
+    pub(super) wakes_at: u64,
     /// Whether the sink behind is to be flushed once nothing is pending.
     pub(super) flush: bool,
     /// Until when there is to be delivered, once the end is asked for.
@@ -57,6 +61,14 @@ impl State {
             pending: self.pending(),
             error: self.error.clone(),
         }
+    }
+
+    /// Whether what is waiting is to be delivered at once.
+    pub(super) fn hurries(&self, policy: &Policy) -> bool {
+        self.flush
+            || self.deadline.is_some()
+            || policy.full != Full::Spill
+            || self.pending() >= policy.batch as u64
     }
 
     pub(super) fn over(&self) -> bool {
@@ -93,7 +105,7 @@ impl Shared {
                 dropped: 0,
                 error: None,
                 tables: VecDeque::new(),
-                idle: false,
+                wakes_at: NEVER,
                 flush: false,
                 deadline: None,
                 ended: false,
@@ -139,9 +151,9 @@ impl Shared {
             state.dropped += 1;
             state.error = error.map(ToString::to_string);
         }
-        let idle = state.idle;
+        let wakes = state.pending() >= state.wakes_at;
         drop(state);
-        if idle {
+        if wakes {
             self.work.notify_all();
         }
     }
@@ -153,7 +165,7 @@ impl Shared {
             .then(|| state.tables.pop_front())
             .flatten();
         state.tables.push_back(table);
-        let idle = state.idle;
+        let idle = state.wakes_at != NEVER;
         drop(state);
         if idle {
             self.work.notify_all();

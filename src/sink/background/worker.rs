@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::super::fanout::said;
 use super::super::journal::{self, Extent, Item, Mark, Reader};
 use super::super::{Delivery, Sink, SinkError};
-use super::shared::{Shared, wait};
+use super::shared::{NEVER, Shared, wait};
 use super::{Fsync, NAME, Policy};
 use crate::metrics::Row;
 use crate::table::Table;
@@ -67,6 +67,8 @@ pub(super) struct Worker {
     one_by_one: bool,
     /// How often the sink failed since it last took something.
     failures: u32,
+    /// When rows were last handed on.
+    delivered: Option<Instant>,
     /// When the sink was last flushed, and whether it took something since.
     flushed: Instant,
     unflushed: bool,
@@ -96,6 +98,7 @@ impl Worker {
             shared,
             one_by_one: false,
             failures: 0,
+            delivered: None,
             flushed: Instant::now(),
             unflushed: false,
             lock,
@@ -123,6 +126,15 @@ impl Worker {
                 return None;
             }
             if let Some(extent) = state.extent_of(self.reader.next()) {
+                let due = self.delivered.map(|at| at + self.policy.pace);
+                let waits = due.filter(|due| !state.hurries(&self.policy) && *due > Instant::now());
+                if waits.is_some() {
+                    state.wakes_at = self.policy.batch as u64;
+                    state = wait(&shared.work, state, waits);
+                    state.wakes_at = NEVER;
+                    continue;
+                }
+                self.delivered = Some(Instant::now());
                 return Some(extent);
             }
             if let Some(table) = state.tables.pop_front() {
@@ -144,9 +156,9 @@ impl Worker {
                 shared.progress.notify_all();
                 continue;
             }
-            state.idle = true;
+            state.wakes_at = 1;
             state = wait(&shared.work, state, due);
-            state.idle = false;
+            state.wakes_at = NEVER;
         }
     }
 
