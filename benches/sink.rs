@@ -1,5 +1,6 @@
 //! What a sink costs the thread that trains: the time of `Engine::step` over a batch of 64 completions with a `maxent` row of ~100 numbers.
 //!
+//! `step/overhead`: without a sink, and with those that write to a disk, itself or through a journal.
 //! `sink/step-while-down`: the row goes to a server that refuses every connection, then to one that takes them and never answers.
 //! Printed are percentiles, as a mean would hide what training feels.
 
@@ -31,18 +32,24 @@ fn main() {
     };
 
     let overhead = |name: &str, engine: EngineBuilder| measure(name, engine, steps);
-    overhead("step/no-sink", Engine::builder());
+    overhead("step/overhead/no-sink", Engine::builder());
     let jsonl = Jsonl::open(path("rows.jsonl")).expect("a file");
-    overhead("step/jsonl", Engine::builder().sink(jsonl));
+    overhead("step/overhead/jsonl", Engine::builder().sink(jsonl));
 
     #[cfg(feature = "sqlite")]
     {
         use grpo_metrics::store::StoreSink;
         let sqlite = |name| StoreSink::open(path(name), "run").expect("a store");
-        overhead("step/sqlite", Engine::builder().sink(sqlite("direct.db")));
+        overhead(
+            "step/overhead/sqlite",
+            Engine::builder().sink(sqlite("direct.db")),
+        );
         let durable = Durable::with(sqlite("durable.db"), path("journal"), Policy::default())
             .expect("a journal");
-        overhead("step/sqlite-durable", Engine::builder().sink(durable));
+        overhead(
+            "step/overhead/sqlite-durable",
+            Engine::builder().sink(durable),
+        );
     }
 
     #[cfg(feature = "evsys")]

@@ -1,15 +1,10 @@
 //! Reading a shard costs memory in proportion to its bytes, whatever they are. Alone in its process, whose allocations are counted.
 #![allow(
-    unsafe_code,
-    reason = "to count allocations is to stand before the allocator"
-)]
-#![allow(
     clippy::cast_possible_truncation,
     reason = "random bits are cut on purpose"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod counting;
 
 use grpo_metrics::batch::{Batch, Columns, Values};
 use grpo_metrics::group::Grouping;
@@ -27,39 +22,9 @@ const HEADER: usize = 28;
 const TIMES: usize = 128;
 const BESIDE: usize = 16 << 10;
 
-/// The system's allocator, and the bytes it has given out: now, and at most.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// The most memory that reading `bytes` took at a time.
 fn cost(bytes: &[u8]) -> usize {
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let read = wire::read(bytes);
-    let peak = PEAK.load(Ordering::Relaxed) - before;
-    drop(read);
-    peak
+    counting::cost(|| wire::read(bytes)).peak
 }
 
 /// `bytes` with a header that fits.
