@@ -1,33 +1,14 @@
 //! The token pass on one thread, on two, and with the distributions of entropy, ratio and k3, beside the memory's limit: one
 //! sum over the same arrays.
 
+mod inputs;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use grpo_metrics::batch::{Batch, Columns, Place};
-use grpo_metrics::group::Grouping;
+use grpo_metrics::batch::Place;
 use grpo_metrics::shard::{Detail, Shard, Thresholds};
-
-const COMPLETIONS: usize = 1024;
-
-/// A fixed-seed stream of integers (splitmix64).
-fn stream(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed;
-    move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-#[allow(clippy::cast_possible_truncation)] // uniform in [low, high), as singles
-fn singles(seed: u64, n: usize, low: f64, high: f64) -> Vec<f32> {
-    let mut next = stream(seed);
-    (0..n)
-        .map(|_| (low + (high - low) * (next() as f64 / u64::MAX as f64)) as f32)
-        .collect()
-}
+use inputs::tokens::Tokens;
 
 /// The memory's limit: one wide sum over a column.
 fn read(column: &[f32]) -> f32 {
@@ -42,34 +23,17 @@ fn read(column: &[f32]) -> f32 {
 }
 
 fn tokens(c: &mut Criterion) {
-    let mut next = stream(7);
-    let lengths: Vec<u32> = (0..COMPLETIONS)
-        .map(|_| u32::try_from(16 + next() % 4081).unwrap_or(16))
-        .collect();
-    let n = lengths.iter().map(|&l| l as usize).sum();
-    let current = singles(1, n, -4.0, 0.0);
-    let near = |seed| -> Vec<f32> {
-        current
-            .iter()
-            .zip(singles(seed, n, -0.3, 0.3))
-            .map(|(c, d)| (c + d).min(0.0))
-            .collect()
-    };
-    let (old, reference, entropies) = (near(2), near(3), singles(4, n, 0.0, 3.0));
-    let rewards = vec![1.0; COMPLETIONS];
-    let sizes = [8; COMPLETIONS / 8];
-    let mut columns = Columns::new(Grouping::Sizes(&sizes), &rewards);
-    columns.completion_lengths = Some(&lengths);
-    columns.token_logps = Some((&current).into());
-    columns.old_token_logps = Some((&old).into());
-    columns.ref_token_logps = Some((&reference).into());
-    columns.token_entropies = Some((&entropies).into());
-    let batch = Batch::of(columns).expect("the columns fit");
-
+    let tokens = Tokens::new();
+    let batch = tokens.batch();
     let mut group = c.benchmark_group("tokens");
-    group.throughput(Throughput::Elements(n as u64));
+    group.throughput(Throughput::Elements(tokens.columns[0].len() as u64));
     group.bench_function("read", |b| {
-        b.iter(|| [&current, &old, &reference, &entropies].map(|column| read(black_box(column))));
+        b.iter(|| {
+            tokens
+                .columns
+                .each_ref()
+                .map(|column| read(black_box(column)))
+        });
     });
     let sketched = Thresholds {
         detail: Detail::Extended,

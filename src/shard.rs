@@ -312,7 +312,8 @@ impl Shard {
         }
         self.span = span;
         self.counted = counted;
-        self.reports.append(&mut other.reports);
+        // One by one: `append` builds the whole map anew.
+        self.reports.extend(std::mem::take(&mut other.reports));
         self.rewards.merge(&other.rewards);
         for (name, column) in other.components {
             match self.components.get_mut(&name) {
