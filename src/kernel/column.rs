@@ -193,67 +193,78 @@ dispatched! {
 /// The most values of a group of [`group_sums`].
 pub(crate) const GROUP_MOST: usize = 62;
 
-/// Lane by lane one group, so that nothing waits for a sum across lanes.
+/// Groups that are summed together, a lane each, so that nothing waits for a sum across lanes.
+const GROUPS: usize = 8;
+
 #[inline(always)]
 fn group_sums_body(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) {
-    const WIDTH: usize = 8;
-    /// ceil(log2(62 + 2)).
-    const HEADROOM: u64 = 6;
     let mut start = 0;
     for ((sizes, sums), whole) in sizes
-        .chunks(WIDTH)
-        .zip(sums.chunks_mut(WIDTH))
-        .zip(whole.chunks_mut(WIDTH))
+        .chunks(GROUPS)
+        .zip(sums.chunks_mut(GROUPS))
+        .zip(whole.chunks_mut(GROUPS))
     {
-        let (mut starts, mut ends) = ([0; WIDTH], [0; WIDTH]);
-        for (lane, size) in sizes.iter().enumerate() {
-            starts[lane] = start;
-            start += size;
-            ends[lane] = start;
-        }
         let longest = sizes.iter().copied().max().unwrap_or(0);
-        let load = |at: usize| {
-            let mut lanes = [0.0; WIDTH];
-            for lane in 0..WIDTH {
-                if starts[lane] + at < ends[lane] {
-                    lanes[lane] = values[starts[lane] + at];
-                }
-            }
-            lanes
-        };
-        let mut tops = [0.0_f64; WIDTH];
-        for at in 0..longest {
-            let x = load(at);
-            for lane in 0..WIDTH {
-                tops[lane] = if x[lane].abs() > tops[lane] {
-                    x[lane].abs()
-                } else {
-                    tops[lane]
-                };
-            }
+        if sizes.len() == GROUPS && sizes.iter().all(|&size| size == longest) {
+            let block = &values[start..start + GROUPS * longest];
+            let rows: [&[f64]; GROUPS] =
+                std::array::from_fn(|lane| &block[lane * longest..][..longest]);
+            lane_sums(longest, |at| rows.map(|row| row[at]), sums, whole);
+            start += GROUPS * longest;
+            continue;
         }
-        // The rounders of `extract`, as powers of two by their exponent fields; out of range: not whole.
-        let mut fields = [0_u64; WIDTH];
-        for lane in 0..WIDTH {
-            fields[lane] = (tops[lane].to_bits() >> 52) + 1 + HEADROOM;
+        let mut rows: [&[f64]; GROUPS] = [&[]; GROUPS];
+        for (row, &size) in rows.iter_mut().zip(sizes) {
+            *row = &values[start..start + size];
+            start += size;
         }
-        let (mut highs, mut lows, mut rests) = ([0.0; WIDTH], [0.0; WIDTH], [0_u64; WIDTH]);
-        for at in 0..longest {
-            let x = load(at);
-            for lane in 0..WIDTH {
-                let first = f64::from_bits(fields[lane] << 52);
-                let second =
-                    f64::from_bits((fields[lane].max(54 - HEADROOM) + HEADROOM - 53) << 52);
-                let (high, low, rest) = split(x[lane], [first, second]);
-                highs[lane] += high;
-                lows[lane] += low;
-                rests[lane] |= rest.to_bits();
-            }
+        // Zeros add nothing.
+        let load = |at| rows.map(|row| row.get(at).copied().unwrap_or(0.0));
+        lane_sums(longest, load, sums, whole);
+    }
+}
+
+/// [`group_sums`] of one group a lane, of whose values `load` gives those at a place.
+#[inline(always)]
+fn lane_sums(
+    longest: usize,
+    load: impl Fn(usize) -> [f64; GROUPS],
+    sums: &mut [f64],
+    whole: &mut [bool],
+) {
+    /// ceil(log2(62 + 2)).
+    const HEADROOM: u64 = 6;
+    let mut tops = [0.0_f64; GROUPS];
+    for at in 0..longest {
+        let x = load(at);
+        for lane in 0..GROUPS {
+            tops[lane] = if x[lane].abs() > tops[lane] {
+                x[lane].abs()
+            } else {
+                tops[lane]
+            };
         }
-        for lane in 0..sizes.len() {
-            sums[lane] = highs[lane] + lows[lane];
-            whole[lane] = rests[lane] << 1 == 0 && fields[lane] < 2045;
+    }
+    // The rounders of `extract`, as powers of two by their exponent fields; out of range: not whole.
+    let mut fields = [0_u64; GROUPS];
+    for lane in 0..GROUPS {
+        fields[lane] = (tops[lane].to_bits() >> 52) + 1 + HEADROOM;
+    }
+    let (mut highs, mut lows, mut rests) = ([0.0; GROUPS], [0.0; GROUPS], [0_u64; GROUPS]);
+    for at in 0..longest {
+        let x = load(at);
+        for lane in 0..GROUPS {
+            let first = f64::from_bits(fields[lane] << 52);
+            let second = f64::from_bits((fields[lane].max(54 - HEADROOM) + HEADROOM - 53) << 52);
+            let (high, low, rest) = split(x[lane], [first, second]);
+            highs[lane] += high;
+            lows[lane] += low;
+            rests[lane] |= rest.to_bits();
         }
+    }
+    for lane in 0..sums.len() {
+        sums[lane] = highs[lane] + lows[lane];
+        whole[lane] = rests[lane] << 1 == 0 && fields[lane] < 2045;
     }
 }
 
