@@ -143,11 +143,15 @@ dispatched! {
     /// Cuts each value into pieces of [`PIECE_BITS`] from `size` downwards (every |x| < 2^size) and adds up pieces, and
     /// products of pieces by the weight they have, without rounding: the extraction of [`extract`], carried on to squares.
     /// `rounders[i]` rounds to multiples of the unit of piece i. At most [`POWERS_MOST`] values.
-    pub(crate) fn powers(values: &[f64], rounders: [f64; 4]) -> Powers = powers_body
+    pub(crate) fn powers(values: &[f64], rounders: [f64; 4]) -> Powers where
+        baseline: powers_body(values, rounders, |a, b, sum| a * b + sum);
+        avx2: powers_body(values, rounders, f64::mul_add);
+        avx512: powers_body(values, rounders, f64::mul_add);
 }
 
+/// `add` gives a product and a sum added up. As nothing here rounds, it may be fused where that is one instruction.
 #[inline(always)]
-fn powers_body(values: &[f64], rounders: [f64; 4]) -> Powers {
+fn powers_body(values: &[f64], rounders: [f64; 4], add: impl Fn(f64, f64, f64) -> f64) -> Powers {
     const WIDTH: usize = 8;
     let mut sums = [[0.0; WIDTH]; PIECES];
     let mut squares = [[0.0; WIDTH]; 2 * PIECES - 1];
@@ -167,13 +171,14 @@ fn powers_body(values: &[f64], rounders: [f64; 4]) -> Powers {
                 }
                 rests[lane] |= rest.to_bits();
                 let [a, b, c, d] = piece;
-                squares[0][lane] += a * a;
-                squares[1][lane] += 2.0 * a * b;
-                squares[2][lane] += b * b + 2.0 * a * c;
-                squares[3][lane] += 2.0 * (a * d + b * c);
-                squares[4][lane] += c * c + 2.0 * b * d;
-                squares[5][lane] += 2.0 * c * d;
-                squares[6][lane] += d * d;
+                let [a2, b2, c2] = [2.0 * a, 2.0 * b, 2.0 * c];
+                squares[0][lane] = add(a, a, squares[0][lane]);
+                squares[1][lane] = add(a2, b, squares[1][lane]);
+                squares[2][lane] = add(a2, c, add(b, b, squares[2][lane]));
+                squares[3][lane] = add(a2, d, add(b2, c, squares[3][lane]));
+                squares[4][lane] = add(b2, d, add(c, c, squares[4][lane]));
+                squares[5][lane] = add(c2, d, squares[5][lane]);
+                squares[6][lane] = add(d, d, squares[6][lane]);
             }
         }
     }
