@@ -1,50 +1,27 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
+mod error;
 mod options;
+mod row;
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use thiserror::Error;
 
 use crate::batch::{Batch, Place};
 use crate::cadence::Cadence;
-use crate::gather::{Gather, GatherError, Part};
+use crate::gather::{Gather, Part};
 use crate::health::Health;
-use crate::metrics::{Metrics, Row};
-use crate::run::RunMetadata;
+use crate::metrics::Row;
 use crate::scalars::{ClipRange, Scalar, Scalars, Weighting};
-use crate::shard::{MergeError, Retain, Shard, Thresholds};
+use crate::shard::{Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
 use crate::summary::Summary;
 use crate::table::Table;
 use crate::window::{MeanWindow, Reduction};
+pub use error::EngineError;
+use error::check_range;
 use options::Options;
 pub use options::{EngineBuilder, Policy, Scope};
-
-/// Why a step has no row. The step's data is gone; the engine goes on with the next.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    #[error(transparent)]
-    Merge(#[from] MergeError),
-    #[error("step {step}: {}", named(failures))]
-    Ranks {
-        step: u64,
-        /// The ranks that failed or were not heard, each with the reason.
-        failures: BTreeMap<u32, String>,
-    },
-    #[error("step {step}: {source}")]
-    Gather { step: u64, source: GatherError },
-    #[error(
-        "step {step}: tokens were counted against the clip range {counted:?}, but the controller's snapshot says {snapshot:?}: give the snapshot with the batches, or the range in the engine's options"
-    )]
-    ClipRange {
-        step: u64,
-        counted: ClipRange,
-        snapshot: ClipRange,
-    },
-}
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
@@ -342,101 +319,4 @@ impl Engine {
             success: self.options.success.clone(),
         }
     }
-
-    /// A summary's row, filtered.
-    fn named(&mut self, mut summary: Summary) -> Metrics {
-        summary.context.epoch = self.options.schedule.epoch(summary.step);
-        (summary.context.previous_tau, summary.context.previous_beta) = self.previous;
-        summary.context.kl_bias_correction = self.options.kl_bias_correction;
-        summary.context.kl_kind = self.options.kl_kind;
-        summary.context.penalised = self.options.kl_penalty.is_some();
-        summary.context.devices = self.options.devices;
-        summary.context.high_kl = self.options.high_kl;
-        if summary.extended.is_some() {
-            summary.context.health = self.health.judge(&summary);
-        }
-        let mut metrics = self.options.dialect.row(&summary);
-        self.options.mode.apply(&mut metrics);
-        metrics
-    }
-
-    /// The window's row goes out.
-    fn emit(&mut self, step: u64) -> Row {
-        let metrics = match self.options.window {
-            Reduction::Mean => self.averaged.take(self.options.dialect.of_last_step()),
-            Reduction::Pooled => {
-                let window = std::mem::take(&mut self.pooled);
-                let mut summary = Summary::folded(&window, &self.options.folds);
-                summary.step = step;
-                self.named(summary)
-            }
-        };
-        if let Some(last) = &self.last_step {
-            self.previous = (last.tau, last.beta);
-        }
-        let metadata = self.options.metadata.as_ref().filter(|_| self.rows == 0);
-        let mut text = metadata.map(RunMetadata::text).unwrap_or_default();
-        if self.options.retain == Retain::Sketch && self.rows == 0 {
-            let sketched = "sketch: quantiles of rewards are within 1 %";
-            text.push(("run/retain".to_owned(), sketched.to_owned()));
-        }
-        text.append(&mut self.lost);
-        let row = Row {
-            step,
-            timestamp: now(),
-            metrics,
-            text,
-        };
-        self.rows += 1;
-        if let Err(error) = self.sinks.write(&row) {
-            tracing::warn!(step, %error, "a sink could not take the row");
-            self.sink_error = Some(error);
-        }
-        row
-    }
-}
-
-/// What tokens were counted against must be what the step's snapshot says.
-fn check_range(summary: &Summary, counted: Option<Thresholds>) -> Result<(), EngineError> {
-    let (
-        Some(weighting),
-        Some(Thresholds {
-            clip_range: counted,
-            ..
-        }),
-    ) = (&summary.weighting, counted)
-    else {
-        return Ok(());
-    };
-    let snapshot = weighting.clip_range();
-    if snapshot == counted {
-        return Ok(());
-    }
-    Err(EngineError::ClipRange {
-        step: summary.step,
-        counted,
-        snapshot,
-    })
-}
-
-/// The first few ranks with their reasons, and how many more there are.
-fn named(failures: &BTreeMap<u32, String>) -> String {
-    const NAMED: usize = 8;
-    let named: Vec<String> = failures
-        .iter()
-        .take(NAMED)
-        .map(|(rank, reason)| format!("rank {rank}: {reason}"))
-        .collect();
-    let more = match failures.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!("; and {more} ranks more"),
-    };
-    named.join("; ") + &more
-}
-
-/// Seconds since the Unix epoch; 0 on a machine whose clock stands before it.
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }
