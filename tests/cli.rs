@@ -178,7 +178,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Accept steps that lack ranks
 
       -q, --quiet
-              No summary, no notes, no progress bar: only errors
+              No summary, no notes, no warnings, no progress bar: only errors
 
       -h, --help
               Print help (see a summary with '-h')
@@ -634,6 +634,48 @@ fn what_verl_and_the_extended_metrics_are_told_is_in_their_keys() {
     let out = replay(&dir, TWO_RANKS, &["--high-kl", "0.2"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(said(&out).contains("--extended"), "{}", said(&out));
+}
+
+#[test]
+fn a_flag_of_health_that_rises_is_one_warning_beside_the_rows() {
+    let dir = folder();
+    let run = |more: &[&str]| {
+        let args = [&["--jsonl", "-", "--extended"], more].concat();
+        let out = replay(&dir, TWO_RANKS, &args);
+        assert!(out.status.success(), "{}", said(&out));
+        out
+    };
+    // The steps at which the flag was down before and is up.
+    let rises = |out: &Output| -> Vec<u64> {
+        let mut before = 0.0;
+        let rows = rows(&out.stdout);
+        let risen = rows.iter().filter(|row| {
+            let now = row["metrics"]["train/health/clipping"].as_f64().unwrap();
+            std::mem::replace(&mut before, now) < now
+        });
+        risen.map(|row| row["step"].as_u64().unwrap()).collect()
+    };
+    let warned = |out: &Output| -> Vec<String> {
+        let said = said(out);
+        let warnings = said.lines().filter(|line| line.starts_with("warning: "));
+        warnings.map(ToOwned::to_owned).collect()
+    };
+    let metrics = |out: &Output| -> Vec<Value> {
+        let rows = rows(&out.stdout);
+        rows.iter().map(|row| row["metrics"].clone()).collect()
+    };
+    let out = run(&[]);
+    assert_eq!(rises(&out), [2]);
+    insta::assert_snapshot!(warned(&out).join("\n"), @"warning: step 2: 0.31420373027259685 of the tokens are clipped, more than 0.3");
+
+    let strict = run(&["--limit", "clipped=0.01"]);
+    assert_eq!(rises(&strict), [2, 4, 6, 10, 12]);
+    assert_eq!(warned(&strict).len(), 5);
+
+    // What is said is beside the rows, not among them.
+    let quiet = run(&["--quiet"]);
+    assert!(quiet.stderr.is_empty(), "{}", said(&quiet));
+    assert_eq!(metrics(&quiet), metrics(&out));
 }
 
 #[test]

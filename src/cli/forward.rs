@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::complain;
+use super::say::{self, complain};
 use crate::forward::{Event, Forward, ForwardError, Forwarded, METRICS_FILE};
 use crate::sink::one_line;
 #[cfg(feature = "evsys")]
@@ -54,7 +54,7 @@ pub struct ForwardArgs {
     /// Go on sending what is appended, through rotation and truncation, until Ctrl-C.
     #[arg(long)]
     pub follow: bool,
-    /// Say which lines were skipped and which rows failed, and why.
+    /// Say which lines were skipped, which rows failed and which requests are made again, and why.
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -99,6 +99,7 @@ pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbErr
         .file(&args.file)
         .batch(batch);
     let bar = bar();
+    say::above(&bar);
     let mut observe = |event: Event<'_>| show(&event, &bar, args.verbose);
     let done = if args.follow {
         forward.follow(store.as_mut(), PAUSE, &mut observe, &mut || false)
@@ -190,7 +191,7 @@ fn bar() -> ProgressBar {
 fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
     let say = |message: String| {
         if verbose {
-            bar.suspend(|| complain(&one_line(&message)));
+            complain(&one_line(&message));
         }
     };
     match event {

@@ -4,6 +4,7 @@ pub mod forward;
 pub mod keys;
 pub mod merge;
 pub mod replay;
+mod say;
 pub mod show;
 
 use std::error::Error;
@@ -11,6 +12,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
+
+use say::complain;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -38,6 +42,17 @@ enum Verb {
     Forward(forward::ForwardArgs),
     /// Show the runs of a store, or a run's metrics
     Show(show::ShowArgs),
+}
+
+impl Verb {
+    /// From which level up the library's own messages are shown.
+    fn level(&self) -> Level {
+        match self {
+            Self::Replay(args) if args.quiet => Level::ERROR,
+            Self::Forward(args) if args.verbose => Level::DEBUG,
+            _ => Level::WARN,
+        }
+    }
 }
 
 /// Why a verb came to no good end.
@@ -106,7 +121,9 @@ impl From<io::Error> for Failure {
 /// Runs the command with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Command::parse().verb, &mut io::stdout().lock()) {
+    let verb = Command::parse().verb;
+    say::listen(verb.level());
+    match run(verb, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -126,11 +143,6 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
     }
     out.flush()?;
     Ok(())
-}
-
-/// Says something on stderr. Nobody is left to be told if that fails, where `eprintln!` would panic.
-fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Whether it comes down to a reader that has gone away, as `head` does: the end of the work, not a fault.

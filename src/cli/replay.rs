@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use super::complain;
+use super::say::{self, complain};
 use crate::engine::{Engine, EngineError, Scope};
 use crate::filter::ModeError;
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
@@ -129,6 +129,7 @@ fn walk(
     report: &mut Report,
 ) -> Result<(), ReplayError> {
     let bar = progress_bar(args, recording);
+    say::above(&bar);
     let mut shards = args.shards.as_deref().map(Shards::open).transpose()?;
     for step in recording.steps() {
         let Some(records) = records(args, &step)? else {

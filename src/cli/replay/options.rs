@@ -59,7 +59,7 @@ pub struct ReplayArgs {
     /// Accept steps that lack ranks
     #[arg(long)]
     pub allow_missing: bool,
-    /// No summary, no notes, no progress bar: only errors
+    /// No summary, no notes, no warnings, no progress bar: only errors
     #[arg(long, short)]
     pub quiet: bool,
 

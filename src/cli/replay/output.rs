@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::{ReplayArgs, ReplayError};
-use crate::cli::{complain, is_broken_pipe};
+use crate::cli::is_broken_pipe;
+use crate::cli::say::complain;
 use crate::metrics::Row;
 use crate::sink::{Jsonl, Receipt, Sink, SinkError};
 use crate::store::{RunPatch, RunSpec, Sqlite, Status, Store, StoreError, StoreSink};

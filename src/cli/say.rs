@@ -1,0 +1,175 @@
+//! What the command says on stderr: its own messages, and what the library has to say while it works.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{ProgressBar, WeakProgressBar};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+use tracing_subscriber::Registry;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent};
+
+use crate::sink::one_line;
+
+/// The bar that is drawn. What is said goes above it, not through it.
+static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// From here on, what is said makes room for this bar, as long as there is one.
+pub(super) fn above(bar: &ProgressBar) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+}
+
+/// Says something. Nobody is left to be told if that fails, where `eprintln!` would panic.
+pub(super) fn complain(message: &str) {
+    let _ = Stderr.write_all(format!("{message}\n").as_bytes());
+}
+
+/// From here on, what the library says from this level up is said as the command's own messages are: no time, no colour,
+/// no place in the source.
+pub(super) fn listen(level: Level) {
+    let subscriber = tracing_subscriber::fmt()
+        // It would tell of a stderr that is gone by a panic.
+        .log_internal_errors(false)
+        .with_max_level(level)
+        .with_writer(|| Stderr)
+        .event_format(Message)
+        .finish();
+    // It fails only where the program has a subscriber already, which is then the one to listen.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Standard error, above the bar.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stderr = io::stderr();
+        match bar.and_then(|bar| bar.upgrade()) {
+            Some(bar) => bar.suspend(|| stderr.write(text)),
+            None => stderr.write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// How the library's events read: `warning: step 7: 0.4 of the tokens are clipped`.
+struct Message;
+
+impl FormatEvent<Registry, DefaultFields> for Message {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, Registry, DefaultFields>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let kind = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            _ => "note",
+        };
+        writeln!(line, "{kind}: {}", one_line(&said.to_string()))
+    }
+}
+
+/// An event's fields: the step first, the error behind the message, the others between.
+#[derive(Debug, Default)]
+struct Said {
+    step: Option<String>,
+    message: String,
+    others: String,
+    error: Option<String>,
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "step" => self.step = Some(format!("{value:?}")),
+            "error" => self.error = Some(format!("{value:?}")),
+            name => {
+                let _ = write!(self.others, ", {name} {value:?}");
+            }
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // In a sentence, without the quotes of `Debug`.
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(step) = &self.step {
+            write!(f, "step {step}: ")?;
+        }
+        write!(f, "{}{}", self.message, self.others)?;
+        match &self.error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What a body's events read like, from this level up.
+    fn heard(level: Level, body: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl Write for Lines {
+            fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(text)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(move || writer.clone())
+            .event_format(Message)
+            .finish();
+        tracing::subscriber::with_default(subscriber, body);
+        let lines = lines.0.lock().unwrap();
+        String::from_utf8(lines.clone()).unwrap()
+    }
+
+    #[test]
+    fn an_event_reads_like_a_message_of_the_command() {
+        let lines = heard(Level::WARN, || {
+            tracing::warn!(step = 7, "too much");
+            tracing::warn!(step = 8_u64, error = %io::Error::other("no room"), "not written");
+            tracing::error!(callback = "csv", hook = 3, "it failed:\nso it goes");
+            tracing::info!("nobody asked");
+        });
+        insta::assert_snapshot!(lines, @r"
+        warning: step 7: too much
+        warning: step 8: not written: no room
+        error: it failed:\nso it goes, callback csv, hook 3
+        ");
+    }
+
+    #[test]
+    fn what_is_no_warning_is_a_note_to_those_who_ask() {
+        let lines = heard(Level::DEBUG, || {
+            tracing::debug!("again");
+            tracing::trace!("and again");
+        });
+        assert_eq!(lines, "note: again\n");
+    }
+}
