@@ -260,12 +260,6 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               mean-by-tokens, mean-by-completions; may be given several times [default: mean]
 
     verl and extended metrics:
-          --kl-kind <KIND>
-              Estimator of verl's `actor/kl_loss`
-              
-              [default: k3]
-              [possible values: k1, abs, k2, k3]
-
           --kl-penalty <X>
               Coefficient of the KL penalty that the training takes off its rewards, for verl's
               critic/rewards [default: no penalty]
@@ -276,9 +270,6 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               [default: k1]
               [possible values: k1, abs, k2, k3]
 
-          --devices <N>
-              How many devices train, for verl's perf/throughput, which is left out without
-
           --success <NAME>
               Reward component that says whether a completion succeeds, for pass@k [default: the total
               reward]
@@ -288,10 +279,17 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               
               [default: 1]
 
-          --high-kl <NATS>
-              Nats above which a token's KL to the reference counts as high
+          --kl-kind <KIND>
+              Estimator of verl's `actor/kl_loss`
               
-              [default: 0.1]
+              [default: k3]
+              [possible values: k1, abs, k2, k3]
+
+          --devices <N>
+              How many devices train, for verl's perf/throughput, which is left out without
+
+          --high-kl <NATS>
+              Nats above which a token's KL to the reference counts as high [default: 0.1]
 
           --limit <NAME=X>
               Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups,

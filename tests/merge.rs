@@ -2,7 +2,7 @@
 #![cfg(feature = "cli")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 
@@ -12,11 +12,14 @@ fn command() -> Command {
     Command::cargo_bin("grpo-metrics").unwrap()
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 /// The rows on standard output, without their timestamps.
 fn rows(command: &mut Command) -> Vec<String> {
-    let output = command.assert().success().get_output().stdout.clone();
-    let text = String::from_utf8(output).unwrap();
-    let untimed = text
+    let printed = text(&command.assert().success().get_output().stdout);
+    let untimed = printed
         .lines()
         .map(|line| line.split_once(",\"step\"").unwrap().1);
     untimed.map(ToOwned::to_owned).collect()
@@ -100,6 +103,120 @@ fn files_that_are_no_shards_or_the_same_one_twice_are_refused_by_name() {
     );
     let none = refusal(&[folder.path().join("nowhere.shard")]);
     assert!(none.contains("nowhere.shard: cannot read it"), "{none}");
+}
+
+/// Rows, and what was warned of beside them.
+type Said = (Vec<String>, Vec<String>);
+
+/// The rows of a replay that is told `counted` and `read`, and those of its shards merged with `read`; each with what was said.
+fn replayed_and_merged(recording: &Path, counted: &[&str], read: &[&str]) -> [Said; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let warnings = |command: &mut Command| {
+        let stderr = text(&command.output().unwrap().stderr);
+        let warnings = stderr.lines().filter(|line| line.starts_with("warning: "));
+        warnings.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let mut replay = command();
+    replay.args(["replay", "--jsonl", "-", "--shards"]);
+    replay.args([folder.path(), recording]);
+    let dialect = ["--dialect", "verl"];
+    replay.args(dialect).args(counted).args(read);
+    let replayed = (rows(&mut replay), warnings(&mut replay));
+    let mut merge = command();
+    merge
+        .arg("merge")
+        .args(shards(&folder))
+        .args(dialect)
+        .args(read);
+    [replayed, (rows(&mut merge), warnings(&mut merge))]
+}
+
+#[test]
+fn what_rows_are_read_with_can_be_said_to_the_merge_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("timed.jsonl");
+    let record = |rank: u32, rewards: [f64; 2]| {
+        format!(
+            r#"{{"step": 1, "rank": {rank}, "world_size": 2, "batch": {{"rewards": {rewards:?}, "group_sizes": [2], "completion_lengths": [2, 1],
+            "prompt_lengths": [3, 4], "token_logps": [-1.0, -0.5, -2.0], "ref_token_logps": [-1.5, -0.25, -2.0]}},
+            "scalars": {{"step_time_sec": 2.0}}}}"#
+        )
+        .replace('\n', "")
+    };
+    let records = [record(0, [0.0, 1.0]), record(1, [1.0, 1.0])];
+    fs::write(&recording, records.join("\n")).unwrap();
+    let read = ["--kl-kind", "k1", "--devices", "5"];
+    let [replayed, merged] = replayed_and_merged(&recording, &[], &read);
+    assert_eq!(merged, replayed);
+    // d is 0.5, -0.25 and 0, twice; 2 * (3 + 4 + 2 + 1) tokens in 2 s on 5 devices.
+    let row = &merged.0[0];
+    assert!(
+        row.contains(r#""actor/kl_loss":0.08333333333333333,"#),
+        "{row}"
+    );
+    assert!(row.contains(r#""perf/throughput":2.0"#), "{row}");
+
+    // The shards know of the penalty: half of 0.25 nats is off the first reward.
+    let penalty = ["--kl-penalty", "0.5"];
+    let [replayed, merged] = replayed_and_merged(&recording, &penalty, &read);
+    assert_eq!(merged, replayed);
+    let row = &merged.0[0];
+    assert!(row.contains(r#""critic/rewards/min":-0.125,"#), "{row}");
+
+    // Without a reference nobody can tell what the penalty takes off: neither row has rewards after it.
+    let without = records.map(|record| record.replace("ref_token_logps", "token_entropies"));
+    fs::write(&recording, without.join("\n")).unwrap();
+    let [replayed, merged] = replayed_and_merged(&recording, &penalty, &read);
+    assert_eq!(merged, replayed);
+    assert!(!merged.0[0].contains("critic/rewards/"), "{}", merged.0[0]);
+}
+
+#[test]
+fn health_is_judged_in_a_merge_as_in_the_replay() {
+    let recording = Path::new("tests/data/recordings/trl-2rank");
+    let read = [
+        "--limit",
+        "clipped=0.01",
+        "--limit",
+        "kl=0.001",
+        "--high-kl",
+        "0.01",
+    ];
+    let [replayed, merged] = replayed_and_merged(recording, &["--extended"], &read);
+    assert_eq!(merged, replayed);
+    assert!(merged.1.len() > 1, "{:?}", merged.1);
+    let [told, untold] = [&read[..], &[]].map(|read| {
+        let [_, (rows, _)] = replayed_and_merged(recording, &["--extended"], read);
+        rows
+    });
+    assert_ne!(told, untold);
+}
+
+#[test]
+fn what_was_not_counted_cannot_be_asked_of_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    rows(
+        command()
+            .args(["replay", "--jsonl", "-", "--shards"])
+            .args([folder.path(), RECORDING.as_ref()]),
+    );
+    let refusal = |args: &[&str]| {
+        let mut merge = command();
+        merge.arg("merge").args(shards(&folder)).args(args);
+        text(&merge.assert().code(2).get_output().stderr)
+    };
+    for args in [["--high-kl", "0.2"], ["--limit", "kl=2"]] {
+        let refused = refusal(&args);
+        assert!(
+            refused.contains("expected shards with the extended metrics"),
+            "{refused}"
+        );
+    }
+    let counted = refusal(&["--kl-penalty", "0.5"]);
+    assert!(
+        counted.contains("unexpected argument '--kl-penalty'"),
+        "{counted}"
+    );
 }
 
 #[cfg(not(feature = "mpi"))]

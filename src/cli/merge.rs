@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::dialect::DialectArgs;
 use super::keys::dialect_parser;
 use crate::dialect::Dialect;
 use crate::engine::{Engine, EngineError};
@@ -22,6 +23,9 @@ use crate::wire::{self, WireError};
 /// Reads the files that `replay --shards` has written, in any order, and writes the row of each of their steps to standard
 /// output as JSON lines. The rows are those of the replay, whatever the order and the number of files; a step's row is over the
 /// ranks whose shards were given.
+///
+/// What the completions were counted against is in the shards already: the clip range, the cap of the importance ratio, the KL
+/// penalty, what a success is, and whether they have the extended metrics. It is said to the replay, and cannot be changed here.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::cli::EXIT_CODES)]
 pub struct MergeArgs {
@@ -31,6 +35,8 @@ pub struct MergeArgs {
     /// Names of the metrics
     #[arg(long, value_name = "DIALECT", default_value = Dialect::default().name(), value_parser = dialect_parser())]
     pub dialect: Dialect,
+    #[command(flatten)]
+    pub dialects: DialectArgs,
 }
 
 /// Why there are no (more) rows.
@@ -42,6 +48,11 @@ pub enum MergeVerbError {
     Wire { path: PathBuf, source: WireError },
     #[error("{}: expected the shard of a step, as `replay --shards` writes it, found one that is of none", path.display())]
     NoStep { path: PathBuf },
+    /// What was asked for looks at what nobody counted.
+    #[error(
+        "expected shards with the extended metrics for --high-kl and --limit, found none: write them by `replay --extended --shards`"
+    )]
+    Plain,
     #[error("step {step}: {source}")]
     Engine { step: u64, source: EngineError },
     #[error("{}: {source}", path.display())]
@@ -66,11 +77,17 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
             .ok_or_else(|| MergeVerbError::NoStep { path: path.clone() })?;
         steps.entry(step).or_default().push((path, shard));
     }
+    let shards = || steps.values().flatten().map(|(_, shard)| shard);
+    if args.dialects.extended.are_given() && shards().all(|shard| shard.extended.is_none()) {
+        return Err(MergeVerbError::Plain);
+    }
     let metadata = RunMetadata::default().resolve(|name| env::var(name).ok());
-    let mut engine = Engine::builder()
-        .dialect(args.dialect)
-        .metadata(metadata)
-        .build()?;
+    let mut builder = Engine::builder().dialect(args.dialect).metadata(metadata);
+    // Without it, rewards that a penalty should have come off would pass for what is left of them.
+    if let Some(penalty) = shards().find_map(|shard| shard.thresholds()?.kl_penalty) {
+        builder = builder.kl_penalty(penalty);
+    }
+    let mut engine = args.dialects.tell(builder).build()?;
     for (step, shards) in steps {
         for (path, shard) in shards {
             engine.join(shard).map_err(|source| MergeVerbError::Join {

@@ -1,5 +1,6 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
+mod dialect;
 pub mod forward;
 pub mod keys;
 pub mod merge;

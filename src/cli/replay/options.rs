@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::dialect::DialectArgs;
+use super::counted::CountedArgs;
 use crate::cadence::{Schedule, Strategy};
+use crate::cli::dialect::DialectArgs;
 use crate::cli::keys::{dialect_parser, retain_parser};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, EngineBuilder, Policy, Scope};
@@ -26,6 +27,8 @@ use crate::window::Reduction;
 /// out and counted, and the counts are shown at the end.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::cli::EXIT_CODES)]
+#[command(mut_arg("high_kl", |arg| arg.requires("extended")))]
+#[command(mut_arg("limit", |arg| arg.requires("extended")))]
 pub struct ReplayArgs {
     /// Folders of .jsonl and .safetensors files, or files; together one recording
     #[arg(required = true, value_name = "PATH")]
@@ -82,6 +85,8 @@ pub struct ReplayArgs {
     pub ranks: RankArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub counted: CountedArgs,
     #[command(flatten)]
     pub dialects: DialectArgs,
 }
@@ -182,7 +187,7 @@ impl EngineArgs {
         for (name, fold, window) in &self.fold {
             builder = builder.fold(name, *fold, *window);
         }
-        args.dialects.tell(builder)
+        args.dialects.tell(args.counted.tell(builder))
     }
 }
 

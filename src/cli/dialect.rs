@@ -1,14 +1,14 @@
-//! The arguments of `replay` that single keys of a dialect, or of the extended metrics, look at.
+//! What single keys of a dialect, or of the extended metrics, are made with: the arguments of all verbs that make rows.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::engine::EngineBuilder;
 use crate::health::Limits;
-use crate::shard::{KlKind, KlPenalty, Success};
+use crate::shard::KlKind;
 use crate::summary::HIGH_KL;
 
-/// What verl's keys and the extended metrics can be told.
+/// What the numbers of a summary are read with; nothing of it is counted before.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "verl and extended metrics")]
 #[allow(missing_docs)] // each is documented for --help
@@ -16,28 +16,24 @@ pub struct DialectArgs {
     /// Estimator of verl's `actor/kl_loss`
     #[arg(long, value_name = "KIND", default_value = "k3", value_parser = kind_parser())]
     pub kl_kind: KlKind,
-    /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards [default: no penalty]
-    #[arg(long, value_name = "X", value_parser = finite)]
-    pub kl_penalty: Option<f64>,
-    /// Estimator of that penalty
-    #[arg(long, value_name = "KIND", default_value = "k1", value_parser = kind_parser(), requires = "kl_penalty")]
-    pub kl_penalty_kind: KlKind,
     /// How many devices train, for verl's perf/throughput, which is left out without
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub devices: Option<u32>,
-    /// Reward component that says whether a completion succeeds, for pass@k [default: the total reward]
-    #[arg(long, value_name = "NAME", requires = "extended")]
-    pub success: Option<String>,
-    /// A completion succeeds from this value on
-    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = finite, requires = "extended")]
-    pub success_threshold: f64,
-    /// Nats above which a token's KL to the reference counts as high
-    #[arg(long, value_name = "NATS", default_value_t = HIGH_KL, allow_negative_numbers = true, value_parser = finite, requires = "extended")]
-    pub high_kl: f64,
+    #[command(flatten)]
+    pub extended: ExtendedArgs,
+}
+
+/// What the extended metrics are read with.
+#[derive(Args, Clone, Debug)]
+#[allow(missing_docs)] // each is documented for --help
+pub struct ExtendedArgs {
+    /// Nats above which a token's KL to the reference counts as high [default: 0.1]
+    #[arg(long, value_name = "NATS", allow_negative_numbers = true, value_parser = finite)]
+    pub high_kl: Option<f64>,
     /// Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups, zero-std, clipped, kl, length-at-cap,
     /// sampler-distance; may be given several times [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9,
     /// clipped=0.3, kl=1, length-at-cap=0.5, sampler-distance=0.1]
-    #[arg(long, value_name = "NAME=X", value_parser = limit_of, requires = "extended")]
+    #[arg(long, value_name = "NAME=X", value_parser = limit_of)]
     pub limit: Vec<(Limit, f64)>,
 }
 
@@ -45,24 +41,23 @@ impl DialectArgs {
     /// The engine that is told so.
     pub(super) fn tell(&self, mut builder: EngineBuilder) -> EngineBuilder {
         let mut limits = Limits::default();
-        for (limit, value) in &self.limit {
+        for (limit, value) in &self.extended.limit {
             limit.set(&mut limits, *value);
-        }
-        if let Some(coefficient) = self.kl_penalty {
-            let kind = self.kl_penalty_kind;
-            builder = builder.kl_penalty(KlPenalty { coefficient, kind });
         }
         if let Some(devices) = self.devices {
             builder = builder.devices(devices);
         }
         builder
             .kl_kind(self.kl_kind)
-            .success(Success {
-                component: self.success.clone(),
-                threshold: self.success_threshold,
-            })
-            .high_kl(self.high_kl)
+            .high_kl(self.extended.high_kl.unwrap_or(HIGH_KL))
             .limits(limits)
+    }
+}
+
+impl ExtendedArgs {
+    /// Whether anything of it was said.
+    pub(super) fn are_given(&self) -> bool {
+        self.high_kl.is_some() || !self.limit.is_empty()
     }
 }
 
@@ -107,7 +102,7 @@ impl Limit {
     }
 }
 
-fn kind_parser() -> impl TypedValueParser<Value = KlKind> {
+pub(super) fn kind_parser() -> impl TypedValueParser<Value = KlKind> {
     PossibleValuesParser::new(["k1", "abs", "k2", "k3"]).map(|word| match word.as_str() {
         "k1" => KlKind::K1,
         "abs" => KlKind::Abs,
@@ -116,7 +111,7 @@ fn kind_parser() -> impl TypedValueParser<Value = KlKind> {
     })
 }
 
-fn finite(text: &str) -> Result<f64, String> {
+pub(super) fn finite(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|x: &f64| x.is_finite());
     number.ok_or_else(|| format!("expected a finite number, found `{text}`"))
 }

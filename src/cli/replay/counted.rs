@@ -1,0 +1,40 @@
+//! What the completions are counted against for single keys of a dialect, or of the extended metrics. A shard remembers it.
+
+use clap::Args;
+
+use crate::cli::dialect::{finite, kind_parser};
+use crate::engine::EngineBuilder;
+use crate::shard::{KlKind, KlPenalty, Success};
+
+/// What verl's keys and the extended metrics are counted against.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "verl and extended metrics")]
+#[allow(missing_docs)] // each is documented for --help
+pub struct CountedArgs {
+    /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards [default: no penalty]
+    #[arg(long, value_name = "X", value_parser = finite)]
+    pub kl_penalty: Option<f64>,
+    /// Estimator of that penalty
+    #[arg(long, value_name = "KIND", default_value = "k1", value_parser = kind_parser(), requires = "kl_penalty")]
+    pub kl_penalty_kind: KlKind,
+    /// Reward component that says whether a completion succeeds, for pass@k [default: the total reward]
+    #[arg(long, value_name = "NAME", requires = "extended")]
+    pub success: Option<String>,
+    /// A completion succeeds from this value on
+    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = finite, requires = "extended")]
+    pub success_threshold: f64,
+}
+
+impl CountedArgs {
+    /// The engine that is told so.
+    pub(super) fn tell(&self, mut builder: EngineBuilder) -> EngineBuilder {
+        if let Some(coefficient) = self.kl_penalty {
+            let kind = self.kl_penalty_kind;
+            builder = builder.kl_penalty(KlPenalty { coefficient, kind });
+        }
+        builder.success(Success {
+            component: self.success.clone(),
+            threshold: self.success_threshold,
+        })
+    }
+}
