@@ -50,7 +50,7 @@ fn tokens(c: &mut Criterion) {
             .expect("a pool");
         group.bench_function(name, |b| {
             pool.install(|| {
-                b.iter(|| Shard::counted(black_box(&batch), Place::default(), &thresholds))
+                b.iter(|| Shard::counted(black_box(&batch), Place::default(), &thresholds));
             });
         });
     }

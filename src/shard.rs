@@ -157,9 +157,9 @@ impl Shard {
                 rayon::join(columns, groups)
             };
         let bounds = thresholds.bounds();
-        let sketched = thresholds.detail >= Detail::Extended;
-        let (sums, sketches) = token_sums(batch, &bounds, sketched);
-        let extended = (thresholds.detail >= Detail::Extended)
+        let extended = thresholds.detail >= Detail::Extended;
+        let (sums, sketches) = token_sums(batch, &bounds, extended);
+        let extended = extended
             .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches));
         Self {
             span: Span::Any,

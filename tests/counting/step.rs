@@ -7,14 +7,14 @@ use grpo_metrics::group::Grouping;
 use super::{Cost, cost};
 
 /// What `observe` and `step` cost, of so many completions in groups of 8 with so many components, after a hundred steps.
-pub fn steady(completions: u32, components: usize) -> Cost {
+pub fn steady(completions: u32, components: u32) -> Cost {
     let sizes = vec![8; completions as usize / 8];
     let values = |seed: u32| -> Vec<f64> {
         (0..completions)
             .map(|i| f64::from((i + 1).wrapping_mul(2_654_435_761) >> seed) / 1e9)
             .collect()
     };
-    let columns: Vec<Vec<f64>> = (0..3 + components as u32).map(values).collect();
+    let columns: Vec<Vec<f64>> = (0..3 + components).map(values).collect();
     let names: Vec<String> = (0..components).map(|c| format!("reward_{c}")).collect();
     let mut engine = Engine::builder().build().unwrap();
     let mut run = |step| {

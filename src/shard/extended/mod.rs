@@ -184,7 +184,11 @@ impl Sketches {
 
 /// One share a completion: of its 4-grams, by token ids or else by words, those that it has had before.
 fn repetition(batch: &Batch<'_>) -> Spread {
-    let texts = batch.columns().completions;
+    let c = batch.columns();
+    let texts = c.completions;
+    if c.token_ids.is_none() && texts.is_none() {
+        return Spread::default();
+    }
     let shares = by_completion(batch, |completion| {
         match (batch.token_ids(completion), texts) {
             (Some(ids), _) => repeated(&ids.iter().map(|&id| id.into()).collect::<Vec<u64>>()),
