@@ -190,6 +190,42 @@ fn powers_body(values: &[f64], rounders: [f64; 4], add: impl Fn(f64, f64, f64) -
 }
 
 dispatched! {
+    /// Each product as a double, and what that leaves over, exactly; all four slices are as long. The caller vouches that
+    /// neither leaves the range of normal doubles.
+    pub(crate) fn products(x: &[f64], y: &[f64], highs: &mut [f64], lows: &mut [f64]) where
+        baseline: products_body(x, y, highs, lows, left_over);
+        avx2: products_body(x, y, highs, lows, |x, y, product| x.mul_add(y, -product));
+        avx512: products_body(x, y, highs, lows, |x, y, product| x.mul_add(y, -product));
+}
+
+#[inline(always)]
+fn products_body(
+    x: &[f64],
+    y: &[f64],
+    highs: &mut [f64],
+    lows: &mut [f64],
+    left_over: impl Fn(f64, f64, f64) -> f64,
+) {
+    for (((high, low), &x), &y) in highs.iter_mut().zip(lows).zip(x).zip(y) {
+        *high = x * y;
+        *low = left_over(x, y, *high);
+    }
+}
+
+/// What a rounded product leaves over, without a fused operation (Dekker, "A floating-point technique for extending the
+/// available precision", 1971).
+fn left_over(x: f64, y: f64, product: f64) -> f64 {
+    let halves = |x: f64| {
+        let wide = 134_217_729.0 * x;
+        let high = wide - (wide - x);
+        (high, x - high)
+    };
+    let ((x_high, x_low), (y_high, y_low)) = (halves(x), halves(y));
+    let rest = (x_high * y_high - product) + x_high * y_low + x_low * y_high;
+    rest + x_low * y_low
+}
+
+dispatched! {
     /// The sums of groups that lie one after another, `sizes[g]` values each, at most 62 of them: `sums[g]` is correctly
     /// rounded where `whole[g]` says so, and worth nothing elsewhere.
     pub(crate) fn group_sums(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) = group_sums_body
