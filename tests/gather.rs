@@ -96,7 +96,7 @@ fn a_rank_without_completions_adds_nothing_and_stops_nobody() {
 #[test]
 fn a_component_of_one_rank_stands_in_the_row_over_its_own_completions() {
     let row = row(ranks(
-        Threads::of(3, PATIENT),
+        Threads::of(3, Duration::MAX),
         Policy::Fail,
         |rank, mut engine| {
             let own = if rank == 2 { "only/here" } else { "a" };

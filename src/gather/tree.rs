@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, GatherError, Silence};
 
+/// As good as never.
+pub(super) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The way from the ranks to the root. It never shows in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
@@ -89,6 +92,8 @@ pub struct Tree<L> {
 
 impl<L: Link> Tree<L> {
     pub fn new(link: L, rank: u32, world_size: u32, deadline: Duration) -> Self {
+        // Beyond a century clocks overflow, where they are asked for `Duration::MAX`.
+        let deadline = deadline.min(CENTURY);
         Self {
             link,
             rank,
