@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::job::Job;
-use crate::sink::said;
+use crate::sink::{after, said};
 use crate::store::{Store, StoreError};
 
 /// Between two attempts at a store that fails: this long at first, twice as long each time, up to the longest.
@@ -103,7 +103,7 @@ impl Outbox {
     /// As [`Outbox::flush`], after which the worker ends.
     pub(super) fn close(&self, within: Duration) -> Delivery {
         let mut queue = self.0.lock();
-        queue.close_by = Some(Instant::now() + within);
+        queue.close_by = Some(after(within));
         self.0.wait(queue, within)
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::journal::{self, Appender};
-use super::{Receipt, Sink, SinkError};
+use super::{Receipt, Sink, SinkError, after};
 use crate::metrics::Row;
 use crate::table::Table;
 use shared::Shared;
@@ -191,7 +191,7 @@ impl Durable {
 
     /// Waits until every row is delivered and flushed behind, `within` at most; what became of them.
     pub fn flush_within(&mut self, within: Duration) -> Receipt {
-        self.shared.flush(Instant::now() + within)
+        self.shared.flush(after(within))
     }
 
     fn spawn(
@@ -280,7 +280,7 @@ impl Sink for Durable {
     /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What
     /// is pending then waits in the journal for the next process.
     fn close(mut self: Box<Self>) -> Receipt {
-        let deadline = Instant::now() + self.policy.patience;
+        let deadline = after(self.policy.patience);
         self.end(deadline)
     }
 }

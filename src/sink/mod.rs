@@ -12,6 +12,7 @@ mod tensorboard;
 
 use std::error::Error;
 use std::io;
+use std::time::{Duration, Instant};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -28,6 +29,12 @@ pub use log::LogLines;
 pub use memory::Memory;
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;
+
+/// The moment so much later than now; a century later for what no clock reaches, as with `Duration::MAX`.
+pub(crate) fn after(time: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    Instant::now() + time.min(CENTURY)
+}
 
 /// Something that takes rows.
 ///

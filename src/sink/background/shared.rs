@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::journal::{Extent, Opened};
-use super::super::{Receipt, SinkError};
+use super::super::{Receipt, SinkError, after};
 use super::{Full, NAME, Policy};
 use crate::table::Table;
 
@@ -199,7 +199,7 @@ impl Shared {
 
     /// Waits for `time`, or for the end of all delivering.
     pub(super) fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
+        let until = after(time);
         let mut state = self.lock();
         while Instant::now() < until && !state.over() {
             let until = state.deadline.map_or(until, |deadline| until.min(deadline));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::fanout::said;
 use super::super::journal::{self, Extent, Item, Mark, Reader};
-use super::super::{Delivery, Sink, SinkError};
+use super::super::{Delivery, Sink, SinkError, after};
 use super::shared::{NEVER, Shared, wait};
 use super::{Fsync, NAME, Policy};
 use crate::metrics::Row;
@@ -19,7 +19,7 @@ pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
     let mut synced = None;
     let mut state = shared.lock();
     loop {
-        let until = Instant::now() + interval;
+        let until = after(interval);
         while Instant::now() < until && !state.ended && state.deadline.is_none() {
             state = wait(&shared.progress, state, Some(until));
         }
@@ -126,13 +126,17 @@ impl Worker {
                 return None;
             }
             if let Some(extent) = state.extent_of(self.reader.next()) {
-                let due = self.delivered.map(|at| at + self.policy.pace);
-                let waits = due.filter(|due| !state.hurries(&self.policy) && *due > Instant::now());
-                if waits.is_some() {
-                    state.wakes_at = self.policy.batch as u64;
-                    state = wait(&shared.work, state, waits);
-                    state.wakes_at = NEVER;
-                    continue;
+                if let Some(at) = self.delivered
+                    && !state.hurries(&self.policy)
+                {
+                    // A time that no clock reaches is waited for until something else wakes.
+                    let due = at.checked_add(self.policy.pace);
+                    if due.is_none_or(|due| due > Instant::now()) {
+                        state.wakes_at = self.policy.batch as u64;
+                        state = wait(&shared.work, state, due);
+                        state.wakes_at = NEVER;
+                        continue;
+                    }
                 }
                 self.delivered = Some(Instant::now());
                 return Some(extent);
@@ -165,7 +169,7 @@ impl Worker {
     /// When what the sink behind took should be brought to the disk.
     fn flush_due(&self) -> Option<Instant> {
         match self.policy.fsync {
-            Fsync::Every(interval) if self.unflushed => Some(self.flushed + interval),
+            Fsync::Every(interval) if self.unflushed => self.flushed.checked_add(interval),
             _ => None,
         }
     }
