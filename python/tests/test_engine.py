@@ -502,7 +502,7 @@ def test_two_threads_share_an_engine_whose_sink_is_an_object():
 
     class Sink:
         def write(self, row):
-            seen.append(row["metrics"]["train/reward"])
+            seen.append(row["step"])
 
     engine = gm.Engine(sinks=[Sink()])
 
@@ -513,7 +513,9 @@ def test_two_threads_share_an_engine_whose_sink_is_an_object():
                 engine.step(i * 100 + j)
 
     in_threads(2, work)
-    assert len(seen) == 10 and engine.census()["rewards"]["seen"] <= 100
+    # A step may follow the other thread's so closely that it has no completions; its row is written all the same.
+    assert sorted(seen) == [*range(9, 50, 10), *range(109, 150, 10)]
+    assert engine.census()["rewards"]["seen"] <= 100
     engine.step(1000)
     assert engine.census()["rewards"]["seen"] == 100
 
