@@ -11,6 +11,7 @@ mod options;
 mod shard;
 mod sink;
 mod store;
+mod summarize;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<shard::Shard>()?;
     module.add_class::<store::Sqlite3>()?;
-    module.add_function(wrap_pyfunction!(engine::summarize, module)?)?;
+    module.add_function(wrap_pyfunction!(summarize::summarize, module)?)?;
     module.add_function(wrap_pyfunction!(normalised, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
