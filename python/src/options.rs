@@ -1,17 +1,18 @@
 //! An engine's options from Python's keyword arguments.
 
+mod word;
+
 use std::env;
 use std::path::PathBuf;
 
 use grpo_metrics::cadence::Schedule;
-use grpo_metrics::engine::{Engine, EngineBuilder, Policy, Scope};
+use grpo_metrics::engine::{Engine, EngineBuilder};
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
-use grpo_metrics::scalars::{ClipRange, Fold, WindowFold};
-use grpo_metrics::shard::{KlKind, KlPenalty, Retain, Success};
+use grpo_metrics::scalars::ClipRange;
+use grpo_metrics::shard::{KlPenalty, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
-use grpo_metrics::window::Reduction;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
@@ -133,10 +134,10 @@ impl<'a, 'py> Options<'a, 'py> {
             builder = builder.mode(mode);
         }
         if let Some(window) = self.text("window")? {
-            builder = builder.window(reduction(&window)?);
+            builder = builder.window(word::reduction(&window)?);
         }
         if let Some(scope) = self.text("scope")? {
-            builder = builder.scope(scope_of(&scope)?);
+            builder = builder.scope(word::scope_of(&scope)?);
         }
         if let Some(strategy) = self.word("logging_strategy")? {
             builder = builder.logging_strategy(strategy);
@@ -171,20 +172,20 @@ impl<'a, 'py> Options<'a, 'py> {
         }
         if let Some(coefficient) = self.read("kl_penalty", "a number")? {
             let kind = self.text("kl_penalty_kind")?;
-            let kind = kl_kind("kl_penalty_kind", kind.as_deref().unwrap_or("k1"))?;
+            let kind = word::kl_kind("kl_penalty_kind", kind.as_deref().unwrap_or("k1"))?;
             builder = builder.kl_penalty(KlPenalty { coefficient, kind });
         }
         if let Some(kind) = self.text("kl_kind")? {
-            builder = builder.kl_kind(kl_kind("kl_kind", &kind)?);
+            builder = builder.kl_kind(word::kl_kind("kl_kind", &kind)?);
         }
         if let Some(devices) = self.read("devices", "a whole number")? {
             builder = builder.devices(devices);
         }
         if let Some(policy) = self.text("policy")? {
-            builder = builder.policy(policy_of(&policy)?);
+            builder = builder.policy(word::policy_of(&policy)?);
         }
         if let Some(retain) = self.text("retain")? {
-            builder = builder.retain(retain_of(&retain)?);
+            builder = builder.retain(word::retain_of(&retain)?);
         }
         if let Some(gather) = self.get("gather")? {
             builder = builder.gather(PythonGather::over(&gather)?);
@@ -200,7 +201,7 @@ impl<'a, 'py> Options<'a, 'py> {
         let folds: Option<std::collections::BTreeMap<String, (String, String)>> =
             self.read("folds", expected)?;
         for (name, (fold, window)) in folds.unwrap_or_default() {
-            builder = builder.fold(name, fold_of(&fold)?, window_fold(&window)?);
+            builder = builder.fold(name, word::fold_of(&fold)?, word::window_fold(&window)?);
         }
         Ok(builder)
     }
@@ -305,92 +306,6 @@ fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
         Err(_) => kind_of(found),
     };
     error::option(format!("`{name}`: expected {expected}, found {found}"))
-}
-
-fn reduction(word: &str) -> PyResult<Reduction> {
-    match word {
-        "mean" => Ok(Reduction::Mean),
-        "pooled" => Ok(Reduction::Pooled),
-        _ => Err(error::option(format!(
-            "`window`: expected mean or pooled, found `{word}`"
-        ))),
-    }
-}
-
-fn policy_of(word: &str) -> PyResult<Policy> {
-    match word {
-        "fail" => Ok(Policy::Fail),
-        "go_on" => Ok(Policy::GoOn),
-        _ => Err(error::option(format!(
-            "`policy`: expected fail or go_on, found `{word}`"
-        ))),
-    }
-}
-
-fn retain_of(word: &str) -> PyResult<Retain> {
-    match word {
-        "exact" => Ok(Retain::Exact),
-        "sketch" => Ok(Retain::Sketch),
-        _ => Err(error::option(format!(
-            "`retain`: expected exact or sketch, found `{word}`"
-        ))),
-    }
-}
-
-fn kl_kind(option: &str, word: &str) -> PyResult<KlKind> {
-    match word {
-        "k1" => Ok(KlKind::K1),
-        "abs" => Ok(KlKind::Abs),
-        "k2" => Ok(KlKind::K2),
-        "k3" => Ok(KlKind::K3),
-        _ => Err(error::option(format!(
-            "`{option}`: expected k1, abs, k2 or k3, found `{word}`"
-        ))),
-    }
-}
-
-fn scope_of(word: &str) -> PyResult<Scope> {
-    match word {
-        "global" => Ok(Scope::Global),
-        "local" => Ok(Scope::Local),
-        _ => Err(error::option(format!(
-            "`scope`: expected global or local, found `{word}`"
-        ))),
-    }
-}
-
-fn fold_of(word: &str) -> PyResult<Fold> {
-    Ok(match word {
-        "mean_by_tokens" => Fold::MeanByTokens,
-        "mean_by_completions" => Fold::MeanByCompletions,
-        "mean" => Fold::Mean,
-        "max" => Fold::Max,
-        "min" => Fold::Min,
-        "sum" => Fold::Sum,
-        "sum_of_lasts" => Fold::SumOfLasts,
-        "lowest_rank" => Fold::LowestRank,
-        _ => {
-            return Err(error::option(format!(
-                "`folds`: expected mean_by_tokens, mean_by_completions, mean, max, min, sum, sum_of_lasts or lowest_rank, found `{word}`"
-            )));
-        }
-    })
-}
-
-fn window_fold(word: &str) -> PyResult<WindowFold> {
-    Ok(match word {
-        "same" => WindowFold::Same,
-        "mean" => WindowFold::Mean,
-        "max" => WindowFold::Max,
-        "min" => WindowFold::Min,
-        "sum" => WindowFold::Sum,
-        "last" => WindowFold::Last,
-        _ => {
-            return Err(error::option(format!(
-                "`folds`: expected same, mean, max, min, sum or last for the window, found `{word}`"
-            )));
-        }
-    })
 }
 
 fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
