@@ -1,0 +1,254 @@
+//! The current policy against the behaviour and the reference policy.
+
+use super::{Family, RangeLanes, Selection, TotalLanes};
+use crate::kernel::lanes::Lanes;
+use crate::kernel::tokens::{Behaviour, Bounds, Divergence, Range, Reference, Total};
+
+/// Counts are doubles in lanes: whole, and exact far beyond any number of tokens.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and not negative
+fn counted(counts: impl Lanes) -> u64 {
+    counts.sum() as u64
+}
+
+/// [`Divergence`] by its d = log q - log p.
+#[derive(Clone, Copy, Debug)]
+struct DivergenceLanes<L> {
+    tokens: u64,
+    d: L,
+    abs: L,
+    squares: L,
+    k3: L,
+}
+
+impl<L: Lanes> DivergenceLanes<L> {
+    #[inline(always)]
+    fn empty(zero: L) -> Self {
+        Self {
+            tokens: 0,
+            d: zero,
+            abs: zero,
+            squares: zero,
+            k3: zero,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, d: L, k3: L, usable: impl Selection<L>) {
+        self.tokens += usable.count();
+        self.d = usable.or(self.d + d, self.d);
+        self.abs = usable.or(self.abs + d.abs(), self.abs);
+        self.squares = usable.or(d.mul_add(d, self.squares), self.squares);
+        self.k3 = usable.or(self.k3 + k3, self.k3);
+    }
+
+    #[inline(always)]
+    fn finish([low, high]: [Self; 2]) -> Divergence {
+        Divergence {
+            tokens: low.tokens + high.tokens,
+            // Taken from 0, so that no tokens come to 0 and not to -0.
+            k1: 0.0 - (low.d + high.d).sum(),
+            abs: (low.abs + high.abs).sum(),
+            k2: (low.squares + high.squares).sum() / 2.0,
+            k3: (low.k3 + high.k3).sum(),
+        }
+    }
+}
+
+/// The current policy against behaviour and reference policy, by the columns there are: current, old, reference and the
+/// tokens' own advantages. In the place of a column that is not there stands one that is not read.
+#[derive(Clone, Copy, Debug)]
+pub struct Policies<'a> {
+    pub has_old: bool,
+    pub has_reference: bool,
+    pub has_advantages: bool,
+    pub bounds: &'a Bounds,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyLanes<L> {
+    behaviour: DivergenceLanes<L>,
+    ratio: RangeLanes<L>,
+    ratio_squares: L,
+    ratio_low: L,
+    ratio_high: L,
+    signed_tokens: u64,
+    signed_clipped: L,
+    reference_logps: TotalLanes<L>,
+    reference: DivergenceLanes<L>,
+    reference_low: L,
+    reference_high: L,
+    k3_corrected: TotalLanes<L>,
+}
+
+impl<L: Lanes> Family<L, 4> for Policies<'_> {
+    type Sums = PolicyLanes<L>;
+
+    #[inline(always)]
+    fn empty(&self, zero: L) -> PolicyLanes<L> {
+        PolicyLanes {
+            behaviour: DivergenceLanes::empty(zero),
+            ratio: RangeLanes::empty(zero),
+            ratio_squares: zero,
+            ratio_low: zero,
+            ratio_high: zero,
+            signed_tokens: 0,
+            signed_clipped: zero,
+            reference_logps: TotalLanes::empty(zero),
+            reference: DivergenceLanes::empty(zero),
+            reference_low: zero,
+            reference_high: zero,
+            k3_corrected: TotalLanes::empty(zero),
+        }
+    }
+
+    #[inline(always)]
+    fn add(
+        &self,
+        sums: &mut PolicyLanes<L>,
+        [current, old, reference, advantages]: [L; 4],
+        counted: impl Selection<L>,
+    ) -> [L; 2] {
+        let advantages = self.has_advantages.then_some(advantages);
+        let nothing = current.splat(f64::NAN);
+        let (ratio, ratios) = if self.has_old {
+            let (ratio, usable) =
+                sums.add_behaviour(current - old, advantages, counted, self.bounds);
+            (Some((ratio, usable)), usable.or(ratio, nothing))
+        } else {
+            let usable = counted.finite(current);
+            sums.behaviour.tokens += usable.count();
+            if let Some(a) = advantages {
+                sums.signed_tokens += usable.finite(a).count();
+            }
+            (None, usable.or(current.splat(1.0), nothing))
+        };
+        if !self.has_reference {
+            return [ratios, nothing];
+        }
+        sums.reference_logps
+            .add(reference, counted.summed(reference));
+        let (k3, usable) = sums.add_reference(reference - current, ratio, counted, self.bounds);
+        [ratios, usable.or(k3, nothing)]
+    }
+
+    #[inline(always)]
+    fn are_finite(sums: &PolicyLanes<L>) -> bool {
+        sums.reference_logps.sum.all_finite()
+    }
+}
+
+/// What [`Policies`] come to.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicySums {
+    pub reference_logps: Option<Total>,
+    pub reference: Option<Reference>,
+    pub behaviour: Behaviour,
+}
+
+impl Policies<'_> {
+    #[inline(always)]
+    pub fn finish<L: Lanes>(&self, parts: [PolicyLanes<L>; 2]) -> PolicySums {
+        let (mut reference_logps, mut reference) = (None, None);
+        if self.has_reference {
+            reference_logps = Some(TotalLanes::finish(parts.map(|part| part.reference_logps)));
+            reference = Some(PolicyLanes::reference(parts, self.has_old));
+        }
+        PolicySums {
+            reference_logps,
+            reference,
+            behaviour: PolicyLanes::behaviour(parts, self.has_old),
+        }
+    }
+}
+
+impl<L: Lanes> PolicyLanes<L> {
+    /// `d`: current - old, which is finite where both are. The ratios, and where they can be used.
+    #[inline(always)]
+    fn add_behaviour<S: Selection<L>>(
+        &mut self,
+        d: L,
+        advantages: Option<L>,
+        counted: S,
+        bounds: &Bounds,
+    ) -> (L, S) {
+        let (usable, clamped, e) = counted.exponent(d);
+        let ratio = e.value();
+        self.behaviour.add(d, e.k3(clamped), usable);
+        self.ratio.add(ratio, usable);
+        self.ratio_squares =
+            usable.or(ratio.mul_add(ratio, self.ratio_squares), self.ratio_squares);
+        let low = ratio.below(ratio.splat(bounds.ratio_low));
+        let high = ratio.splat(bounds.ratio_high).below(ratio);
+        self.ratio_low = usable.hit(low, self.ratio_low);
+        self.ratio_high = usable.hit(high, self.ratio_high);
+        if let Some(a) = advantages {
+            let (signed, zero) = (usable.finite(a), a.splat(0.0));
+            self.signed_tokens += signed.count();
+            self.signed_clipped = signed.hit(low & a.below(zero), self.signed_clipped);
+            self.signed_clipped = signed.hit(high & zero.below(a), self.signed_clipped);
+        }
+        (ratio, usable)
+    }
+
+    /// `d`: reference - current, which is finite where both are. The k3s, and where they can be used.
+    #[inline(always)]
+    fn add_reference<S: Selection<L>>(
+        &mut self,
+        d: L,
+        ratio: Option<(L, S)>,
+        counted: S,
+        bounds: &Bounds,
+    ) -> (L, S) {
+        let (usable, clamped, e) = counted.exponent(d);
+        let k3 = e.k3(clamped);
+        self.reference.add(d, k3, usable);
+        // The bounds are of current - reference, which is -d.
+        self.reference_low = usable.hit(d.splat(-bounds.log_low).below(d), self.reference_low);
+        self.reference_high = usable.hit(d.below(d.splat(-bounds.log_high)), self.reference_high);
+        if let Some((ratio, behaving)) = ratio {
+            self.k3_corrected.add(k3 * ratio, usable.and(behaving));
+        }
+        (k3, usable)
+    }
+
+    #[inline(always)]
+    fn reference(parts: [Self; 2], has_old: bool) -> Reference {
+        let divergence = DivergenceLanes::finish(parts.map(|part| part.reference));
+        let [low, high] = parts;
+        Reference {
+            divergence,
+            // Without a behaviour column every ratio is 1.
+            k3_corrected: if has_old {
+                TotalLanes::finish(parts.map(|part| part.k3_corrected))
+            } else {
+                divergence.k3()
+            },
+            low: counted(low.reference_low + high.reference_low),
+            high: counted(low.reference_high + high.reference_high),
+        }
+    }
+
+    #[inline(always)]
+    fn behaviour(parts: [Self; 2], has_old: bool) -> Behaviour {
+        let divergence = DivergenceLanes::finish(parts.map(|part| part.behaviour));
+        let [low, high] = parts;
+        Behaviour {
+            divergence,
+            ratio: if has_old {
+                RangeLanes::finish(parts.map(|part| part.ratio))
+            } else {
+                Range::of_ones(divergence.tokens)
+            },
+            ratio_squares: if has_old {
+                (low.ratio_squares + high.ratio_squares).sum()
+            } else {
+                divergence.tokens as f64
+            },
+            low: counted(low.ratio_low + high.ratio_low),
+            high: counted(low.ratio_high + high.ratio_high),
+            signed_tokens: low.signed_tokens + high.signed_tokens,
+            signed_clipped: counted(low.signed_clipped + high.signed_clipped),
+        }
+    }
+}
