@@ -154,9 +154,6 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Keys to keep: full or slim [default: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE,
               else full]
 
-          --extended
-              Also the extended metrics: distributions, uncertainty, splits by tag, health
-
           --every <N>
               Emit a row every N steps
               
@@ -167,6 +164,9 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               
               [default: mean]
               [possible values: mean, pooled]
+
+          --extended
+              Also the extended metrics: distributions, uncertainty, splits by tag, health
 
           --scope <SCOPE>
               Whose data to use: all ranks', or rank 0's alone (other ranks' columns are then not read)
@@ -252,14 +252,32 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
           --no-kl-bias-correction
               trl's kl without the ratio to the behaviour policy
 
-          --is-ratio-cap <X>
-              Cap of the importance ratio to the sampler
-
           --fold <NAME=FOLD>
               How a metric of your own folds, over ranks and windows: mean, min, max, sum, last,
               mean-by-tokens, mean-by-completions; may be given several times [default: mean]
 
+          --is-ratio-cap <X>
+              Cap of the importance ratio to the sampler
+
     verl and extended metrics:
+          --kl-kind <KIND>
+              Estimator of verl's `actor/kl_loss`
+              
+              [default: k3]
+              [possible values: k1, abs, k2, k3]
+
+          --devices <N>
+              How many devices train, for verl's perf/throughput, which is left out without
+
+          --high-kl <NATS>
+              Nats above which a token's KL to the reference counts as high [default: 0.1]
+
+          --limit <NAME=X>
+              Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups,
+              zero-std, clipped, kl, length-at-cap, sampler-distance; may be given several times
+              [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9, clipped=0.3,
+              kl=1, length-at-cap=0.5, sampler-distance=0.1]
+
           --kl-penalty <X>
               Coefficient of the KL penalty that the training takes off its rewards, for verl's
               critic/rewards [default: no penalty]
@@ -278,24 +296,6 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               A completion succeeds from this value on
               
               [default: 1]
-
-          --kl-kind <KIND>
-              Estimator of verl's `actor/kl_loss`
-              
-              [default: k3]
-              [possible values: k1, abs, k2, k3]
-
-          --devices <N>
-              How many devices train, for verl's perf/throughput, which is left out without
-
-          --high-kl <NATS>
-              Nats above which a token's KL to the reference counts as high [default: 0.1]
-
-          --limit <NAME=X>
-              Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups,
-              zero-std, clipped, kl, length-at-cap, sampler-distance; may be given several times
-              [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9, clipped=0.3,
-              kl=1, length-at-cap=0.5, sampler-distance=0.1]
 
     Exit codes:
       0  done (also when the reader of the output goes away before the end)

@@ -34,24 +34,30 @@ fn shards(folder: &tempfile::TempDir) -> Vec<PathBuf> {
 }
 
 #[test]
-fn shards_in_any_order_give_the_rows_of_the_replay() {
-    let folder = tempfile::tempdir().unwrap();
-    for dialect in ["maxent", "trl"] {
+fn shards_in_any_order_give_the_rows_of_the_replay_that_is_told_the_same() {
+    let told: [(&[&str], usize); 7] = [
+        (&[], 12),
+        (&["--dialect", "trl"], 12),
+        (&["--dialect", "trl", "--no-kl-bias-correction"], 12),
+        (
+            &["--dialect", "verl", "--every", "5", "--window", "pooled"],
+            3,
+        ),
+        (&["--every", "5", "--mode", "slim"], 3),
+        (&["--every", "5", "--no-emit-partial"], 2),
+        (&["--logging-strategy", "epoch"], 1),
+    ];
+    for (args, count) in told {
+        let folder = tempfile::tempdir().unwrap();
         let replayed = rows(
             command()
-                .args([
-                    "replay",
-                    "--quiet",
-                    "--jsonl",
-                    "-",
-                    "--dialect",
-                    dialect,
-                    "--shards",
-                ])
+                .args(["replay", "--quiet", "--jsonl", "-"])
+                .args(args)
+                .arg("--shards")
                 .args([folder.path(), RECORDING.as_ref()]),
         );
         let mut shards = shards(&folder);
-        assert_eq!(shards.len(), 4 * replayed.len());
+        assert_eq!((replayed.len(), shards.len()), (count, 4 * 12), "{args:?}");
         shards.reverse();
         // A riffle, so that steps and ranks are mixed.
         let (front, back) = shards.split_at(shards.len() / 2);
@@ -61,8 +67,32 @@ fn shards_in_any_order_give_the_rows_of_the_replay() {
             .step_by(2)
             .chain(back.iter().chain(front).skip(1).step_by(2))
             .collect();
-        let merged = rows(command().args(["merge", "--dialect", dialect]).args(mixed));
+        let merged = rows(command().arg("merge").args(args).args(mixed));
+        assert_eq!(merged, replayed, "{args:?}");
+    }
+}
+
+#[test]
+fn metrics_of_ones_own_fold_in_a_merge_as_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("own.jsonl");
+    let record = |(step, rank, own): (u64, u32, f64)| {
+        format!(
+            r#"{{"step": {step}, "rank": {rank}, "world_size": 2, "batch": {{"rewards": [1.0], "group_sizes": [1]}}, "scalars": {{"own": {own}}}}}"#
+        )
+    };
+    let records = [(1, 0, 1.0), (1, 1, 2.0), (2, 0, 4.0), (2, 1, 8.0)].map(record);
+    fs::write(&recording, records.join("\n")).unwrap();
+    for (fold, value) in [
+        ("own=sum", "15.0"),
+        ("own=max", "8.0"),
+        ("own=mean", "3.75"),
+    ] {
+        let read = ["--every", "2", "--window", "pooled", "--fold", fold];
+        let [replayed, merged] = replayed_and_merged(&recording, &[], &read);
         assert_eq!(merged, replayed);
+        let row = &merged.0[0];
+        assert!(row.contains(&format!(r#""own":{value}"#)), "{fold}: {row}");
     }
 }
 
@@ -203,20 +233,58 @@ fn what_was_not_counted_cannot_be_asked_of_a_merge() {
     let refusal = |args: &[&str]| {
         let mut merge = command();
         merge.arg("merge").args(shards(&folder)).args(args);
-        text(&merge.assert().code(2).get_output().stderr)
+        let assert = merge.assert().code(2).stdout("");
+        text(&assert.get_output().stderr)
     };
-    for args in [["--high-kl", "0.2"], ["--limit", "kl=2"]] {
-        let refused = refusal(&args);
-        assert!(
-            refused.contains("expected shards with the extended metrics"),
-            "{refused}"
-        );
+    let asked: [(&[&str], &str, &str); 3] = [
+        (
+            &["--high-kl", "0.2"],
+            "the extended metrics",
+            "`replay --extended --shards`",
+        ),
+        (
+            &["--limit", "kl=2", "--dialect", "verl"],
+            "the extended metrics",
+            "`replay --extended --shards`",
+        ),
+        (
+            &["--dialect", "verl"],
+            "what actor and critic report",
+            "`replay --dialect verl --shards`",
+        ),
+    ];
+    for (args, wanted, by) in asked {
+        let refused = refusal(args);
+        for part in [
+            "step-1.rank-0.shard: step 1, rank 0: expected a shard with ",
+            wanted,
+            by,
+        ] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
     }
     let counted = refusal(&["--kl-penalty", "0.5"]);
     assert!(
         counted.contains("unexpected argument '--kl-penalty'"),
         "{counted}"
     );
+}
+
+#[test]
+fn extended_shards_have_what_verl_names() {
+    let [_, (rows, _)] = replayed_and_merged(RECORDING.as_ref(), &[], &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut replay = command();
+    replay.args(["replay", "--jsonl", "-", "--extended", "--shards"]);
+    replay.args([folder.path(), RECORDING.as_ref()]);
+    replay.assert().success();
+    let mut merge = command();
+    merge.args(["merge", "--dialect", "verl"]);
+    let out = merge.args(shards(&folder)).assert().success();
+    let key = r#""actor/kl_loss":"#;
+    assert!(rows.iter().all(|row| row.contains(key)), "{rows:?}");
+    let merged = text(&out.get_output().stdout);
+    assert!(merged.lines().all(|row| row.contains(key)), "{merged}");
 }
 
 #[cfg(not(feature = "mpi"))]

@@ -1,42 +1,40 @@
 //! `merge`: shards of ranks into the rows of their steps.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::dialect::DialectArgs;
-use super::keys::dialect_parser;
+use super::rows::{EngineArgs, RowArgs};
 use crate::dialect::Dialect;
-use crate::engine::{Engine, EngineError};
+use crate::engine::EngineError;
 use crate::filter::ModeError;
-use crate::run::RunMetadata;
+use crate::metrics::Row;
 use crate::shard::Shard;
 use crate::sink::Nested;
 use crate::wire::{self, WireError};
 
 /// Merge shards of ranks into rows
 ///
-/// Reads the files that `replay --shards` has written, in any order, and writes the row of each of their steps to standard
-/// output as JSON lines. The rows are those of the replay, whatever the order and the number of files; a step's row is over the
-/// ranks whose shards were given.
+/// Reads the files that `replay --shards` has written, in any order, and writes the rows of their steps to standard output as
+/// JSON lines. They are those of a replay that is told the same, whatever the order and the number of files; a step is over
+/// the ranks whose shards were given.
 ///
 /// What the completions were counted against is in the shards already: the clip range, the cap of the importance ratio, the KL
-/// penalty, what a success is, and whether they have the extended metrics. It is said to the replay, and cannot be changed here.
+/// penalty, what a success is, and whether they have what the dialect verl and the extended metrics need. It is said to the
+/// replay, and cannot be changed here.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::cli::EXIT_CODES)]
 pub struct MergeArgs {
     /// Files of one shard each
     #[arg(required = true, value_name = "SHARD")]
     pub shards: Vec<PathBuf>,
-    /// Names of the metrics
-    #[arg(long, value_name = "DIALECT", default_value = Dialect::default().name(), value_parser = dialect_parser())]
-    pub dialect: Dialect,
     #[command(flatten)]
-    pub dialects: DialectArgs,
+    pub rows: RowArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// Why there are no (more) rows.
@@ -48,11 +46,16 @@ pub enum MergeVerbError {
     Wire { path: PathBuf, source: WireError },
     #[error("{}: expected the shard of a step, as `replay --shards` writes it, found one that is of none", path.display())]
     NoStep { path: PathBuf },
-    /// What was asked for looks at what nobody counted.
-    #[error(
-        "expected shards with the extended metrics for --high-kl and --limit, found none: write them by `replay --extended --shards`"
-    )]
-    Plain,
+    /// What is asked for stands on what nobody counted.
+    #[error("{}: step {step}, {}: expected a shard with {wanted}, found one without: write it by `replay {by} --shards`", path.display(), named(ranks))]
+    Uncounted {
+        path: PathBuf,
+        step: u64,
+        ranks: Vec<u32>,
+        wanted: &'static str,
+        /// What the replay has to be told.
+        by: &'static str,
+    },
     #[error("step {step}: {source}")]
     Engine { step: u64, source: EngineError },
     #[error("{}: {source}", path.display())]
@@ -67,7 +70,7 @@ pub enum MergeVerbError {
 /// Merges the shards, step by step.
 ///
 /// # Errors
-/// If a file is no shard of a step, if shards do not belong together, or if `out` refuses.
+/// If a file is no shard of a step or lacks what is asked for, if shards do not belong together, or if `out` refuses.
 pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> {
     let mut steps: BTreeMap<u64, Vec<(&PathBuf, Shard)>> = BTreeMap::new();
     for path in &args.shards {
@@ -75,19 +78,16 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
         let step = shard
             .step()
             .ok_or_else(|| MergeVerbError::NoStep { path: path.clone() })?;
+        check_detail(args, path, step, &shard)?;
         steps.entry(step).or_default().push((path, shard));
     }
-    let shards = || steps.values().flatten().map(|(_, shard)| shard);
-    if args.dialects.extended.are_given() && shards().all(|shard| shard.extended.is_none()) {
-        return Err(MergeVerbError::Plain);
-    }
-    let metadata = RunMetadata::default().resolve(|name| env::var(name).ok());
-    let mut builder = Engine::builder().dialect(args.dialect).metadata(metadata);
+    let mut builder = args.engine.builder(&args.rows);
     // Without it, rewards that a penalty should have come off would pass for what is left of them.
-    if let Some(penalty) = shards().find_map(|shard| shard.thresholds()?.kl_penalty) {
+    let mut shards = steps.values().flatten().map(|(_, shard)| shard);
+    if let Some(penalty) = shards.find_map(|shard| shard.thresholds()?.kl_penalty) {
         builder = builder.kl_penalty(penalty);
     }
-    let mut engine = args.dialects.tell(builder).build()?;
+    let mut engine = builder.build()?;
     for (step, shards) in steps {
         for (path, shard) in shards {
             engine.join(shard).map_err(|source| MergeVerbError::Join {
@@ -98,10 +98,49 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
         let row = engine
             .step(step)
             .map_err(|source| MergeVerbError::Engine { step, source })?;
-        if let Some(row) = row {
-            serde_json::to_writer(&mut *out, &Nested(&row)).map_err(io::Error::from)?;
-            writeln!(out)?;
-        }
+        write(row, out)?;
+    }
+    let (left_over, _) = engine.finish_with_row();
+    write(left_over, out)?;
+    Ok(())
+}
+
+/// Completions must have been counted in as much detail as what is asked for stands on: a row would lack it without a word.
+fn check_detail(
+    args: &MergeArgs,
+    path: &Path,
+    step: u64,
+    shard: &Shard,
+) -> Result<(), MergeVerbError> {
+    let (wanted, by) = if shard.completions() == 0 {
+        return Ok(());
+    } else if args.engine.dialects.extended.are_given() && shard.extended.is_none() {
+        let wanted = "the extended metrics, which --high-kl and --limit are for";
+        (wanted, "--extended")
+    } else if args.rows.dialect == Dialect::Verl && shard.policy.is_none() {
+        let wanted = "what actor and critic report, which the dialect verl names";
+        (wanted, "--dialect verl")
+    } else {
+        return Ok(());
+    };
+    Err(MergeVerbError::Uncounted {
+        path: path.to_owned(),
+        step,
+        ranks: shard.ranks(),
+        wanted,
+        by,
+    })
+}
+
+fn named(ranks: &[u32]) -> String {
+    let ranks: Vec<String> = ranks.iter().map(|rank| format!("rank {rank}")).collect();
+    ranks.join(", ")
+}
+
+fn write(row: Option<Row>, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(row) = row {
+        serde_json::to_writer(&mut *out, &Nested(&row))?;
+        writeln!(out)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ pub mod forward;
 pub mod keys;
 pub mod merge;
 pub mod replay;
+pub mod rows;
 mod say;
 pub mod show;
 

@@ -19,7 +19,7 @@ use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
 use crate::scalars::Weighting;
 use crate::sink::SinkError;
 use crate::store::StoreError;
-pub use options::{EngineArgs, ReplayArgs};
+pub use options::ReplayArgs;
 use output::Outputs;
 use ranks::Ranks;
 use report::Report;

@@ -1,4 +1,4 @@
-//! What the completions are counted against for single keys of a dialect, or of the extended metrics. A shard remembers it.
+//! What the completions are counted against beside the clip range. A shard remembers it.
 
 use clap::Args;
 
@@ -6,11 +6,14 @@ use crate::cli::dialect::{finite, kind_parser};
 use crate::engine::EngineBuilder;
 use crate::shard::{KlKind, KlPenalty, Success};
 
-/// What verl's keys and the extended metrics are counted against.
+/// What single keys of a dialect, and the extended metrics, are counted against.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "verl and extended metrics")]
 #[allow(missing_docs)] // each is documented for --help
 pub struct CountedArgs {
+    /// Cap of the importance ratio to the sampler
+    #[arg(long, value_name = "X", help_heading = "Engine")]
+    pub is_ratio_cap: Option<f64>,
     /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards [default: no penalty]
     #[arg(long, value_name = "X", value_parser = finite)]
     pub kl_penalty: Option<f64>,
@@ -28,6 +31,9 @@ pub struct CountedArgs {
 impl CountedArgs {
     /// The engine that is told so.
     pub(super) fn tell(&self, mut builder: EngineBuilder) -> EngineBuilder {
+        if let Some(cap) = self.is_ratio_cap {
+            builder = builder.ratio_cap(cap);
+        }
         if let Some(coefficient) = self.kl_penalty {
             let kind = self.kl_penalty_kind;
             builder = builder.kl_penalty(KlPenalty { coefficient, kind });

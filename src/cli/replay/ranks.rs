@@ -39,7 +39,7 @@ pub(super) struct Ranks {
 impl Ranks {
     /// This process, and an engine's builder that gathers from the others.
     pub fn of(args: &ReplayArgs) -> Result<(Self, EngineBuilder), RanksError> {
-        let builder = args.engine.builder(args);
+        let builder = args.builder();
         if args.ranks.gather == Gathering::None {
             let alone = Self {
                 rank: 0,
