@@ -2,7 +2,7 @@
 
 use super::{Line, Reduction, Take, line};
 use crate::scalars::Scalar;
-use crate::summary::{Attempts, Census, Flag, KlKind, Summary, TagNumbers};
+use crate::summary::{Census, Flag, KlKind, Summary};
 
 /// Without a prefix.
 pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, HEALTH];
@@ -42,30 +42,14 @@ const GROUPS: &[Line] = &[
 
 #[rustfmt::skip] // a table: one key a line
 const SPLITS: &[Line] = &[
-    Line { key: "rewards/{name}/corr_total", unit: "1", meaning: "Pearson correlation of the component with the total reward", reduction: Reduction::Derived, take: Take::Correlation },
-    Line { key: "pass@{k}", unit: "share", meaning: "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), k = 1, 2, 4, ...", reduction: Reduction::Mean, take: Take::Attempts(|a: &Attempts| Some(a.pass)) },
-    tag("tags/{tag}/reward", "reward", "mean reward of the tag's completions", Reduction::Mean, |t| t.reward),
-    tag("tags/{tag}/reward_std", "reward", "population std of them", Reduction::Std, |t| t.population_std),
-    tag("tags/{tag}/pass@1", "share", "the tag's completions that succeed", Reduction::Share, |t| t.pass),
-    tag("tags/{tag}/mean_length", "tokens", "mean length of the tag's completions", Reduction::Mean, |t| t.mean_length),
-    tag("tags/{tag}/zero_std_frac", "share", "the tag's completions whose group's rewards do not vary", Reduction::Share, |t| t.zero_std),
+    Line::of("rewards/{name}/corr_total", "1", "Pearson correlation of the component with the total reward", Reduction::Derived, Take::Correlation),
+    Line::of("pass@{k}", "share", "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), k = 1, 2, 4, ...", Reduction::Mean, Take::Attempts(|a| Some(a.pass))),
+    Line::of("tags/{tag}/reward", "reward", "mean reward of the tag's completions", Reduction::Mean, Take::Tag(|t| t.reward)),
+    Line::of("tags/{tag}/reward_std", "reward", "population std of them", Reduction::Std, Take::Tag(|t| t.population_std)),
+    Line::of("tags/{tag}/pass@1", "share", "the tag's completions that succeed", Reduction::Share, Take::Tag(|t| t.pass)),
+    Line::of("tags/{tag}/mean_length", "tokens", "mean length of the tag's completions", Reduction::Mean, Take::Tag(|t| t.mean_length)),
+    Line::of("tags/{tag}/zero_std_frac", "share", "the tag's completions whose group's rewards do not vary", Reduction::Share, Take::Tag(|t| t.zero_std)),
 ];
-
-const fn tag(
-    key: &'static str,
-    unit: &'static str,
-    meaning: &'static str,
-    reduction: Reduction,
-    take: fn(&TagNumbers) -> Option<f64>,
-) -> Line {
-    Line {
-        key,
-        unit,
-        meaning,
-        reduction,
-        take: Take::Tag(take),
-    }
-}
 
 #[rustfmt::skip] // a table: one key a line
 const TOKENS: &[Line] = &[
@@ -119,9 +103,9 @@ const HEALTH: &[Line] = &[
     line("health/length_at_cap", "0/1", "too many completions reach the length cap (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
     line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
     line("health/nonfinite", "0/1", "some value handed in was NaN or infinite (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::NonFinite)),
-    Line { key: "health/{family}/used", unit: "values", meaning: "values of the family that were used", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.used)) },
-    Line { key: "health/{family}/absent", unit: "values", meaning: "places of the family without a value", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.absent)) },
-    Line { key: "health/{family}/nonfinite", unit: "values", meaning: "values of the family that were NaN or infinite", reduction: Reduction::Sum, take: Take::Family(|census| given(census, census.nonfinite)) },
+    Line::of("health/{family}/used", "values", "values of the family that were used", Reduction::Sum, Take::Family(|census| given(census, census.used))),
+    Line::of("health/{family}/absent", "values", "places of the family without a value", Reduction::Sum, Take::Family(|census| given(census, census.absent))),
+    Line::of("health/{family}/nonfinite", "values", "values of the family that were NaN or infinite", Reduction::Sum, Take::Family(|census| given(census, census.nonfinite))),
 ];
 
 /// A family of which nothing was given has no counts.

@@ -87,6 +87,22 @@ pub struct Line {
 }
 
 impl Line {
+    const fn of(
+        key: &'static str,
+        unit: &'static str,
+        meaning: &'static str,
+        reduction: Reduction,
+        take: Take,
+    ) -> Self {
+        Self {
+            key,
+            unit,
+            meaning,
+            reduction,
+            take,
+        }
+    }
+
     /// What the key means in a run that retains its rewards so: from a sketch, quantiles are not exact.
     #[must_use]
     pub fn meaning_in(&self, retain: Retain) -> Cow<'static, str> {
@@ -107,13 +123,7 @@ const fn line(
     reduction: Reduction,
     take: fn(&Summary) -> Option<f64>,
 ) -> Line {
-    Line {
-        key,
-        unit,
-        meaning,
-        reduction,
-        take: Take::Number(take),
-    }
+    Line::of(key, unit, meaning, reduction, Take::Number(take))
 }
 
 /// A line for every reward component.
@@ -123,13 +133,7 @@ const fn component(
     reduction: Reduction,
     take: fn(&Distribution) -> Option<f64>,
 ) -> Line {
-    Line {
-        key,
-        unit: "reward",
-        meaning,
-        reduction,
-        take: Take::Component(take),
-    }
+    Line::of(key, "reward", meaning, reduction, Take::Component(take))
 }
 
 /// A line for every length bucket that holds a completion.
@@ -140,13 +144,7 @@ const fn bucket(
     reduction: Reduction,
     take: fn(&BucketNumbers) -> Option<f64>,
 ) -> Line {
-    Line {
-        key,
-        unit,
-        meaning,
-        reduction,
-        take: Take::Bucket(take),
-    }
+    Line::of(key, unit, meaning, reduction, Take::Bucket(take))
 }
 
 /// Texts that belong to the run and have the same keys in every dialect.
