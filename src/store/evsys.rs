@@ -19,7 +19,7 @@ use super::{Logged, Store, StoreError};
 use crate::metrics::Metrics;
 use form::{args, fields};
 pub use gateway::Patience;
-use gateway::{Gateway, Secret};
+use gateway::{Again, Gateway, Secret};
 use rows::Series;
 
 /// Where the gateway is if nobody says.
@@ -162,7 +162,7 @@ impl Store for EvSys {
         if let (None, Some(project)) = (&experiment.project_id, &self.project) {
             args.insert("project_id".to_owned(), project.as_str().into());
         }
-        let answer = self.make("create_experiment", &args, "")?;
+        let answer = self.ask("create_experiment", &args, "", Again::IfNotDone)?;
         form::stored(answer).ok_or_else(|| self.damaged("create_experiment"))
     }
 
@@ -175,13 +175,14 @@ impl Store for EvSys {
             ("experiment_id", id.into()),
             ("patch", fields(patch).into()),
         ]);
-        let answer = self.ask("update_experiment", &args, &format!("experiment `{id}`"))?;
+        let what = format!("experiment `{id}`");
+        let answer = self.ask("update_experiment", &args, &what, Again::Always)?;
         form::stored(answer).ok_or_else(|| self.damaged("update_experiment"))
     }
 
     fn create_group(&mut self, group: &Group) -> Result<Stored<Group>, StoreError> {
         let what = format!("experiment `{}`", group.experiment_id);
-        let answer = self.make("create_group", &fields(group), &what)?;
+        let answer = self.ask("create_group", &fields(group), &what, Again::IfNotDone)?;
         form::stored(answer).ok_or_else(|| self.damaged("create_group"))
     }
 
@@ -192,13 +193,14 @@ impl Store for EvSys {
             "group",
             run.group_id.as_deref(),
         );
-        let answer = self.make("create_run", &fields(run), &what)?;
+        let answer = self.ask("create_run", &fields(run), &what, Again::IfNotDone)?;
         form::stored(answer).ok_or_else(|| self.damaged("create_run"))
     }
 
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
         let args = args([("run_id", id.into()), ("patch", fields(patch).into())]);
-        let answer = self.ask("update_run", &args, &format!("run `{id}`"))?;
+        let what = format!("run `{id}`");
+        let answer = self.ask("update_run", &args, &what, Again::Always)?;
         form::stored(answer).ok_or_else(|| self.damaged("update_run"))
     }
 
@@ -242,7 +244,8 @@ impl Store for EvSys {
         name: Option<&str>,
         split: Option<Split>,
     ) -> Result<Vec<Metric>, StoreError> {
-        let answer = self.ask("get_metrics", &series(run_id, name, split), "")?;
+        let args = series(run_id, name, split);
+        let answer = self.ask("get_metrics", &args, "", Again::Always)?;
         let mut metrics = form::list(answer, |entry| form::metric(&entry, name, split))
             .ok_or_else(|| self.damaged("get_metrics"))?;
         // The last of a step, split and name is the one that counts: the sort keeps their order.
@@ -305,7 +308,8 @@ impl Store for EvSys {
 
     fn get_run(&self, id: &str) -> Result<Stored<Run>, StoreError> {
         let what = format!("run `{id}`");
-        let answer = self.ask("get_run", &args([("run_id", id.into())]), &what)?;
+        let args = args([("run_id", id.into())]);
+        let answer = self.ask("get_run", &args, &what, Again::Always)?;
         if answer.is_null() {
             return Err(StoreError::Unknown { what });
         }

@@ -7,25 +7,15 @@ use super::gateway::{Again, Fault};
 use super::{EvSys, dead_letter, form};
 
 impl EvSys {
-    /// A request whose answer is a question's, or changes what a second one would change to the same.
+    /// A request of which nothing is kept if it is refused; `again` says whether it may be made twice.
     pub(super) fn ask(
         &self,
         op: &'static str,
         args: &Map<String, Value>,
         what: &str,
+        again: Again,
     ) -> Result<Value, StoreError> {
-        let answer = self.gateway.call(op, args, Again::Always);
-        answer.map_err(|fault| self.refused(op, what, fault))
-    }
-
-    /// A request for a new record.
-    pub(super) fn make(
-        &self,
-        op: &'static str,
-        args: &Map<String, Value>,
-        what: &str,
-    ) -> Result<Value, StoreError> {
-        let answer = self.gateway.call(op, args, Again::IfNotDone);
+        let answer = self.gateway.call(op, args, again);
         answer.map_err(|fault| self.refused(op, what, fault))
     }
 
@@ -81,13 +71,14 @@ impl EvSys {
             found: "something else".to_owned(),
         }
     }
+
     pub(super) fn list<T>(
         &self,
         op: &'static str,
         args: &Map<String, Value>,
         of: impl Fn(Value) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let answer = self.ask(op, args, "")?;
+        let answer = self.ask(op, args, "", Again::Always)?;
         form::list(answer, of).ok_or_else(|| self.damaged(op))
     }
 }
