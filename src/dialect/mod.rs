@@ -340,9 +340,10 @@ fn push_each<'n, T>(
     for (name, of) in each {
         for line in block {
             if let Some(value) = take(line.take, &of) {
-                let key = line.key.replacen(place, name, 1);
+                let (before, after) = line.key.split_once(place).unwrap_or((line.key, ""));
+                let key = [before, name, after].concat();
                 // Where the name stands last, it may make a key that is there already (a component named `sum`).
-                if !line.key.ends_with(place) || !metrics.contains(&key) {
+                if !after.is_empty() || !metrics.contains(&key) {
                     metrics.push(key, value);
                 }
             }
