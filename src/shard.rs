@@ -10,6 +10,7 @@ mod packed;
 mod pass;
 pub(crate) mod policy;
 mod sent;
+pub(crate) mod spread;
 mod thresholds;
 pub(crate) mod totals;
 
@@ -23,8 +24,9 @@ use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
 use extended::Extended;
-use groups::{Groups, Spread};
+use groups::Groups;
 use pass::token_sums;
+use spread::Spread;
 pub use thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
 use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
 
@@ -73,9 +75,18 @@ pub struct Shard {
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
     /// From [`Detail::Policy`] on.
-    pub(crate) policy: Option<policy::Policy>,
+    pub(crate) policy: Option<Box<policy::Policy>>,
     /// At [`Detail::Extended`].
-    pub(crate) extended: Option<Extended>,
+    pub(crate) extended: Option<Box<Extended>>,
+}
+
+/// Takes `theirs` into `mine`, either of which may not have been read.
+fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
+    match (mine, theirs) {
+        (_, None) => {}
+        (Some(mine), Some(theirs)) => merge(mine, theirs),
+        (mine @ None, theirs) => *mine = theirs,
+    }
 }
 
 /// Why two shards cannot be joined; neither has changed.
@@ -160,7 +171,8 @@ impl Shard {
         let extended = thresholds.detail >= Detail::Extended;
         let (sums, sketches) = token_sums(batch, &bounds, extended);
         let extended = extended
-            .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches));
+            .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches))
+            .map(Box::new);
         Self {
             span: Span::Any,
             counted: (batch.has_tokens() || thresholds.detail > Detail::Plain)
@@ -178,7 +190,7 @@ impl Shard {
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &sums),
             policy: (thresholds.detail >= Detail::Policy)
-                .then(|| policy::Policy::of(batch, &sums, thresholds.kl_penalty)),
+                .then(|| Box::new(policy::Policy::of(batch, &sums, thresholds.kl_penalty))),
             extended,
         }
     }
@@ -314,10 +326,10 @@ impl Shard {
         self.counted = counted;
         // One by one: `append` builds the whole map anew.
         self.reports.extend(std::mem::take(&mut other.reports));
-        self.rewards.merge(&other.rewards);
+        self.rewards.merge(other.rewards);
         for (name, column) in other.components {
             match self.components.get_mut(&name) {
-                Some(mine) => mine.merge(&column),
+                Some(mine) => mine.merge(column),
                 None => {
                     self.components.insert(name, column);
                 }
@@ -330,8 +342,12 @@ impl Shard {
         self.groups.merge(other.groups);
         self.completions.merge(&other.completions);
         self.tokens.merge(&other.tokens);
-        policy::Policy::join(&mut self.policy, other.policy.as_ref());
-        Extended::join(&mut self.extended, other.extended);
+        join(&mut self.policy, other.policy, |mine, theirs| {
+            mine.merge(&theirs);
+        });
+        join(&mut self.extended, other.extended, |mine, theirs| {
+            mine.merge(*theirs);
+        });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The logarithmic scale that sketches count on: its buckets, 36 to a doubling.
 
+use super::column::{LANES, Met, met};
 use super::dispatched;
 
 /// Buckets to a doubling, in the scale of [`bucket`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
@@ -8,23 +9,10 @@ const PER_DOUBLING: f64 = 36.0;
 pub(crate) const FIRST: i32 = -1022 * 36;
 pub(crate) const LAST: i32 = 1024 * 36;
 
-/// What [`buckets`] met.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Met {
-    /// Whether every value was finite; if not, all else is void.
-    pub finite: bool,
-    /// The smallest and the largest value; infinities where there is none. Which of -0 and 0 it gives is not said.
-    pub low: f64,
-    pub high: f64,
-}
-
 dispatched! {
     /// The bucket of each value's size; `buckets` has as many places as there are values.
     pub(crate) fn buckets(values: &[f64], buckets: &mut [i32]) -> Met = buckets_body
 }
-
-/// Independent lanes: enough for two of the widest vectors.
-const LANES: usize = 16;
 
 #[inline(always)]
 fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
@@ -48,11 +36,7 @@ fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
         finite[lane] += x * 0.0;
         *place = bucket(x.abs());
     }
-    Met {
-        finite: finite.into_iter().sum::<f64>() == 0.0,
-        low: lows.into_iter().fold(f64::INFINITY, f64::min),
-        high: highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
-    }
+    met(&lows, &highs, &finite)
 }
 
 /// The most values that [`tally`] counts at once.

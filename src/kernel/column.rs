@@ -3,7 +3,7 @@
 use super::dispatched;
 
 /// Independent lanes: enough for two of the widest vectors.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 dispatched! {
     /// The largest size of a value; 0 for an empty column.
@@ -83,25 +83,78 @@ pub(crate) fn split(x: f64, rounders: [f64; 2]) -> (f64, f64, f64) {
     (high, low, rest - low)
 }
 
+/// What one look at a column finds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Met {
+    /// Whether every value was finite; if not, all else is void.
+    pub finite: bool,
+    /// The smallest and the largest value; infinities where there is none. Which of -0 and 0 it gives is not said.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Met {
+    /// The largest size of a value; 0 where there is none.
+    pub fn largest(&self) -> f64 {
+        let (low, high) = (self.low.abs(), self.high.abs());
+        if self.low > self.high {
+            0.0
+        } else if low > high {
+            low
+        } else {
+            high
+        }
+    }
+}
+
 dispatched! {
-    /// The smallest and the largest value; infinities for an empty column. Which of -0 and 0 it gives is not said.
-    pub(crate) fn bounds(values: &[f64]) -> (f64, f64) = bounds_body
+    /// Whether a column is finite, and what it is within.
+    pub(crate) fn survey(values: &[f64]) -> Met = survey_body
 }
 
 #[inline(always)]
-fn bounds_body(values: &[f64]) -> (f64, f64) {
+fn survey_body(values: &[f64]) -> Met {
     let (chunks, tail) = values.as_chunks::<LANES>();
     let (mut lows, mut highs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    for chunk in chunks.iter().map(|chunk| &chunk[..]).chain([tail]) {
-        for ((low, high), &x) in lows.iter_mut().zip(&mut highs).zip(chunk) {
-            *low = if x < *low { x } else { *low };
-            *high = if x > *high { x } else { *high };
+    let mut finite = [0.0; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            lows[lane] = if x < lows[lane] { x } else { lows[lane] };
+            highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+            // 0 times NaN or infinity is NaN.
+            finite[lane] += x * 0.0;
         }
     }
-    (
-        lows.into_iter().fold(f64::INFINITY, f64::min),
-        highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
-    )
+    for (lane, &x) in tail.iter().enumerate() {
+        lows[lane] = if x < lows[lane] { x } else { lows[lane] };
+        highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+        finite[lane] += x * 0.0;
+    }
+    met(&lows, &highs, &finite)
+}
+
+/// What the lanes of a look have found together.
+#[inline(always)]
+pub(super) fn met(lows: &[f64; LANES], highs: &[f64; LANES], finite: &[f64; LANES]) -> Met {
+    Met {
+        finite: folded(*finite, |a, b| a + b) == 0.0,
+        low: folded(*lows, |a, b| if a < b { a } else { b }),
+        high: folded(*highs, |a, b| if a > b { a } else { b }),
+    }
+}
+
+/// By halves, as registers are folded onto each other.
+#[inline(always)]
+fn folded(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = join(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 dispatched! {
@@ -223,117 +276,4 @@ fn left_over(x: f64, y: f64, product: f64) -> f64 {
     let ((x_high, x_low), (y_high, y_low)) = (halves(x), halves(y));
     let rest = (x_high * y_high - product) + x_high * y_low + x_low * y_high;
     rest + x_low * y_low
-}
-
-dispatched! {
-    /// The sums of groups that lie one after another, `sizes[g]` values each, at most 62 of them: `sums[g]` is correctly
-    /// rounded where `whole[g]` says so, and worth nothing elsewhere.
-    pub(crate) fn group_sums(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) = group_sums_body
-}
-
-/// The most values of a group of [`group_sums`].
-pub(crate) const GROUP_MOST: usize = 62;
-
-/// Groups that are summed together, a lane each, so that nothing waits for a sum across lanes.
-const GROUPS: usize = 8;
-
-#[inline(always)]
-fn group_sums_body(values: &[f64], sizes: &[usize], sums: &mut [f64], whole: &mut [bool]) {
-    let mut start = 0;
-    for ((sizes, sums), whole) in sizes
-        .chunks(GROUPS)
-        .zip(sums.chunks_mut(GROUPS))
-        .zip(whole.chunks_mut(GROUPS))
-    {
-        let longest = sizes.iter().copied().max().unwrap_or(0);
-        if sizes.len() == GROUPS && sizes.iter().all(|&size| size == longest) {
-            let block = &values[start..start + GROUPS * longest];
-            let rows: [&[f64]; GROUPS] =
-                std::array::from_fn(|lane| &block[lane * longest..][..longest]);
-            lane_sums(longest, |at| rows.map(|row| row[at]), sums, whole);
-            start += GROUPS * longest;
-            continue;
-        }
-        let mut rows: [&[f64]; GROUPS] = [&[]; GROUPS];
-        for (row, &size) in rows.iter_mut().zip(sizes) {
-            *row = &values[start..start + size];
-            start += size;
-        }
-        // Zeros add nothing.
-        let load = |at| rows.map(|row| row.get(at).copied().unwrap_or(0.0));
-        lane_sums(longest, load, sums, whole);
-    }
-}
-
-/// [`group_sums`] of one group a lane, of whose values `load` gives those at a place.
-#[inline(always)]
-fn lane_sums(
-    longest: usize,
-    load: impl Fn(usize) -> [f64; GROUPS],
-    sums: &mut [f64],
-    whole: &mut [bool],
-) {
-    /// ceil(log2(62 + 2)).
-    const HEADROOM: u64 = 6;
-    let mut tops = [0.0_f64; GROUPS];
-    for at in 0..longest {
-        let x = load(at);
-        for lane in 0..GROUPS {
-            tops[lane] = if x[lane].abs() > tops[lane] {
-                x[lane].abs()
-            } else {
-                tops[lane]
-            };
-        }
-    }
-    // The rounders of `extract`, as powers of two by their exponent fields; out of range: not whole.
-    let mut fields = [0_u64; GROUPS];
-    for lane in 0..GROUPS {
-        fields[lane] = (tops[lane].to_bits() >> 52) + 1 + HEADROOM;
-    }
-    let (mut highs, mut lows, mut rests) = ([0.0; GROUPS], [0.0; GROUPS], [0_u64; GROUPS]);
-    for at in 0..longest {
-        let x = load(at);
-        for lane in 0..GROUPS {
-            let first = f64::from_bits(fields[lane] << 52);
-            let second = f64::from_bits((fields[lane].max(54 - HEADROOM) + HEADROOM - 53) << 52);
-            let (high, low, rest) = split(x[lane], [first, second]);
-            highs[lane] += high;
-            lows[lane] += low;
-            rests[lane] |= rest.to_bits();
-        }
-    }
-    for lane in 0..sums.len() {
-        sums[lane] = highs[lane] + lows[lane];
-        whole[lane] = rests[lane] << 1 == 0 && fields[lane] < 2045;
-    }
-}
-
-dispatched! {
-    /// Where `buckets` has one of the `wanted`, ascending.
-    pub(crate) fn places(buckets: &[u16], wanted: &[u16], places: &mut Vec<usize>) = places_body
-}
-
-/// Block by block: few blocks hold a wanted bucket, and only those are looked through.
-#[inline(always)]
-fn places_body(buckets: &[u16], wanted: &[u16], places: &mut Vec<usize>) {
-    const BLOCK: usize = 32;
-    for (block, chunk) in buckets.chunks(BLOCK).enumerate() {
-        let mut hits = [0_u16; BLOCK];
-        if let Some(chunk) = chunk.first_chunk::<BLOCK>() {
-            for &bucket in wanted {
-                for lane in 0..BLOCK {
-                    hits[lane] |= u16::from(chunk[lane] == bucket);
-                }
-            }
-        } else {
-            for (hit, bucket) in hits.iter_mut().zip(chunk) {
-                *hit = u16::from(wanted.contains(bucket));
-            }
-        }
-        if hits.iter().fold(0, |any, hit| any | hit) != 0 {
-            let found = (0..BLOCK).filter(|lane| hits[*lane] != 0);
-            places.extend(found.map(|lane| block * BLOCK + lane));
-        }
-    }
 }

@@ -78,6 +78,9 @@ pub trait Lanes: Real {
         }
         sums[0]
     }
+
+    /// The lanes of each row added up, neighbours first: the same tree for every unit.
+    fn row_sums(rows: &[Self; WIDTH]) -> Self;
 }
 
 /// A yes or no for each lane.
@@ -212,6 +215,11 @@ impl Lanes for Plain {
     fn array(self) -> [f64; WIDTH] {
         self.0
     }
+
+    #[inline(always)]
+    fn row_sums(rows: &[Self; WIDTH]) -> Self {
+        Self(rows.map(|Self([a, b, c, d, e, f, g, h])| ((a + b) + (c + d)) + ((e + f) + (g + h))))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -309,6 +317,9 @@ mod tests {
             bits(x.splat(0.1)),
             bits(unit.doubles(&small).power_of_two()),
             [unit.doubles(&tame).sum().to_bits(); WIDTH],
+            bits(Lanes::row_sums(&std::array::from_fn(|row| {
+                unit.doubles(&tame) * unit.splat(0.1 + row as f64)
+            }))),
         ];
         seen.extend(masks.map(|mask| bits(mask.select(x, y))));
         seen.extend(masks.map(|mask| [mask.count(); WIDTH]));
@@ -339,6 +350,13 @@ mod tests {
                 .doubles(&std::array::from_fn(|lane| lane as f64))
                 .sum(),
             28.0
+        );
+        let rows = std::array::from_fn(|row| {
+            Baseline.doubles(&std::array::from_fn(|lane| (lane * lane * row) as f64))
+        });
+        assert_eq!(
+            Lanes::row_sums(&rows).array(),
+            std::array::from_fn(|row| (140 * row) as f64)
         );
         assert_eq!(
             Baseline

@@ -22,6 +22,7 @@ pub(crate) mod bucket;
 pub(crate) mod column;
 pub(crate) mod entropy;
 pub(crate) mod exp;
+pub(crate) mod groups;
 mod lanes;
 pub(crate) mod tokens;
 

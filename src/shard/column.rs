@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Values;
-use crate::stat::{Census, Moments, Order, Quantile, Sketch, Statistic};
+use crate::stat::{Census, Finite, Moments, Order, Quantile, Sketch, Statistic};
 
 /// How the values of reward columns are kept for their quantiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +49,17 @@ impl Column {
     }
 
     fn add(&mut self, samples: &[f64]) {
-        self.census.add(samples);
-        self.moments.add(samples);
-        self.keep(samples);
+        if let Kept::Values(order) = &mut self.kept {
+            order.reserve(samples.len());
+        }
+        let used = Finite::each(samples, |values| {
+            self.moments.add_finite(values);
+            match &mut self.kept {
+                Kept::Values(order) => order.add_finite(values),
+                Kept::Sketch(sketch) => sketch.add_finite(values),
+            }
+        });
+        self.census.saw(used, samples.len() as u64 - used);
     }
 
     /// The values that the wire left out because the groups bring them.
@@ -101,14 +109,14 @@ impl Column {
     }
 
     /// Takes in `other`, whose values are kept alike; the caller has checked that.
-    pub fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: Self) {
         self.census.merge(&other.census);
         self.moments.merge(&other.moments);
-        match (&mut self.kept, &other.kept) {
-            (Kept::Values(mine), Kept::Values(theirs)) => mine.merge(theirs),
-            (Kept::Sketch(mine), Kept::Sketch(theirs)) => mine.merge(theirs),
+        match (&mut self.kept, other.kept) {
+            (Kept::Values(mine), Kept::Values(theirs)) => mine.append(theirs),
+            (Kept::Sketch(mine), Kept::Sketch(theirs)) => mine.merge(&theirs),
             // The one of the two that holds values.
-            (Kept::Values(_), Kept::Sketch(_)) => self.kept = other.kept.clone(),
+            (Kept::Values(_), kept @ Kept::Sketch(_)) => self.kept = kept,
             (Kept::Sketch(_), Kept::Values(_)) => {}
         }
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::groups::{Spread, count};
 use super::pass::by_completion;
+use super::spread::{Spread, count};
 use super::{KlKind, KlPenalty};
 use crate::batch::{Batch, Values};
 use crate::kernel::exp::{EXPONENT_LIMIT, exp};
@@ -225,14 +225,7 @@ impl Policy {
             && self.returns.count() == self.errors.count()
     }
 
-    /// Takes `theirs` into `mine`, either of which may not have been read.
-    pub fn join(mine: &mut Option<Self>, theirs: Option<&Self>) {
-        if let Some(theirs) = theirs {
-            mine.get_or_insert_default().merge(theirs);
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.reference.merge(&other.reference);
         self.behaviour.merge(&other.behaviour);
         self.ratio.merge(&other.ratio);

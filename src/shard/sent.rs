@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::column::Column;
 use super::extended::Extended;
-use super::groups::{Groups, Spread};
+use super::groups::Groups;
 use super::policy::Policy;
+use super::spread::Spread;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
 use super::{Detail, Report, Shard, Span, Thresholds};
 use crate::batch::Place;
@@ -28,8 +29,8 @@ struct Sent<'a> {
     groups: Cow<'a, Groups>,
     completions: Cow<'a, Completions>,
     tokens: Cow<'a, Tokens>,
-    policy: Cow<'a, Option<Policy>>,
-    extended: Cow<'a, Option<Extended>>,
+    policy: Cow<'a, Option<Box<Policy>>>,
+    extended: Cow<'a, Option<Box<Extended>>>,
 }
 
 impl Serialize for Shard {
@@ -122,7 +123,10 @@ impl Shard {
             return Some("expected as much detail as the shard's tokens were counted in");
         }
         let seen = self.completions.seen;
-        if !self.policy.as_ref().is_none_or(Policy::is_consistent)
+        if !self
+            .policy
+            .as_ref()
+            .is_none_or(|policy| policy.is_consistent())
             || !self.extended.as_ref().is_none_or(|e| e.is_consistent(seen))
         {
             return Some("expected numbers of the shard's own completions and tokens");
@@ -171,7 +175,7 @@ mod tests {
         shard.policy = None;
         assert_eq!(shard.fault(), detail);
         let mut shard = counted(Detail::Plain);
-        shard.extended = Some(Extended::default());
+        shard.extended = Some(Box::default());
         assert_eq!(shard.fault(), detail);
         shard.counted = None;
         shard.span = Span::Closed;
@@ -185,7 +189,7 @@ mod tests {
         fewer.completions.seen = 2;
         assert_eq!(fewer.fault(), own);
         let mut missing = counted(Detail::Extended);
-        missing.policy = Some(Policy::default());
+        missing.policy = Some(Box::default());
         assert_eq!(missing.fault(), None);
         if let Some(policy) = &mut missing.policy {
             policy.advantages.tokens = 3;

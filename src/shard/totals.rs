@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::column::Column;
-use super::groups::{Spread, count};
+use super::spread::{Spread, count};
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::{Range, Sampler, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic, exact};

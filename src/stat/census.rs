@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Statistic;
+use super::{Finite, Statistic};
 
 /// Counts of values used, absent and non-finite; all 0 when empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ impl Census {
         self.absent = self.absent.saturating_add(n);
     }
 
+    /// Counts finite values, and NaN and infinities.
+    pub(crate) fn saw(&mut self, used: u64, nonfinite: u64) {
+        self.used = self.used.saturating_add(used);
+        self.nonfinite = self.nonfinite.saturating_add(nonfinite);
+    }
+
     /// All places counted.
     #[must_use]
     pub fn seen(&self) -> u64 {
@@ -33,16 +39,18 @@ impl Census {
 impl Statistic for Census {
     type Output = Census;
 
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        self.saw(finite.values().len() as u64, 0);
+    }
+
     fn add(&mut self, samples: &[f64]) {
-        let used = samples.iter().filter(|x| x.is_finite()).count() as u64;
-        self.used = self.used.saturating_add(used);
-        self.nonfinite = self.nonfinite.saturating_add(samples.len() as u64 - used);
+        let used = Finite::each(samples, |_| {});
+        self.saw(used, samples.len() as u64 - used);
     }
 
     fn merge(&mut self, other: &Self) {
-        self.used = self.used.saturating_add(other.used);
+        self.saw(other.used, other.nonfinite);
         self.absent(other.absent);
-        self.nonfinite = self.nonfinite.saturating_add(other.nonfinite);
     }
 
     fn finish(&self) -> Census {

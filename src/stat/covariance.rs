@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::column::products;
+use crate::kernel::column::{products, survey};
 
 use super::{
-    CHUNK, ExactSum, Moments, Statistic, all_finite,
+    CHUNK, ExactSum, Finite, Moments, Statistic,
     fixed::{Fixed, decompose},
     moments::scale,
 };
@@ -40,7 +40,7 @@ impl Covariance {
         for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
             let len = x.len().min(y.len());
             let (x, y) = (&x[..len], &y[..len]);
-            if all_finite(x) && all_finite(y) {
+            if survey(x).finite && survey(y).finite {
                 self.add_chunk(x, y);
                 continue;
             }
@@ -125,8 +125,8 @@ impl Covariance {
         let (mut highs, mut lows) = ([0.0; CHUNK], [0.0; CHUNK]);
         products(x, y, &mut highs[..x.len()], &mut lows[..x.len()]);
         let mut sum = ExactSum::default();
-        sum.add_chunk(&highs[..x.len()]);
-        sum.add_chunk(&lows[..x.len()]);
+        sum.add_finite(Finite::known(&highs[..x.len()]));
+        sum.add_finite(Finite::known(&lows[..x.len()]));
         self.products.merge(sum.as_fixed());
     }
 }

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::column::bounds;
-
-use super::{Statistic, for_finite_chunks, from_key, key};
+use super::{Finite, Statistic, from_key, key};
 
 /// Smallest and largest finite value, in the total order of doubles (-0 before 0); `None` when empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,22 +14,6 @@ impl Extent {
     #[must_use]
     pub fn range(&self) -> Option<(f64, f64)> {
         self.0.map(|(low, high)| (from_key(low), from_key(high)))
-    }
-
-    /// Takes in finite values.
-    pub(super) fn add_chunk(&mut self, chunk: &[f64]) {
-        if chunk.is_empty() {
-            return;
-        }
-        let (low, high) = bounds(chunk);
-        if low == 0.0 || high == 0.0 {
-            // Only their keys tell -0 from 0.
-            let keys = chunk.iter().map(|&x| key(x));
-            let (low, high) = keys.fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
-            self.widen(low, high);
-        } else {
-            self.widen(key(low), key(high));
-        }
     }
 
     /// Takes in the [`key`]s of a smallest and a largest value.
@@ -46,8 +28,20 @@ impl Extent {
 impl Statistic for Extent {
     type Output = Option<(f64, f64)>;
 
-    fn add(&mut self, samples: &[f64]) {
-        for_finite_chunks(samples, |chunk| self.add_chunk(chunk));
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        let values = finite.values();
+        let (low, high) = (finite.met.low, finite.met.high);
+        if values.is_empty() {
+            return;
+        }
+        if low == 0.0 || high == 0.0 {
+            // Only their keys tell -0 from 0.
+            let keys = values.iter().map(|&x| key(x));
+            let (low, high) = keys.fold((i64::MAX, i64::MIN), |(l, h), k| (l.min(k), h.max(k)));
+            self.widen(low, high);
+        } else {
+            self.widen(key(low), key(high));
+        }
     }
 
     fn merge(&mut self, other: &Self) {

@@ -14,6 +14,7 @@ mod bytes;
 mod census;
 mod covariance;
 mod extent;
+mod finite;
 mod fixed;
 #[cfg(test)]
 mod laws;
@@ -29,12 +30,14 @@ pub(crate) use bytes::Bytes;
 pub use census::Census;
 pub use covariance::Covariance;
 pub use extent::Extent;
+pub use finite::Finite;
 pub use moments::{Moments, MomentsOutput};
 pub use order::Order;
 pub use pairs::{Pairs, norm};
 pub use quantile::Quantile;
 pub use sketch::Sketch;
-pub use sum::{ExactSum, exact, exact_groups};
+pub(crate) use sum::exact_groups;
+pub use sum::{ExactSum, exact};
 
 /// A partial result over some samples; `Default` is the empty sample.
 ///
@@ -42,8 +45,12 @@ pub use sum::{ExactSum, exact, exact_groups};
 pub trait Statistic: Clone + Default {
     /// The finished result.
     type Output;
+    /// Takes in values that are known to be finite.
+    fn add_finite(&mut self, values: Finite<'_>);
     /// Takes in the finite values of `samples`.
-    fn add(&mut self, samples: &[f64]);
+    fn add(&mut self, samples: &[f64]) {
+        Finite::each(samples, |values| self.add_finite(values));
+    }
     /// Takes in all that `other` has seen.
     fn merge(&mut self, other: &Self);
     /// The result over everything seen so far; pure.
@@ -52,37 +59,6 @@ pub trait Statistic: Clone + Default {
 
 /// Samples handled at once: few enough for fixed-size accumulators, many enough to drown their set-up.
 const CHUNK: usize = 1024;
-
-/// Whether no value is NaN or infinite (0 times either is NaN); without a branch, so that it runs at vector speed.
-fn all_finite(samples: &[f64]) -> bool {
-    let (quads, tail) = samples.as_chunks::<4>();
-    let mut lanes = [0.0; 4];
-    for quad in quads {
-        for (lane, x) in lanes.iter_mut().zip(quad) {
-            *lane += x * 0.0;
-        }
-    }
-    tail.iter()
-        .fold(lanes.iter().sum::<f64>(), |sum, x| sum + x * 0.0)
-        == 0.0
-}
-
-/// Hands the finite values of `samples` to `take`, in order, at most [`CHUNK`] at a time.
-fn for_finite_chunks(samples: &[f64], mut take: impl FnMut(&[f64])) {
-    for chunk in samples.chunks(CHUNK) {
-        if all_finite(chunk) {
-            take(chunk);
-            continue;
-        }
-        let mut kept = [0.0; CHUNK];
-        let mut len = 0;
-        for &x in chunk {
-            kept[len] = x;
-            len += usize::from(x.is_finite());
-        }
-        take(&kept[..len]);
-    }
-}
 
 /// An integer that orders like [`f64::total_cmp`]; its own inverse is [`from_key`].
 fn key(x: f64) -> i64 {

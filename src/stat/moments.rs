@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::column::{PIECE_BITS, POWERS_MOST, largest, powers};
+use crate::kernel::column::{PIECE_BITS, POWERS_MOST, powers};
 
-use super::{CHUNK, ExactSum, Statistic, fixed, fixed::Fixed, for_finite_chunks};
+use super::{CHUNK, ExactSum, Finite, Statistic, fixed, fixed::Fixed};
 
 /// Count, exact sum and exact sum of squares.
 ///
@@ -108,39 +108,40 @@ impl Moments {
         squares.times(self.count).minus(&sum.square()).scaled()
     }
 
-    /// Adds at most [`CHUNK`] finite values, cut into pieces whose products doubles add exactly; `false`, and nothing
-    /// added, where they are too unlike in size for that.
-    fn add_pieces(&mut self, chunk: &[f64]) -> bool {
+    /// Adds values cut into pieces whose products doubles add exactly; `false`, and nothing added, where they are too unlike
+    /// in size for that.
+    fn add_pieces(&mut self, finite: Finite<'_>) -> bool {
         // Every |x| < 2^size; within these sizes no piece and no product leaves the range of normal doubles.
-        let size = (largest(chunk).to_bits() >> 52) as i32 - 1022;
+        let size = (finite.met.largest().to_bits() >> 52) as i32 - 1022;
         if !(-400..=400).contains(&size) {
             return false;
         }
-        let rounders = [1, 2, 3, 4].map(|piece| 1.5 * scale(1.0, size - PIECE_BITS * piece + 52));
-        let powers = powers(chunk, rounders);
+        let rounders = [1, 2, 3, 4].map(|piece| 1.5 * power_of_two(size - PIECE_BITS * piece + 52));
+        let powers = powers(finite.values(), rounders);
         if powers.leaves {
             return false;
         }
-        // The smallest first: the states then grow in one direction.
-        for sum in powers.sums.into_iter().rev() {
-            self.sum.add_one(sum);
-        }
-        for square in powers.squares.into_iter().rev() {
-            self.squares.add_f64(square);
+        // A piece's unit is 2^-20 of the one before, and so is a product's.
+        let (sum, unit) = joined(&powers.sums, size - PIECE_BITS);
+        self.sum.add_whole(sum, unit);
+        let (high, low) = powers.squares.split_at(3);
+        for (parts, above) in [(low, 3), (high, 0)] {
+            let (squares, unit) = joined(parts, 2 * (size - PIECE_BITS) - above * PIECE_BITS);
+            self.squares.add(squares, unit);
         }
         true
     }
 
-    /// Adds at most [`CHUNK`] finite values' squares.
-    fn add_squares(&mut self, chunk: &[f64]) {
+    /// Adds the squares of values of any size.
+    fn add_squares(&mut self, finite: Finite<'_>) {
         /// Bins of squares, one an exponent: 106 bits and a chunk of carries fit an `u128` without shifting.
         const BINS: usize = 64;
-        let top = (largest(chunk).to_bits() >> 52) as i32;
+        let top = (finite.met.largest().to_bits() >> 52) as i32;
         let top = top.max(1) - 1075;
         // Two sets in turn: most neighbours share an exponent, and a bin's sum would wait for the one before.
         let mut bins = [[0_u128; BINS]; 2];
         let mut deepest = 0;
-        for (i, &x) in chunk.iter().enumerate() {
+        for (i, &x) in finite.values().iter().enumerate() {
             let field = (x.to_bits() >> 52) as i32 & 0x7ff;
             let mantissa = x.to_bits() & ((1 << 52) - 1) | u64::from(field != 0) << 52;
             let exponent = field.max(1) - 1075;
@@ -167,14 +168,12 @@ const _: () = assert!(CHUNK <= POWERS_MOST);
 impl Statistic for Moments {
     type Output = MomentsOutput;
 
-    fn add(&mut self, samples: &[f64]) {
-        for_finite_chunks(samples, |chunk| {
-            self.count = self.count.saturating_add(chunk.len() as u64);
-            if !self.add_pieces(chunk) {
-                self.sum.add_chunk(chunk);
-                self.add_squares(chunk);
-            }
-        });
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        self.count = self.count.saturating_add(finite.values().len() as u64);
+        if !self.add_pieces(finite) {
+            self.sum.add_finite(finite);
+            self.add_squares(finite);
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -195,14 +194,31 @@ impl Statistic for Moments {
     }
 }
 
+/// The sum of parts that are multiples of units 2^-20 apart, the first one's 2^`unit`; as a multiple of the last one's, and that.
+fn joined(parts: &[f64], unit: i32) -> (i128, i32) {
+    const STEP: f64 = (1_u64 << PIECE_BITS) as f64;
+    // Within the sizes that are cut into pieces, a unit and its inverse are normal doubles.
+    let mut inverse = power_of_two(-unit);
+    let mut joined = 0;
+    for &part in parts {
+        // Below 2^53 of its unit, so that four parts fit.
+        joined = (joined << PIECE_BITS) + i128::from((part * inverse) as i64);
+        inverse *= STEP;
+    }
+    (joined, unit - PIECE_BITS * (parts.len() as i32 - 1))
+}
+
 fn square(mantissa: u64) -> u128 {
     u128::from(mantissa) * u128::from(mantissa)
 }
 
 /// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.
 pub(super) fn scale(x: f64, exponent: i32) -> f64 {
-    let power =
-        |e: i32| f64::from_bits(u64::from((e.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52);
     let half = exponent / 2;
-    x * power(half) * power(exponent - half)
+    x * power_of_two(half) * power_of_two(exponent - half)
+}
+
+/// 2 to the `exponent`, or to the nearest one that a normal double has.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(u64::from((exponent.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52)
 }

@@ -1,11 +1,13 @@
 //! The multiset of values, for exact quantiles.
 
+mod loose;
 mod select;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use super::runs::merge_runs;
-use super::{Bytes, Quantile, Statistic, for_finite_chunks, from_key, key};
+use super::{Bytes, Finite, Quantile, Statistic, from_key, key};
+use loose::Loose;
 use select::select;
 
 /// The multiset of finite values seen, in the total order of doubles (-0 before 0).
@@ -16,7 +18,7 @@ pub struct Order {
     /// Distinct values, ascending, each with how often it occurs.
     runs: Vec<(f64, u64)>,
     /// Values not yet sorted.
-    loose: Vec<f64>,
+    loose: Loose,
 }
 
 /// Loose values are not looked at before there are this many of them.
@@ -45,7 +47,7 @@ impl Order {
         if self.loose.is_empty() {
             self.runs.clone()
         } else {
-            merge_runs(&self.runs, &runs_of(&self.loose), key)
+            merge_runs(&self.runs, &runs_of(self.loose.iter()), key)
         }
     }
 
@@ -54,13 +56,13 @@ impl Order {
         self.runs
             .iter()
             .copied()
-            .chain(self.loose.iter().map(|&x| (x, 1)))
+            .chain(self.loose.iter().map(|x| (x, 1)))
     }
 
     /// The multiset without `values`, each as often as it stands there; `None` where it does not hold them all.
     #[must_use]
     pub(crate) fn without(&self, values: &[f64]) -> Option<Self> {
-        let taken = runs_of(values);
+        let taken = runs_of(values.iter().copied());
         let mut taken = taken.iter().copied().peekable();
         let mut runs = self.runs();
         for (value, count) in &mut runs {
@@ -71,8 +73,23 @@ impl Order {
         runs.retain(|&(_, count)| count > 0);
         taken.peek().is_none().then_some(Order {
             runs,
-            loose: Vec::new(),
+            loose: Loose::default(),
         })
+    }
+
+    /// Makes room for values that are about to come.
+    pub(crate) fn reserve(&mut self, values: usize) {
+        self.loose.reserve(values);
+    }
+
+    /// Takes in all that `other` has seen, its batches as they are.
+    pub(crate) fn append(&mut self, other: Self) {
+        if !other.runs.is_empty() {
+            self.runs = merge_runs(&self.runs, &other.runs, key);
+        }
+        let before = self.loose.len();
+        self.loose.append(other.loose);
+        self.compact(before);
     }
 
     /// The values at places q (n - 1) of the sorted values, interpolated linearly (Hyndman and Fan's type 7, `NumPy`'s "linear");
@@ -108,10 +125,10 @@ impl Order {
         {
             return;
         }
-        let sample = self.loose.iter().copied().step_by(64).collect::<Vec<_>>();
-        if runs_of(&sample).len() * 2 <= sample.len() {
+        let sample = || self.loose.iter().step_by(64);
+        if runs_of(sample()).len() * 2 <= sample().count() {
             self.runs = self.runs();
-            self.loose = Vec::new();
+            self.loose = Loose::default();
         }
     }
 }
@@ -120,22 +137,14 @@ impl Statistic for Order {
     /// The quantiles [`Quantile::SEVEN`].
     type Output = Option<Vec<f64>>;
 
-    fn add(&mut self, samples: &[f64]) {
-        self.loose.reserve(samples.len().min(COMPACT_FROM));
-        for_finite_chunks(samples, |chunk| {
-            let before = self.loose.len();
-            self.loose.extend_from_slice(chunk);
-            self.compact(before);
-        });
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        let before = self.loose.len();
+        self.loose.extend(finite.values());
+        self.compact(before);
     }
 
     fn merge(&mut self, other: &Self) {
-        if !other.runs.is_empty() {
-            self.runs = merge_runs(&self.runs, &other.runs, key);
-        }
-        let before = self.loose.len();
-        self.loose.extend_from_slice(&other.loose);
-        self.compact(before);
+        self.append(other.clone());
     }
 
     fn finish(&self) -> Option<Vec<f64>> {
@@ -144,8 +153,8 @@ impl Statistic for Order {
 }
 
 /// Sorted runs of unsorted values.
-fn runs_of(values: &[f64]) -> Vec<(f64, u64)> {
-    let mut keys = values.iter().map(|&x| key(x)).collect::<Vec<_>>();
+fn runs_of(values: impl Iterator<Item = f64>) -> Vec<(f64, u64)> {
+    let mut keys = values.map(key).collect::<Vec<_>>();
     keys.sort_unstable();
     keys.chunk_by(|a, b| a == b)
         .map(|run| (from_key(run[0]), run.len() as u64))
@@ -269,7 +278,7 @@ impl Order {
         if repeats.is_empty() {
             return Ok(Order {
                 runs: Vec::new(),
-                loose: values,
+                loose: values.into(),
             });
         }
         let mut runs = values.into_iter().map(|x| (x, 1)).collect::<Vec<_>>();
@@ -294,7 +303,7 @@ impl Order {
         }
         Ok(Order {
             runs,
-            loose: Vec::new(),
+            loose: Loose::default(),
         })
     }
 }

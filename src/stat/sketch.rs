@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::kernel::bucket::{FIRST, LAST, Met, TALLY_MOST, bucket, buckets, tally};
+use crate::kernel::bucket::{FIRST, LAST, TALLY_MOST, bucket, buckets, tally};
+use crate::kernel::column::Met;
 
 use super::runs::merge_runs;
-use super::{CHUNK, Extent, Quantile, Statistic, for_finite_chunks, key};
+use super::{CHUNK, Extent, Finite, Quantile, Statistic, key};
 
 const _: () = assert!(CHUNK <= TALLY_MOST);
 
@@ -30,7 +31,7 @@ impl Sketch {
         if !value.is_finite() || count == 0 {
             return;
         }
-        self.extent.add_chunk(&[value]);
+        self.extent.widen(key(value), key(value));
         let index = bucket(value.abs());
         let side = if value > 0.0 {
             &mut self.positive.window
@@ -45,8 +46,9 @@ impl Sketch {
     }
 
     /// Adds finite values of any sign.
-    fn add_signed(&mut self, chunk: &[f64]) {
-        self.extent.add_chunk(chunk);
+    fn add_signed(&mut self, finite: Finite<'_>) {
+        self.extent.add_finite(finite);
+        let chunk = finite.values();
         let mut places = [0; CHUNK];
         let places = &mut places[..chunk.len()];
         buckets(chunk, places);
@@ -133,6 +135,11 @@ impl Statistic for Sketch {
     /// The quantiles [`Quantile::SEVEN`].
     type Output = Option<Vec<f64>>;
 
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        self.add(finite.values());
+    }
+
+    /// Its buckets tell a finite batch as well as a look beforehand would.
     fn add(&mut self, samples: &[f64]) {
         let mut places = [0; CHUNK];
         for chunk in samples.chunks(CHUNK) {
@@ -142,7 +149,7 @@ impl Statistic for Sketch {
                 self.extent.widen(key(met.low), key(met.high));
                 self.positive.window.count_all(places, met);
             } else {
-                for_finite_chunks(chunk, |chunk| self.add_signed(chunk));
+                Finite::each(chunk, |finite| self.add_signed(finite));
             }
         }
     }

@@ -4,13 +4,14 @@
 //! algorithm ExtractVector): the multiples of one unit are few enough bits that plain doubles add them exactly, in any order, at vector
 //! speed. What the two units leave over, in batches of very unlike sizes, goes through the same again.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::column::{
-    Extracted, GROUP_MOST, extract, extract_body, group_sums, largest, largest_body, split,
-};
+use crate::kernel::column::{Extracted, extract, extract_body, largest, largest_body, split};
+use crate::kernel::groups::group_sums;
 
-use super::{CHUNK, Statistic, fixed, fixed::Fixed, for_finite_chunks};
+use super::{CHUNK, Finite, Statistic, fixed, fixed::Fixed};
 
 /// The exact sum of any number of finite doubles; finishes as the nearest double (ties to even), 0 when empty.
 ///
@@ -59,23 +60,9 @@ impl ExactSum {
         &self.0
     }
 
-    /// Adds at most [`CHUNK`] finite values.
-    pub(super) fn add_chunk(&mut self, chunk: &[f64]) {
-        let Some(split) = Split::of(chunk) else {
-            for &x in chunk {
-                self.0.add_f64(x);
-            }
-            return;
-        };
-        self.take(&split);
-        if split.extracted.leaves {
-            self.add_rest(chunk, &split);
-        }
-    }
-
-    /// Adds one finite value.
-    pub(super) fn add_one(&mut self, x: f64) {
-        self.0.add_f64(x);
+    /// Adds `value * 2^exponent`.
+    pub(super) fn add_whole(&mut self, value: i128, exponent: i32) {
+        self.0.add(value, exponent);
     }
 
     fn take(&mut self, split: &Split) {
@@ -89,7 +76,7 @@ impl ExactSum {
         let mut rest = [0.0; CHUNK];
         let mut len = split.keep_rest(chunk.iter().copied(), |i, x| rest[i] = x);
         while len > 0 {
-            let Some(split) = Split::of(&rest[..len]) else {
+            let Some(split) = Split::of(&rest[..len], largest(&rest[..len])) else {
                 return;
             };
             self.take(&split);
@@ -108,8 +95,18 @@ impl FromIterator<f64> for ExactSum {
 impl Statistic for ExactSum {
     type Output = f64;
 
-    fn add(&mut self, samples: &[f64]) {
-        for_finite_chunks(samples, |chunk| self.add_chunk(chunk));
+    fn add_finite(&mut self, finite: Finite<'_>) {
+        let values = finite.values();
+        let Some(split) = Split::of(values, finite.met.largest()) else {
+            for &x in values {
+                self.0.add_f64(x);
+            }
+            return;
+        };
+        self.take(&split);
+        if split.extracted.leaves {
+            self.add_rest(values, &split);
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -124,8 +121,13 @@ impl Statistic for ExactSum {
 /// The correctly rounded sum of the finite values in `samples`, 0 when there are none; the same bits as [`ExactSum`].
 #[must_use]
 pub fn exact(samples: &[f64]) -> f64 {
+    let top = if samples.len() <= FEW {
+        largest_body(samples)
+    } else {
+        largest(samples)
+    };
     if samples.len() <= CHUNK
-        && let Some(split) = Split::of(samples)
+        && let Some(split) = Split::of(samples, top)
         && !split.extracted.leaves
     {
         // Two exact parts: their one addition is the one rounding. (NaN leaves NaN, infinities have no split.)
@@ -136,22 +138,19 @@ pub fn exact(samples: &[f64]) -> f64 {
     sum.rounded()
 }
 
-/// [`exact`] of groups that lie one after another in `values`, `sizes[g]` of them each.
-#[must_use]
-pub fn exact_groups(values: &[f64], sizes: &[usize]) -> Vec<f64> {
-    let mut sums = vec![0.0; sizes.len()];
-    let mut whole = vec![false; sizes.len()];
-    if sizes.iter().all(|&size| size <= GROUP_MOST) {
-        group_sums(values, sizes, &mut sums, &mut whole);
-    }
+/// Adds to `sums` the [`exact`] sum of each of `groups`, which lie one after another in `values`, the first at its beginning.
+pub(crate) fn exact_groups(values: &[f64], groups: &[Range<usize>], sums: &mut Vec<f64>) {
+    let before = sums.len();
+    sums.resize(before + groups.len(), 0.0);
+    let sums = &mut sums[before..];
+    group_sums(values, groups, sums);
     let mut start = 0;
-    for ((sum, whole), &size) in sums.iter_mut().zip(whole).zip(sizes) {
-        if !whole {
-            *sum = exact(&values[start..start + size]);
+    for (sum, group) in sums.iter_mut().zip(groups) {
+        if sum.is_nan() {
+            *sum = exact(&values[start..start + group.len()]);
         }
-        start += size;
+        start += group.len();
     }
-    sums
 }
 
 /// Up to this many values, choosing a vector unit costs more than it gains.
@@ -166,15 +165,9 @@ struct Split {
 }
 
 impl Split {
-    /// Splits finite values, at most [`CHUNK`] of them; `None` where the rounder would leave the range of doubles.
-    fn of(samples: &[f64]) -> Option<Split> {
-        let few = samples.len() <= FEW;
-        let top = if few {
-            largest_body(samples)
-        } else {
-            largest(samples)
-        };
-
+    /// Splits finite values, at most [`CHUNK`] of them and `top` the largest size; `None` where the rounder would leave the range of
+    /// doubles.
+    fn of(samples: &[f64], top: f64) -> Option<Split> {
         // Every |x| < 2^size. The rounder is n + 2 times that or more: sums of multiples of its 2^-53rd then stay within 53 bits.
         let size = (top.to_bits() >> 52) as i32 - 1022;
         let headroom = (samples.len() + 2)
@@ -188,7 +181,7 @@ impl Split {
             power_of_two(size + headroom),
             power_of_two(size + 2 * headroom - 53),
         ];
-        let extracted = if few {
+        let extracted = if samples.len() <= FEW {
             extract_body(samples, rounders)
         } else {
             extract(samples, rounders)

@@ -1,6 +1,6 @@
 //! A spread in a few numbers: mean, extremes, and the share of something in something.
 
-use crate::shard::groups::{Share, Spread};
+use crate::shard::spread::{Share, Spread};
 use crate::shard::totals::{Lengths, TokenRange};
 use crate::stat::Statistic;
 

@@ -8,14 +8,15 @@
 
 use std::arch::x86_64::{
     __m256d, __m512d, __mmask8, _CMP_LE_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch,
-    _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_blendv_pd,
-    _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cvtps_pd, _mm256_fmadd_pd,
-    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd,
-    _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd,
-    _mm256_sub_pd, _mm512_abs_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512,
-    _mm512_castsi512_pd, _mm512_cmp_pd_mask, _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_loadu_pd,
-    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64,
-    _mm512_set1_pd, _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd,
+    _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_blend_pd,
+    _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cvtps_pd,
+    _mm256_fmadd_pd, _mm256_hadd_pd, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_pd,
+    _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x,
+    _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd, _mm256_sub_pd, _mm512_abs_pd,
+    _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmp_pd_mask,
+    _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_loadu_pd, _mm512_mask_blend_pd, _mm512_max_pd,
+    _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_shuffle_f64x2,
+    _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
 use std::ops::{Add, BitAnd, Mul, Sub};
 
@@ -139,6 +140,12 @@ macro_rules! unit {
                 }
                 lanes
             }
+
+            #[inline(always)]
+            fn row_sums(rows: &[Self; WIDTH]) -> Self {
+                // SAFETY: as above.
+                unsafe { $lanes::added_up(rows) }
+            }
         }
 
         impl Unit for $unit {
@@ -198,6 +205,44 @@ impl Quads {
         // SAFETY: the caller's.
         unsafe { _mm256_cvtps_pd(_mm_loadu_ps(cells)) }
     }
+
+    /// The sums of four registers.
+    #[inline(always)]
+    unsafe fn four(a: __m256d, b: __m256d, c: __m256d, d: __m256d) -> __m256d {
+        // SAFETY: the caller's.
+        unsafe {
+            // Pairs of the first and of the second one, in turn.
+            let (ab, cd) = (_mm256_hadd_pd(a, b), _mm256_hadd_pd(c, d));
+            let crossed = _mm256_permute2f128_pd::<0x21>(ab, cd);
+            _mm256_add_pd(_mm256_blend_pd::<0b1100>(ab, cd), crossed)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn added_up(rows: &[Self; WIDTH]) -> Self {
+        let [
+            Self(a),
+            Self(b),
+            Self(c),
+            Self(d),
+            Self(e),
+            Self(f),
+            Self(g),
+            Self(h),
+        ] = rows;
+        // SAFETY: the caller's.
+        unsafe {
+            let (low, high) = (
+                Self::four(a[0], b[0], c[0], d[0]),
+                Self::four(a[1], b[1], c[1], d[1]),
+            );
+            let (more_low, more_high) = (
+                Self::four(e[0], f[0], g[0], h[0]),
+                Self::four(e[1], f[1], g[1], h[1]),
+            );
+            Self([_mm256_add_pd(low, high), _mm256_add_pd(more_low, more_high)])
+        }
+    }
 }
 
 impl Octets {
@@ -222,6 +267,43 @@ impl Octets {
     unsafe fn widen(cells: *const f32) -> __m512d {
         // SAFETY: the caller's.
         unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(cells)) }
+    }
+
+    /// Pairs of x and of y added, in turn.
+    #[inline(always)]
+    unsafe fn pairs(x: __m512d, y: __m512d) -> __m512d {
+        // SAFETY: the caller's.
+        unsafe { _mm512_add_pd(_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y)) }
+    }
+
+    /// Neighbouring quarters of a register added: first those of x, then those of y.
+    #[inline(always)]
+    unsafe fn quarters(x: __m512d, y: __m512d) -> __m512d {
+        // SAFETY: the caller's.
+        unsafe {
+            let even = _mm512_shuffle_f64x2::<0b10_00_10_00>(x, y);
+            _mm512_add_pd(even, _mm512_shuffle_f64x2::<0b11_01_11_01>(x, y))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn added_up(rows: &[Self; WIDTH]) -> Self {
+        let [
+            Self([a]),
+            Self([b]),
+            Self([c]),
+            Self([d]),
+            Self([e]),
+            Self([f]),
+            Self([g]),
+            Self([h]),
+        ] = *rows;
+        // SAFETY: the caller's.
+        unsafe {
+            let low = Self::quarters(Self::pairs(a, b), Self::pairs(c, d));
+            let high = Self::quarters(Self::pairs(e, f), Self::pairs(g, h));
+            Self([Self::quarters(low, high)])
+        }
     }
 }
 

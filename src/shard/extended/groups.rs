@@ -11,7 +11,7 @@ use crate::batch::{Batch, Values};
 use crate::group::Grouping;
 use crate::shard::Success;
 use crate::shard::cells::{Cells, Column, Mark};
-use crate::shard::groups::{Spread, count};
+use crate::shard::spread::{Spread, count};
 use crate::stat::{Extent, Moments, Order, Statistic, exact_groups};
 
 /// What one completion brings to its group; a non-finite number is none.
@@ -204,11 +204,17 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     })
 }
 
+fn sums_of(values: &[f64], groups: &[Range<usize>]) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(groups.len());
+    exact_groups(values, groups, &mut sums);
+    sums
+}
+
 /// Of each group the root of its values' sum of squares, each taken relative to the largest of the group: no square then
 /// leaves the range.
-fn norms(values: &[f64], ranges: &[Range<usize>], sizes: &[usize]) -> Vec<f64> {
+fn norms(values: &[f64], ranges: &[Range<usize>]) -> Vec<f64> {
     let mut squares = vec![0.0; values.len()];
-    let mut tops = Vec::with_capacity(sizes.len());
+    let mut tops = Vec::with_capacity(ranges.len());
     for range in ranges {
         let group = &values[range.clone()];
         let top = group
@@ -222,7 +228,7 @@ fn norms(values: &[f64], ranges: &[Range<usize>], sizes: &[usize]) -> Vec<f64> {
         }
         tops.push(top);
     }
-    let sums = exact_groups(&squares, sizes);
+    let sums = sums_of(&squares, ranges);
     tops.iter()
         .zip(sums)
         .map(|(top, sum)| top * sum.sqrt())
@@ -262,12 +268,12 @@ impl Settled {
                 count(self.attempts.entry(attempt).or_default(), 1);
             }
         }
-        self.add_weights(&laid.weights, &ranges, &laid.sizes);
+        self.add_weights(&laid.weights, &ranges);
     }
 
     fn add_rewards(&mut self, laid: &Laid<'_>, ranges: &[Range<usize>]) {
-        let (rewards, sizes) = (&laid.rewards, &laid.sizes);
-        let sums = exact_groups(&rewards.values, sizes);
+        let rewards = &laid.rewards;
+        let sums = sums_of(&rewards.values, ranges);
         let mut deviations = rewards.values.to_vec();
         for (range, &sum) in ranges.iter().zip(&sums) {
             let whole = rewards.mark(range.clone()) == Mark::Finite;
@@ -293,8 +299,8 @@ impl Settled {
                 *x = if min == max { 0.0 } else { *x - mean };
             }
         }
-        let mut stds = Vec::with_capacity(sizes.len());
-        for (range, norm) in ranges.iter().zip(norms(&deviations, ranges, sizes)) {
+        let mut stds = Vec::with_capacity(ranges.len());
+        for (range, norm) in ranges.iter().zip(norms(&deviations, ranges)) {
             let std = norm / (range.len() as f64).sqrt();
             if rewards.mark(range.clone()) == Mark::Finite && std.is_finite() {
                 stds.push(std);
@@ -313,10 +319,10 @@ impl Settled {
         self.stds.add(&stds);
     }
 
-    fn add_weights(&mut self, weights: &Column<'_>, ranges: &[Range<usize>], sizes: &[usize]) {
-        let sums = exact_groups(&weights.values, sizes);
-        let norms = norms(&weights.values, ranges, sizes);
-        let mut effective = Vec::with_capacity(sizes.len());
+    fn add_weights(&mut self, weights: &Column<'_>, ranges: &[Range<usize>]) {
+        let sums = sums_of(&weights.values, ranges);
+        let norms = norms(&weights.values, ranges);
+        let mut effective = Vec::with_capacity(ranges.len());
         let mut usable = Vec::with_capacity(weights.values.len());
         for ((range, sum), norm) in ranges.iter().zip(sums).zip(norms) {
             if weights.mark(range.clone()) != Mark::Finite {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Success;
 use super::column::Column;
 use super::diversity::words;
-use super::groups::Spread;
 use super::pass::by_completion;
+use super::spread::Spread;
 use super::totals::Components;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
@@ -122,16 +122,7 @@ impl Extended {
             && self.advantages.len() <= completions
     }
 
-    /// Takes `theirs` into `mine`, either of which may not have been read.
-    pub fn join(mine: &mut Option<Self>, theirs: Option<Self>) {
-        match (mine, theirs) {
-            (_, None) => {}
-            (mine @ None, theirs) => *mine = theirs,
-            (Some(mine), Some(theirs)) => mine.merge(theirs),
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         self.groups.merge(other.groups);
         self.lengths.merge(&other.lengths);
         self.advantages.merge(&other.advantages);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shard::groups::count;
+use crate::shard::spread::count;
 use crate::shard::totals::Lengths;
 use crate::stat::{Moments, Statistic};
 

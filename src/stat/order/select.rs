@@ -1,73 +1,148 @@
 //! The values at given ranks, without sorting them all.
 
 use super::super::{from_key, key};
-use crate::kernel::column::{bounds, buckets, places};
+use super::loose::Loose;
+use crate::kernel::column::buckets;
 
 /// Buckets of the histogram: enough that the few that hold a wanted rank hold few values, and all of them stay in the
 /// nearest cache.
 const BUCKETS: usize = 1024;
+/// Fewer values are sorted.
+const FEW: usize = 256;
 
 /// The values at `ranks` (each below their number) of unsorted values.
 ///
 /// A histogram between minimum and maximum tells which buckets hold the ranks; only their values are sorted. Where the values crowd into
 /// few buckets that is a sort of them all, which is the best one can do.
-pub(super) fn select(values: &[f64], ranks: &[u64]) -> Vec<f64> {
-    if values.len() < 256 {
-        let mut keys = values.iter().map(|&x| key(x)).collect::<Vec<_>>();
+pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
+    let len = values.len();
+    if len < FEW {
+        let mut keys = values.iter().map(key).collect::<Vec<_>>();
         keys.sort_unstable();
         return ranks
             .iter()
             .map(|&rank| from_key(keys[rank as usize]))
             .collect();
     }
-    let last = (values.len() / 4).clamp(1, BUCKETS - 1) as u16;
-    let (low, high) = bounds(values);
+    let last = (len / 4).clamp(1, BUCKETS - 1) as u16;
+    let met = values.met();
     // A range without a usable scale is one bucket.
-    let (low, scale) = if (high - low).is_finite() {
-        (low, (f64::from(last) / (high - low)).min(f64::MAX))
+    let (low, scale) = if (met.high - met.low).is_finite() {
+        let range = met.high - met.low;
+        (met.low, (f64::from(last) / range).min(f64::MAX))
     } else {
         (0.0, 0.0)
     };
-    let mut bucket_of = vec![0; values.len()];
-    buckets(values, low, scale, last, &mut bucket_of);
+    let mut bucket_of = vec![0; len];
+    let mut rest = &mut bucket_of[..];
+    for batch in values.batches() {
+        let (here, after) = rest.split_at_mut(batch.len());
+        buckets(batch, low, scale, last, here);
+        rest = after;
+    }
 
     // Two tables in turn: where neighbours share a bucket, neither count waits for the other.
-    let mut counts = [[0_u32; BUCKETS]; 2];
+    let mut counts = vec![[0_u32; 2]; usize::from(last) + 1];
     let (pairs, odd) = bucket_of.as_chunks::<2>();
     for &[a, b] in pairs {
-        counts[0][usize::from(a) % BUCKETS] += 1;
-        counts[1][usize::from(b) % BUCKETS] += 1;
+        counts[usize::from(a)][0] += 1;
+        counts[usize::from(b)][1] += 1;
     }
     for &bucket in odd {
-        counts[0][usize::from(bucket) % BUCKETS] += 1;
+        counts[usize::from(bucket)][0] += 1;
     }
-    let mut starts = vec![0_u64; usize::from(last) + 2];
-    for bucket in 0..=usize::from(last) {
-        starts[bucket + 1] =
-            starts[bucket] + u64::from(counts[0][bucket]) + u64::from(counts[1][bucket]);
-    }
+    let mut starts = Vec::with_capacity(counts.len() + 1);
+    let mut end = 0_u64;
+    starts.push(end);
+    starts.extend(counts.iter().map(|[a, b]| {
+        end += u64::from(*a) + u64::from(*b);
+        end
+    }));
 
-    // The values of the buckets that hold a wanted rank, sorted; `before` of them are of earlier buckets than each.
+    // The values of the buckets that hold a wanted rank, sorted; each bucket with how many of them are of earlier ones.
     let holder = |rank: u64| starts.partition_point(|&start| start <= rank) - 1;
-    let mut wanted: Vec<u16> = ranks.iter().map(|&rank| holder(rank) as u16).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let mut places_kept = Vec::new();
-    places(&bucket_of, &wanted, &mut places_kept);
-    let mut kept: Vec<i64> = places_kept.into_iter().map(|at| key(values[at])).collect();
-    kept.sort_unstable();
-    let mut before = vec![0; usize::from(last) + 1];
+    let mut holders: Vec<usize> = ranks.iter().map(|&rank| holder(rank)).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    let mut wanted = [false; BUCKETS];
+    let mut earlier = Vec::with_capacity(holders.len());
     let mut held = 0;
-    for &bucket in &wanted {
-        let bucket = usize::from(bucket);
-        before[bucket] = held;
+    for bucket in holders {
+        wanted[bucket] = true;
+        earlier.push((bucket, held));
         held += starts[bucket + 1] - starts[bucket];
     }
+    let mut kept = of_buckets(values, &bucket_of, &wanted, held as usize);
+    kept.sort_unstable();
     ranks
         .iter()
         .map(|&rank| {
             let bucket = holder(rank);
-            from_key(kept[(before[bucket] + rank - starts[bucket]) as usize])
+            let (_, earlier) = earlier[earlier.partition_point(|&(other, _)| other < bucket)];
+            from_key(kept[(earlier + rank - starts[bucket]) as usize])
         })
         .collect()
+}
+
+/// The keys of the values of wanted buckets, `held` of them. Few are: only where one of eight neighbours is are they looked at.
+fn of_buckets(
+    values: &Loose,
+    bucket_of: &[u16],
+    wanted: &[bool; BUCKETS],
+    held: usize,
+) -> Vec<i64> {
+    let is_wanted = |bucket: u16| wanted[usize::from(bucket) % BUCKETS];
+    let mut kept = Vec::with_capacity(held);
+    let mut rest = bucket_of;
+    for batch in values.batches() {
+        let (here, after) = rest.split_at(batch.len());
+        for (values, buckets) in batch.chunks(8).zip(here.chunks(8)) {
+            if buckets.iter().fold(false, |any, &b| any | is_wanted(b)) {
+                let here = values.iter().zip(buckets).filter(|(_, b)| is_wanted(**b));
+                kept.extend(here.map(|(&x, _)| key(x)));
+            }
+        }
+        rest = after;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against a sort, for values that came in batches of these sizes.
+    fn check(sizes: &[usize], value: impl Fn(usize) -> f64) {
+        let mut loose = Loose::default();
+        let mut sorted = Vec::new();
+        for &size in sizes {
+            let batch: Vec<f64> = (sorted.len()..sorted.len() + size).map(&value).collect();
+            sorted.extend_from_slice(&batch);
+            loose.append(batch.into());
+        }
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len() as u64 - 1;
+        let ranks = [0, last / 10, last / 10 + 1, last / 2, last - 1, last, 0];
+        let expected = ranks.map(|rank| sorted[rank as usize].to_bits());
+        let found = select(&loose, &ranks);
+        let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
+        assert_eq!(found, expected, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_values_at_ranks_are_those_of_a_sort_however_they_came() {
+        for sizes in [&[2][..], &[255], &[256], &[300, 5, 1, 257, 4000], &[64; 40]] {
+            check(sizes, |i| ((i * 7_919) % 10_007) as f64 / 64.0 - 70.0);
+            check(sizes, |i| if i % 3 == 0 { -0.0 } else { 0.0 });
+            check(sizes, |i| f64::from(i % 5 == 0));
+            check(sizes, |i| {
+                if i == 0 {
+                    f64::MAX
+                } else {
+                    -f64::MAX / i as f64
+                }
+            });
+            check(sizes, |i| 1.0 + i as f64 * f64::EPSILON);
+        }
+    }
 }
