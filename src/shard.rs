@@ -43,6 +43,9 @@ pub(crate) struct Report {
     pub seed_max_possible_entropy: Option<f64>,
 }
 
+/// By step and place. In boxes, as a node of a map has room for eleven, of which a shard mostly has one.
+pub(crate) type Reports = BTreeMap<(u64, Place), Box<Report>>;
+
 /// Which steps a shard is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Span {
@@ -64,7 +67,7 @@ pub struct Shard {
     pub(crate) span: Span,
     /// What tokens were counted against, while there are any and the step is open.
     pub(crate) counted: Option<(Thresholds, Place)>,
-    pub(crate) reports: BTreeMap<(u64, Place), Report>,
+    pub(crate) reports: Reports,
     pub(crate) rewards: Column,
     pub(crate) components: Components,
     pub(crate) component_rows: ComponentRows,
@@ -154,7 +157,7 @@ impl Shard {
             let components: Components = c
                 .reward_components
                 .iter()
-                .map(|(name, values)| (name.to_string(), Column::of(values)))
+                .map(|(name, values)| (name.to_string(), Box::new(Column::of(values))))
                 .collect();
             let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
             let rows = ComponentRows::of(batch, &components);
@@ -177,7 +180,7 @@ impl Shard {
             span: Span::Any,
             counted: (batch.has_tokens() || thresholds.detail > Detail::Plain)
                 .then(|| (thresholds.clone(), place)),
-            reports: BTreeMap::from([((0, place), report)]),
+            reports: BTreeMap::from([((0, place), Box::new(report))]),
             rewards,
             component_rows,
             components,
@@ -199,13 +202,16 @@ impl Shard {
     /// until the step is closed.
     pub fn sketch(&mut self) {
         self.rewards.sketch();
-        self.components.values_mut().for_each(Column::sketch);
+        for column in self.components.values_mut() {
+            column.sketch();
+        }
     }
 
     /// How its reward columns are kept; `None` where they hold no value.
     #[must_use]
     pub fn retain(&self) -> Option<Retain> {
-        let mut columns = std::iter::once(&self.rewards).chain(self.components.values());
+        let mut columns =
+            std::iter::once(&self.rewards).chain(self.components.values().map(Box::as_ref));
         columns.find_map(Column::retain)
     }
 
@@ -322,6 +328,14 @@ impl Shard {
             self.assign(step)?;
             other.assign(step)?;
         }
+        if self.is_empty() {
+            *self = Self {
+                span,
+                counted,
+                ..other
+            };
+            return Ok(());
+        }
         self.span = span;
         self.counted = counted;
         // One by one: `append` builds the whole map anew.
@@ -329,7 +343,7 @@ impl Shard {
         self.rewards.merge(other.rewards);
         for (name, column) in other.components {
             match self.components.get_mut(&name) {
-                Some(mine) => mine.merge(column),
+                Some(mine) => mine.merge(*column),
                 None => {
                     self.components.insert(name, column);
                 }

@@ -282,12 +282,12 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
         .components
         .iter()
         .map(|(name, c)| (name.as_str(), c));
-    push_each(metrics, block, "{name}", components, |take, c| match take {
+    push_each(metrics, block, components, |take, c| match take {
         Take::Component(take) => take(c),
         _ => None,
     });
     let buckets = summary.reference.buckets.iter().map(|b| (b.label, b));
-    push_each(metrics, block, "{bucket}", buckets, |take, b| match take {
+    push_each(metrics, block, buckets, |take, b| match take {
         Take::Bucket(take) => take(b),
         _ => None,
     });
@@ -298,33 +298,27 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
         .components
         .iter()
         .map(|(name, c)| (name.as_str(), c));
-    push_each(
-        metrics,
-        block,
-        "{name}",
-        correlations,
-        |take, c| match take {
-            Take::Correlation => Some(**c),
-            _ => None,
-        },
-    );
+    push_each(metrics, block, correlations, |take, c| match take {
+        Take::Correlation => Some(**c),
+        _ => None,
+    });
     let ks: Vec<(String, &Attempts)> = extended
         .attempts
         .iter()
         .map(|a| (a.k.to_string(), a))
         .collect();
     let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
-    push_each(metrics, block, "{k}", attempts, |take, a| match take {
+    push_each(metrics, block, attempts, |take, a| match take {
         Take::Attempts(take) => take(a),
         _ => None,
     });
     let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
-    push_each(metrics, block, "{tag}", tags, |take, t| match take {
+    push_each(metrics, block, tags, |take, t| match take {
         Take::Tag(take) => take(t),
         _ => None,
     });
     let families = summary.census.iter().map(|(name, c)| (name.as_str(), c));
-    push_each(metrics, block, "{family}", families, |take, c| match take {
+    push_each(metrics, block, families, |take, c| match take {
         Take::Family(take) => take(c),
         _ => None,
     });
@@ -333,14 +327,15 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
 fn push_each<'n, T>(
     metrics: &mut Metrics,
     block: &[Line],
-    place: &str,
     each: impl Iterator<Item = (&'n str, T)>,
     take: impl Fn(Take, &T) -> Option<f64>,
 ) {
     for (name, of) in each {
         for line in block {
             if let Some(value) = take(line.take, &of) {
-                let (before, after) = line.key.split_once(place).unwrap_or((line.key, ""));
+                // The one place that a key has for a name stands in braces.
+                let (before, rest) = line.key.split_once('{').unwrap_or((line.key, ""));
+                let after = rest.split_once('}').map_or("", |(_, after)| after);
                 let key = [before, name, after].concat();
                 // Where the name stands last, it may make a key that is there already (a component named `sum`).
                 if !after.is_empty() || !metrics.contains(&key) {

@@ -1,6 +1,6 @@
 //! The logarithmic scale that sketches count on: its buckets, 36 to a doubling.
 
-use super::column::{LANES, Met, met};
+use super::column::Met;
 use super::dispatched;
 
 /// Buckets to a doubling, in the scale of [`bucket`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
@@ -13,6 +13,9 @@ dispatched! {
     /// The bucket of each value's size; `buckets` has as many places as there are values.
     pub(crate) fn buckets(values: &[f64], buckets: &mut [i32]) -> Met = buckets_body
 }
+
+/// Independent lanes: enough for two of the widest vectors.
+const LANES: usize = 16;
 
 #[inline(always)]
 fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
@@ -36,7 +39,11 @@ fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
         finite[lane] += x * 0.0;
         *place = bucket(x.abs());
     }
-    met(&lows, &highs, &finite)
+    Met {
+        finite: finite.into_iter().sum::<f64>() == 0.0,
+        low: lows.into_iter().fold(f64::INFINITY, f64::min),
+        high: highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
+    }
 }
 
 /// The most values that [`tally`] counts at once.

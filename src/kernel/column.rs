@@ -1,9 +1,10 @@
 //! Loops over a column of finite doubles. Each result is exact, or a comparison, so that no vector width can show in it.
 
 use super::dispatched;
+use super::lanes::{Lanes, Unit, WIDTH};
 
 /// Independent lanes: enough for two of the widest vectors.
-pub(super) const LANES: usize = 16;
+const LANES: usize = 16;
 
 dispatched! {
     /// The largest size of a value; 0 for an empty column.
@@ -109,45 +110,66 @@ impl Met {
 
 dispatched! {
     /// Whether a column is finite, and what it is within.
-    pub(crate) fn survey(values: &[f64]) -> Met = survey_body
+    pub(crate) fn survey(values: &[f64]) -> Met = survey_body on a unit
+}
+
+/// [`Met`], lane by lane.
+#[derive(Clone, Copy)]
+struct Seen<L> {
+    zero: L,
+    low: L,
+    high: L,
+    /// A sum that is NaN once a value was not finite: 0 times NaN or infinity is NaN.
+    finite: L,
+}
+
+impl<L: Lanes> Seen<L> {
+    #[inline(always)]
+    fn take(&mut self, x: L) {
+        self.low = x.min(self.low);
+        self.high = x.max(self.high);
+        self.finite = self.finite + x * self.zero;
+    }
 }
 
 #[inline(always)]
-fn survey_body(values: &[f64]) -> Met {
-    let (chunks, tail) = values.as_chunks::<LANES>();
-    let (mut lows, mut highs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    let mut finite = [0.0; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let x = chunk[lane];
-            lows[lane] = if x < lows[lane] { x } else { lows[lane] };
-            highs[lane] = if x > highs[lane] { x } else { highs[lane] };
-            // 0 times NaN or infinity is NaN.
-            finite[lane] += x * 0.0;
+fn survey_body<U: Unit>(unit: U, values: &[f64]) -> Met {
+    let (chunks, tail) = values.as_chunks::<WIDTH>();
+    let (pairs, odd) = chunks.as_chunks::<2>();
+    // Two in turn, so that no step waits for the one before.
+    let mut a = Seen {
+        zero: unit.splat(0.0),
+        low: unit.splat(f64::INFINITY),
+        high: unit.splat(f64::NEG_INFINITY),
+        finite: unit.splat(0.0),
+    };
+    let mut b = a;
+    for [first, second] in pairs {
+        a.take(unit.doubles(first));
+        b.take(unit.doubles(second));
+    }
+    for chunk in odd {
+        a.take(unit.doubles(chunk));
+    }
+    if let Some(&x) = tail.first() {
+        let mut last = [x; WIDTH];
+        for (to, &x) in last.iter_mut().zip(tail) {
+            *to = x;
         }
+        b.take(unit.doubles(&last));
     }
-    for (lane, &x) in tail.iter().enumerate() {
-        lows[lane] = if x < lows[lane] { x } else { lows[lane] };
-        highs[lane] = if x > highs[lane] { x } else { highs[lane] };
-        finite[lane] += x * 0.0;
-    }
-    met(&lows, &highs, &finite)
-}
-
-/// What the lanes of a look have found together.
-#[inline(always)]
-pub(super) fn met(lows: &[f64; LANES], highs: &[f64; LANES], finite: &[f64; LANES]) -> Met {
     Met {
-        finite: folded(*finite, |a, b| a + b) == 0.0,
-        low: folded(*lows, |a, b| if a < b { a } else { b }),
-        high: folded(*highs, |a, b| if a > b { a } else { b }),
+        finite: (a.finite + b.finite).all_finite(),
+        low: folded(a.low.min(b.low), |a, b| if a < b { a } else { b }),
+        high: folded(a.high.max(b.high), |a, b| if a > b { a } else { b }),
     }
 }
 
 /// By halves, as registers are folded onto each other.
 #[inline(always)]
-fn folded(mut lanes: [f64; LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut width = LANES / 2;
+fn folded(lanes: impl Lanes, join: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut lanes = lanes.array();
+    let mut width = WIDTH / 2;
     while width > 0 {
         for lane in 0..width {
             lanes[lane] = join(lanes[lane], lanes[lane + width]);
@@ -205,7 +227,6 @@ dispatched! {
 /// `add` gives a product and a sum added up. As nothing here rounds, it may be fused where that is one instruction.
 #[inline(always)]
 fn powers_body(values: &[f64], rounders: [f64; 4], add: impl Fn(f64, f64, f64) -> f64) -> Powers {
-    const WIDTH: usize = 8;
     let mut sums = [[0.0; WIDTH]; PIECES];
     let mut squares = [[0.0; WIDTH]; 2 * PIECES - 1];
     let mut rests = [0_u64; WIDTH];
@@ -240,6 +261,21 @@ fn powers_body(values: &[f64], rounders: [f64; 4], add: impl Fn(f64, f64, f64) -
         squares: squares.map(|lanes| lanes.iter().sum()),
         leaves: rests.iter().fold(0, |all, rest| all | rest) << 1 != 0,
     }
+}
+
+dispatched! {
+    /// Whether no product of such values, nor any part of it, leaves the range of normal doubles.
+    pub(crate) fn ordinary(values: &[f64]) -> bool = ordinary_body
+}
+
+/// Without a way out halfway, so that it runs at vector speed.
+#[inline(always)]
+fn ordinary_body(values: &[f64]) -> bool {
+    const LEAST: f64 = f64::from_bits((1023 - 400) << 52);
+    const MOST: f64 = f64::from_bits((1023 + 400) << 52);
+    values.iter().fold(true, |all, x| {
+        all & ((*x == 0.0) | (x.abs() >= LEAST) & (x.abs() <= MOST))
+    })
 }
 
 dispatched! {

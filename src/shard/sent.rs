@@ -1,7 +1,6 @@
 //! A shard on the wire: nothing twice, and nothing taken that no shard could be.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -11,7 +10,7 @@ use super::groups::Groups;
 use super::policy::Policy;
 use super::spread::Spread;
 use super::totals::{Completions, ComponentRows, Components, Tokens};
-use super::{Detail, Report, Shard, Span, Thresholds};
+use super::{Detail, Reports, Shard, Span, Thresholds};
 use crate::batch::Place;
 
 /// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.
@@ -20,7 +19,7 @@ use crate::batch::Place;
 struct Sent<'a> {
     span: Span,
     counted: Cow<'a, Option<(Thresholds, Place)>>,
-    reports: Cow<'a, BTreeMap<(u64, Place), Report>>,
+    reports: Cow<'a, Reports>,
     rewards: Cow<'a, Column>,
     components: Cow<'a, Components>,
     component_rows: Cow<'a, ComponentRows>,
@@ -119,6 +118,14 @@ impl Shard {
         if self.span == Span::Closed && open {
             return Some("expected nothing open in a shard that is closed");
         }
+        let nothing = || Self {
+            span: self.span,
+            counted: self.counted.clone(),
+            ..Self::default()
+        };
+        if self.is_empty() && *self != nothing() {
+            return Some("expected a report of every record that the shard is of");
+        }
         if !self.has_its_detail() {
             return Some("expected as much detail as the shard's tokens were counted in");
         }
@@ -131,7 +138,11 @@ impl Shard {
         {
             return Some("expected numbers of the shard's own completions and tokens");
         }
-        let mut columns = self.components.values().chain([&self.rewards]);
+        let mut columns = self
+            .components
+            .values()
+            .map(Box::as_ref)
+            .chain([&self.rewards]);
         if !columns.clone().all(Column::is_consistent) {
             return Some("expected as many values in a column as it has counted");
         }
@@ -180,6 +191,18 @@ mod tests {
         shard.counted = None;
         shard.span = Span::Closed;
         assert_eq!(shard.fault(), None);
+    }
+
+    #[test]
+    fn what_no_record_reports_is_refused() {
+        let mut shard = counted(Detail::Plain);
+        assert_eq!(shard.fault(), None);
+        shard.reports.clear();
+        assert_eq!(
+            shard.fault(),
+            Some("expected a report of every record that the shard is of")
+        );
+        assert_eq!(Shard::default().fault(), None);
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
     spread
 }
 
-/// Components by name; ranks may have different sets of them.
-pub(crate) type Components = BTreeMap<String, Column>;
+/// Components by name; ranks may have different sets of them. In boxes, as are [`Reports`](super::Reports).
+pub(crate) type Components = BTreeMap<String, Box<Column>>;
 
 /// Sums over each completion's own components, by how many of them it has: dividing by that number comes last, so that
 /// the sums stay exact.

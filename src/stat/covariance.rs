@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::column::{products, survey};
+use crate::kernel::column::{ordinary, products, survey};
 
 use super::{
     CHUNK, ExactSum, Finite, Moments, Statistic,
-    fixed::{Fixed, decompose},
-    moments::scale,
+    fixed::{Fixed, decompose, scale},
 };
 
 /// The exact sums of two samples, of their squares and of their products; memory does not grow with the pairs.
@@ -122,23 +121,14 @@ impl Covariance {
             }
             return;
         }
-        let (mut highs, mut lows) = ([0.0; CHUNK], [0.0; CHUNK]);
-        products(x, y, &mut highs[..x.len()], &mut lows[..x.len()]);
+        let mut parts = vec![0.0; 2 * x.len()];
+        let (highs, lows) = parts.split_at_mut(x.len());
+        products(x, y, highs, lows);
         let mut sum = ExactSum::default();
-        sum.add_finite(Finite::known(&highs[..x.len()]));
-        sum.add_finite(Finite::known(&lows[..x.len()]));
+        sum.add_finite(Finite::known(highs));
+        sum.add_finite(Finite::known(lows));
         self.products.merge(sum.as_fixed());
     }
-}
-
-/// Whether no product of such values, nor any part of it, leaves the range of normal doubles.
-fn ordinary(values: &[f64]) -> bool {
-    const LEAST: f64 = f64::from_bits((1023 - 400) << 52);
-    const MOST: f64 = f64::from_bits((1023 + 400) << 52);
-    // Without a way out halfway, so that it runs at vector speed.
-    values.iter().fold(true, |all, x| {
-        all & ((*x == 0.0) | (LEAST..=MOST).contains(&x.abs()))
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smallvec::{SmallVec, smallvec};
 
+use crate::kernel::column::PIECE_BITS;
+
 /// So many limbs hold a sum of ordinary numbers, and one of their squares, without memory of its own.
 type Limbs = SmallVec<[u64; 6]>;
 
@@ -24,6 +26,17 @@ pub(super) fn decompose(x: f64) -> (i64, i32) {
         },
         field.max(1) - 1075,
     )
+}
+
+/// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.
+pub(super) fn scale(x: f64, exponent: i32) -> f64 {
+    let half = exponent / 2;
+    x * power_of_two(half) * power_of_two(exponent - half)
+}
+
+/// 2 to the `exponent`, or to the nearest one that a normal double has.
+pub(super) fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(u64::from((exponent.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52)
 }
 
 /// The double nearest to `±magnitude * 2^exponent`, ties to even, infinite beyond the range.
@@ -89,6 +102,41 @@ impl Fixed {
         );
     }
 
+    /// Adds at most seven parts that are multiples of units 2^-[`PIECE_BITS`] apart, below 2^53 of them each; the first one's unit is
+    /// 2^`unit`, and every unit and its inverse a normal double.
+    pub fn add_joined(&mut self, parts: &[f64], unit: i32) {
+        const STEP: f64 = (1_u64 << PIECE_BITS) as f64;
+        let mut inverse = power_of_two(-unit);
+        let mut last = unit + PIECE_BITS;
+        // In multiples of the last unit so far: 53 bits and six times 20 more fit 192.
+        let (mut low, mut high) = (0_u128, 0_i64);
+        for &part in parts {
+            let part = i128::from((part * inverse) as i64);
+            high = high << PIECE_BITS | (low >> (128 - PIECE_BITS)) as i64;
+            let carry;
+            (low, carry) = (low << PIECE_BITS).overflowing_add(part.cast_unsigned());
+            high += (part >> 127) as i64 + i64::from(carry);
+            inverse *= STEP;
+            last -= PIECE_BITS;
+        }
+        if low == 0 && high == 0 {
+            return;
+        }
+        let words = [low as u64, (low >> 64) as u64, high.cast_unsigned()];
+        let sign = high >> 63;
+        let shift = last.rem_euclid(64).cast_unsigned();
+        let at = |i: usize| words.get(i).copied().unwrap_or(sign.cast_unsigned());
+        let shifted = |i: usize| {
+            let below = if i == 0 { 0 } else { at(i - 1) };
+            at(i) << shift | (below >> 1) >> (63 - shift)
+        };
+        self.add_limbs(
+            last.div_euclid(64),
+            &[shifted(0), shifted(1), shifted(2), shifted(3)],
+            sign.cast_unsigned(),
+        );
+    }
+
     /// Adds a finite double.
     pub fn add_f64(&mut self, x: f64) {
         let (mantissa, exponent) = decompose(x);
@@ -96,7 +144,15 @@ impl Fixed {
     }
 
     /// Adds another.
+    #[inline]
     pub fn merge(&mut self, other: &Fixed) {
+        // Most families of a shard have seen nothing.
+        if !other.limbs.is_empty() {
+            self.merge_seen(other);
+        }
+    }
+
+    fn merge_seen(&mut self, other: &Fixed) {
         let (low, limbs) = other.canonical();
         if let Some(&top) = limbs.last() {
             self.add_limbs(low, limbs, sign_of(top));
@@ -128,7 +184,7 @@ impl Fixed {
     fn cover(&mut self, low: i32, len: usize) -> usize {
         if self.limbs.is_empty() {
             self.low = low;
-            self.limbs.resize(len + 1, 0);
+            self.limbs = smallvec![0; len + 1];
             return 0;
         }
         if low < self.low {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::column::{PIECE_BITS, POWERS_MOST, powers};
 
-use super::{CHUNK, ExactSum, Finite, Statistic, fixed, fixed::Fixed};
+use super::fixed::{Fixed, decompose, power_of_two, scale};
+use super::{CHUNK, ExactSum, Finite, Statistic};
 
 /// Count, exact sum and exact sum of squares.
 ///
@@ -40,7 +41,7 @@ impl Moments {
         }
         self.count = self.count.saturating_add(count);
         self.sum.add_times(value, count);
-        let (mantissa, exponent) = fixed::decompose(value);
+        let (mantissa, exponent) = decompose(value);
         let square = square(mantissa.unsigned_abs());
         // 106 bits of square times 64 of count would not fit: in two halves.
         let half = |bits: u128| bits.cast_signed() * i128::from(count);
@@ -122,13 +123,9 @@ impl Moments {
             return false;
         }
         // A piece's unit is 2^-20 of the one before, and so is a product's.
-        let (sum, unit) = joined(&powers.sums, size - PIECE_BITS);
-        self.sum.add_whole(sum, unit);
-        let (high, low) = powers.squares.split_at(3);
-        for (parts, above) in [(low, 3), (high, 0)] {
-            let (squares, unit) = joined(parts, 2 * (size - PIECE_BITS) - above * PIECE_BITS);
-            self.squares.add(squares, unit);
-        }
+        self.sum.add_joined(&powers.sums, size - PIECE_BITS);
+        self.squares
+            .add_joined(&powers.squares, 2 * (size - PIECE_BITS));
         true
     }
 
@@ -194,31 +191,6 @@ impl Statistic for Moments {
     }
 }
 
-/// The sum of parts that are multiples of units 2^-20 apart, the first one's 2^`unit`; as a multiple of the last one's, and that.
-fn joined(parts: &[f64], unit: i32) -> (i128, i32) {
-    const STEP: f64 = (1_u64 << PIECE_BITS) as f64;
-    // Within the sizes that are cut into pieces, a unit and its inverse are normal doubles.
-    let mut inverse = power_of_two(-unit);
-    let mut joined = 0;
-    for &part in parts {
-        // Below 2^53 of its unit, so that four parts fit.
-        joined = (joined << PIECE_BITS) + i128::from((part * inverse) as i64);
-        inverse *= STEP;
-    }
-    (joined, unit - PIECE_BITS * (parts.len() as i32 - 1))
-}
-
 fn square(mantissa: u64) -> u128 {
     u128::from(mantissa) * u128::from(mantissa)
-}
-
-/// `x * 2^exponent` in two steps, so that neither factor leaves the range before the product does.
-pub(super) fn scale(x: f64, exponent: i32) -> f64 {
-    let half = exponent / 2;
-    x * power_of_two(half) * power_of_two(exponent - half)
-}
-
-/// 2 to the `exponent`, or to the nearest one that a normal double has.
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(u64::from((exponent.clamp(-1022, 1023) + 1023).cast_unsigned()) << 52)
 }

@@ -6,7 +6,7 @@ mod select;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use super::runs::merge_runs;
-use super::{Bytes, Finite, Quantile, Statistic, from_key, key};
+use super::{Bytes, CHUNK, ExactSum, Finite, Quantile, Statistic, from_key, key};
 use loose::Loose;
 use select::select;
 
@@ -57,6 +57,40 @@ impl Order {
             .iter()
             .copied()
             .chain(self.loose.iter().map(|x| (x, 1)))
+    }
+
+    /// How many values are such.
+    #[must_use]
+    pub(crate) fn count_where(&self, is_such: impl Fn(f64) -> bool) -> u64 {
+        let runs = self.runs.iter().filter(|&&(x, _)| is_such(x));
+        let loose = self.loose.batches().iter();
+        let loose = loose.map(|batch| batch.iter().filter(|&&x| is_such(x)).count() as u64);
+        runs.map(|&(_, count)| count)
+            .chain(loose)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The sum of what `of` makes of each value; `None` where that is not finite.
+    #[must_use]
+    pub(crate) fn sum_of(&self, of: impl Fn(f64) -> f64) -> Option<ExactSum> {
+        let mut sum = ExactSum::default();
+        for &(value, count) in &self.runs {
+            let part = of(value);
+            part.is_finite().then(|| sum.add_times(part, count))?;
+        }
+        let mut parts = Vec::with_capacity(CHUNK);
+        for values in self
+            .loose
+            .batches()
+            .iter()
+            .flat_map(|batch| batch.chunks(CHUNK))
+        {
+            parts.clear();
+            parts.extend(values.iter().map(|&value| of(value)));
+            let used = Finite::each(&parts, |parts| sum.add_finite(parts));
+            (used == values.len() as u64).then_some(())?;
+        }
+        Some(sum)
     }
 
     /// The multiset without `values`, each as often as it stands there; `None` where it does not hold them all.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::column::{Extracted, extract, extract_body, largest, largest_body, split};
 use crate::kernel::groups::group_sums;
 
-use super::{CHUNK, Finite, Statistic, fixed, fixed::Fixed};
+use super::fixed::{Fixed, decompose, power_of_two};
+use super::{CHUNK, Finite, Statistic};
 
 /// The exact sum of any number of finite doubles; finishes as the nearest double (ties to even), 0 when empty.
 ///
@@ -23,7 +24,7 @@ impl ExactSum {
     /// Adds `value` `count` times; nothing if it is not finite.
     pub fn add_times(&mut self, value: f64, count: u64) {
         if value.is_finite() {
-            let (mantissa, exponent) = fixed::decompose(value);
+            let (mantissa, exponent) = decompose(value);
             self.0
                 .add(i128::from(mantissa) * i128::from(count), exponent);
         }
@@ -60,9 +61,9 @@ impl ExactSum {
         &self.0
     }
 
-    /// Adds `value * 2^exponent`.
-    pub(super) fn add_whole(&mut self, value: i128, exponent: i32) {
-        self.0.add(value, exponent);
+    /// [`Fixed::add_joined`].
+    pub(super) fn add_joined(&mut self, parts: &[f64], unit: i32) {
+        self.0.add_joined(parts, unit);
     }
 
     fn take(&mut self, split: &Split) {
@@ -177,6 +178,7 @@ impl Split {
         if size + headroom > 1022 {
             return None;
         }
+        // Below the smallest normal double, every double is a multiple of the unit.
         let rounders = [
             power_of_two(size + headroom),
             power_of_two(size + 2 * headroom - 53),
@@ -208,9 +210,4 @@ impl Split {
         }
         len
     }
-}
-
-/// 2 to the `exponent`, but at least the smallest normal double: below that, every double is a multiple of the unit.
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(u64::from((exponent + 1023).max(1).cast_unsigned()) << 52)
 }

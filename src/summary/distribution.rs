@@ -44,16 +44,26 @@ impl Distribution {
 
 /// Of the rewards, and of the components that have a usable value.
 pub(super) fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribution)>) {
-    let of = |(name, column): (&String, &Column)| Some((name.clone(), distribution(column)?));
+    let of = |name: &String, column: &Column| Some((name.clone(), distribution(column)?));
     if shard.completions.seen < PARALLEL_FROM as u64 {
         return (
             distribution(&shard.rewards),
-            shard.components.iter().filter_map(of).collect(),
+            shard
+                .components
+                .iter()
+                .filter_map(|(name, column)| of(name, column))
+                .collect(),
         );
     }
     rayon::join(
         || distribution(&shard.rewards),
-        || shard.components.par_iter().filter_map(of).collect(),
+        || {
+            shard
+                .components
+                .par_iter()
+                .filter_map(|(name, column)| of(name, column))
+                .collect()
+        },
     )
 }
 

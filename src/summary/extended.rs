@@ -7,7 +7,7 @@ use crate::shard::Shard;
 use crate::shard::extended::groups::{GroupRewards, Settled};
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
-use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, Statistic, norm};
+use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, norm};
 
 /// The probability on either side of a 95 % interval.
 const TAIL: f64 = 0.025;
@@ -208,19 +208,7 @@ fn skewness(order: &Order, rewards: &Moments) -> Option<f64> {
         let z = (value - mean) / std;
         z * z * z
     };
-    let mut sum = ExactSum::default();
-    let mut once = Vec::new();
-    for (value, count) in order.iter() {
-        let cube = cube(value);
-        if !cube.is_finite() {
-            return None;
-        }
-        match count {
-            1 => once.push(cube),
-            _ => sum.add_times(cube, count),
-        }
-    }
-    sum.add(&once);
+    let sum = order.sum_of(cube)?;
     (std > 0.0).then(|| sum.divided(rewards.count()))
 }
 
@@ -263,7 +251,7 @@ fn between_groups(settled: &Settled, rewards: &Moments) -> Option<f64> {
 fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {
     let all = moment(&shard.advantages)?;
     let [p05, p25, p50, p75, p95] = read(order, [5, 25, 50, 75, 95])?;
-    let zero = order.iter().filter(|(a, _)| a.abs() < 1e-8);
+    let zero = order.count_where(|a| a.abs() < 1e-8);
     Some(AdvantageNumbers {
         mean: all.mean,
         population_std: all.population_std,
@@ -274,7 +262,7 @@ fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {
         p50,
         p75,
         p95,
-        zero: part(zero.map(|(_, count)| count).sum(), order.len())?,
+        zero: part(zero, order.len())?,
     })
 }
 
