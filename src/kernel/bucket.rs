@@ -1,6 +1,5 @@
 //! The logarithmic scale that sketches count on: its buckets, 36 to a doubling.
 
-use super::column::Met;
 use super::dispatched;
 
 /// Buckets to a doubling, in the scale of [`bucket`]: there a step is at most 0.7 / 36 of a natural logarithm, 1.963 %.
@@ -9,45 +8,74 @@ const PER_DOUBLING: f64 = 36.0;
 pub(crate) const FIRST: i32 = -1022 * 36;
 pub(crate) const LAST: i32 = 1024 * 36;
 
+/// What [`buckets`] met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sizes {
+    /// Whether every value was finite and none had a sign, not even a zero; if not, all else is void.
+    pub plain: bool,
+    /// The smallest and the largest value above zero; infinity and 0 where there is none.
+    pub least: f64,
+    pub most: f64,
+    pub zeros: u64,
+}
+
 dispatched! {
     /// The bucket of each value's size; `buckets` has as many places as there are values.
-    pub(crate) fn buckets(values: &[f64], buckets: &mut [i32]) -> Met = buckets_body
+    pub(crate) fn buckets(values: &[f64], buckets: &mut [i32]) -> Sizes = buckets_body
 }
 
 /// Independent lanes: enough for two of the widest vectors.
 const LANES: usize = 16;
 
 #[inline(always)]
-fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Met {
-    let (mut lows, mut highs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of zeros, at most a slice's length
+fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Sizes {
+    let (mut least, mut most) = ([f64::INFINITY; LANES], [0.0; LANES]);
+    let (mut signs, mut zeros) = ([0_u64; LANES], [0.0; LANES]);
     let mut finite = [0.0; LANES];
     let (chunks, tail) = values.as_chunks::<LANES>();
     let (places, last_places) = buckets.as_chunks_mut::<LANES>();
     for (chunk, places) in chunks.iter().zip(places) {
         for lane in 0..LANES {
             let x = chunk[lane];
-            lows[lane] = if x < lows[lane] { x } else { lows[lane] };
-            highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+            let above = if x == 0.0 { f64::INFINITY } else { x };
+            least[lane] = if above < least[lane] {
+                above
+            } else {
+                least[lane]
+            };
+            most[lane] = if x > most[lane] { x } else { most[lane] };
+            zeros[lane] += if x == 0.0 { 1.0 } else { 0.0 };
+            signs[lane] |= x.to_bits();
             // 0 times NaN or infinity is NaN.
             finite[lane] += x * 0.0;
             places[lane] = bucket(x.abs());
         }
     }
     for (lane, (&x, place)) in tail.iter().zip(last_places).enumerate() {
-        lows[lane] = if x < lows[lane] { x } else { lows[lane] };
-        highs[lane] = if x > highs[lane] { x } else { highs[lane] };
+        let above = if x == 0.0 { f64::INFINITY } else { x };
+        least[lane] = if above < least[lane] {
+            above
+        } else {
+            least[lane]
+        };
+        most[lane] = if x > most[lane] { x } else { most[lane] };
+        zeros[lane] += if x == 0.0 { 1.0 } else { 0.0 };
+        signs[lane] |= x.to_bits();
         finite[lane] += x * 0.0;
         *place = bucket(x.abs());
     }
-    Met {
-        finite: finite.into_iter().sum::<f64>() == 0.0,
-        low: lows.into_iter().fold(f64::INFINITY, f64::min),
-        high: highs.into_iter().fold(f64::NEG_INFINITY, f64::max),
+    let signs = signs.into_iter().fold(0, |all, bits| all | bits);
+    Sizes {
+        plain: finite.into_iter().sum::<f64>() == 0.0 && signs >> 63 == 0,
+        least: least.into_iter().fold(f64::INFINITY, f64::min),
+        most: most.into_iter().fold(0.0, f64::max),
+        zeros: zeros.into_iter().sum::<f64>() as u64,
     }
 }
 
 /// The most values that [`tally`] counts at once.
-pub(crate) const TALLY_MOST: usize = 1024;
+pub(crate) const TALLY_MOST: usize = 4096;
 /// How many buckets it keeps apart. A little more than that many places to a row, so that rows do not share cache sets.
 const NEAR: usize = 1024;
 const ROW: usize = NEAR + 64;
@@ -71,10 +99,13 @@ fn tally_body(buckets: &[i32], first: i32, counts: &mut [u64]) {
     // Four counts a bucket, taken in turn: neighbours are often alike, and each count would wait for the one before.
     let mut turns = [[0_u16; ROW]; 4];
     let (quads, rest) = buckets.as_chunks::<4>();
-    for quad in quads.iter().map(|quad| &quad[..]).chain([rest]) {
-        for (turn, &bucket) in turns.iter_mut().zip(quad) {
-            turn[place(bucket) % NEAR] += 1;
+    for quad in quads {
+        for turn in 0..4 {
+            turns[turn][place(quad[turn]) % NEAR] += 1;
         }
+    }
+    for &bucket in rest {
+        turns[0][place(bucket) % NEAR] += 1;
     }
     let [a, b, c, d] = &turns;
     for (i, count) in counts.iter_mut().enumerate() {
@@ -150,22 +181,27 @@ mod tests {
     fn every_path_finds_the_bucket_of_each_size_and_what_was_met() {
         let mut values: Vec<f64> = (0..1000).map(|i| 1.013_f64.powi(i - 500)).collect();
         values.extend([f64::MAX, f64::MIN_POSITIVE, 5e-324]);
-        let signed: Vec<f64> = values.iter().map(|x| -x).chain([0.0, -0.0]).collect();
-        let with = |x| values.iter().copied().chain([x]).collect::<Vec<f64>>();
+        let with = |more: &[f64]| [&values[..], more].concat();
         for (values, met) in [
-            (values.clone(), Some((5e-324, f64::MAX))),
-            (signed, Some((-f64::MAX, 0.0))),
-            (with(f64::NAN), None),
-            (with(f64::NEG_INFINITY), None),
-            (vec![], Some((f64::INFINITY, f64::NEG_INFINITY))),
+            (values.clone(), Some((5e-324, f64::MAX, 0))),
+            (with(&[0.0; 19]), Some((5e-324, f64::MAX, 19))),
+            (with(&[-0.0]), None),
+            (with(&[-1.0]), None),
+            (with(&[f64::NAN]), None),
+            (with(&[f64::INFINITY]), None),
+            (vec![0.0; 33], Some((f64::INFINITY, 0.0, 33))),
+            (vec![], Some((f64::INFINITY, 0.0, 0))),
         ] {
             let expected: Vec<i32> = values.iter().map(|x| bucket(x.abs())).collect();
             for path in Path::available() {
                 assert!(path.force());
                 let mut found = vec![0; values.len()];
-                let Met { finite, low, high } = buckets(&values, &mut found);
-                assert_eq!(finite.then_some((low, high)), met, "{path:?}");
-                if finite {
+                let sizes = buckets(&values, &mut found);
+                let seen = sizes
+                    .plain
+                    .then_some((sizes.least, sizes.most, sizes.zeros));
+                assert_eq!(seen, met, "{path:?}");
+                if values.iter().all(|x| x.is_finite()) {
                     assert_eq!(found, expected, "{path:?}");
                 }
             }

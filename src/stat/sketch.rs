@@ -4,13 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::kernel::bucket::{FIRST, LAST, TALLY_MOST, bucket, buckets, tally};
-use crate::kernel::column::Met;
+use crate::kernel::bucket::{FIRST, LAST, Sizes, TALLY_MOST, bucket, buckets, tally};
 
 use super::runs::merge_runs;
 use super::{CHUNK, Extent, Finite, Quantile, Statistic, key};
-
-const _: () = assert!(CHUNK <= TALLY_MOST);
 
 /// Counts of values in buckets 1.97 % wide: for each sign and for zero, with minimum and maximum beside them.
 ///
@@ -43,6 +40,28 @@ impl Sketch {
         };
         side.cover(index, index);
         side.count(index, count);
+    }
+
+    /// Adds values without a sign, by their buckets.
+    fn add_sizes(&mut self, places: &mut [i32], met: Sizes) {
+        if met.zeros > 0 {
+            self.zero = self.zero.saturating_add(met.zeros);
+            self.extent.widen(key(0.0), key(0.0));
+        }
+        if met.zeros == places.len() as u64 {
+            return;
+        }
+        self.extent.widen(key(met.least), key(met.most));
+        let (first, last) = (bucket(met.least), bucket(met.most));
+        if met.zeros > 0 {
+            // Zeros are counted as the least of the others, and taken off again.
+            for place in places.iter_mut() {
+                *place = first.max(*place);
+            }
+        }
+        let window = &mut self.positive.window;
+        window.count_all(places, first, last);
+        window.uncount(first, met.zeros);
     }
 
     /// Adds finite values of any sign.
@@ -139,15 +158,14 @@ impl Statistic for Sketch {
         self.add(finite.values());
     }
 
-    /// Its buckets tell a finite batch as well as a look beforehand would.
+    /// Finding the buckets tells a finite batch as well as a look beforehand would.
     fn add(&mut self, samples: &[f64]) {
-        let mut places = [0; CHUNK];
-        for chunk in samples.chunks(CHUNK) {
+        let mut places = vec![0; samples.len().min(TALLY_MOST)];
+        for chunk in samples.chunks(TALLY_MOST) {
             let places = &mut places[..chunk.len()];
             let met = buckets(chunk, places);
-            if met.finite && met.low > 0.0 {
-                self.extent.widen(key(met.low), key(met.high));
-                self.positive.window.count_all(places, met);
+            if met.plain {
+                self.add_sizes(places, met);
             } else {
                 Finite::each(chunk, |finite| self.add_signed(finite));
             }
@@ -271,9 +289,14 @@ impl Window {
         *count = count.saturating_add(more);
     }
 
-    /// Counts values by their buckets, `met` at the least and the largest of them.
-    fn count_all(&mut self, buckets: &[i32], met: Met) {
-        let (first, last) = (bucket(met.low), bucket(met.high));
+    /// Takes back some of the values that were counted just now.
+    fn uncount(&mut self, index: i32, less: u64) {
+        let count = &mut self.counts[(index - self.first).cast_unsigned() as usize];
+        *count = count.saturating_sub(less);
+    }
+
+    /// Counts values by their buckets, from `first` to `last`.
+    fn count_all(&mut self, buckets: &[i32], first: i32, last: i32) {
         self.cover(first, last);
         let place = |bucket: i32| (bucket - self.first).cast_unsigned() as usize;
         let within = place(first)..=place(last);
@@ -344,6 +367,36 @@ mod tests {
                 "{size:e} came back as {found:e}"
             );
         }
+    }
+
+    #[test]
+    fn zeros_among_sizes_are_counted_as_one_by_one() {
+        for zero in [0.0, -0.0] {
+            for zeros in [0, 1, 700, 9_000] {
+                let sizes = (0..9_000).map(|i| {
+                    if i < zeros {
+                        zero
+                    } else {
+                        1.01_f64.powi(i % 900)
+                    }
+                });
+                let samples: Vec<f64> = sizes.chain([5e-324, f64::MAX]).collect();
+                let mut together = Sketch::default();
+                together.add(&samples);
+                let mut singly = Sketch::default();
+                for &x in &samples {
+                    singly.add_times(x, 1);
+                }
+                assert_eq!(together, singly, "{zeros} times {zero:?}");
+                assert_eq!(together.count(), 9_002);
+            }
+        }
+        let mut none = Sketch::default();
+        none.add(&[0.0; 5]);
+        assert_eq!(
+            (none.count(), none.quantile(Quantile::default())),
+            (5, Some(0.0))
+        );
     }
 
     #[test]
