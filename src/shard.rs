@@ -2,6 +2,7 @@
 
 mod cells;
 pub(crate) mod column;
+pub(crate) mod completions;
 mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
@@ -12,7 +13,7 @@ pub(crate) mod policy;
 mod sent;
 pub(crate) mod spread;
 mod thresholds;
-pub(crate) mod totals;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -23,12 +24,13 @@ use crate::batch::{Batch, Place};
 use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
+use completions::{Completions, ComponentRows, Components, spread_of};
 use extended::Extended;
 use groups::Groups;
 use pass::token_sums;
 use spread::Spread;
 pub use thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
-use totals::{Completions, ComponentRows, Components, Tokens, spread_of};
+use tokens::Tokens;
 
 /// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.
 pub(crate) const PARALLEL_FROM: usize = 8192;

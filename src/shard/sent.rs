@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::column::Column;
+use super::completions::{Completions, ComponentRows, Components};
 use super::extended::Extended;
 use super::groups::Groups;
 use super::policy::Policy;
 use super::spread::Spread;
-use super::totals::{Completions, ComponentRows, Components, Tokens};
+use super::tokens::Tokens;
 use super::{Detail, Reports, Shard, Span, Thresholds};
 use crate::batch::Place;
 

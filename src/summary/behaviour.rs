@@ -1,6 +1,6 @@
 //! The current policy against the behaviour policy.
 
-use crate::shard::totals::Tokens;
+use crate::shard::tokens::Tokens;
 use crate::stat::Census;
 
 /// Current policy against behaviour policy, over tokens of completions with an advantage.

@@ -1,7 +1,8 @@
 //! A spread in a few numbers: mean, extremes, and the share of something in something.
 
+use crate::shard::completions::Lengths;
 use crate::shard::spread::{Share, Spread};
-use crate::shard::totals::{Lengths, TokenRange};
+use crate::shard::tokens::TokenRange;
 use crate::stat::Statistic;
 
 /// One number a group or completion: moments and extremes.

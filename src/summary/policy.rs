@@ -3,7 +3,7 @@
 use super::{Moment, TokenNumbers, moment};
 use crate::shard::KlKind;
 use crate::shard::policy::{Broadcast, Divergence, Policy};
-use crate::shard::totals::TokenRange;
+use crate::shard::tokens::TokenRange;
 use crate::stat::Moments;
 
 /// Ratios of current to behaviour policy, over tokens.

@@ -1,6 +1,6 @@
 //! The current policy against the reference policy.
 
-use crate::shard::totals::{BUCKETS, Tokens};
+use crate::shard::tokens::{BUCKETS, Tokens};
 use crate::stat::Statistic;
 
 /// Current policy against reference policy, over tokens.

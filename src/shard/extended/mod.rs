@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Success;
 use super::column::Column;
+use super::completions::Components;
 use super::diversity::words;
 use super::pass::by_completion;
 use super::spread::Spread;
-use super::totals::Components;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
 use crate::stat::{Covariance, Order, Pairs, Sketch, Statistic};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shard::completions::Lengths;
 use crate::shard::spread::count;
-use crate::shard::totals::Lengths;
 use crate::stat::{Moments, Statistic};
 
 /// Tags that have numbers of their own.
