@@ -1,6 +1,6 @@
 //! An engine's options from Python's keyword arguments.
 
-mod word;
+pub mod word;
 
 use std::env;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use grpo_metrics::engine::{Engine, EngineBuilder};
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::ClipRange;
-use grpo_metrics::shard::{KlPenalty, Success};
+use grpo_metrics::shard::{KlKind, KlPenalty, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
@@ -21,6 +21,7 @@ use crate::error;
 use crate::gather::PythonGather;
 use crate::json;
 use crate::sink::PythonSink;
+use word::{Words, meaning};
 
 /// Every option, as in METRICS.md, and where rows and records go.
 const NAMES: &[&str] = &[
@@ -115,6 +116,12 @@ impl<'a, 'py> Options<'a, 'py> {
         word.map(read).transpose()
     }
 
+    /// One of `words`.
+    fn choice<T: Copy>(&self, name: &str, words: &Words<T>) -> PyResult<Option<T>> {
+        let word = self.text(name)?;
+        word.map(|word| meaning(name, &word, words)).transpose()
+    }
+
     /// An engine with these options, its sinks opened.
     pub fn engine(&self) -> PyResult<Engine> {
         self.builder()?.build().map_err(error::option)
@@ -133,11 +140,11 @@ impl<'a, 'py> Options<'a, 'py> {
         if let Some(mode) = self.word("mode")? {
             builder = builder.mode(mode);
         }
-        if let Some(window) = self.text("window")? {
-            builder = builder.window(word::reduction(&window)?);
+        if let Some(window) = self.choice("window", word::WINDOWS)? {
+            builder = builder.window(window);
         }
-        if let Some(scope) = self.text("scope")? {
-            builder = builder.scope(word::scope_of(&scope)?);
+        if let Some(scope) = self.choice("scope", word::SCOPES)? {
+            builder = builder.scope(scope);
         }
         if let Some(strategy) = self.word("logging_strategy")? {
             builder = builder.logging_strategy(strategy);
@@ -171,21 +178,21 @@ impl<'a, 'py> Options<'a, 'py> {
             });
         }
         if let Some(coefficient) = self.read("kl_penalty", "a number")? {
-            let kind = self.text("kl_penalty_kind")?;
-            let kind = word::kl_kind("kl_penalty_kind", kind.as_deref().unwrap_or("k1"))?;
+            let kind = self.choice("kl_penalty_kind", word::KL_KINDS)?;
+            let kind = kind.unwrap_or(KlKind::K1);
             builder = builder.kl_penalty(KlPenalty { coefficient, kind });
         }
-        if let Some(kind) = self.text("kl_kind")? {
-            builder = builder.kl_kind(word::kl_kind("kl_kind", &kind)?);
+        if let Some(kind) = self.choice("kl_kind", word::KL_KINDS)? {
+            builder = builder.kl_kind(kind);
         }
         if let Some(devices) = self.read("devices", "a whole number")? {
             builder = builder.devices(devices);
         }
-        if let Some(policy) = self.text("policy")? {
-            builder = builder.policy(word::policy_of(&policy)?);
+        if let Some(policy) = self.choice("policy", word::POLICIES)? {
+            builder = builder.policy(policy);
         }
-        if let Some(retain) = self.text("retain")? {
-            builder = builder.retain(word::retain_of(&retain)?);
+        if let Some(retain) = self.choice("retain", word::RETAINS)? {
+            builder = builder.retain(retain);
         }
         if let Some(gather) = self.get("gather")? {
             builder = builder.gather(PythonGather::over(&gather)?);
@@ -201,7 +208,9 @@ impl<'a, 'py> Options<'a, 'py> {
         let folds: Option<std::collections::BTreeMap<String, (String, String)>> =
             self.read("folds", expected)?;
         for (name, (fold, window)) in folds.unwrap_or_default() {
-            builder = builder.fold(name, word::fold_of(&fold)?, word::window_fold(&window)?);
+            let fold = meaning("folds", &fold, word::FOLDS)?;
+            let window = meaning("folds (window)", &window, word::WINDOW_FOLDS)?;
+            builder = builder.fold(name, fold, window);
         }
         Ok(builder)
     }
