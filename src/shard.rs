@@ -3,6 +3,7 @@
 mod cells;
 pub(crate) mod column;
 pub(crate) mod completions;
+mod detail;
 mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
@@ -25,11 +26,12 @@ use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
 use completions::{Completions, ComponentRows, Components, spread_of};
+pub use detail::{Detail, DetailError};
 use extended::Extended;
 use groups::Groups;
 use pass::token_sums;
 use spread::Spread;
-pub use thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
+pub use thresholds::{KlKind, KlPenalty, Success, Thresholds};
 use tokens::Tokens;
 
 /// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.

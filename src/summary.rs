@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
-pub use crate::shard::{KlKind, Retain};
+pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
 pub use behaviour::BehaviourNumbers;
 use behaviour::behaviour;

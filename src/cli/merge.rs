@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::rows::{EngineArgs, RowArgs};
-use crate::dialect::Dialect;
 use crate::engine::EngineError;
 use crate::filter::ModeError;
 use crate::metrics::Row;
-use crate::shard::Shard;
+use crate::shard::{DetailError, Shard};
 use crate::sink::Nested;
 use crate::wire::{self, WireError};
 
@@ -47,14 +46,15 @@ pub enum MergeVerbError {
     #[error("{}: expected the shard of a step, as `replay --shards` writes it, found one that is of none", path.display())]
     NoStep { path: PathBuf },
     /// What is asked for stands on what nobody counted.
-    #[error("{}: step {step}, {}: expected a shard with {wanted}, found one without: write it by `replay {by} --shards`", path.display(), named(ranks))]
+    #[error("{}: step {step}, {source}: for {asked}, write it by `replay {by} --shards`", path.display())]
     Uncounted {
         path: PathBuf,
         step: u64,
-        ranks: Vec<u32>,
-        wanted: &'static str,
+        source: DetailError,
+        /// The argument that asks for it.
+        asked: String,
         /// What the replay has to be told.
-        by: &'static str,
+        by: String,
     },
     #[error("step {step}: {source}")]
     Engine { step: u64, source: EngineError },
@@ -105,36 +105,29 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
     Ok(())
 }
 
-/// Completions must have been counted in as much detail as what is asked for stands on: a row would lack it without a word.
+/// What is asked for must have been counted.
 fn check_detail(
     args: &MergeArgs,
     path: &Path,
     step: u64,
     shard: &Shard,
 ) -> Result<(), MergeVerbError> {
-    let (wanted, by) = if shard.completions() == 0 {
-        return Ok(());
-    } else if args.engine.dialects.extended.are_given() && shard.extended.is_none() {
-        let wanted = "the extended metrics, which --high-kl and --limit are for";
-        (wanted, "--extended")
-    } else if args.rows.dialect == Dialect::Verl && shard.policy.is_none() {
-        let wanted = "what actor and critic report, which the dialect verl names";
-        (wanted, "--dialect verl")
+    let extended = args.engine.dialects.extended.are_given();
+    let wanted = args.rows.dialect.detail(extended);
+    let (asked, by) = if extended {
+        ("--high-kl or --limit".to_owned(), "--extended".to_owned())
     } else {
-        return Ok(());
+        let dialect = format!("--dialect {}", args.rows.dialect);
+        (dialect.clone(), dialect)
     };
-    Err(MergeVerbError::Uncounted {
+    let checked = shard.check_detail(wanted);
+    checked.map_err(|source| MergeVerbError::Uncounted {
         path: path.to_owned(),
         step,
-        ranks: shard.ranks(),
-        wanted,
+        source,
+        asked,
         by,
     })
-}
-
-fn named(ranks: &[u32]) -> String {
-    let ranks: Vec<String> = ranks.iter().map(|rank| format!("rank {rank}")).collect();
-    ranks.join(", ")
 }
 
 fn write(row: Option<Row>, out: &mut dyn Write) -> io::Result<()> {

@@ -12,7 +12,9 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::metrics::Metrics;
-use crate::summary::{Attempts, BucketNumbers, Census, Distribution, Retain, Summary, TagNumbers};
+use crate::summary::{
+    Attempts, BucketNumbers, Census, Detail, Distribution, Retain, Summary, TagNumbers,
+};
 use thiserror::Error;
 
 /// How the numbers of a key's samples become one, over ranks, micro-batches and a pooled window alike.
@@ -201,6 +203,17 @@ impl Dialect {
     /// The keys of the extended metrics.
     pub fn extended_lines(self) -> impl Iterator<Item = &'static Line> {
         self.extended_tables().iter().copied().flatten()
+    }
+
+    /// How much of the completions must be counted for its keys to have their numbers, those of the extended metrics
+    /// too where they are wanted.
+    #[must_use]
+    pub const fn detail(self, extended: bool) -> Detail {
+        match self {
+            _ if extended => Detail::Extended,
+            Self::Verl => Detail::Policy,
+            Self::MaxEnt | Self::Trl | Self::Tunix => Detail::Plain,
+        }
     }
 
     /// The keys that an averaged window takes from its last step.

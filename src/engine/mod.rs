@@ -314,7 +314,7 @@ impl Engine {
                 .or(self.options.clip_range)
                 .unwrap_or_default(),
             ratio_cap: self.options.ratio_cap,
-            detail: self.options.detail(),
+            detail: self.options.dialect.detail(self.options.extended),
             kl_penalty: self.options.kl_penalty,
             success: self.options.success.clone(),
         }

@@ -7,7 +7,7 @@ use crate::gather::{Alone, Gather};
 use crate::health::Limits;
 use crate::run::RunMetadata;
 use crate::scalars::{ClipRange, Fold, WindowFold};
-use crate::shard::{Detail, KlKind, KlPenalty, Retain, Success};
+use crate::shard::{KlKind, KlPenalty, Retain, Success};
 use crate::sink::{Fanout, Sink};
 use crate::summary::{DeclaredFolds, HIGH_KL};
 use crate::window::Reduction;
@@ -67,17 +67,6 @@ pub struct EngineBuilder {
     pub(super) cadence: Cadence,
     pub(super) sinks: Fanout,
     pub(super) gather: Box<dyn Gather>,
-}
-
-impl Options {
-    /// How much the records must be read for.
-    pub fn detail(&self) -> Detail {
-        match self.dialect {
-            _ if self.extended => Detail::Extended,
-            Dialect::Verl => Detail::Policy,
-            Dialect::MaxEnt | Dialect::Trl | Dialect::Tunix => Detail::Plain,
-        }
-    }
 }
 
 impl EngineBuilder {

@@ -1,7 +1,8 @@
-//! What records are read for, and what their tokens are counted against.
+//! What completions and their tokens are counted against.
 
 use serde::{Deserialize, Serialize};
 
+use super::Detail;
 use crate::batch::{Columns, Values};
 use crate::kernel::exp::ln;
 use crate::kernel::tokens::Bounds;
@@ -20,18 +21,6 @@ pub struct Thresholds {
     pub kl_penalty: Option<KlPenalty>,
     /// What [`Detail::Extended`] counts as a success.
     pub success: Success,
-}
-
-/// How much of the completions is counted; each level holds those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Detail {
-    /// What the dialects other than `verl` name.
-    #[default]
-    Plain,
-    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
-    Policy,
-    /// Also distributions, uncertainty and splits: the extended metrics.
-    Extended,
 }
 
 /// When a completion counts as a success, for pass@k.

@@ -1,0 +1,93 @@
+//! How much of completions is counted, and whether a shard has what is asked of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Shard;
+
+/// How much of the completions is counted; each level holds those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Detail {
+    /// What the dialects other than `verl` name.
+    #[default]
+    Plain,
+    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
+    Policy,
+    /// Also distributions, uncertainty and splits: the extended metrics.
+    Extended,
+}
+
+impl fmt::Display for Detail {
+    /// What the level adds, as a noun.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "what every dialect names",
+            Self::Policy => "what actor and critic report, which the dialect verl names",
+            Self::Extended => "the extended metrics",
+        })
+    }
+}
+
+/// What is asked of a shard stands on what nobody counted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}: expected a shard with {wanted}, found one without", named(ranks))]
+pub struct DetailError {
+    /// Whose records the shard holds, ascending.
+    pub ranks: Vec<u32>,
+    pub wanted: Detail,
+}
+
+fn named(ranks: &[u32]) -> String {
+    let ranks: Vec<String> = ranks.iter().map(|rank| format!("rank {rank}")).collect();
+    ranks.join(", ")
+}
+
+impl Shard {
+    /// That its completions were counted in as much detail as `wanted`, as a row would lack its numbers without a word. A
+    /// shard without completions has nothing to lack.
+    ///
+    /// # Errors
+    /// If they were not.
+    pub fn check_detail(&self, wanted: Detail) -> Result<(), DetailError> {
+        let has = match wanted {
+            Detail::Plain => true,
+            Detail::Policy => self.policy.is_some(),
+            Detail::Extended => self.extended.is_some(),
+        };
+        if has || self.completions() == 0 {
+            return Ok(());
+        }
+        let ranks = self.ranks();
+        Err(DetailError { ranks, wanted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Batch, Columns, Place};
+    use crate::group::Grouping;
+    use crate::shard::Thresholds;
+
+    #[test]
+    fn a_shard_has_its_own_level_of_detail_and_those_before_it() {
+        let levels = [Detail::Plain, Detail::Policy, Detail::Extended];
+        let batch = Batch::of(Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0]));
+        let batch = batch.expect("the columns fit");
+        for detail in levels {
+            let thresholds = Thresholds {
+                detail,
+                ..Thresholds::default()
+            };
+            let shard = Shard::counted(&batch, Place::default(), &thresholds);
+            for wanted in levels {
+                let ranks = vec![0];
+                let expected = (wanted > detail).then_some(DetailError { ranks, wanted });
+                assert_eq!(shard.check_detail(wanted).err(), expected, "{detail:?}");
+                assert_eq!(Shard::default().check_detail(wanted), Ok(()));
+            }
+        }
+    }
+}
