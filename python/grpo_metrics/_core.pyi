@@ -163,11 +163,16 @@ class Shard:
     def of(
         *,
         step: int | None = None,
+        dialect: str = "maxent",
+        extended: bool = False,
         clip_range: tuple[float, float] | None = None,
         is_ratio_cap: float | None = None,
+        success: tuple[str | None, float] | None = None,
+        kl_penalty: float | None = None,
+        kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] = "k1",
         **columns: Unpack[Columns],
     ) -> Shard:
-        """What one record knows."""
+        """What one record knows, counted for the rows of `dialect`, and for the extended metrics where those are wanted."""
 
     def merge(self, other: Shard) -> None:
         """Joins what `other` knows; `other` stays as it is."""
@@ -180,7 +185,7 @@ class Shard:
         """What `to_bytes` wrote, read with nothing taken on trust."""
 
     def row(self, *, dialect: str = "maxent", mode: str = "full", step: int | None = None) -> dict[str, float]:
-        """The numbers of what it knows so far, under a dialect's names."""
+        """The numbers of what it knows so far, under a dialect's names; an OptionError where they were not counted."""
 
     @property
     def step(self) -> int | None:

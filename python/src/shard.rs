@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::filter::Mode;
 use grpo_metrics::scalars::{ClipRange, Weighting};
-use grpo_metrics::shard::{Shard as CoreShard, Thresholds};
+use grpo_metrics::shard::{DetailError, KlPenalty, Shard as CoreShard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::wire;
 use pyo3::prelude::*;
@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::batch::with_batch;
 use crate::error::{self, guarded};
+use crate::options::word::{self, meaning};
 use crate::sink::numbers;
 use crate::threads::within_pool;
 
@@ -32,19 +33,39 @@ impl From<CoreShard> for Shard {
     }
 }
 
+/// The dialect cannot be had of the shard, with the way to one of which it can.
+fn uncounted(dialect: Dialect, source: &DetailError) -> PyErr {
+    error::option(format!(
+        "`dialect`: {source}: count it with `Shard.of(dialect=\"{dialect}\", ...)`"
+    ))
+}
+
 #[pymethods]
 impl Shard {
     /// What one record knows. Its tokens are counted against `clip_range`, else that of its own snapshot, else 0.2 either side.
+    /// `dialect` and `extended` say whose numbers `row` shall have; the others are those of an engine, and count for those.
     #[staticmethod]
-    #[pyo3(signature = (*, step=None, clip_range=None, is_ratio_cap=None, **columns))]
+    #[pyo3(signature = (*, step=None, dialect="maxent", extended=false, clip_range=None, is_ratio_cap=None, success=None, kl_penalty=None, kl_penalty_kind="k1", **columns))]
+    #[allow(clippy::too_many_arguments)] // one a keyword
     fn of(
         py: Python<'_>,
         step: Option<u64>,
+        dialect: &str,
+        extended: bool,
         clip_range: Option<(f64, f64)>,
         is_ratio_cap: Option<f64>,
+        success: Option<(Option<String>, f64)>,
+        kl_penalty: Option<f64>,
+        kl_penalty_kind: &str,
         columns: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         guarded(|| {
+            let dialect: Dialect = dialect.parse().map_err(error::option)?;
+            let kind = meaning("kl_penalty_kind", kl_penalty_kind, word::KL_KINDS)?;
+            let success = success.map(|(component, threshold)| Success {
+                component,
+                threshold,
+            });
             with_batch(py, columns, |batch| {
                 let own = batch
                     .columns()
@@ -55,7 +76,9 @@ impl Shard {
                 let thresholds = Thresholds {
                     clip_range: given.or(own).unwrap_or_default(),
                     ratio_cap: is_ratio_cap,
-                    ..Thresholds::default()
+                    detail: dialect.detail(extended),
+                    kl_penalty: kl_penalty.map(|coefficient| KlPenalty { coefficient, kind }),
+                    success: success.unwrap_or_default(),
                 };
                 let place = batch.place().unwrap_or_default();
                 let mut shard = within_pool(|| CoreShard::counted(&batch, place, &thresholds))?;
@@ -101,7 +124,8 @@ impl Shard {
         Ok((slf.getattr("from_bytes")?, (bytes,)))
     }
 
-    /// The numbers of what it knows so far, under a dialect's names; `step` where it has not been given one.
+    /// The numbers of what it knows so far, under a dialect's names, the extended metrics where they were counted; `step`
+    /// where it has not been given one. What the dialect names must have been counted.
     #[pyo3(signature = (*, dialect="maxent", mode="full", step=None))]
     fn row<'py>(
         &self,
@@ -115,10 +139,15 @@ impl Shard {
             let mode: Mode = mode.parse().map_err(error::option)?;
             let row = py.detach(|| {
                 let mut shard = self.with(|shard| shard.clone());
+                shard
+                    .check_detail(dialect.detail(false))
+                    .map_err(|e| uncounted(dialect, &e))?;
                 within_pool(move || {
                     let step = step.or(shard.step()).unwrap_or_default();
+                    let thresholds = shard.thresholds().unwrap_or_default();
                     shard.close(step).map_err(error::step)?;
                     let mut summary = Summary::from(&shard);
+                    summary.context.penalised = thresholds.kl_penalty.is_some();
                     summary.step = step;
                     let mut row = dialect.row(&summary);
                     mode.apply(&mut row);

@@ -153,6 +153,40 @@ def test_merged_shards_are_the_whole_in_any_order():
         assert whole.ranks == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("given", "less", "key"),
+    [
+        ({"dialect": "verl"}, {"dialect": "trl"}, "actor/kl_loss"),
+        ({"dialect": "verl", "kl_penalty": 0.5, "kl_penalty_kind": "k2"}, {"dialect": "verl", "kl_penalty": 0.5}, "critic/rewards/mean"),
+        ({"dialect": "maxent", "extended": True, "success": ("digits", 0.25)}, {"extended": True}, "train/pass@1"),
+        ({"dialect": "verl", "extended": True, "is_ratio_cap": 2.0}, {"dialect": "verl"}, "pass@1"),
+    ],
+)
+def test_a_shard_has_what_it_was_told_to_count_as_an_engine_has(given, less, key):
+    records = list(steps_of("trl-2rank").values())[-1]
+    whole, *others = [gm.Shard.of(step=r["step"], clip_range=clip_range(records), **given, **columns(r)) for r in records]
+    for other in others:
+        whole.merge(other)
+    row = whole.row(dialect=given["dialect"])
+    # Flags of health, which stand right under the prefix, are an engine's to judge: some need the steps before.
+    judged = {key for key in gm.summarize(records, **given) if key.removeprefix("train/").count("/") == 1 and "health/" in key}
+    assert row == {name: x for name, x in gm.summarize(records, **given).items() if name not in judged}
+    assert row[key] != gm.summarize(records, **less).get(key)
+
+
+def test_a_shard_refuses_the_dialect_that_nobody_counted_for():
+    rank = {"step": 1, **SMALL}
+    shard = gm.Shard.of(rank=3, **rank)
+    said = r"`dialect`: rank 3: expected a shard with what actor and critic report.* found one without: .*Shard\.of\(dialect=\"verl\""
+    for again in (shard, gm.Shard.from_bytes(shard.to_bytes())):
+        with pytest.raises(gm.OptionError, match=said):
+            again.row(dialect="verl")
+    assert shard.row(dialect="trl") and gm.Shard.of(extended=True, **rank).row(dialect="verl")
+    for wrong in ({"dialect": "verll"}, {"kl_penalty_kind": "k4"}):
+        with pytest.raises(gm.OptionError, match="expected .* found `"):
+            gm.Shard.of(**rank, **wrong)
+
+
 def test_a_shard_travels_as_bytes_and_as_a_pickle():
     [record] = [r for r in steps_of("trl-2rank")[1] if (r["rank"], r.get("micro", 0)) == (0, 0)]
     shard = gm.Shard.of(step=1, **columns(record))
