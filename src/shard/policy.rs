@@ -106,7 +106,7 @@ pub(crate) struct Policy {
     pub ratio_squares: ExactSum,
     /// Tokens' own advantages, or their completion's where the record has none of them.
     pub advantages: Broadcast,
-    /// Rewards less the KL penalty, where there is one.
+    /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from.
     pub penalised: Spread,
     /// Over tokens that have both a return and a value: returns, and returns less values.
     pub returns: Moments,
@@ -208,10 +208,12 @@ impl Policy {
         for (read, reward) in read.iter().zip(c.rewards.iter()) {
             self.returns.add(&read.returns);
             self.errors.add(&read.errors);
-            if let (Some(KlPenalty { coefficient, .. }), Some(kl), Some(reward)) =
-                (penalty, read.penalty, reward)
-            {
-                self.penalised.add(&[reward - coefficient * kl]);
+            let Some(KlPenalty { coefficient, .. }) = penalty else {
+                continue;
+            };
+            match read.penalty.zip(reward) {
+                Some((kl, reward)) => self.penalised.add(&[reward - coefficient * kl]),
+                None => self.penalised.census.absent(1),
             }
         }
     }
