@@ -19,6 +19,7 @@ mod fixed;
 #[cfg(test)]
 mod laws;
 mod moments;
+mod natural;
 mod order;
 mod pairs;
 mod quantile;
