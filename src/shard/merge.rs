@@ -1,11 +1,13 @@
 //! Joining two shards: what must agree, and then everything at once.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::column::Retain;
 use super::thresholds::Thresholds;
-use super::{Shard, Span};
+use super::{Detail, Shard, Span};
 use crate::batch::Place;
 
 /// Why two shards cannot be joined; neither has changed.
@@ -124,8 +126,17 @@ impl Shard {
     /// What both were counted against. The lower place speaks for a shard and the higher one is told of, so that the
     /// message does not depend on which joins which.
     fn check_thresholds(&self, other: &Self) -> Result<Option<(Thresholds, Place)>, MergeError> {
-        let (Some(mine), Some(theirs)) = (&self.counted, &other.counted) else {
-            return Ok(self.counted.as_ref().or(other.counted.as_ref()).cloned());
+        let (mine, theirs) = match (&self.counted, &other.counted) {
+            (Some(mine), Some(theirs)) => (Cow::Borrowed(mine), Cow::Borrowed(theirs)),
+            (Some(mine), None) => match other.plainly(mine) {
+                Some(theirs) => (Cow::Borrowed(mine), Cow::Owned(theirs)),
+                None => return Ok(Some(mine.clone())),
+            },
+            (None, Some(theirs)) => match self.plainly(theirs) {
+                Some(mine) => (Cow::Owned(mine), Cow::Borrowed(theirs)),
+                None => return Ok(Some(theirs.clone())),
+            },
+            (None, None) => return Ok(None),
         };
         let (low, high) = if mine.1 <= theirs.1 {
             (mine, theirs)
@@ -133,7 +144,7 @@ impl Shard {
             (theirs, mine)
         };
         if low.0 == high.0 {
-            return Ok(Some(low.clone()));
+            return Ok(Some(low.into_owned()));
         }
         Err(MergeError::Thresholds {
             rank: high.1.rank,
@@ -141,6 +152,16 @@ impl Shard {
             other: low.1.rank,
             expected: Box::new(low.0.clone()),
         })
+    }
+
+    /// What completions without tokens were counted against that lack the detail of `other`: all the same, but plainly.
+    fn plainly(&self, other: &(Thresholds, Place)) -> Option<(Thresholds, Place)> {
+        let ((_, place), _) = self.reports.first_key_value()?;
+        let plain = || Thresholds {
+            detail: Detail::Plain,
+            ..other.0.clone()
+        };
+        (other.0.detail > Detail::Plain && self.completions() > 0).then(|| (plain(), *place))
     }
 
     /// A sketch cannot be taken apart again, so columns of values do not join it.
@@ -164,5 +185,56 @@ fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T
         (_, None) => {}
         (Some(mine), Some(theirs)) => merge(mine, theirs),
         (mine @ None, theirs) => *mine = theirs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Batch, Columns};
+    use crate::group::Grouping;
+
+    fn counted(rank: u32, completions: &[f64], detail: Detail) -> Shard {
+        let sizes = [u32::try_from(completions.len()).expect("few completions")];
+        let batch = Batch::of(Columns::new(Grouping::Sizes(&sizes), completions));
+        let thresholds = Thresholds {
+            detail,
+            ..Thresholds::default()
+        };
+        let place = Place { rank, micro: 0 };
+        Shard::counted(&batch.expect("the columns fit"), place, &thresholds)
+    }
+
+    #[test]
+    fn completions_counted_in_less_detail_do_not_join_those_counted_in_more() {
+        for wanted in [Detail::Policy, Detail::Extended] {
+            let (plain, detailed) = (
+                || counted(0, &[1.0, 0.0], Detail::Plain),
+                || counted(1, &[1.0, 0.5], wanted),
+            );
+            let (mut one, mut other) = (plain(), detailed());
+            let refused = one.merge(detailed());
+            assert!(matches!(
+                &refused,
+                Err(MergeError::Thresholds { rank: 1, other: 0, found, expected })
+                    if found.detail == wanted && expected.detail == Detail::Plain
+            ));
+            assert_eq!(other.merge(plain()), refused);
+            assert_eq!((one, other), (plain(), detailed()), "neither has changed");
+        }
+        // Who has no completions lacks nothing.
+        let mut detailed = counted(1, &[1.0], Detail::Extended);
+        assert_eq!(detailed.merge(counted(0, &[], Detail::Plain)), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_shard_becomes_what_it_is_merged_with() {
+        let full = || counted(3, &[1.0, 0.5], Detail::Extended);
+        let mut empty = Shard::default();
+        empty.assign(7).expect("an open shard takes a step");
+        empty.merge(full()).expect("one step");
+        let mut expected = full();
+        expected.assign(7).expect("an open shard takes a step");
+        assert_eq!(empty, expected);
     }
 }
