@@ -4,8 +4,8 @@ use super::super::{from_key, key};
 use super::loose::Loose;
 use crate::kernel::column::buckets;
 
-/// Buckets of the histogram: enough that the few that hold a wanted rank hold few values, and all of them stay in the
-/// nearest cache.
+/// Buckets of the histogram, at most: enough that the few that hold a wanted rank hold few values, and all of them stay in
+/// the nearest cache.
 const BUCKETS: usize = 1024;
 /// Fewer values are sorted.
 const FEW: usize = 256;
@@ -24,7 +24,7 @@ pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
             .map(|&rank| from_key(keys[rank as usize]))
             .collect();
     }
-    let last = (len / 4).clamp(1, BUCKETS - 1) as u16;
+    let last = (len / 4).min(BUCKETS - 1) as u16;
     let met = values.met();
     // A range without a usable scale is one bucket.
     let (low, scale) = if (met.high - met.low).is_finite() {
@@ -51,36 +51,32 @@ pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
     for &bucket in odd {
         counts[usize::from(bucket)][0] += 1;
     }
-    let mut starts = Vec::with_capacity(counts.len() + 1);
-    let mut end = 0_u64;
-    starts.push(end);
-    starts.extend(counts.iter().map(|[a, b]| {
-        end += u64::from(*a) + u64::from(*b);
-        end
-    }));
 
-    // The values of the buckets that hold a wanted rank, sorted; each bucket with how many of them are of earlier ones.
-    let holder = |rank: u64| starts.partition_point(|&start| start <= rank) - 1;
-    let mut holders: Vec<usize> = ranks.iter().map(|&rank| holder(rank)).collect();
-    holders.sort_unstable();
-    holders.dedup();
+    // The values of the buckets that hold a wanted rank are kept; where among them each rank is.
+    let mut sorted = ranks.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut rest = sorted.iter().copied().peekable();
+    let mut places = Vec::with_capacity(sorted.len());
     let mut wanted = [false; BUCKETS];
-    let mut earlier = Vec::with_capacity(holders.len());
-    let mut held = 0;
-    for bucket in holders {
-        wanted[bucket] = true;
-        earlier.push((bucket, held));
-        held += starts[bucket + 1] - starts[bucket];
+    let (mut end, mut held) = (0, 0);
+    for (wanted, [a, b]) in wanted.iter_mut().zip(&counts) {
+        let start = end;
+        end += u64::from(*a) + u64::from(*b);
+        while let Some(rank) = rest.next_if(|&rank| rank < end) {
+            *wanted = true;
+            places.push((rank, (held + rank - start) as usize));
+        }
+        if *wanted {
+            held += end - start;
+        }
     }
     let mut kept = of_buckets(values, &bucket_of, &wanted, held as usize);
     kept.sort_unstable();
+    let place = |rank: &u64| places[places.partition_point(|(other, _)| other < rank)].1;
     ranks
         .iter()
-        .map(|&rank| {
-            let bucket = holder(rank);
-            let (_, earlier) = earlier[earlier.partition_point(|&(other, _)| other < bucket)];
-            from_key(kept[(earlier + rank - starts[bucket]) as usize])
-        })
+        .map(|rank| from_key(kept[place(rank)]))
         .collect()
 }
 
