@@ -27,50 +27,60 @@ dispatched! {
 /// Independent lanes: enough for two of the widest vectors.
 const LANES: usize = 16;
 
+/// [`Sizes`], lane by lane.
+struct Seen {
+    least: [f64; LANES],
+    most: [f64; LANES],
+    zeros: [f64; LANES],
+    signs: [u64; LANES],
+    /// Sums that are NaN once a value was not finite: 0 times NaN or infinity is NaN.
+    finite: [f64; LANES],
+}
+
+impl Seen {
+    /// Takes a value in; gives its bucket.
+    #[inline(always)]
+    fn take(&mut self, lane: usize, x: f64) -> i32 {
+        let above = if x == 0.0 { f64::INFINITY } else { x };
+        if above < self.least[lane] {
+            self.least[lane] = above;
+        }
+        if x > self.most[lane] {
+            self.most[lane] = x;
+        }
+        self.zeros[lane] += if x == 0.0 { 1.0 } else { 0.0 };
+        self.signs[lane] |= x.to_bits();
+        self.finite[lane] += x * 0.0;
+        bucket(x.abs())
+    }
+}
+
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of zeros, at most a slice's length
 fn buckets_body(values: &[f64], buckets: &mut [i32]) -> Sizes {
-    let (mut least, mut most) = ([f64::INFINITY; LANES], [0.0; LANES]);
-    let (mut signs, mut zeros) = ([0_u64; LANES], [0.0; LANES]);
-    let mut finite = [0.0; LANES];
+    let mut seen = Seen {
+        least: [f64::INFINITY; LANES],
+        most: [0.0; LANES],
+        zeros: [0.0; LANES],
+        signs: [0; LANES],
+        finite: [0.0; LANES],
+    };
     let (chunks, tail) = values.as_chunks::<LANES>();
     let (places, last_places) = buckets.as_chunks_mut::<LANES>();
     for (chunk, places) in chunks.iter().zip(places) {
         for lane in 0..LANES {
-            let x = chunk[lane];
-            let above = if x == 0.0 { f64::INFINITY } else { x };
-            least[lane] = if above < least[lane] {
-                above
-            } else {
-                least[lane]
-            };
-            most[lane] = if x > most[lane] { x } else { most[lane] };
-            zeros[lane] += if x == 0.0 { 1.0 } else { 0.0 };
-            signs[lane] |= x.to_bits();
-            // 0 times NaN or infinity is NaN.
-            finite[lane] += x * 0.0;
-            places[lane] = bucket(x.abs());
+            places[lane] = seen.take(lane, chunk[lane]);
         }
     }
     for (lane, (&x, place)) in tail.iter().zip(last_places).enumerate() {
-        let above = if x == 0.0 { f64::INFINITY } else { x };
-        least[lane] = if above < least[lane] {
-            above
-        } else {
-            least[lane]
-        };
-        most[lane] = if x > most[lane] { x } else { most[lane] };
-        zeros[lane] += if x == 0.0 { 1.0 } else { 0.0 };
-        signs[lane] |= x.to_bits();
-        finite[lane] += x * 0.0;
-        *place = bucket(x.abs());
+        *place = seen.take(lane, x);
     }
-    let signs = signs.into_iter().fold(0, |all, bits| all | bits);
+    let signs = seen.signs.into_iter().fold(0, |all, bits| all | bits);
     Sizes {
-        plain: finite.into_iter().sum::<f64>() == 0.0 && signs >> 63 == 0,
-        least: least.into_iter().fold(f64::INFINITY, f64::min),
-        most: most.into_iter().fold(0.0, f64::max),
-        zeros: zeros.into_iter().sum::<f64>() as u64,
+        plain: seen.finite.into_iter().sum::<f64>() == 0.0 && signs >> 63 == 0,
+        least: seen.least.into_iter().fold(f64::INFINITY, f64::min),
+        most: seen.most.into_iter().fold(0.0, f64::max),
+        zeros: seen.zeros.into_iter().sum::<f64>() as u64,
     }
 }
 

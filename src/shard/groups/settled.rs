@@ -128,7 +128,7 @@ impl Settled {
         let mut entropies = Vec::with_capacity(groups.len());
         let mut norms = Vec::with_capacity(groups.len());
         for (block, members) in blocks(groups) {
-            let values = &weights.values[members.clone()];
+            let values = &weights.values[members];
             terms.resize(values.len(), 0.0);
             weight_terms(values, &mut terms);
             exact_groups(&terms, block, &mut entropies);

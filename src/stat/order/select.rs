@@ -56,20 +56,21 @@ pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
     let mut sorted = ranks.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let mut rest = sorted.iter().copied().peekable();
     let mut places = Vec::with_capacity(sorted.len());
     let mut wanted = [false; BUCKETS];
-    let (mut end, mut held) = (0, 0);
-    for (wanted, [a, b]) in wanted.iter_mut().zip(&counts) {
-        let start = end;
-        end += u64::from(*a) + u64::from(*b);
-        while let Some(rank) = rest.next_if(|&rank| rank < end) {
-            *wanted = true;
-            places.push((rank, (held + rank - start) as usize));
+    // `passed` buckets hold `end` values, the last of them `count`.
+    let (mut passed, mut count, mut end, mut held) = (0, 0, 0, 0);
+    for rank in sorted {
+        while end <= rank {
+            let [a, b] = counts[passed];
+            count = u64::from(a) + u64::from(b);
+            end += count;
+            passed += 1;
         }
-        if *wanted {
-            held += end - start;
+        if !std::mem::replace(&mut wanted[passed - 1], true) {
+            held += count;
         }
+        places.push((rank, (held - (end - rank)) as usize));
     }
     let mut kept = of_buckets(values, &bucket_of, &wanted, held as usize);
     kept.sort_unstable();
