@@ -1,8 +1,12 @@
 //! Numbers of the step as its ranks report them, each with the way it folds; and the controller's snapshot.
 
+mod loss;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use loss::{ClipRange, ImportanceLevel, LossType, RewardScale, WordError};
 
 /// How the reports of one step's ranks and micro-batches become one number (RECORDING.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,40 +160,6 @@ impl Scalars {
     }
 }
 
-/// The loss aggregation that `train/kl` follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LossType {
-    /// Normalised by tokens; every loss type that RECORDING.md does not tell apart counts as this.
-    #[default]
-    Bnpo,
-    /// Mean over completions of each one's mean over tokens.
-    Grpo,
-    /// Sum over tokens divided by completions times the generation cap.
-    DrGrpo,
-}
-
-impl LossType {
-    /// The loss type of a trainer's name for it.
-    #[must_use]
-    pub fn of(name: &str) -> Self {
-        match name {
-            "grpo" => Self::Grpo,
-            "dr_grpo" => Self::DrGrpo,
-            _ => Self::Bnpo,
-        }
-    }
-
-    /// The name in a record.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bnpo => "bnpo",
-            Self::Grpo => "grpo",
-            Self::DrGrpo => "dr_grpo",
-        }
-    }
-}
-
 macro_rules! snapshot {
     ($(#[$doc:meta])* $kind:ident numbers { $($number:ident,)* } flags { $($flag:ident,)* } others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }) => {
         $(#[$doc])*
@@ -248,11 +218,13 @@ snapshot! {
     numbers {
         tau, beta, weight_norm_denom, q_temperature, q_epsilon, tau_lr, tau_lr_effective, tau_min, tau_max,
         tau_warmup_steps, tau_target_entropy, tau_log, tau_entropy_ema, kl_target, kl_horizon, kl_step_size,
-        prev_tau, prev_beta, clip_range_low, clip_range_high,
+        prev_tau, prev_beta, clip_range_low, clip_range_high, clip_delta,
     }
     flags { len_norm_ref, train_grpo_objective, }
     others {
         loss_type: Option<LossType>,
+        importance_sampling_level: Option<ImportanceLevel>,
+        scale_rewards: Option<RewardScale>,
         meta: Option<Meta>,
     }
 }
@@ -268,24 +240,39 @@ snapshot! {
     others {}
 }
 
-/// How far a ratio may leave 1 before it counts as clipped: below 1 - low or above 1 + high.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClipRange {
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Default for ClipRange {
-    /// 0.2 on either side (RECORDING.md).
-    fn default() -> Self {
-        Self {
-            low: 0.2,
-            high: 0.2,
-        }
-    }
-}
-
 impl Weighting {
+    /// The fields that hold a word.
+    pub const WORDS: &[&str] = &["loss_type", "importance_sampling_level", "scale_rewards"];
+
+    /// Sets the word that `name` names; `None` if there is no such field.
+    ///
+    /// # Errors
+    /// If the field does not know the word; a `loss_type` takes any.
+    pub fn set_word(&mut self, name: &str, word: &str) -> Option<Result<(), WordError>> {
+        Some(match name {
+            "loss_type" => {
+                self.loss_type = Some(LossType::of(word));
+                Ok(())
+            }
+            "importance_sampling_level" => {
+                ImportanceLevel::of(word).map(|level| self.importance_sampling_level = Some(level))
+            }
+            "scale_rewards" => RewardScale::of(word).map(|scale| self.scale_rewards = Some(scale)),
+            _ => return None,
+        })
+    }
+
+    /// The words that are set, by field name.
+    pub fn words(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let words = [
+            self.loss_type.map(LossType::name),
+            self.importance_sampling_level.map(ImportanceLevel::name),
+            self.scale_rewards.map(RewardScale::name),
+        ];
+        let named = Self::WORDS.iter().zip(words);
+        named.filter_map(|(name, word)| Some((*name, word?)))
+    }
+
     /// The snapshot's clip range; a side that is not given (or not finite) has the default.
     #[must_use]
     pub fn clip_range(&self) -> ClipRange {
@@ -294,6 +281,8 @@ impl Weighting {
         ClipRange {
             low: finite(self.clip_range_low).unwrap_or(default.low),
             high: finite(self.clip_range_high).unwrap_or(default.high),
+            delta: finite(self.clip_delta),
+            of_logs: self.loss_type == Some(LossType::Gmpo),
         }
     }
 }

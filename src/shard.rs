@@ -156,7 +156,7 @@ impl Shard {
             advantages,
             groups,
             completions: Completions::of(batch),
-            tokens: Tokens::of(batch, &sums),
+            tokens: Tokens::of(batch, &sums, &bounds),
             policy: (thresholds.detail >= Detail::Policy)
                 .then(|| Box::new(policy::Policy::of(batch, &sums, thresholds.kl_penalty))),
             extended,

@@ -14,10 +14,12 @@ mod sampler;
 
 use std::collections::BTreeMap;
 
-use crate::scalars::{Fold, LossType, Scalar, Weighting, WindowFold};
+use crate::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
+use crate::shard::groups::ZERO_STD;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
+use crate::stat::Moments;
 pub use behaviour::BehaviourNumbers;
 use behaviour::behaviour;
 pub use distribution::{Distribution, QUANTILES};
@@ -87,8 +89,10 @@ pub struct Summary {
     pub total_tokens: Option<f64>,
     /// Share of non-empty groups whose advantages are all zero.
     pub zero_advantage_groups: Option<f64>,
-    /// Share of completions whose group's rewards do not vary.
+    /// Share of completions whose group's rewards do not vary: of those rewards that are there, at least two.
     pub zero_std_completions: Option<f64>,
+    /// 1 if the rewards of all completions do not vary, else 0.
+    pub zero_std_of_all: Option<f64>,
     pub q_entropy: Option<Moment>,
     pub weight_entropy: Option<Moment>,
     pub weight_entropy_norm: Option<Moment>,
@@ -145,6 +149,8 @@ impl Summary {
         let tokens = &shard.tokens;
         let (diversity, diversity_by_size) = diversity(&settled);
         let (weighting, snapshot_nonfinite) = reports.weighting();
+        let level = weighting.as_ref().and_then(|w| w.importance_sampling_level);
+        let level = level.unwrap_or_default();
         let lengths = &shard.completions.lengths;
         let mut census = census::census(shard, &settled, seen);
         census.push(("scalars".to_owned(), reports.census()));
@@ -196,6 +202,7 @@ impl Summary {
                 .then_some(shard.completions.total_tokens as f64),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),
+            zero_std_of_all: zero_std_of_all(&shard.rewards.moments),
             q_entropy: moment(&settled.q_entropy),
             weight_entropy: moment(&settled.weight_entropy),
             weight_entropy_norm: moment(&settled.weight_entropy_norm),
@@ -212,8 +219,8 @@ impl Summary {
             completion_tokens: (lengths.count > 0).then_some(lengths.sum as f64),
             reference_logps: tokens.reference_logps.mean(),
             token_entropy: tokens.entropies.mean(),
-            reference: reference(tokens, shard.completions.cap, lengths.max),
-            behaviour: behaviour(tokens),
+            reference: reference(tokens, shard.completions.cap, lengths.max, level),
+            behaviour: behaviour(tokens, level),
             sampler: sampler(tokens),
             token_advantages: token_numbers(&tokens.advantages),
             token_or_completion_advantages: either(
@@ -238,9 +245,22 @@ impl Summary {
     /// The loss type of the snapshot, `bnpo` without one.
     #[must_use]
     pub fn loss_type(&self) -> LossType {
-        self.weighting
-            .as_ref()
-            .and_then(|w| w.loss_type)
-            .unwrap_or_default()
+        self.snapshot(|w| w.loss_type)
     }
+
+    /// What advantages are scaled by: by the group's deviation, where the snapshot does not say.
+    #[must_use]
+    pub fn reward_scale(&self) -> RewardScale {
+        self.snapshot(|w| w.scale_rewards)
+    }
+
+    /// The snapshot's word, or its default.
+    fn snapshot<T: Default>(&self, word: fn(&Weighting) -> Option<T>) -> T {
+        self.weighting.as_ref().and_then(word).unwrap_or_default()
+    }
+}
+
+fn zero_std_of_all(rewards: &Moments) -> Option<f64> {
+    let zero = rewards.sample_std().is_some_and(|std| std <= ZERO_STD);
+    (rewards.count() > 0).then(|| f64::from(u8::from(zero)))
 }

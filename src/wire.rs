@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::shard::Shard;
 
 /// The version that this build writes, and the only one that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const HEADER: usize = 28;
 

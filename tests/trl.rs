@@ -1,4 +1,5 @@
-//! TRL's own log of a training is what the `trl` dialect makes of the recording of that training.
+//! TRL's own log of a training is what the `trl` dialect makes of the recording of that training; what its loss logs of
+//! a micro-batch is what the dialect makes of the record (`tests/reference/trl_loss.py`).
 #![cfg(feature = "cli")]
 
 use std::collections::BTreeMap;
@@ -6,6 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use grpo_metrics::dialect::Dialect;
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::recording::Record;
+use grpo_metrics::shard::Shard;
+use grpo_metrics::summary::Summary;
 use serde_json::{Map, Value};
 
 /// Not in the records.
@@ -93,4 +98,78 @@ fn two_ranks_with_whole_groups_give_what_trl_logged() {
 #[test]
 fn four_ranks_with_split_groups_give_what_trl_logged() {
     assert_eq!(compare("trl-4rank-split"), 12 * 11 + 6 * 16 + 1);
+}
+
+/// The rows of the cases whose name begins with one of these, beside what TRL's loss logged.
+fn of_losses(names: &[&str]) -> Vec<(String, Metrics, Map<String, Value>)> {
+    let cases = include_str!("data/vectors/trl_loss.jsonl").lines();
+    let cases = cases.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let named = cases.filter(|case| {
+        let name = case["name"].as_str().unwrap();
+        names.iter().any(|start| name.starts_with(start))
+    });
+    named
+        .map(|case| {
+            let record = Record::from_json(&case["record"].to_string()).unwrap();
+            let shard = Shard::of(&record.batch().unwrap());
+            (
+                case["name"].as_str().unwrap().to_owned(),
+                Dialect::Trl.row(&Summary::from(&shard)),
+                case["expected"].as_object().unwrap().clone(),
+            )
+        })
+        .collect()
+}
+
+/// Compares `kl`, `entropy` and all of `clip_ratio/`: the same keys, the same numbers in single precision.
+fn compare_losses(names: &[&str], cases: usize) {
+    let found = of_losses(names);
+    assert_eq!(found.len(), cases);
+    let by_loss = |key: &str| key == "kl" || key == "entropy" || key.starts_with("clip_ratio/");
+    for (name, row, expected) in found {
+        let keys: Vec<&str> = row
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|k| by_loss(k))
+            .collect();
+        let mut known: Vec<&str> = expected.keys().map(String::as_str).collect();
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(sorted, known, "{name}");
+        for key in keys {
+            let (ours, theirs) = (row.get(key).unwrap(), expected[key].as_f64().unwrap());
+            assert!(
+                (ours - theirs).abs() <= 1e-6 * (1.0 + theirs.abs()),
+                "{name}: {key} is {ours}, TRL's loss logs {theirs}"
+            );
+        }
+    }
+}
+
+#[test]
+fn where_a_ratio_is_of_a_whole_completion_so_are_kl_and_clipping() {
+    let losses = [
+        "grpo by seq",
+        "bnpo by seq",
+        "dr_grpo by seq",
+        "dapo by seq",
+        "luspo by seq",
+    ];
+    compare_losses(&losses, 3 * (3 + 4));
+}
+
+#[test]
+fn a_cap_on_ratios_comes_before_the_clip_range() {
+    compare_losses(&["grpo by token"], 3 * 3);
+}
+
+#[test]
+fn a_loss_without_a_clip_range_clips_nothing_and_says_nothing() {
+    compare_losses(&["cispo", "sapo", "vespo"], 3 * 3 * 2);
+}
+
+#[test]
+fn the_geometric_mean_clips_the_log_ratio() {
+    compare_losses(&["gmpo"], 3);
 }

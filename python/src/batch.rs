@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::group::Grouping;
-use grpo_metrics::scalars::{LossType, Meta, Scalars, Weighting};
+use grpo_metrics::scalars::{Meta, Scalars, Weighting};
 use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
@@ -294,11 +294,13 @@ impl<'py> Read<'py> for Weighting {
         let mut weighting = Self::default();
         for (member, value) in members(name, value)? {
             let field = format!("{name}.{member}");
-            if member == "loss_type" {
-                let text: String = value
+            if Self::WORDS.contains(&member.as_str()) {
+                let word: String = value
                     .extract()
                     .map_err(|_| expected(&field, "a text", &value))?;
-                weighting.loss_type = Some(LossType::of(&text));
+                if let Some(Err(unknown)) = weighting.set_word(&member, &word) {
+                    return Err(error::column(format!("`{field}`: {unknown}")));
+                }
             } else if member == "meta" {
                 weighting.meta = Some(Read::read(&field, &value)?);
             } else if let Some(place) = weighting.number_mut(&member) {
@@ -306,8 +308,7 @@ impl<'py> Read<'py> for Weighting {
             } else if let Some(place) = weighting.flag_mut(&member) {
                 *place = Some(Read::read(&field, &value)?);
             } else {
-                let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
-                let known = known.chain(["loss_type", "meta"]);
+                let known = [Self::NUMBERS, Self::FLAGS, Self::WORDS, &["meta"]].concat();
                 return Err(error::column(error::unknown(
                     "field of `weighting`",
                     &member,

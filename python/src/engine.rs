@@ -261,7 +261,7 @@ impl Engine {
     fn expect_clip_range(&self, py: Python<'_>, low: f64, high: f64) -> PyResult<()> {
         guarded(|| {
             self.run(py, |running| {
-                let range = ClipRange { low, high };
+                let range = ClipRange::new(low, high);
                 running
                     .engine()
                     .map(|engine| engine.expect_clip_range(range))

@@ -165,7 +165,7 @@ impl<'a, 'py> Options<'a, 'py> {
             builder = builder.ratio_cap(cap);
         }
         if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
-            builder = builder.clip_range(ClipRange { low, high });
+            builder = builder.clip_range(ClipRange::new(low, high));
         }
         if let Some(extended) = self.read("extended", "True or False")? {
             builder = builder.extended(extended);

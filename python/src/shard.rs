@@ -72,7 +72,7 @@ impl Shard {
                     .weighting
                     .as_ref()
                     .map(Weighting::clip_range);
-                let given = clip_range.map(|(low, high)| ClipRange { low, high });
+                let given = clip_range.map(|(low, high)| ClipRange::new(low, high));
                 let thresholds = Thresholds {
                     clip_range: given.or(own).unwrap_or_default(),
                     ratio_cap: is_ratio_cap,

@@ -239,9 +239,9 @@ fn weight_entropy(s: &Summary) -> Option<f64> {
 
 fn kl(s: &Summary) -> Option<f64> {
     let measured = match s.loss_type() {
-        LossType::Bnpo => s.reference.k3,
         LossType::Grpo => s.reference.k3_by_completion,
         LossType::DrGrpo => s.reference.k3_by_cap,
+        _ => s.reference.k3,
     };
     measured.or(s.scalar(Scalar::KlLoss))
 }

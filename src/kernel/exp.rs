@@ -82,6 +82,12 @@ impl<R: Real> Exp<R> {
     }
 }
 
+/// e^d of one number, d clamped to the exponents that the token pass clamps to.
+#[must_use]
+pub fn power_of_e(d: f64) -> f64 {
+    exp(d.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT)).value()
+}
+
 /// ln x for a normal, positive, finite x; other arguments give an unspecified number.
 ///
 /// With x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt 2 and s = f / (2 + f): ln(1 + f) = 2 artanh s, by the minimax

@@ -7,6 +7,7 @@ mod tests;
 
 use half::bf16;
 
+use super::exp::power_of_e;
 use pass::{LANES, policies, range, sampler, total};
 
 /// The cells of one token column of one completion, as they lie in memory.
@@ -182,6 +183,28 @@ pub struct Behaviour {
     /// Where the completion has token advantages: tokens with a usable one, and those clipped given its sign.
     pub signed_tokens: u64,
     pub signed_clipped: u64,
+}
+
+impl Behaviour {
+    /// The ratio of the completion as a whole: e to the mean of its tokens' current - old; `None` without a usable token.
+    pub fn of_completion(&self) -> Option<f64> {
+        let Divergence { tokens, k1, .. } = self.divergence;
+        (tokens > 0).then(|| power_of_e(-k1 / tokens as f64))
+    }
+}
+
+impl Sums {
+    /// k3 to the reference, weighted by the ratio of the completion as a whole.
+    pub fn k3_by_completion_ratio(&self) -> Option<Total> {
+        let k3 = self.reference?.divergence.k3();
+        Some(match self.behaviour.and_then(|b| b.of_completion()) {
+            Some(ratio) => Total {
+                sum: k3.sum * ratio,
+                ..k3
+            },
+            None => Total::default(),
+        })
+    }
 }
 
 /// Behaviour policy (old) against the sampler's own log-probabilities.

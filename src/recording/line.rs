@@ -117,8 +117,8 @@ impl Serialize for Snapshot<'_> {
         for (name, flag) in self.0.flags() {
             map.serialize_entry(name, &flag)?;
         }
-        if let Some(loss_type) = self.0.loss_type {
-            map.serialize_entry("loss_type", loss_type.name())?;
+        for (name, word) in self.0.words() {
+            map.serialize_entry(name, word)?;
         }
         if let Some(meta) = &self.0.meta {
             map.serialize_entry("meta", &MetaSnapshot(meta))?;

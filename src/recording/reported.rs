@@ -3,8 +3,9 @@
 use serde::de::MapAccess;
 
 use super::cell::{Bit, Maybe, Number, NumberOrBit, One, Reading, Text};
+use super::fault::Fault;
 use super::json::{ReadMembers, object, unknown};
-use crate::scalars::{LossType, Meta, Scalars, Weighting};
+use crate::scalars::{Meta, Scalars, Weighting};
 
 impl ReadMembers for Scalars {
     fn read<'de, A: MapAccess<'de>>(
@@ -29,9 +30,15 @@ impl ReadMembers for Weighting {
         reading: &Reading,
     ) -> Result<(), A::Error> {
         let field = format!("weighting.{name}");
-        if name == "loss_type" {
-            let loss_type = from.next_value_seed(One::<Maybe<Text>>::new(reading, &field))?;
-            self.loss_type = loss_type.as_deref().map(LossType::of);
+        if Self::WORDS.contains(&name) {
+            let word = from.next_value_seed(One::<Maybe<Text>>::new(reading, &field))?;
+            if let Some(Err(error)) = word.and_then(|word| self.set_word(name, &word)) {
+                return Err(reading.refuse(Fault::Cell {
+                    field,
+                    expected: error.expected.to_owned(),
+                    found: format!("\"{}\"", error.found),
+                }));
+            }
         } else if name == "meta" {
             self.meta = object(&field, from, reading)?;
         } else if let Some(place) = self.number_mut(name) {
@@ -39,9 +46,8 @@ impl ReadMembers for Weighting {
         } else if let Some(place) = self.flag_mut(name) {
             *place = from.next_value_seed(One::<Maybe<Bit>>::new(reading, &field))?;
         } else {
-            let others = ["loss_type", "meta"];
-            let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
-            return Err(unknown(reading, name, "weighting", known.chain(others)));
+            let known = [Self::NUMBERS, Self::FLAGS, Self::WORDS, &["meta"]].concat();
+            return Err(unknown(reading, name, "weighting", known));
         }
         Ok(())
     }

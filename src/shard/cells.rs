@@ -172,6 +172,14 @@ impl<'a> Column<'a> {
         values.filter(move |(at, _)| finite(*at)).map(|(_, &x)| x)
     }
 
+    /// The finite values of a range as one piece, in order.
+    pub fn present(&self, range: std::ops::Range<usize>) -> Cow<'_, [f64]> {
+        match self.mark(range.clone()) {
+            Mark::Finite => Cow::Borrowed(&self.values[range]),
+            Mark::Absent | Mark::NonFinite => self.finite(range).collect(),
+        }
+    }
+
     /// What a group's range of the column is as a whole: usable only if every member's cell is finite.
     pub fn mark(&self, group: std::ops::Range<usize>) -> Mark {
         if self.marks.is_empty() {

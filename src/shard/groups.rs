@@ -11,7 +11,7 @@ use super::diversity::TokenSet;
 use super::pass::by_completion;
 use crate::batch::{Batch, Place, Values};
 use crate::group::{Grouping, first_appearances};
-pub(crate) use settled::Settled;
+pub(crate) use settled::{Settled, ZERO_STD};
 use whole::whole;
 
 /// Where a completion stands in its group: by `completion_index` where given, else by rank, micro-batch and position.

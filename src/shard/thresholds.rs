@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Detail;
 use crate::batch::{Columns, Values};
-use crate::kernel::exp::ln;
+use crate::kernel::exp::{ln, power_of_e};
 use crate::kernel::tokens::Bounds;
 use crate::scalars::ClipRange;
 
@@ -86,13 +86,20 @@ pub struct KlPenalty {
 
 impl Thresholds {
     pub(super) fn bounds(&self) -> Bounds {
-        let ratio_low = 1.0 - self.clip_range.low;
-        let ratio_high = 1.0 + self.clip_range.high;
+        let range = &self.clip_range;
+        let (below, above) = (1.0 - range.low, 1.0 + range.high);
+        let (low, high) = if range.of_logs {
+            (power_of_e(-range.low), power_of_e(range.high))
+        } else {
+            (below, above)
+        };
+        // A ratio that is capped at delta never exceeds a bound from there on, and always falls short of one beyond it.
+        let delta = range.delta.unwrap_or(f64::INFINITY);
         Bounds {
-            ratio_low,
-            ratio_high,
-            log_low: ln(ratio_low.max(1e-6)),
-            log_high: ln(ratio_high.max(1e-6)),
+            ratio_low: if delta < low { f64::INFINITY } else { low },
+            ratio_high: if delta <= high { f64::INFINITY } else { high },
+            log_low: ln(below.max(1e-6)),
+            log_high: ln(above.max(1e-6)),
             ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spread::count;
 use crate::batch::Batch;
-use crate::kernel::tokens::{Range, Sampler, Sums, Total};
+use crate::kernel::tokens::{Behaviour, Bounds, Range, Sampler, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic};
 
 /// The length buckets of KL: upper bounds in tokens, the last open.
@@ -82,10 +82,60 @@ pub(crate) struct Tokens {
     /// As `behaviour`, with the token's own advantage where the record has token advantages.
     pub policy_gradient: Census,
     pub policy_gradient_clipped: u64,
+    pub sequences: Sequences,
     pub sampler: SamplerTotals,
     pub advantages: TokenRange,
     pub returns: TokenRange,
     pub values: TokenRange,
+}
+
+/// Clipping and KL where a ratio is of a whole completion: e to the mean of its tokens' current - old (GSPO).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sequences {
+    /// Completions that have such a ratio and an advantage, and those of them clipped on each side.
+    pub completions: u64,
+    pub low: u64,
+    pub high: u64,
+    /// Their tokens, and the tokens of those clipped.
+    pub tokens: u64,
+    pub clipped_tokens: u64,
+    /// k3 to the reference times the completion's ratio.
+    pub k3_corrected: TokenTotal,
+}
+
+impl Sequences {
+    /// `advantage` where it is finite.
+    fn add(&mut self, behaviour: &Behaviour, advantage: Option<f64>, bounds: &Bounds) {
+        let (Some(ratio), Some(advantage)) = (behaviour.of_completion(), advantage) else {
+            return;
+        };
+        let low = ratio < bounds.ratio_low && advantage < 0.0;
+        let high = ratio > bounds.ratio_high && advantage > 0.0;
+        self.completions += 1;
+        self.low += u64::from(low);
+        self.high += u64::from(high);
+        self.tokens += behaviour.divergence.tokens;
+        if low || high {
+            self.clipped_tokens += behaviour.divergence.tokens;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let Self {
+            completions,
+            low,
+            high,
+            tokens,
+            clipped_tokens,
+            k3_corrected,
+        } = other;
+        count(&mut self.completions, *completions);
+        count(&mut self.low, *low);
+        count(&mut self.high, *high);
+        count(&mut self.tokens, *tokens);
+        count(&mut self.clipped_tokens, *clipped_tokens);
+        self.k3_corrected.merge(k3_corrected);
+    }
 }
 
 /// Behaviour policy against the sampler.
@@ -103,7 +153,7 @@ pub(crate) struct SamplerTotals {
 
 impl Tokens {
     /// The token families of a record, from the token pass over its completions.
-    pub fn of(batch: &Batch<'_>, sums: &[Sums]) -> Self {
+    pub fn of(batch: &Batch<'_>, sums: &[Sums], bounds: &Bounds) -> Self {
         let mut tokens = Self::default();
         if !batch.has_tokens() {
             return tokens.without(batch);
@@ -117,7 +167,7 @@ impl Tokens {
         };
         tokens.add_plain(sums);
         tokens.add_reference(sums, batch.lengths().unwrap_or_default());
-        tokens.add_behaviour(sums, &advantages);
+        tokens.add_behaviour(sums, &advantages, bounds);
         tokens.sampler = SamplerTotals::of(sums);
         tokens
     }
@@ -133,7 +183,12 @@ impl Tokens {
             &mut self.values,
             &mut self.sampler.logp_difference,
         ];
-        let totals = [&mut self.entropies, &mut self.k3, &mut self.k3_corrected];
+        let totals = [
+            &mut self.entropies,
+            &mut self.k3,
+            &mut self.k3_corrected,
+            &mut self.sequences.k3_corrected,
+        ];
         for total in totals
             .into_iter()
             .chain(ranges.map(|range| &mut range.total))
@@ -176,13 +231,15 @@ impl Tokens {
     }
 
     /// Clipping needs the sign of the advantage: low counts where it is negative, high where it is positive.
-    fn add_behaviour(&mut self, sums: &[Sums], advantages: &[Option<f64>]) {
+    fn add_behaviour(&mut self, sums: &[Sums], advantages: &[Option<f64>], bounds: &Bounds) {
+        self.sequences.k3_corrected = TokenTotal::of(sums, Sums::k3_by_completion_ratio);
         for (sums, advantage) in sums.iter().zip(advantages) {
             let Some(behaviour) = &sums.behaviour else {
                 self.behaviour.absent += sums.counted;
                 self.policy_gradient.absent += sums.counted;
                 continue;
             };
+            self.sequences.add(behaviour, *advantage, bounds);
             let mut clipped = (0, 0);
             match advantage {
                 None => self.behaviour.absent += sums.counted,
@@ -246,6 +303,7 @@ impl Tokens {
             &mut self.policy_gradient_clipped,
             other.policy_gradient_clipped,
         );
+        self.sequences.merge(&other.sequences);
         self.sampler.merge(&other.sampler);
         self.advantages.merge(&other.advantages);
         self.returns.merge(&other.returns);

@@ -1,12 +1,15 @@
 //! The current policy against the behaviour policy.
 
-use crate::shard::tokens::Tokens;
+use super::moment::part;
+use crate::scalars::ImportanceLevel;
+use crate::shard::tokens::{Sequences, Tokens};
 use crate::stat::Census;
 
-/// Current policy against behaviour policy, over tokens of completions with an advantage.
+/// Current policy against behaviour policy, over completions with an advantage: over their tokens, or over the completions
+/// where a ratio is of a whole one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BehaviourNumbers {
-    /// Shares of tokens clipped on each side given the advantage's sign, and on either.
+    /// Shares clipped on each side given the advantage's sign, and on either.
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub region: Option<f64>,
@@ -17,9 +20,15 @@ pub struct BehaviourNumbers {
     pub policy_gradient: Option<f64>,
 }
 
-pub(super) fn behaviour(tokens: &Tokens) -> BehaviourNumbers {
-    let of =
-        |hits: u64, census: &Census| (census.used > 0).then(|| hits as f64 / census.used as f64);
+pub(super) fn behaviour(tokens: &Tokens, level: ImportanceLevel) -> BehaviourNumbers {
+    match level {
+        ImportanceLevel::Token => by_token(tokens),
+        ImportanceLevel::Sequence => by_completion(&tokens.sequences),
+    }
+}
+
+fn by_token(tokens: &Tokens) -> BehaviourNumbers {
+    let of = |hits: u64, census: &Census| part(hits, census.used);
     let (low, high) = (tokens.behaviour_low, tokens.behaviour_high);
     BehaviourNumbers {
         low: of(low, &tokens.behaviour),
@@ -28,5 +37,24 @@ pub(super) fn behaviour(tokens: &Tokens) -> BehaviourNumbers {
         lowest_low: tokens.low_shares.range().map(|(min, _)| min),
         highest_high: tokens.high_shares.range().map(|(_, max)| max),
         policy_gradient: of(tokens.policy_gradient_clipped, &tokens.policy_gradient),
+    }
+}
+
+/// A completion's own share is 0 or 1. Policy gradients are over tokens, all of which share their completion's ratio.
+fn by_completion(sequences: &Sequences) -> BehaviourNumbers {
+    let Sequences {
+        completions,
+        low,
+        high,
+        ..
+    } = *sequences;
+    let extreme = |clipped: bool| (completions > 0).then_some(f64::from(u8::from(clipped)));
+    BehaviourNumbers {
+        low: part(low, completions),
+        high: part(high, completions),
+        region: part(low.saturating_add(high), completions),
+        lowest_low: extreme(low == completions),
+        highest_high: extreme(high > 0),
+        policy_gradient: part(sequences.clipped_tokens, sequences.tokens),
     }
 }

@@ -1,12 +1,14 @@
 //! The current policy against the reference policy.
 
+use crate::scalars::ImportanceLevel;
 use crate::shard::tokens::{BUCKETS, Tokens};
 use crate::stat::Statistic;
 
 /// Current policy against reference policy, over tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReferenceNumbers {
-    /// The k3 estimate per token; with the ratio of current to behaviour policy as weight; mean over completions of
+    /// The k3 estimate per token; with the ratio of current to behaviour policy as weight (a token's, or that of its
+    /// completion, as the snapshot says); mean over completions of
     /// their own mean; sum over completions times the generation cap.
     pub k3: Option<f64>,
     pub k3_corrected: Option<f64>,
@@ -35,6 +37,7 @@ pub(super) fn reference(
     tokens: &Tokens,
     cap: Option<u32>,
     longest: Option<u32>,
+    level: ImportanceLevel,
 ) -> ReferenceNumbers {
     let used = tokens.k3.census.used;
     let of_tokens = |hits: u64| (used > 0).then(|| hits as f64 / used as f64);
@@ -52,7 +55,10 @@ pub(super) fn reference(
         .collect();
     ReferenceNumbers {
         k3: tokens.k3.mean(),
-        k3_corrected: tokens.k3_corrected.mean(),
+        k3_corrected: match level {
+            ImportanceLevel::Token => tokens.k3_corrected.mean(),
+            ImportanceLevel::Sequence => tokens.sequences.k3_corrected.mean(),
+        },
         k3_by_completion: tokens.k3_means.mean(),
         k3_by_cap: (used > 0 && budget > 0.0).then(|| tokens.k3.sum.finish() / budget),
         clipped_low: of_tokens(tokens.reference_low),

@@ -461,6 +461,51 @@ def layout():
 # --- windows -----------------------------------------------------------------------------------------------------------
 
 
+def losses():
+    """What the trainer says of its loss. A generator of its own, so that it adds cases without changing others."""
+    rng = random.Random(20262)
+
+    def given(made, **words):
+        for record_ in made:
+            record_["weighting"] = weighting(**words)
+        return made
+
+    tokens = (*TOKENS, "sampling_token_logps")
+    make = lambda *args: groups(rng, *args, tokens=tokens)
+    tight = {"clip_range_low": 0.02, "clip_range_high": 0.03, "importance_sampling_level": "sequence"}
+    yield "a ratio of whole completions", {}, given(shared(make((3, 4, 2, 5)), 2, 2), **tight)
+    yield "a ratio of whole completions without bias correction", {"kl_bias_correction": False}, given(own(make(), 2), **tight)
+    hidden = groups(rng, tokens=(*TOKENS, "loss_mask"))
+    for member in hidden[0]:
+        member["loss_mask"] = [0] * len(member["loss_mask"])
+    yield "a ratio of whole completions under a loss mask", {}, given(shared(hidden, 2), **tight)
+    bare = own(make(), 2)
+    for record_ in bare:
+        without(record_, "old_token_logps")
+    yield "a ratio of whole completions without old log-probabilities", {}, given(bare, **tight)
+    broken = own(make(), 2)
+    broken[0]["batch"]["old_token_logps"][0] = NAN
+    broken[1]["batch"]["advantages"][0] = NAN
+    yield "a ratio of whole completions with values that are no numbers", {}, given(broken, **tight)
+    for delta in (1.28, 1.5, 1.02):
+        yield f"ratios capped at {delta}", {}, given(own(make(), 2), clip_delta=delta)
+    for kind in ("cispo", "sapo", "vespo", "gmpo", "luspo", "dapo", "some other"):
+        yield f"the loss {kind}", {}, given(shared(make(), 2), loss_type=kind)
+    level = make((4, 3, 4, 2, 1))
+    for nth, members in enumerate(level):
+        for at, member in enumerate(members):
+            member["rewards"] = 1.0 if nth != 1 else float(at)
+    for member in (level[0][1], level[2][0], level[2][1], level[2][2]):
+        member["rewards"] = None
+    level[3][0]["rewards"] = NAN
+    for scale in ("group", "batch", "none", "other"):
+        yield f"advantages scaled by {scale}, some rewards not there", {}, given(shared(level, 2), scale_rewards=scale)
+    for members in level:
+        for member in members:
+            member["rewards"] = 0.5
+    yield "advantages scaled by batch, all rewards equal", {}, given(shared(level, 2), scale_rewards="batch")
+
+
 def windows():
     """(name, options, steps): the expected row is the last that is emitted."""
     rng = random.Random(20262)
@@ -552,7 +597,7 @@ def write(name, cases):
 
 
 def layout_cases():
-    for name, options, records in layout():
+    for name, options, records in [*layout(), *losses()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

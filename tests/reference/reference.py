@@ -506,9 +506,54 @@ def clip_range(view):
 
 def behaviour_clips(view, token_level=False):
     """Per completion, (below the range with a negative, above it with a positive advantage) of its tokens."""
-    low, high = clip_range(view)
+    if token_level and (view.weighting or {}).get("importance_sampling_level") == "sequence":
+        counted = [len(completion.columns("token_logps", completion.behaviour()) or []) for completion in judged(view)]
+        return [flags * tokens for flags, tokens in zip(completion_clips(view), (n for n in counted if n))]
+    beyond = clipper(view)
     rows = ratio_and_advantage(view, token_level)
-    return [[(ratio < 1 - low and a < 0, ratio > 1 + high and a > 0) for ratio, a in row] for row in rows]
+    return [[beyond(ratio, a) for ratio, a in row] for row in rows]
+
+
+def clipper(view):
+    """As TRL's losses: the ratio is capped at delta, then held against the range; GMPO's range is the log-ratio's."""
+    low, high = clip_range(view)
+    given = view.weighting or {}
+    delta = number(given.get("clip_delta"))
+    least, most = (math.exp(-low), math.exp(high)) if given.get("loss_type") == "gmpo" else (1 - low, 1 + high)
+
+    def beyond(ratio, advantage):
+        ratio = min(ratio, delta) if usable(delta) else ratio
+        return ratio < least and advantage < 0, ratio > most and advantage > 0
+
+    return beyond
+
+
+def judged(view):
+    return [completion for completion in view.completions if usable(completion.advantage)]
+
+
+def completion_ratio(completion):
+    """e to the mean of current - old over its counted tokens (GSPO); none without such a token."""
+    rows = completion.columns("token_logps", completion.behaviour())
+    return exp(math.fsum(c - old for c, old in rows) / len(rows)) if rows else None
+
+
+def completion_clips(view):
+    """As behaviour_clips, one flag a completion, by the ratio of the whole completion."""
+    beyond = clipper(view)
+    ratios = [(completion_ratio(completion), completion.advantage) for completion in judged(view)]
+    return [[beyond(ratio, advantage)] for ratio, advantage in ratios if ratio is not None]
+
+
+def zero_std(view, rewards, scale):
+    """TRL's: a deviation of fewer than two rewards is not a number, and not close to zero."""
+    flat = lambda values: len(values) > 1 and sample_std(values) <= 1e-8
+    if scale == "other":
+        return None
+    if scale == "batch":
+        return float(flat(rewards)) if rewards else None
+    groups = [[member.reward for member in group.members] for group in view.groups.values()]
+    return share([flat([r for r in group if usable(r)]) for group in groups for _ in group])
 
 
 # --- dialects --------------------------------------------------------------------------------------------------------
@@ -726,12 +771,18 @@ def trl(view, options):
         row[f"rewards/{name}/std"] = sample_std(view.component(name))
     rewards = view.column("reward")
     row["reward"], row["reward_std"] = mean(rewards), sample_std(rewards)
-    flat = [len(group) > 1 and sample_std(group) <= 1e-8 for group in view.whole_groups("reward") for _ in group]
-    row["frac_reward_zero_std"] = share(flat)
+    given = view.weighting or {}
+    row["frac_reward_zero_std"] = zero_std(view, rewards, given.get("scale_rewards"))
 
     ks = []
+    whole = given.get("importance_sampling_level") == "sequence"
+    corrected = options.get("kl_bias_correction", True) and given.get("loss_type") != "gmpo"
     for completion in view.completions:
-        if options.get("kl_bias_correction", True):
+        if corrected and whole:
+            ratio = completion_ratio(completion)
+            rows = completion.columns("token_logps", "ref_token_logps") or []
+            ks.extend(k3(c, r) * ratio for c, r in rows if ratio is not None)
+        elif corrected:
             rows = completion.columns("token_logps", "ref_token_logps", completion.behaviour()) or []
             ks.extend(k3(c, r) * exp(c - old) for c, r, old in rows)
         else:
@@ -740,7 +791,9 @@ def trl(view, options):
     entropies = view.entropies()
     row["entropy"] = math.fsum(entropies) / len(entropies) if entropies else None
 
-    clips = behaviour_clips(view)
+    clips = completion_clips(view) if whole else behaviour_clips(view)
+    if given.get("loss_type") in ("cispo", "sapo", "vespo"):
+        clips = []
     flags = [flag for row_ in clips for flag in row_]
     row["clip_ratio/low_mean"] = share([low for low, _ in flags])
     row["clip_ratio/high_mean"] = share([high for _, high in flags])

@@ -16,7 +16,7 @@ use crate::stat::{Census, ExactSum, Statistic, exact, exact_groups};
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
 const ZERO_ADVANTAGE: f64 = 1e-8;
 /// A standard deviation within this of 0 is zero (METRICS.md, trl's `frac_reward_zero_std`).
-const ZERO_STD: f64 = 1e-8;
+pub(crate) const ZERO_STD: f64 = 1e-8;
 
 /// The means over groups, plain and weighted by size, of the three measures of diversity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,11 +76,10 @@ impl Settled {
         count(&mut self.groups, ranges.len() as u64);
         count(&mut self.empty, (whole.sizes.len() - ranges.len()) as u64);
         for range in &ranges {
+            let rewards = whole.rewards.present(range.clone());
             let size = range.len() as u64;
             self.zero_std
-                .add(whole.rewards.mark(range.clone()), size, || {
-                    sample_std_is_zero(&whole.rewards.values[range.clone()])
-                });
+                .add(Mark::Finite, size, || sample_std_is_zero(&rewards));
         }
         match &whole.advantages {
             None => self.zero_advantage.census.absent(ranges.len() as u64),
@@ -266,7 +265,7 @@ fn usable(
     numbers
 }
 
-/// Whether the sample standard deviation is within 1e-8 of 0; that of a single value is undefined, so not 0.
+/// Whether the sample standard deviation is within 1e-8 of 0; that of fewer than two values is undefined, so not 0.
 fn sample_std_is_zero(rewards: &[f64]) -> bool {
     let [first, rest @ ..] = rewards else {
         return false;

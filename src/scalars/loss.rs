@@ -1,0 +1,149 @@
+//! What the trainer says of its loss: the type, what a ratio is of, how far it may go, and what rewards are scaled by.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A word that a field of the snapshot does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("expected {expected}, found `{found}`")]
+pub struct WordError {
+    pub expected: &'static str,
+    pub found: String,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $kind:ident { $($(#[$variant_doc:meta])* $variant:ident $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $kind { $($(#[$variant_doc])* $variant,)* }
+
+        impl $kind {
+            /// All of them, the default first.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in a record.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            fn find(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.name() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// The loss, by the name that trainers give it: what `train/kl` is averaged over, and what clipping is.
+    LossType {
+        /// Normalised by tokens; every name that is not among these counts as this.
+        #[default]
+        Bnpo "bnpo",
+        /// Mean over completions of each one's mean over tokens.
+        Grpo "grpo",
+        /// Sum over tokens divided by completions times the generation cap.
+        DrGrpo "dr_grpo",
+        Dapo "dapo",
+        Luspo "luspo",
+        /// Caps the ratio, whatever the sign of the advantage (`MiniMax` M1, 2025).
+        Cispo "cispo",
+        /// Has a soft gate in the place of a clip range (Gao et al., 2025).
+        Sapo "sapo",
+        /// Weighs whole completions, without a clip range.
+        Vespo "vespo",
+        /// Clips the log-ratio (Zhao et al., "Geometric-mean policy optimization", 2025).
+        Gmpo "gmpo",
+    }
+}
+
+words! {
+    /// What one importance ratio is of.
+    ImportanceLevel {
+        #[default]
+        Token "token",
+        /// A whole completion: e to the mean of its tokens' log-ratios (Zheng et al., "Group sequence policy optimization", 2025).
+        Sequence "sequence",
+    }
+}
+
+words! {
+    /// What the trainer divides its advantages by, and looks at to call a reward's deviation zero.
+    RewardScale {
+        #[default]
+        Group "group",
+        /// The deviation of all rewards of the step.
+        Batch "batch",
+        /// Nothing; the group's is looked at.
+        None "none",
+        /// Something that the rewards alone do not tell.
+        Other "other",
+    }
+}
+
+impl LossType {
+    /// The loss type of a trainer's name for it.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self::find(name).unwrap_or_default()
+    }
+
+    /// Whether a ratio beyond a range is clipped, by the sign of the advantage.
+    #[must_use]
+    pub const fn clips(self) -> bool {
+        !matches!(self, Self::Cispo | Self::Sapo | Self::Vespo)
+    }
+}
+
+impl ImportanceLevel {
+    /// # Errors
+    /// If there is no such level.
+    pub fn of(word: &str) -> Result<Self, WordError> {
+        Self::find(word).ok_or_else(|| WordError {
+            expected: "`token` or `sequence`",
+            found: word.to_owned(),
+        })
+    }
+}
+
+impl RewardScale {
+    /// # Errors
+    /// If there is no such scale.
+    pub fn of(word: &str) -> Result<Self, WordError> {
+        Self::find(word).ok_or_else(|| WordError {
+            expected: "`group`, `batch`, `none` or `other`",
+            found: word.to_owned(),
+        })
+    }
+}
+
+/// How far a ratio may leave 1 before it counts as clipped: below 1 - low or above 1 + high.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClipRange {
+    pub low: f64,
+    pub high: f64,
+    /// What the loss caps ratios at, before they are held against the range (TRL's two-sided clipping).
+    pub delta: Option<f64>,
+    /// Whether the range is the log-ratio's: below -low or above high (GMPO).
+    pub of_logs: bool,
+}
+
+impl ClipRange {
+    /// A plain range.
+    #[must_use]
+    pub const fn new(low: f64, high: f64) -> Self {
+        Self {
+            low,
+            high,
+            delta: None,
+            of_logs: false,
+        }
+    }
+}
+
+impl Default for ClipRange {
+    /// 0.2 on either side (RECORDING.md).
+    fn default() -> Self {
+        Self::new(0.2, 0.2)
+    }
+}
