@@ -2,6 +2,7 @@
 
 mod check;
 mod columns;
+mod name;
 
 use std::borrow::Cow;
 
@@ -33,14 +34,17 @@ pub struct Batch<'a> {
     starts: Vec<usize>,
     /// `n` + 1 offsets into flat columns; empty without lengths.
     offsets: Vec<usize>,
+    renamed: Vec<(String, String)>,
 }
 
 impl<'a> Batch<'a> {
-    /// Checks the columns.
+    /// Checks the columns. Of reward components of one name the later ones are given names of their own
+    /// ([`Batch::renamed`]).
     ///
     /// # Errors
     /// The first column that does not fit: its name, what was expected and what was found.
-    pub fn of(columns: Columns<'a>) -> Result<Self, BatchError> {
+    pub fn of(mut columns: Columns<'a>) -> Result<Self, BatchError> {
+        let renamed = name::set_apart(&mut columns.reward_components);
         let n = columns.rewards.len();
         check_grouping(&columns, n)?;
         check_lengths(&columns, n)?;
@@ -61,6 +65,7 @@ impl<'a> Batch<'a> {
             lengths,
             starts,
             offsets,
+            renamed,
         };
         batch.check_tokens()?;
         Ok(batch)
@@ -83,6 +88,12 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn columns(&self) -> &Columns<'a> {
         &self.columns
+    }
+
+    /// The reward components that had another's name, each with the one it has now.
+    #[must_use]
+    pub fn renamed(&self) -> &[(String, String)] {
+        &self.renamed
     }
 
     /// `n`.

@@ -1,43 +1,91 @@
 //! Flags: numbers of a step that a training run does not recover from by itself. A flag that rises is one warning.
 
 use crate::scalars::Scalar;
-use crate::summary::{Flag, Summary};
+use crate::summary::{Flag, KlKind, Summary};
 
-/// From where on a flag is up. Every bound is exclusive.
+/// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Nats: mean token entropy below this ...
+    /// Nats: mean token entropy below this, or ...
     pub entropy: f64,
-    /// ... for so many steps (rows of a pooled window) in a row.
+    /// ... below this share of its mean over the first steps ...
+    pub entropy_share: f64,
+    /// ... of which there are so many (rows of a pooled window), ...
+    pub entropy_first: u32,
+    /// ... for so many steps in a row.
     pub entropy_steps: u32,
-    /// Share of groups all of whose rewards are the largest of the step.
+    /// Share of groups all of whose completions succeed.
     pub saturated_groups: f64,
     /// Share of completions whose group's rewards do not vary.
     pub zero_std: f64,
     /// Share of tokens clipped, by the sign of their advantage.
     pub clipped: f64,
-    /// Nats a token to the reference policy.
+    /// Nats a token to the reference policy: k2 where tokens say, else the reported `kl_loss`.
     pub kl: f64,
-    /// Share of completions that reach the cap.
+    /// Share of completions that were cut off.
     pub length_at_cap: f64,
     /// Nats: mean distance of the trainer's and the sampler's log-probabilities.
     pub sampler_distance: f64,
+    /// Mean distance of their probabilities.
+    pub sampler_probability: f64,
 }
 
 impl Default for Limits {
-    /// 0.05 nats for 3 steps; 90 % of groups saturated; 90 % of completions without spread; 30 % of tokens clipped; 1 nat
-    /// of KL; half of the completions at the cap; 0.1 nats between trainer and sampler.
+    /// 0.05 nats or a fifth of the first 20 steps, for 3 steps; 90 % of groups saturated; 70 % of completions without
+    /// spread; 10 % of tokens clipped; 0.2 nats of KL; 30 % of completions at the cap; 0.02 nats or 0.01 in probability
+    /// between trainer and sampler.
     fn default() -> Self {
         Self {
             entropy: 0.05,
+            entropy_share: 0.2,
+            entropy_first: 20,
             entropy_steps: 3,
             saturated_groups: 0.9,
-            zero_std: 0.9,
-            clipped: 0.3,
-            kl: 1.0,
-            length_at_cap: 0.5,
-            sampler_distance: 0.1,
+            zero_std: 0.7,
+            clipped: 0.1,
+            kl: 0.2,
+            length_at_cap: 0.3,
+            sampler_distance: 0.02,
+            sampler_probability: 0.01,
         }
+    }
+}
+
+/// A number held against its bound, and what is said where it is beyond: of the number, then the bound.
+struct Measured {
+    number: f64,
+    limit: f64,
+    reason: fn(f64, f64) -> String,
+}
+
+impl Measured {
+    fn is_beyond(&self) -> bool {
+        self.number > self.limit
+    }
+}
+
+/// The mean token entropy over a run's first steps, and how long it has been low.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entropy {
+    first: u32,
+    sum: f64,
+    low: u32,
+}
+
+impl Entropy {
+    /// Takes in the next step's: the bound it is held against, and whether it has been low for long.
+    fn judge(&mut self, entropy: f64, limits: &Limits) -> (f64, bool) {
+        let known = self.first >= limits.entropy_first && self.first > 0;
+        let limit = if known {
+            let mean = self.sum / f64::from(self.first);
+            limits.entropy.max(limits.entropy_share * mean)
+        } else {
+            self.first += 1;
+            self.sum += entropy;
+            limits.entropy
+        };
+        self.low = if entropy < limit { self.low + 1 } else { 0 };
+        (limit, self.low > 0 && self.low >= limits.entropy_steps)
     }
 }
 
@@ -45,7 +93,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     limits: Limits,
-    low_entropy: u32,
+    entropy: Entropy,
     up: [bool; Flag::ALL.len()],
 }
 
@@ -63,17 +111,14 @@ impl Health {
     /// there, which leaves the flag as it was. A flag that was down before is warned of, with its reason.
     pub fn judge(&mut self, summary: &Summary) -> [Option<bool>; Flag::ALL.len()] {
         Flag::ALL.map(|flag| {
-            let (number, limit) = self.measure(flag, summary)?;
-            let up = match flag {
-                Flag::EntropyCollapse => {
-                    let low = number < limit;
-                    self.low_entropy = if low { self.low_entropy + 1 } else { 0 };
-                    low && self.low_entropy >= self.limits.entropy_steps
-                }
-                _ => number > limit,
+            let raised = match flag {
+                Flag::EntropyCollapse => self.judge_entropy(summary)?,
+                _ => self.judge_number(flag, summary)?,
             };
-            if up && !self.up[flag as usize] {
-                let reason = reason(flag, number, limit, self.limits.entropy_steps);
+            let up = raised.is_some();
+            if let Some(reason) = raised
+                && !self.up[flag as usize]
+            {
                 tracing::warn!(step = summary.step, "{reason}");
             }
             self.up[flag as usize] = up;
@@ -81,63 +126,103 @@ impl Health {
         })
     }
 
-    /// The number that a flag looks at, and its bound.
-    fn measure(&self, flag: Flag, s: &Summary) -> Option<(f64, f64)> {
+    /// The reason where it has collapsed.
+    fn judge_entropy(&mut self, s: &Summary) -> Option<Option<String>> {
+        let entropy = s.token_entropy.or(s.scalar(Scalar::PolicyEntropy))?;
+        let (limit, up) = self.entropy.judge(entropy, &self.limits);
+        let steps = self.limits.entropy_steps;
+        Some(up.then(|| {
+            format!("the policy's entropy has collapsed: {entropy} nats a token, below {limit} for {steps} step(s)")
+        }))
+    }
+
+    /// The reason where the flag's number is beyond its bound.
+    fn judge_number(&self, flag: Flag, s: &Summary) -> Option<Option<String>> {
+        let measured = self.measure(flag, s)?;
+        let reason = || (measured.reason)(measured.number, measured.limit);
+        Some(measured.is_beyond().then(reason))
+    }
+
+    /// The number that a flag looks at, and its bound. Where it looks at two, the one that is beyond its bound.
+    fn measure(&self, flag: Flag, s: &Summary) -> Option<Measured> {
         let limits = &self.limits;
+        let of = |number, limit, reason| Measured {
+            number,
+            limit,
+            reason,
+        };
         Some(match flag {
-            Flag::EntropyCollapse => {
-                let entropy = s.token_entropy.or(s.scalar(Scalar::PolicyEntropy))?;
-                (entropy, limits.entropy)
+            // It takes several steps to say.
+            Flag::EntropyCollapse => return None,
+            Flag::RewardSaturation => of(
+                s.extended.as_ref()?.all_succeed?,
+                limits.saturated_groups,
+                |x, most| {
+                    format!(
+                        "rewards are saturated: in {x} of the groups every completion succeeds, more than {most}"
+                    )
+                },
+            ),
+            Flag::ZeroStd => of(s.zero_std_completions?, limits.zero_std, |x, most| {
+                format!(
+                    "{x} of the completions are in groups of equal rewards, which teach nothing, more than {most}"
+                )
+            }),
+            Flag::Clipping => of(s.behaviour.policy_gradient?, limits.clipped, |x, most| {
+                format!("{x} of the tokens are clipped, more than {most}")
+            }),
+            // k3 of one token can be e^20: a mean over 20,000 tokens would judge that one.
+            Flag::Kl => match s.policy.reference[KlKind::K2 as usize] {
+                Some(k2) => of(k2, limits.kl, |x, most| {
+                    format!(
+                        "the policy has left its reference: {x} nats a token (k2), more than {most}"
+                    )
+                }),
+                None => of(s.scalar(Scalar::KlLoss)?, limits.kl, |x, most| {
+                    format!(
+                        "the policy has left its reference: a kl_loss of {x} nats is reported, more than {most}"
+                    )
+                }),
+            },
+            Flag::LengthAtCap => of(s.cut_off?, limits.length_at_cap, |x, most| {
+                format!("{x} of the completions were cut off at the length cap, more than {most}")
+            }),
+            Flag::SamplerDrift => {
+                let logs = of(
+                    s.sampler.logp_difference?.mean,
+                    limits.sampler_distance,
+                    |x, most| {
+                        format!(
+                            "sampler and trainer drift apart: {x} nats between their log-probabilities, more than {most}"
+                        )
+                    },
+                );
+                let odds = of(
+                    s.sampler.probability_difference?.mean,
+                    limits.sampler_probability,
+                    |x, most| {
+                        format!(
+                            "sampler and trainer drift apart: {x} between their probabilities, more than {most}"
+                        )
+                    },
+                );
+                if logs.is_beyond() { logs } else { odds }
             }
-            Flag::RewardSaturation => {
-                let shares = s.extended.as_ref()?.group_shares?;
-                (shares.all_max, limits.saturated_groups)
-            }
-            Flag::ZeroStd => (s.zero_std_completions?, limits.zero_std),
-            Flag::Clipping => (s.behaviour.policy_gradient?, limits.clipped),
-            Flag::Kl => (s.reference.k3?, limits.kl),
-            Flag::LengthAtCap => (s.at_cap?, limits.length_at_cap),
-            Flag::SamplerDrift => (s.sampler.logp_difference?.mean, limits.sampler_distance),
             Flag::NonFinite => {
                 let nonfinite = s.census.iter().map(|(_, census)| census.nonfinite);
-                (nonfinite.fold(0, u64::saturating_add) as f64, 0.0)
+                let all = nonfinite.fold(0, u64::saturating_add);
+                of(all as f64, 0.0, |x, _| {
+                    format!("{x} values that were handed in are NaN or infinite")
+                })
             }
         })
-    }
-}
-
-fn reason(flag: Flag, number: f64, limit: f64, steps: u32) -> String {
-    match flag {
-        Flag::EntropyCollapse => format!(
-            "the policy's entropy has collapsed: {number} nats a token, below {limit} for {steps} step(s)"
-        ),
-        Flag::RewardSaturation => {
-            format!(
-                "rewards are saturated: {number} of the groups have nothing but the best, more than {limit}"
-            )
-        }
-        Flag::ZeroStd => {
-            format!(
-                "{number} of the completions are in groups of equal rewards, which teach nothing, more than {limit}"
-            )
-        }
-        Flag::Clipping => format!("{number} of the tokens are clipped, more than {limit}"),
-        Flag::Kl => {
-            format!("the policy has left its reference: {number} nats a token, more than {limit}")
-        }
-        Flag::LengthAtCap => {
-            format!("{number} of the completions reach the length cap, more than {limit}")
-        }
-        Flag::SamplerDrift => format!(
-            "sampler and trainer drift apart: {number} nats between their log-probabilities, more than {limit}"
-        ),
-        Flag::NonFinite => format!("{number} values that were handed in are NaN or infinite"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logged::logged;
     use crate::shard::Shard;
 
     fn summary(entropy: Option<f64>) -> Summary {
@@ -160,44 +245,6 @@ mod tests {
         let up = Health::default().judge(&summary(None));
         assert_eq!(up[..7], [None; 7]);
         assert_eq!(up[7], Some(false));
-    }
-
-    /// What is logged while `body` runs, on this thread.
-    fn logged(body: impl FnOnce()) -> Vec<String> {
-        use std::sync::{Arc, Mutex};
-        #[derive(Clone, Default)]
-        struct Lines(Arc<Mutex<Vec<String>>>);
-        struct Message<'a>(&'a mut String);
-        impl tracing::field::Visit for Message<'_> {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    *self.0 = format!("{value:?}");
-                }
-            }
-        }
-        impl tracing::Subscriber for Lines {
-            fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-                true
-            }
-            fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-                tracing::span::Id::from_u64(1)
-            }
-            fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-            fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-            fn event(&self, event: &tracing::Event<'_>) {
-                let mut line = String::new();
-                event.record(&mut Message(&mut line));
-                self.0
-                    .lock()
-                    .unwrap()
-                    .push(format!("{}: {line}", event.metadata().level()));
-            }
-            fn enter(&self, _: &tracing::span::Id) {}
-            fn exit(&self, _: &tracing::span::Id) {}
-        }
-        let lines = Lines::default();
-        tracing::subscriber::with_default(lines.clone(), body);
-        Arc::try_unwrap(lines.0).unwrap().into_inner().unwrap()
     }
 
     #[test]
@@ -229,12 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_has_a_reason_of_its_own() {
-        let limits = Limits::default();
-        let reasons = Flag::ALL.map(|flag| reason(flag, 0.75, 0.5, limits.entropy_steps));
-        assert!(reasons.iter().all(|reason| reason.contains("0.75")));
-        let different: std::collections::BTreeSet<&String> = reasons.iter().collect();
-        assert_eq!(different.len(), Flag::ALL.len());
+    fn entropy_has_collapsed_below_a_fifth_of_its_first_steps() {
+        let limits = Limits {
+            entropy_first: 4,
+            entropy_steps: 1,
+            ..Limits::default()
+        };
+        let mut health = Health::new(limits);
+        // The mean of the first four is 2; a fifth of it 0.4.
+        let entropies = [3.0, 2.0, 2.0, 1.0, 0.41, 0.39, 1.0];
+        let up = entropies.map(|x| health.judge(&summary(Some(x)))[0]);
+        let expected = [false, false, false, false, false, true, false];
+        assert_eq!(up, expected.map(Some));
     }
 
     #[test]

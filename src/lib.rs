@@ -31,6 +31,8 @@ pub mod gather;
 pub mod group;
 pub mod health;
 pub mod kernel;
+#[cfg(test)]
+mod logged;
 pub mod metrics;
 pub mod recording;
 pub mod rename;

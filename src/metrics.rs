@@ -1,6 +1,7 @@
 //! A row's numbers: ordered keys, each with one double.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -25,9 +26,32 @@ impl Metrics {
         }
     }
 
-    /// Appends an entry. The caller vouches that the key is new: dialects do, by construction (a test runs over all keys).
+    /// Appends an entry. The caller vouches that the key is new.
     pub fn push(&mut self, key: impl Into<Key>, value: f64) {
         self.entries.push((key.into(), value));
+    }
+
+    /// Gives each key that stands there a second time a name of its own (`a`, then `a_2`). Which those were, each with its
+    /// new name.
+    pub(crate) fn set_apart(&mut self) -> Vec<(String, String)> {
+        let mut taken: HashSet<Key> = HashSet::with_capacity(self.entries.len());
+        let mut again = Vec::new();
+        for (at, (key, _)) in self.entries.iter().enumerate() {
+            if !taken.insert(key.clone()) {
+                again.push(at);
+            }
+        }
+        let mut renamed = Vec::new();
+        for at in again {
+            let key = self.entries[at].0.to_string();
+            let mut free = (2_u64..).map(|nth| format!("{key}_{nth}"));
+            if let Some(own) = free.find(|own| !taken.contains(own.as_str())) {
+                taken.insert(own.clone().into());
+                self.entries[at].0 = own.clone().into();
+                renamed.push((key, own));
+            }
+        }
+        renamed
     }
 
     /// Sets the value of `key`, appending it if it is new.

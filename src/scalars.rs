@@ -28,16 +28,32 @@ pub enum Fold {
     LowestRank,
 }
 
-/// How the numbers of the steps of a pooled window become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the numbers of a window's steps become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WindowFold {
-    /// As within a step, over all of the window's records at once.
+    /// In a pooled window as within a step, over all of its records at once; in an averaged one the mean.
     Same,
+    #[default]
     Mean,
     Max,
     Min,
     Sum,
     Last,
+}
+
+impl WindowFold {
+    /// One word for the key table.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Mean => "mean",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Sum => "sum",
+            Self::Last => "last",
+        }
+    }
 }
 
 macro_rules! scalars {

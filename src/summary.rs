@@ -85,6 +85,8 @@ pub struct Summary {
     /// Shares of completions, and of prompts, that reach their record's cap.
     pub at_cap: Option<f64>,
     pub prompts_at_cap: Option<f64>,
+    /// Share of completions that reach their record's cap, or, where it has none, that did not end by themselves.
+    pub cut_off: Option<f64>,
     /// Prompt and completion tokens of this step.
     pub total_tokens: Option<f64>,
     /// Share of non-empty groups whose advantages are all zero.
@@ -194,11 +196,21 @@ impl Summary {
                 .map(|extended| ExtendedNumbers::of(shard, extended)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
+            cut_off: part(
+                shard
+                    .completions
+                    .at_cap
+                    .saturating_add(shard.completions.uncapped_cut),
+                shard
+                    .completions
+                    .capped
+                    .saturating_add(shard.completions.uncapped),
+            ),
             prompts_at_cap: part(
                 shard.completions.prompts_at_cap,
                 shard.completions.capped_prompts,
             ),
-            total_tokens: (shard.completions.prompts.count > 0)
+            total_tokens: (shard.completions.measured > 0)
                 .then_some(shard.completions.total_tokens as f64),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),

@@ -1,12 +1,14 @@
 //! Fewer rows: the steps between two rows become one.
 
 use crate::metrics::{Key, Metrics};
+use crate::scalars::WindowFold;
 use crate::stat::exact;
 
 /// How the steps of a window become one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// Each key is the plain mean of its values over the steps that had it.
+    /// Each key is the plain mean of its values over the steps that had it, unless its dialect or its reporter declares
+    /// another fold.
     #[default]
     Mean,
     /// The steps' shards are merged and summarised once, so that every number is over all completions of the window.
@@ -43,29 +45,35 @@ impl MeanWindow {
         self.steps == 0
     }
 
-    /// The window's row, leaving the window empty. The keys in `of_last_step` keep the last value; every other is the
-    /// mean of its finite values, correctly rounded but for the division, and left out where there is none.
-    pub fn take(&mut self, of_last_step: &[&str]) -> Metrics {
+    /// The window's row, leaving the window empty: of each key the finite values of its steps, folded as `fold` says; left
+    /// out where there is none. A mean is correctly rounded but for the division.
+    pub fn take(&mut self, fold: impl Fn(&str) -> WindowFold) -> Metrics {
         self.steps = 0;
         let mut metrics = Metrics::with_capacity(self.keys.len());
         for (key, values) in self.keys.drain(..) {
-            let finite = values.iter().filter(|x| x.is_finite()).count();
             let value = match values[..] {
-                [one] => one,
-                [.., last] if of_last_step.contains(&key.as_ref()) => last,
-                _ if finite == 0 => continue,
-                _ => mean(&values, finite),
+                // Of one step, as it was.
+                [one] => Some(one),
+                _ => folded(fold(&key), &values),
             };
-            metrics.push(key, value);
+            if let Some(value) = value {
+                metrics.push(key, value);
+            }
         }
         metrics
     }
 }
 
-/// Of the finite values, of which there is at least one.
-fn mean(values: &[f64], finite: usize) -> f64 {
-    let finite_values: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
-    exact(&finite_values) / finite as f64
+fn folded(fold: WindowFold, values: &[f64]) -> Option<f64> {
+    let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
+    let last = *finite.last()?;
+    Some(match fold {
+        WindowFold::Mean | WindowFold::Same => exact(&finite) / finite.len() as f64,
+        WindowFold::Max => finite.iter().copied().fold(last, f64::max),
+        WindowFold::Min => finite.iter().copied().fold(last, f64::min),
+        WindowFold::Sum => exact(&finite),
+        WindowFold::Last => last,
+    })
 }
 
 #[cfg(test)]
@@ -82,13 +90,16 @@ mod tests {
         window.push(row(&[("a", 1.0), ("b", 2.0), ("step", 1.0)]));
         window.push(row(&[("b", 4.0), ("c", 7.0), ("step", 2.0)]));
         window.push(row(&[("a", 2.0), ("b", f64::INFINITY), ("step", 3.0)]));
-        let got = window.take(&["step"]);
+        let got = window.take(|key| match key {
+            "step" => WindowFold::Last,
+            _ => WindowFold::Mean,
+        });
         assert_eq!(
             got,
             row(&[("a", 1.5), ("b", 3.0), ("step", 3.0), ("c", 7.0)])
         );
         assert!(window.is_empty());
-        assert!(window.take(&[]).is_empty());
+        assert!(window.take(|_| WindowFold::Mean).is_empty());
     }
 
     #[test]
@@ -97,6 +108,41 @@ mod tests {
         for _ in 0..4 {
             window.push(row(&[("a", f64::MAX / 8.0)]));
         }
-        assert_eq!(window.take(&[]).get("a"), Some(f64::MAX / 8.0));
+        assert_eq!(
+            window.take(|_| WindowFold::Mean).get("a"),
+            Some(f64::MAX / 8.0)
+        );
+    }
+
+    #[test]
+    fn a_declared_fold_takes_the_place_of_the_mean() {
+        let mut window = MeanWindow::default();
+        for x in [3.0, 1.0, f64::NAN, 2.0] {
+            window.push(row(&[
+                ("mean", x),
+                ("same", x),
+                ("max", x),
+                ("min", x),
+                ("sum", x),
+                ("last", x),
+            ]));
+        }
+        let got = window.take(|key| match key {
+            "same" => WindowFold::Same,
+            "max" => WindowFold::Max,
+            "min" => WindowFold::Min,
+            "sum" => WindowFold::Sum,
+            "last" => WindowFold::Last,
+            _ => WindowFold::Mean,
+        });
+        let expected = row(&[
+            ("mean", 2.0),
+            ("same", 2.0),
+            ("max", 3.0),
+            ("min", 1.0),
+            ("sum", 6.0),
+            ("last", 2.0),
+        ]);
+        assert_eq!(got, expected);
     }
 }

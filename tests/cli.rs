@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use grpo_metrics::dialect::{Dialect, RUN_KEYS};
+use grpo_metrics::shard::Retain;
 use grpo_metrics::store::{Sqlite, Status, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -334,7 +335,7 @@ fn help_of_keys_and_show_says_what_they_take() {
               Also the keys of the extended metrics, which `replay --extended` computes
 
           --json
-              As a JSON array of {dialect, key, unit, meaning, reduction}
+              As a JSON array of {dialect, key, unit, meaning, reduction, window}
 
       -h, --help
               Print help (see a summary with '-h')
@@ -638,7 +639,7 @@ fn what_verl_and_the_extended_metrics_are_told_is_in_their_keys() {
 fn a_flag_of_health_that_rises_is_one_warning_beside_the_rows() {
     let dir = folder();
     let run = |more: &[&str]| {
-        let args = [&["--jsonl", "-", "--extended"], more].concat();
+        let args = [&["--jsonl", "-", "--extended", "--limit", "kl=9"], more].concat();
         let out = replay(&dir, TWO_RANKS, &args);
         assert!(out.status.success(), "{}", said(&out));
         out
@@ -662,7 +663,7 @@ fn a_flag_of_health_that_rises_is_one_warning_beside_the_rows() {
         let rows = rows(&out.stdout);
         rows.iter().map(|row| row["metrics"].clone()).collect()
     };
-    let out = run(&[]);
+    let out = run(&["--limit", "clipped=0.3"]);
     assert_eq!(rises(&out), [2]);
     insta::assert_snapshot!(warned(&out).join("\n"), @"warning: step 2: 0.31420373027259685 of the tokens are clipped, more than 0.3");
 
@@ -671,7 +672,7 @@ fn a_flag_of_health_that_rises_is_one_warning_beside_the_rows() {
     assert_eq!(warned(&strict).len(), 5);
 
     // What is said is beside the rows, not among them.
-    let quiet = run(&["--quiet"]);
+    let quiet = run(&["--limit", "clipped=0.3", "--quiet"]);
     assert!(quiet.stderr.is_empty(), "{}", said(&quiet));
     assert_eq!(metrics(&quiet), metrics(&out));
 }
@@ -962,7 +963,7 @@ fn keys_are_listed_by_dialect() {
                 .lines()
                 .find(|l| l.starts_with(&format!("{} ", line.key)));
             assert!(
-                listed.is_some_and(|l| l.ends_with(line.meaning)),
+                listed.is_some_and(|l| l.ends_with(&*line.meaning_in(Retain::Exact))),
                 "{}",
                 line.key
             );
@@ -977,8 +978,8 @@ fn keys_are_listed_by_dialect() {
     key                                      unit    reduction  meaning
     loss                                     nats    declared   loss as reported
     grad_norm                                1       declared   gradient norm as reported
-    learning_rate                            1       declared   learning rate as reported
-    num_tokens                               tokens  declared   prompt and completion tokens seen so far
+    learning_rate                            1       declared   learning rate as reported (averaged window: the last)
+    num_tokens                               tokens  declared   prompt and completion tokens seen so far (averaged window: the last)
     completions/mean_length                  tokens  mean       mean completion length
     completions/min_length                   tokens  min        shortest completion
     completions/max_length                   tokens  max        longest completion
@@ -990,20 +991,20 @@ fn keys_are_listed_by_dialect() {
     rewards/{name}/std                       reward  std        sample standard deviation of the component
     reward                                   reward  mean       mean reward
     reward_std                               reward  std        sample standard deviation of rewards
-    frac_reward_zero_std                     share   share      completions whose group's rewards have a sample std within 1e-8 of 0
+    frac_reward_zero_std                     share   share      completions whose group's rewards (the step's, by batch) have a sample std within 1e-8 of 0
     kl                                       nats    mean       k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)
     entropy                                  nats    mean       mean policy entropy per token
-    clip_ratio/low_mean                      share   share      tokens with a ratio below 1 - eps_low and a negative advantage
+    clip_ratio/low_mean                      share   share      tokens (by sequence: completions) with a ratio below 1 - eps_low and a negative advantage
     clip_ratio/low_min                       share   min        lowest such share of any completion
-    clip_ratio/high_mean                     share   share      tokens with a ratio above 1 + eps_high and a positive advantage
+    clip_ratio/high_mean                     share   share      tokens (by sequence: completions) with a ratio above 1 + eps_high and a positive advantage
     clip_ratio/high_max                      share   max        highest such share of any completion
-    clip_ratio/region_mean                   share   share      tokens clipped on either side
+    clip_ratio/region_mean                   share   share      tokens (by sequence: completions) clipped on either side
     sampling/sampling_logp_difference/mean   nats    mean       mean distance of trainer's and sampler's log-probabilities
     sampling/sampling_logp_difference/max    nats    max        largest distance of any token
     sampling/importance_sampling_ratio/min   1       min        smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)
     sampling/importance_sampling_ratio/mean  1       mean       mean ratio over tokens, capped
     sampling/importance_sampling_ratio/max   1       max        largest ratio of any token, capped
-    epoch                                    epochs  declared   epoch as reported
+    epoch                                    epochs  declared   epoch as reported (averaged window: the last)
     step_time                                s       declared   time of the step as reported
 
     every dialect, texts of the run (6 keys)
@@ -1030,7 +1031,7 @@ fn keys_as_json_are_one_array() {
         .iter()
         .find(|key| key["key"] == "train/reward")
         .unwrap();
-    insta::assert_snapshot!(reward, @r#"{"dialect":"maxent","key":"train/reward","meaning":"mean reward","reduction":"mean","unit":"reward"}"#);
+    insta::assert_snapshot!(reward, @r#"{"dialect":"maxent","key":"train/reward","meaning":"mean reward","reduction":"mean","unit":"reward","window":"mean"}"#);
     let run: Vec<_> = keys.iter().filter(|key| key["dialect"].is_null()).collect();
     assert_eq!(run.len(), RUN_KEYS.len());
 }

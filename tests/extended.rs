@@ -41,6 +41,8 @@ fn limits(given: &Value) -> Limits {
     let of = |name: &str, default| given[name].as_f64().unwrap_or(default);
     Limits {
         entropy: of("entropy", default.entropy),
+        entropy_share: default.entropy_share,
+        entropy_first: default.entropy_first,
         entropy_steps: given["entropy_steps"]
             .as_u64()
             .map_or(default.entropy_steps, |steps| steps.try_into().unwrap()),
@@ -50,6 +52,7 @@ fn limits(given: &Value) -> Limits {
         kl: of("kl", default.kl),
         length_at_cap: of("length_at_cap", default.length_at_cap),
         sampler_distance: of("sampler_distance", default.sampler_distance),
+        sampler_probability: of("sampler_probability", default.sampler_probability),
     }
 }
 
@@ -137,7 +140,9 @@ fn flags_and_counts_of_health_are_in_the_row() {
     let row = row(Engine::builder().extended(true), &records);
     for (key, value) in [
         ("nonfinite", 1.0),
-        ("zero_std", 1.0),
+        // Of the second group one reward is there: it has no deviation.
+        ("zero_std", 0.0),
+        ("kept_out", 0.0),
         ("length_at_cap", 1.0),
         ("reward_saturation", 1.0),
         ("rewards/used", 3.0),

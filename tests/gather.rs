@@ -257,10 +257,7 @@ fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() 
     use grpo_metrics::scalars::ClipRange;
     let stepped = ranks(Threads::of(4, PATIENT), Policy::GoOn, |rank, mut engine| {
         if rank == 3 {
-            engine.expect_clip_range(ClipRange {
-                low: 0.1,
-                high: 0.3,
-            });
+            engine.expect_clip_range(ClipRange::new(0.1, 0.3));
         }
         let rewards = [1.0];
         let mut columns = Columns::new(Grouping::Sizes(&[1]), &rewards);

@@ -6,6 +6,7 @@ use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
+use grpo_metrics::scalars::WindowFold;
 use grpo_metrics::shard::{KlKind, KlPenalty};
 use serde_json::{Value, json};
 
@@ -140,6 +141,32 @@ fn every_key_is_there_once_with_its_meaning_unit_and_reduction() {
         }
         assert!(keys.len() > 100, "{dialect} has {} keys", keys.len());
     }
+}
+
+#[test]
+fn what_an_averaged_window_has_of_a_key_is_declared_with_the_key() {
+    let last = |dialect: Dialect| -> Vec<&str> {
+        let lines = lines(dialect).filter(|line| line.window == WindowFold::Last);
+        let keys: Vec<&str> = lines.map(|line| line.key).collect();
+        for key in &keys {
+            assert_eq!(
+                dialect.window_fold(key),
+                Some(WindowFold::Last),
+                "{dialect} {key}"
+            );
+        }
+        keys
+    };
+    assert_eq!(
+        last(Dialect::MaxEnt),
+        ["train/epoch", "train/global_step", "train/num_tokens"]
+    );
+    assert_eq!(last(Dialect::Trl), ["learning_rate", "num_tokens", "epoch"]);
+    assert_eq!(last(Dialect::Tunix), ["learning_rate"]);
+    assert_eq!(last(Dialect::Verl), ["actor/lr"]);
+    let others = Dialect::ALL.iter().flat_map(|dialect| lines(*dialect));
+    let folds: BTreeSet<&str> = others.map(|line| line.window.label()).collect();
+    assert_eq!(folds, BTreeSet::from(["last", "mean"]));
 }
 
 #[test]

@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dialect", &["kernel", "metrics", "scalars", "summary"]),
     ("filter", &["metrics"]),
     ("rename", &["metrics"]),
-    ("window", &["metrics", "stat"]),
+    ("window", &["metrics", "scalars", "stat"]),
     ("cadence", &[]),
     ("run", &["dialect"]),
     // Where rows go.

@@ -124,11 +124,11 @@ fn files_that_are_no_shards_or_the_same_one_twice_are_refused_by_name() {
         "{rows}"
     );
     let mut bytes = fs::read(&shard).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 9;
     fs::write(&shard, bytes).unwrap();
     let newer = refusal(&[shard]);
     assert!(
-        newer.contains("expected format version 1, found version 2"),
+        newer.contains("expected format version 2, found version 9"),
         "{newer}"
     );
     let none = refusal(&[folder.path().join("nowhere.shard")]);

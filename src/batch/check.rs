@@ -77,8 +77,6 @@ pub enum BatchError {
         "`q`: expected a value for every completion or no `q` at all, found none for completion {completion}"
     )]
     PartialQ { completion: usize },
-    #[error("`reward_components` names `{name}` twice")]
-    ComponentTwice { name: String },
 }
 
 impl Batch<'_> {
@@ -209,18 +207,10 @@ pub(super) fn check_lengths(c: &Columns<'_>, n: usize) -> Result<(), BatchError>
     let values = |column: &Option<Values<'_>>| column.as_ref().map(Values::len);
     let texts = |column: Option<&[String]>| column.map(<[String]>::len);
     check_length("rewards", per, n, absent_length(&c.rewards, n))?;
-    for (i, (name, column)) in c.reward_components.iter().enumerate() {
+    for (name, column) in &c.reward_components {
         let field = format!("reward_components.{name}");
         check_length(&*field, per, n, Some(column.len()))?;
         check_length(field, per, n, absent_length(column, n))?;
-        if c.reward_components[..i]
-            .iter()
-            .any(|(other, _)| other == name)
-        {
-            return Err(BatchError::ComponentTwice {
-                name: name.to_string(),
-            });
-        }
     }
     check_length(
         "completion_index",

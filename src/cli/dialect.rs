@@ -65,6 +65,8 @@ impl ExtendedArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     Entropy,
+    EntropyShare,
+    EntropyFirst,
     EntropySteps,
     SaturatedGroups,
     ZeroStd,
@@ -72,11 +74,14 @@ pub enum Limit {
     Kl,
     LengthAtCap,
     SamplerDistance,
+    SamplerProbability,
 }
 
 impl Limit {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("entropy", Self::Entropy),
+        ("entropy-share", Self::EntropyShare),
+        ("entropy-first", Self::EntropyFirst),
         ("entropy-steps", Self::EntropySteps),
         ("saturated-groups", Self::SaturatedGroups),
         ("zero-std", Self::ZeroStd),
@@ -84,20 +89,30 @@ impl Limit {
         ("kl", Self::Kl),
         ("length-at-cap", Self::LengthAtCap),
         ("sampler-distance", Self::SamplerDistance),
+        ("sampler-probability", Self::SamplerProbability),
     ];
 
+    /// Whether it counts steps.
+    fn counts(self) -> bool {
+        matches!(self, Self::EntropyFirst | Self::EntropySteps)
+    }
+
     fn set(self, limits: &mut Limits, value: f64) {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // a whole number of steps, as parsed, where it is looked at
+        let steps = value as u32;
         match self {
             Self::Entropy => limits.entropy = value,
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            // a whole number of steps, as parsed
-            Self::EntropySteps => limits.entropy_steps = value as u32,
+            Self::EntropyShare => limits.entropy_share = value,
+            Self::EntropyFirst => limits.entropy_first = steps,
+            Self::EntropySteps => limits.entropy_steps = steps,
             Self::SaturatedGroups => limits.saturated_groups = value,
             Self::ZeroStd => limits.zero_std = value,
             Self::Clipped => limits.clipped = value,
             Self::Kl => limits.kl = value,
             Self::LengthAtCap => limits.length_at_cap = value,
             Self::SamplerDistance => limits.sampler_distance = value,
+            Self::SamplerProbability => limits.sampler_probability = value,
         }
     }
 }
@@ -126,7 +141,7 @@ fn limit_of(text: &str) -> Result<(Limit, f64), String> {
     let (_, limit) = limit.ok_or_else(|| format!("expected {}, found `{name}`", names()))?;
     let value = finite(number)?;
     let whole = value.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&value);
-    if *limit == Limit::EntropySteps && !whole {
+    if limit.counts() && !whole {
         return Err(format!(
             "expected a whole number of steps, at least 1, found `{number}`"
         ));
@@ -144,7 +159,7 @@ mod tests {
         assert_eq!(limit_of("entropy-steps=4"), Ok((Limit::EntropySteps, 4.0)));
         for (text, word) in [
             ("kl", "NAME=X"),
-            ("clip=1", "entropy, entropy-steps, saturated-groups"),
+            ("clip=1", "entropy-first, entropy-steps, saturated-groups"),
             ("kl=much", "a finite number, found `much`"),
             ("kl=NaN", "a finite number"),
             ("entropy-steps=0", "at least 1"),

@@ -24,7 +24,7 @@ pub struct KeysArgs {
     /// Also the keys of the extended metrics, which `replay --extended` computes
     #[arg(long)]
     pub extended: bool,
-    /// As a JSON array of {dialect, key, unit, meaning, reduction}
+    /// As a JSON array of {dialect, key, unit, meaning, reduction, window}
     #[arg(long)]
     pub json: bool,
 }
@@ -52,6 +52,8 @@ struct Entry {
     unit: &'static str,
     meaning: Cow<'static, str>,
     reduction: &'static str,
+    /// What an averaged window has of its steps' numbers.
+    window: &'static str,
 }
 
 /// What [`RUN_KEYS`] mean, in their order.
@@ -93,6 +95,7 @@ fn entries(dialect: Dialect, args: &KeysArgs) -> Vec<Entry> {
         unit: line.unit,
         meaning: line.meaning_in(args.retain),
         reduction: line.reduction.label(),
+        window: line.window.label(),
     };
     let extended = dialect.extended_lines().filter(|_| args.extended);
     dialect.lines().chain(extended).map(entry).collect()
@@ -105,6 +108,7 @@ fn run_entries() -> Vec<Entry> {
         unit: "text",
         meaning: Cow::Borrowed(meaning),
         reduction: "once a run",
+        window: "first",
     };
     RUN_KEYS.into_iter().zip(RUN_MEANINGS).map(entry).collect()
 }
@@ -182,6 +186,7 @@ mod tests {
             unit: "nats",
             meaning: Cow::Borrowed("the first of two"),
             reduction: "mean",
+            window: "mean",
         },
         Entry {
             dialect: Some("d"),
@@ -189,6 +194,7 @@ mod tests {
             unit: "1",
             meaning: Cow::Borrowed("second"),
             reduction: "max",
+            window: "mean",
         },
     ];
 

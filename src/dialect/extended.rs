@@ -95,14 +95,15 @@ fn tokens_per_second(s: &Summary) -> Option<f64> {
 
 #[rustfmt::skip] // a table: one key a line
 const HEALTH: &[Line] = &[
-    line("health/entropy_collapse", "0/1", "mean token entropy has been below its limit for several steps (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::EntropyCollapse)),
-    line("health/reward_saturation", "0/1", "too many groups have nothing but the largest reward of the step (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::RewardSaturation)),
+    line("health/entropy_collapse", "0/1", "mean token entropy has been below its limits for several steps (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::EntropyCollapse)),
+    line("health/reward_saturation", "0/1", "too many groups succeed to the last completion (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::RewardSaturation)),
     line("health/zero_std", "0/1", "too many completions are in groups of equal rewards (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::ZeroStd)),
     line("health/clipping", "0/1", "too many tokens are clipped (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::Clipping)),
-    line("health/kl", "0/1", "KL to the reference above its limit (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::Kl)),
-    line("health/length_at_cap", "0/1", "too many completions reach the length cap (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
-    line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
+    line("health/kl", "0/1", "KL to the reference (k2, else the reported kl_loss) above its limit (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::Kl)),
+    line("health/length_at_cap", "0/1", "too many completions reach the length cap, or, without one, did not end by themselves (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
+    line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities or probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
     line("health/nonfinite", "0/1", "some value handed in was NaN or infinite (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::NonFinite)),
+    Line::of("health/kept_out", "values", "numbers of your own that bear the name of another key of the row: not in it", Reduction::Sum, Take::KeptOut),
     Line::of("health/{family}/used", "values", "values of the family that were used", Reduction::Sum, Take::Family(|census| given(census, census.used))),
     Line::of("health/{family}/absent", "values", "places of the family without a value", Reduction::Sum, Take::Family(|census| given(census, census.absent))),
     Line::of("health/{family}/nonfinite", "values", "values of the family that were NaN or infinite", Reduction::Sum, Take::Family(|census| given(census, census.nonfinite))),

@@ -7,11 +7,13 @@ mod tunix;
 mod verl;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::metrics::Metrics;
+use crate::scalars::WindowFold;
 use crate::summary::{
     Attempts, BucketNumbers, Census, Detail, Distribution, Retain, Summary, TagNumbers,
 };
@@ -75,6 +77,18 @@ pub enum Take {
     Tag(fn(&TagNumbers) -> Option<f64>),
     /// One number a family of inputs; the key's `{family}` is its name.
     Family(fn(&Census) -> Option<f64>),
+    /// How many of the users' own metrics bear a name that is taken.
+    KeptOut,
+}
+
+/// A row in a dialect's words.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Named {
+    pub metrics: Metrics,
+    /// The users' own metrics whose name is that of one of the row's keys: not in the row.
+    pub kept_out: Vec<String>,
+    /// Keys that two names came to (components `a` and `a/corr_total`): the later one, and what it is called instead.
+    pub renamed: Vec<(String, String)>,
 }
 
 /// One key of a dialect.
@@ -85,6 +99,8 @@ pub struct Line {
     pub unit: &'static str,
     pub meaning: &'static str,
     pub reduction: Reduction,
+    /// What an averaged window has of its steps' numbers (a pooled one reduces their samples): mostly their mean.
+    pub window: WindowFold,
     pub take: Take,
 }
 
@@ -101,16 +117,27 @@ impl Line {
             unit,
             meaning,
             reduction,
+            window: WindowFold::Mean,
             take,
         }
+    }
+
+    /// The same, of which an averaged window has its last step's: it counts what has been seen so far, or says where the
+    /// run stands.
+    const fn last_of_window(mut self) -> Self {
+        self.window = WindowFold::Last;
+        self
     }
 
     /// What the key means in a run that retains its rewards so: from a sketch, quantiles are not exact.
     #[must_use]
     pub fn meaning_in(&self, retain: Retain) -> Cow<'static, str> {
-        match (self.reduction, retain) {
-            (Reduction::Quantile, Retain::Sketch) => {
+        match (self.reduction, retain, self.window) {
+            (Reduction::Quantile, Retain::Sketch, _) => {
                 Cow::Owned(format!("{} (from a sketch: within 1 %)", self.meaning))
+            }
+            (_, _, WindowFold::Last) => {
+                Cow::Owned(format!("{} (averaged window: the last)", self.meaning))
             }
             _ => Cow::Borrowed(self.meaning),
         }
@@ -216,13 +243,13 @@ impl Dialect {
         }
     }
 
-    /// The keys that an averaged window takes from its last step.
+    /// What an averaged window has of the steps' numbers of one of the dialect's keys; `None` for a key that is none of
+    /// its own, or that holds a name.
     #[must_use]
-    pub fn of_last_step(self) -> &'static [&'static str] {
-        match self {
-            Self::MaxEnt => &["train/global_step", "train/epoch"],
-            Self::Trl | Self::Tunix | Self::Verl => &[],
-        }
+    pub fn window_fold(self, key: &str) -> Option<WindowFold> {
+        self.lines()
+            .find(|line| line.key == key)
+            .map(|line| line.window)
     }
 
     /// The tables of the extended metrics, under the dialect's prefix.
@@ -241,10 +268,16 @@ impl Dialect {
         }
     }
 
+    /// The numbers of [`Dialect::named`].
+    #[must_use]
+    pub fn row(self, summary: &Summary) -> Metrics {
+        self.named(summary).metrics
+    }
+
     /// The row of a summary: the dialect's keys, the extended metrics where they were counted, then the users' own metrics
     /// under their own names.
     #[must_use]
-    pub fn row(self, summary: &Summary) -> Metrics {
+    pub fn named(self, summary: &Summary) -> Named {
         let mut metrics = Metrics::with_capacity(192);
         let extended = match summary.extended {
             Some(_) => self.extended_tables(),
@@ -263,13 +296,46 @@ impl Dialect {
                 rest = after;
             }
         }
-        for (name, value) in &summary.own {
-            if !metrics.contains(name) {
-                metrics.push(name.clone(), *value);
-            }
+        let renamed = if self.may_repeat(summary) {
+            metrics.set_apart()
+        } else {
+            Vec::new()
+        };
+        let kept_out = push_own(&mut metrics, &summary.own);
+        let counts = extended.iter().copied().flatten();
+        for line in counts.filter(|line| matches!(line.take, Take::KeptOut)) {
+            metrics.push(line.key, kept_out.len() as f64);
         }
-        metrics
+        Named {
+            metrics,
+            kept_out,
+            renamed,
+        }
     }
+
+    /// Whether two of a summary's names may come to one key: only a name with a slash can end as a key's own end does, or
+    /// one that stands at the end of its key.
+    fn may_repeat(self, summary: &Summary) -> bool {
+        let ends_in_name = |line: &Line| line.key.ends_with('}');
+        let sliced = |(name, _): &(String, Distribution)| name.contains('/');
+        summary.components.iter().any(sliced)
+            || (!summary.components.is_empty() && self.lines().any(ends_in_name))
+    }
+}
+
+/// Adds the users' own metrics; the names of those whose key the row has already.
+fn push_own(metrics: &mut Metrics, own: &[(String, f64)]) -> Vec<String> {
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let taken: HashSet<&str> = metrics.iter().map(|(key, _)| key).collect();
+    let (kept_out, free): (Vec<_>, Vec<_>) = own
+        .iter()
+        .partition(|(name, _)| taken.contains(name.as_str()));
+    for (name, value) in free {
+        metrics.push(name.clone(), *value);
+    }
+    kept_out.into_iter().map(|(name, _)| name.clone()).collect()
 }
 
 /// The lines under `train/`.
@@ -349,11 +415,7 @@ fn push_each<'n, T>(
                 // The one place that a key has for a name stands in braces.
                 let (before, rest) = line.key.split_once('{').unwrap_or((line.key, ""));
                 let after = rest.split_once('}').map_or("", |(_, after)| after);
-                let key = [before, name, after].concat();
-                // Where the name stands last, it may make a key that is there already (a component named `sum`).
-                if !after.is_empty() || !metrics.contains(&key) {
-                    metrics.push(key, value);
-                }
+                metrics.push([before, name, after].concat(), value);
             }
         }
     }

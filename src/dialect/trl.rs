@@ -10,8 +10,8 @@ pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
 const STEP: &[Line] = &[
     line("loss", "nats", "loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
     line("grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
-    line("learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
-    line("num_tokens", "tokens", "prompt and completion tokens seen so far", Reduction::Declared, |s| s.scalar(Scalar::NumInputTokens)),
+    line("learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)).last_of_window(),
+    line("num_tokens", "tokens", "prompt and completion tokens seen so far", Reduction::Declared, |s| s.scalar(Scalar::NumInputTokens)).last_of_window(),
     line("completions/mean_length", "tokens", "mean completion length", Reduction::Mean, |s| Some(s.lengths?.mean)),
     line("completions/min_length", "tokens", "shortest completion", Reduction::Min, |s| Some(s.lengths?.min)),
     line("completions/max_length", "tokens", "longest completion", Reduction::Max, |s| Some(s.lengths?.max)),
@@ -33,28 +33,28 @@ const REWARDS: &[Line] = &[
     component("rewards/{name}/std", "sample standard deviation of the component", Reduction::Std, |c| c.sample_std),
     line("reward", "reward", "mean reward", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
     line("reward_std", "reward", "sample standard deviation of rewards", Reduction::Std, |s| s.rewards.as_ref()?.sample_std),
-    line("frac_reward_zero_std", "share", "completions whose group's rewards have a sample std within 1e-8 of 0; scale_rewards `batch`: 1 if those of the step have", Reduction::Share, zero_std),
+    line("frac_reward_zero_std", "share", "completions whose group's rewards (the step's, by batch) have a sample std within 1e-8 of 0", Reduction::Share, zero_std),
 ];
 
 #[rustfmt::skip] // a table: one key a line
 const POLICY: &[Line] = &[
-    line("kl", "nats", "k3 to the reference per token, weighted by the token's (or its completion's) ratio to the behaviour policy (kl_bias_correction)", Reduction::Mean, |s| {
+    line("kl", "nats", "k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)", Reduction::Mean, |s| {
         // TRL's GMPO weighs its KL by no ratio, whatever its arguments say.
         let corrected = s.context.kl_bias_correction && s.loss_type() != LossType::Gmpo;
         if corrected { s.reference.k3_corrected } else { s.reference.k3 }
     }),
     line("entropy", "nats", "mean policy entropy per token", Reduction::Mean, |s| s.token_entropy),
-    line("clip_ratio/low_mean", "share", "tokens (completions, where a ratio is of one) with a ratio below 1 - eps_low and a negative advantage", Reduction::Share, |s| clipping(s)?.low),
+    line("clip_ratio/low_mean", "share", "tokens (by sequence: completions) with a ratio below 1 - eps_low and a negative advantage", Reduction::Share, |s| clipping(s)?.low),
     line("clip_ratio/low_min", "share", "lowest such share of any completion", Reduction::Min, |s| clipping(s)?.lowest_low),
-    line("clip_ratio/high_mean", "share", "tokens (completions) with a ratio above 1 + eps_high and a positive advantage", Reduction::Share, |s| clipping(s)?.high),
+    line("clip_ratio/high_mean", "share", "tokens (by sequence: completions) with a ratio above 1 + eps_high and a positive advantage", Reduction::Share, |s| clipping(s)?.high),
     line("clip_ratio/high_max", "share", "highest such share of any completion", Reduction::Max, |s| clipping(s)?.highest_high),
-    line("clip_ratio/region_mean", "share", "tokens (completions) clipped on either side", Reduction::Share, |s| clipping(s)?.region),
+    line("clip_ratio/region_mean", "share", "tokens (by sequence: completions) clipped on either side", Reduction::Share, |s| clipping(s)?.region),
     line("sampling/sampling_logp_difference/mean", "nats", "mean distance of trainer's and sampler's log-probabilities", Reduction::Mean, |s| Some(s.sampler.logp_difference?.mean)),
     line("sampling/sampling_logp_difference/max", "nats", "largest distance of any token", Reduction::Max, |s| Some(s.sampler.logp_difference?.max)),
     line("sampling/importance_sampling_ratio/min", "1", "smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)", Reduction::Min, |s| Some(s.sampler.ratio?.min)),
     line("sampling/importance_sampling_ratio/mean", "1", "mean ratio over tokens, capped", Reduction::Mean, |s| Some(s.sampler.ratio?.mean)),
     line("sampling/importance_sampling_ratio/max", "1", "largest ratio of any token, capped", Reduction::Max, |s| Some(s.sampler.ratio?.max)),
-    line("epoch", "epochs", "epoch as reported", Reduction::Declared, |s| s.scalar(Scalar::Epoch)),
+    line("epoch", "epochs", "epoch as reported", Reduction::Declared, |s| s.scalar(Scalar::Epoch)).last_of_window(),
     line("step_time", "s", "time of the step as reported", Reduction::Declared, |s| s.scalar(Scalar::StepTimeSec)),
 ];
 

@@ -10,7 +10,7 @@ pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, TOKENS, SAMPLER];
 const STEP: &[Line] = &[
     line("loss", "nats", "loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
     line("perplexity", "1", "e^loss", Reduction::Derived, |s| Some(s.scalar(Scalar::TotalLoss)?.exp())),
-    line("learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
+    line("learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)).last_of_window(),
     line("step_time_sec", "s", "time of the step as reported", Reduction::Declared, |s| s.scalar(Scalar::StepTimeSec)),
     line("steps_per_sec", "1/s", "1 / step time", Reduction::Derived, |s| { let seconds = s.scalar(Scalar::StepTimeSec)?; (seconds != 0.0).then(|| 1.0 / seconds) }),
     line("tflops_per_step", "TFLOP", "as reported, else 6 * model parameters * completion tokens / 1e12", Reduction::Declared, tflops),
@@ -36,7 +36,7 @@ const REWARDS: &[Line] = &[
     line("rewards/min", "reward", "smallest value of any component", Reduction::Min, |s| Some(s.component_extremes?.0)),
     line("rewards/max", "reward", "largest value of any component", Reduction::Max, |s| Some(s.component_extremes?.1)),
     line("rewards/reward_kl_penalty", "nats", "mean over completions of their mean k3 to the reference", Reduction::Mean, |s| s.reference.k3_by_completion),
-    component("rewards/{name}", "mean of the component where it applies; left out where the name is that of a key above", Reduction::Mean, |c| Some(c.mean)),
+    component("rewards/{name}", "mean of the component where it applies; under `rewards/{name}_2` where the name is that of a key above", Reduction::Mean, |c| Some(c.mean)),
     line("score/mean", "reward", "mean reward before penalties", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
     line("score/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
     line("score/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),

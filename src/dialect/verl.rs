@@ -55,7 +55,7 @@ const ACTOR: &[Line] = &[
     line("actor/entropy", "nats", "mean policy entropy per token (verl averages micro-batches)", Reduction::Mean, |s| s.token_entropy),
     line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen (verl averages micro-batches)", Reduction::Mean, |s| s.policy.reference[s.context.kl_kind as usize]),
     line("actor/grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
-    line("actor/lr", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
+    line("actor/lr", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)).last_of_window(),
 ];
 
 #[rustfmt::skip] // a table: one key a line

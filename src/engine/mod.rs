@@ -1,6 +1,7 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
 mod error;
+mod once;
 mod options;
 mod row;
 
@@ -20,6 +21,7 @@ use crate::table::Table;
 use crate::window::{MeanWindow, Reduction};
 pub use error::EngineError;
 use error::check_range;
+use once::Once;
 use options::Options;
 pub use options::{EngineBuilder, Policy, Scope};
 
@@ -61,6 +63,7 @@ pub struct Engine {
     previous: (Option<f64>, Option<f64>),
     rows: u64,
     census: BTreeMap<String, Census>,
+    once: Once,
     sink_error: Option<SinkError>,
 }
 
@@ -99,6 +102,7 @@ impl Engine {
             previous: (None, None),
             rows: 0,
             census: BTreeMap::new(),
+            once: Once::default(),
             sink_error: None,
         }
     }
@@ -125,6 +129,11 @@ impl Engine {
     /// What [`Engine::observe`] would take in of this micro-batch, to be kept or sent elsewhere.
     #[must_use]
     pub fn shard_of(&mut self, batch: &Batch<'_>) -> Shard {
+        for (name, own) in batch.renamed() {
+            self.once.say(format!(
+                "two reward components are named `{name}`: the later one is `{own}`"
+            ));
+        }
         let thresholds = self.thresholds(batch);
         let mut shard = Shard::counted(batch, self.place_of(batch), &thresholds);
         if self.options.retain == Retain::Sketch {

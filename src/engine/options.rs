@@ -235,7 +235,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Declares how a metric of your own folds over ranks and micro-batches, and over a pooled window; by mean otherwise.
+    /// Declares how a metric of your own folds over ranks and micro-batches, and over a window; by mean otherwise.
     #[must_use]
     pub fn fold(mut self, name: impl Into<String>, fold: Fold, window: WindowFold) -> Self {
         self.options.folds.insert(name.into(), (fold, window));

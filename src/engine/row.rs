@@ -3,6 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Engine;
+use super::options::Options;
+use crate::dialect::Named;
 use crate::metrics::{Metrics, Row};
 use crate::run::RunMetadata;
 use crate::shard::Retain;
@@ -23,7 +25,23 @@ impl Engine {
         if summary.extended.is_some() {
             summary.context.health = self.health.judge(&summary);
         }
-        let mut metrics = self.options.dialect.row(&summary);
+        let Named {
+            mut metrics,
+            kept_out,
+            renamed,
+        } = self.options.dialect.named(&summary);
+        let count = self.census.entry("kept_out".to_owned()).or_default();
+        count.absent(kept_out.len() as u64);
+        for name in kept_out {
+            self.once.say(format!(
+                "`{name}` is one of the row's own keys: a number reported under that name is kept out of the row"
+            ));
+        }
+        for (key, own) in renamed {
+            self.once.say(format!(
+                "two numbers come to the key `{key}`: the later one is `{own}`"
+            ));
+        }
         self.options.mode.apply(&mut metrics);
         metrics
     }
@@ -31,7 +49,15 @@ impl Engine {
     /// The window's row goes out.
     pub(super) fn emit(&mut self, step: u64) -> Row {
         let metrics = match self.options.window {
-            Reduction::Mean => self.averaged.take(self.options.dialect.of_last_step()),
+            Reduction::Mean => {
+                let Options { dialect, folds, .. } = &self.options;
+                // A user's metric never bears a dialect's key.
+                let declared = |key: &str| folds.get(key).map(|(_, window)| *window);
+                self.averaged.take(|key| {
+                    let of_dialect = dialect.window_fold(key);
+                    of_dialect.or_else(|| declared(key)).unwrap_or_default()
+                })
+            }
             Reduction::Pooled => {
                 let window = std::mem::take(&mut self.pooled);
                 let mut summary = Summary::folded(&window, &self.options.folds);
@@ -69,4 +95,39 @@ fn now() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Batch, Columns};
+    use crate::dialect::Dialect;
+    use crate::group::Grouping;
+    use crate::logged::logged;
+
+    #[test]
+    fn names_that_fall_together_are_each_said_once_in_a_run() {
+        let said = logged(|| {
+            let builder = Engine::builder().dialect(Dialect::Tunix);
+            let mut engine = builder.build().expect("no mode is named");
+            for step in 1..=3 {
+                let mut columns = Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0]);
+                columns.reward_components = ["sum", "f", "f"]
+                    .map(|name| (name.into(), (&[0.0, 1.0]).into()))
+                    .to_vec();
+                columns.scalars.set("score/mean", 3.0);
+                let batch = Batch::of(columns).expect("the columns fit");
+                engine.observe(&batch).expect("one rank");
+                engine.step(step).expect("one rank");
+            }
+        });
+        assert_eq!(
+            said,
+            [
+                "WARN: two reward components are named `f`: the later one is `f_2`",
+                "WARN: `score/mean` is one of the row's own keys: a number reported under that name is kept out of the row",
+                "WARN: two numbers come to the key `rewards/sum`: the later one is `rewards/sum_2`",
+            ]
+        );
+    }
 }

@@ -149,11 +149,15 @@ pub(crate) struct Completions {
     /// Completions whose record has a cap, and those that reach it, ended by themselves or not.
     pub capped: u64,
     pub at_cap: u64,
+    /// Completions whose record has no cap but says how they ended, and those that did not end by themselves.
+    pub uncapped: u64,
+    pub uncapped_cut: u64,
     pub prompts: Lengths,
     /// Prompts whose record has a cap, and those that reach it.
     pub capped_prompts: u64,
     pub prompts_at_cap: u64,
-    /// Prompt and completion tokens of the completions of which both are known.
+    /// Completions of which both prompt and completion length are known, and their tokens.
+    pub measured: u64,
     pub total_tokens: u64,
     /// The largest generation cap of any record.
     pub cap: Option<u32>,
@@ -170,7 +174,7 @@ impl Completions {
         for i in 0..batch.completions() {
             let length = batch.lengths().map(|lengths| lengths[i]);
             let prompt = c.prompt_lengths.map(|lengths| lengths[i]);
-            completions.add_caps(batch, prompt, length);
+            completions.add_caps(batch, prompt, length, c.terminated.map(|ended| ended[i]));
             // Clipped: `terminated` says so, or, without that column, the length has reached the cap.
             let clipped = match (c.terminated, length) {
                 (Some(terminated), _) => !terminated[i],
@@ -189,11 +193,20 @@ impl Completions {
         completions
     }
 
-    fn add_caps(&mut self, batch: &Batch<'_>, prompt: Option<u32>, length: Option<u32>) {
+    fn add_caps(
+        &mut self,
+        batch: &Batch<'_>,
+        prompt: Option<u32>,
+        length: Option<u32>,
+        ended: Option<bool>,
+    ) {
         let c = batch.columns();
         if let (Some(length), Some(cap)) = (length, c.max_completion_length) {
             self.capped += 1;
             self.at_cap += u64::from(length >= cap);
+        } else if let Some(terminated) = ended {
+            self.uncapped += 1;
+            self.uncapped_cut += u64::from(!terminated);
         }
         let Some(prompt) = prompt else { return };
         self.prompts.add(prompt);
@@ -202,6 +215,7 @@ impl Completions {
             self.prompts_at_cap += u64::from(prompt >= cap);
         }
         if let Some(length) = length {
+            self.measured += 1;
             self.total_tokens += u64::from(prompt) + u64::from(length);
         }
     }
@@ -210,8 +224,11 @@ impl Completions {
         for (mine, theirs) in [
             (&mut self.capped, other.capped),
             (&mut self.at_cap, other.at_cap),
+            (&mut self.uncapped, other.uncapped),
+            (&mut self.uncapped_cut, other.uncapped_cut),
             (&mut self.capped_prompts, other.capped_prompts),
             (&mut self.prompts_at_cap, other.prompts_at_cap),
+            (&mut self.measured, other.measured),
             (&mut self.total_tokens, other.total_tokens),
         ] {
             count(mine, theirs);

@@ -92,6 +92,8 @@ pub struct ExtendedNumbers {
     /// Pearson's correlation of each component with the total.
     pub components: Vec<(String, f64)>,
     pub advantages: Option<AdvantageNumbers>,
+    /// Share of groups all of whose completions are judged that succeed to the last.
+    pub all_succeed: Option<f64>,
     /// For k = 1, 2, 4, ... up to the largest group's size.
     pub attempts: Vec<Attempts>,
     /// Clopper and Pearson's 95 % interval for the share of completions that succeed.
@@ -136,6 +138,7 @@ impl ExtendedNumbers {
                 .filter_map(|(name, pairs)| Some((name.clone(), pairs.pearson()?)))
                 .collect(),
             advantages: advantages(shard, &extended.advantages),
+            all_succeed: all_succeed(&settled),
             attempts: attempts(&settled),
             pass_interval: pass_interval(&settled),
             effective_weights: moment(&settled.effective_weights),
@@ -264,6 +267,13 @@ fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {
         p95,
         zero: part(zero, order.len())?,
     })
+}
+
+fn all_succeed(settled: &Settled) -> Option<f64> {
+    let attempts = settled.attempts.iter();
+    let all: u64 = attempts.clone().map(|(_, groups)| groups).sum();
+    let solved = attempts.filter(|((size, successes), _)| size == successes);
+    part(solved.map(|(_, groups)| groups).sum(), all)
 }
 
 fn attempts(settled: &Settled) -> Vec<Attempts> {

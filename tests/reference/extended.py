@@ -17,11 +17,12 @@ HIGH = 0.1
 # From where on a flag of health is up, and what it looks at; every bound is exclusive.
 LIMITS = {
     "saturated_groups": 0.9,
-    "zero_std": 0.9,
-    "clipped": 0.3,
-    "kl": 1.0,
-    "length_at_cap": 0.5,
-    "sampler_distance": 0.1,
+    "zero_std": 0.7,
+    "clipped": 0.1,
+    "kl": 0.2,
+    "length_at_cap": 0.3,
+    "sampler_distance": 0.02,
+    "sampler_probability": 0.01,
     "entropy": 0.05,
     "entropy_steps": 3,
 }
@@ -165,7 +166,7 @@ def extended(records, options):
     if said is not None and seconds:
         row["tokens_per_sec"] = said / seconds
     tags(row, records, view, judge)
-    health(row, records, view, options)
+    health(row, records, view, options, solved(members, judge))
     return row
 
 
@@ -193,19 +194,35 @@ def tags(row, records, view, judge):
             row[f"tags/{tag}/reward_std"] = float(values.std())
 
 
-def health(row, records, view, options):
+def solved(members, judge):
+    """Share of the groups of which every completion is judged that succeed to the last."""
+    judged = [[judge(c) for c in group] for group in members]
+    whole = [group for group in judged if None not in group]
+    return sum(map(all, whole)) / len(whole) if whole else None
+
+
+def cut_off(completion):
+    """By its record's cap, or, without one, by whether it ended by itself."""
+    if completion.length is not None and completion.cap is not None:
+        return completion.length >= completion.cap
+    return None if completion.terminated is None else not completion.terminated
+
+
+def health(row, records, view, options, all_succeed):
     limits = LIMITS | options.get("limits", {})
+    cut = [cut_off(c) for c in view.completions if cut_off(c) is not None]
     trl, tunix, verl = (dictionary(records, dialect) for dialect in ("trl", "tunix", "verl"))
     for name, limit, number in (
-        ("reward_saturation", "saturated_groups", row.get("groups/all_max")),
+        ("reward_saturation", "saturated_groups", all_succeed),
         ("zero_std", "zero_std", trl.get("frac_reward_zero_std")),
         ("clipping", "clipped", tunix.get("pg_clipfrac")),
-        ("kl", "kl", row.get("kl_ref/k3")),
-        ("length_at_cap", "length_at_cap", verl.get("response_length/clip_ratio")),
+        ("kl", "kl", row.get("kl_ref/k2", scalar(view, "kl_loss"))),
+        ("length_at_cap", "length_at_cap", float(np.mean(cut)) if cut else None),
         ("sampler_drift", "sampler_distance", trl.get("sampling/sampling_logp_difference/mean")),
+        ("sampler_drift", "sampler_probability", verl.get("training/rollout_probs_diff_mean")),
     ):
         if number is not None:
-            row[f"health/{name}"] = float(number > limits[limit])
+            row[f"health/{name}"] = max(row.get(f"health/{name}", 0.0), float(number > limits[limit]))
     if (entropy := trl.get("entropy", scalar(view, "policy_entropy"))) is not None:
         # Of one step: it is up at once or needs more of them.
         row["health/entropy_collapse"] = float(entropy < limits["entropy"] and limits["entropy_steps"] <= 1)
@@ -218,6 +235,7 @@ def health(row, records, view, options):
         counts = {"used": used, "absent": absent, "nonfinite": len(values) - used - absent}
         if used or counts["nonfinite"]:
             row.update((f"health/{name}/{kind}", float(count)) for kind, count in counts.items())
+    row["health/kept_out"] = 0.0
     row["health/nonfinite"] = float(any(value in ("NaN", "Infinity", "-Infinity") for value in leaves(records)))
 
 

@@ -836,7 +836,8 @@ def tunix(view, options):
     row["rewards/min"] = lowest([value for values in scored for value in values])
     row["rewards/max"] = highest([value for values in scored for value in values])
     for name in view.component_names():
-        row["rewards/" + name] = mean(view.component(name))
+        key = "rewards/" + name
+        row[key if key not in row else key + "_2"] = mean(view.component(name))
     extremes = (("mean", mean), ("min", lowest), ("max", highest))
     advantages = []
     for completion in view.completions:
@@ -934,9 +935,9 @@ def verl(view, options):
 
     both = [c.prompt + c.length for c in view.completions if c.prompt is not None and c.length is not None]
     seconds, devices = scalar(view, "step_time_sec"), options.get("devices")
-    row["perf/total_num_tokens"] = sum(both) if prompts else None
+    row["perf/total_num_tokens"] = sum(both) if both else None
     row["perf/time_per_step"] = seconds
-    if prompts and seconds and devices:
+    if both and seconds and devices:
         row["perf/throughput"] = sum(both) / (seconds * devices)
     return row
 
@@ -956,14 +957,21 @@ def dictionary(records, dialect="maxent", options=None):
     return pooled([records], dialect, options)
 
 
+# Cumulative numbers, and those that say where the run stands.
+LAST_OF_WINDOW = {
+    "maxent": ("train/global_step", "train/epoch", "train/num_tokens"),
+    "trl": ("num_tokens", "epoch", "learning_rate"),
+}
+
+
 def averaged(steps, dialect="maxent", options=None):
     dictionaries = [dictionary(records, dialect, options) for records in steps]
     row = {}
     for key in dict.fromkeys(key for one in dictionaries for key in one):
         row[key] = mean([one[key] for one in dictionaries if key in one])
-    for key in ("train/global_step", "train/epoch"):
+    for key in LAST_OF_WINDOW[dialect]:
         if key in row:
-            row[key] = dictionaries[-1][key]
+            row[key] = [one[key] for one in dictionaries if key in one][-1]
     return row
 
 
