@@ -64,6 +64,22 @@ impl Measured {
     }
 }
 
+/// Whether a flag is up, and then why.
+enum Verdict {
+    Up { reason: String },
+    Down,
+}
+
+impl Verdict {
+    fn of(up: bool, reason: impl FnOnce() -> String) -> Self {
+        if up {
+            Self::Up { reason: reason() }
+        } else {
+            Self::Down
+        }
+    }
+}
+
 /// The mean token entropy over a run's first steps, and how long it has been low.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entropy {
@@ -111,36 +127,39 @@ impl Health {
     /// there, which leaves the flag as it was. A flag that was down before is warned of, with its reason.
     pub fn judge(&mut self, summary: &Summary) -> [Option<bool>; Flag::ALL.len()] {
         Flag::ALL.map(|flag| {
-            let raised = match flag {
+            let verdict = match flag {
                 Flag::EntropyCollapse => self.judge_entropy(summary)?,
                 _ => self.judge_number(flag, summary)?,
             };
-            let up = raised.is_some();
-            if let Some(reason) = raised
-                && !self.up[flag as usize]
-            {
-                tracing::warn!(step = summary.step, "{reason}");
-            }
+            let up = match verdict {
+                Verdict::Down => false,
+                Verdict::Up { reason } => {
+                    if !self.up[flag as usize] {
+                        tracing::warn!(step = summary.step, "{reason}");
+                    }
+                    true
+                }
+            };
             self.up[flag as usize] = up;
             Some(up)
         })
     }
 
-    /// The reason where it has collapsed.
-    fn judge_entropy(&mut self, s: &Summary) -> Option<Option<String>> {
+    fn judge_entropy(&mut self, s: &Summary) -> Option<Verdict> {
         let entropy = s.token_entropy.or(s.scalar(Scalar::PolicyEntropy))?;
         let (limit, up) = self.entropy.judge(entropy, &self.limits);
         let steps = self.limits.entropy_steps;
-        Some(up.then(|| {
-            format!("the policy's entropy has collapsed: {entropy} nats a token, below {limit} for {steps} step(s)")
+        Some(Verdict::of(up, || {
+            format!(
+                "the policy's entropy has collapsed: {entropy} nats a token, below {limit} for {steps} step(s)"
+            )
         }))
     }
 
-    /// The reason where the flag's number is beyond its bound.
-    fn judge_number(&self, flag: Flag, s: &Summary) -> Option<Option<String>> {
+    fn judge_number(&self, flag: Flag, s: &Summary) -> Option<Verdict> {
         let measured = self.measure(flag, s)?;
         let reason = || (measured.reason)(measured.number, measured.limit);
-        Some(measured.is_beyond().then(reason))
+        Some(Verdict::of(measured.is_beyond(), reason))
     }
 
     /// The number that a flag looks at, and its bound. Where it looks at two, the one that is beyond its bound.

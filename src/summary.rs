@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
+use crate::shard::completions::Completions;
 use crate::shard::groups::ZERO_STD;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
@@ -156,13 +157,11 @@ impl Summary {
         let lengths = &shard.completions.lengths;
         let mut census = census::census(shard, &settled, seen);
         census.push(("scalars".to_owned(), reports.census()));
-        census.push((
-            "weighting".to_owned(),
-            Census {
-                nonfinite: snapshot_nonfinite,
-                ..Census::default()
-            },
-        ));
+        let snapshot = Census {
+            nonfinite: snapshot_nonfinite,
+            ..Census::default()
+        };
+        census.push(("weighting".to_owned(), snapshot));
         Self {
             step,
             context: Context {
@@ -196,16 +195,7 @@ impl Summary {
                 .map(|extended| ExtendedNumbers::of(shard, extended)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
-            cut_off: part(
-                shard
-                    .completions
-                    .at_cap
-                    .saturating_add(shard.completions.uncapped_cut),
-                shard
-                    .completions
-                    .capped
-                    .saturating_add(shard.completions.uncapped),
-            ),
+            cut_off: cut_off(&shard.completions),
             prompts_at_cap: part(
                 shard.completions.prompts_at_cap,
                 shard.completions.capped_prompts,
@@ -275,4 +265,9 @@ impl Summary {
 fn zero_std_of_all(rewards: &Moments) -> Option<f64> {
     let zero = rewards.sample_std().is_some_and(|std| std <= ZERO_STD);
     (rewards.count() > 0).then(|| f64::from(u8::from(zero)))
+}
+
+fn cut_off(completions: &Completions) -> Option<f64> {
+    let cut = completions.at_cap.saturating_add(completions.uncapped_cut);
+    part(cut, completions.capped.saturating_add(completions.uncapped))
 }
