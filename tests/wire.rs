@@ -379,7 +379,7 @@ fn refusals_say_what_was_expected_and_what_was_found() {
     assert!(
         newer
             .to_string()
-            .contains("expected format version 2, found version 9")
+            .contains(&format!("expected format version {VERSION}, found version 9"))
     );
     let magic = refusal(&|bytes| bytes[..8].copy_from_slice(b"\x89PNG\r\n\x1a\n"));
     assert!(

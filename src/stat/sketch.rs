@@ -4,22 +4,29 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::kernel::bucket::{FIRST, LAST, Sizes, TALLY_MOST, bucket, buckets, tally};
+use crate::kernel::bucket::{FIRST, LAST, Met, TALLY_MOST, bucket, slot, slots, tally};
 
 use super::runs::merge_runs;
-use super::{CHUNK, Extent, Finite, Quantile, Statistic, key};
+use super::{Extent, Finite, Quantile, Statistic, key};
 
 /// Counts of values in buckets 1.97 % wide: for each sign and for zero, with minimum and maximum beside them.
 ///
 /// Any quantile comes within 1 % of the value at its rank; sizes below the normal range of doubles (2.2e-308) count as that.
-/// What is added costs at most 590 kB a sign, and only from the smallest to the largest size seen; what is merged or read costs 16 bytes a bucket in
-/// use.
+/// What is added costs at most 1.2 MB, and only from the smallest to the largest size seen; what is merged or read costs 16 bytes
+/// a bucket in use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sketch {
-    negative: Buckets,
     zero: u64,
-    positive: Buckets,
+    buckets: Buckets,
+    /// Zeros have no sign in it.
     extent: Extent,
+}
+
+/// A bucket's slots, in order: of the values above zero, then of those below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Positive,
+    Negative,
 }
 
 impl Sketch {
@@ -28,76 +35,47 @@ impl Sketch {
         if !value.is_finite() || count == 0 {
             return;
         }
-        self.extent.widen(key(value), key(value));
-        let index = bucket(value.abs());
-        let side = if value > 0.0 {
-            &mut self.positive.window
-        } else if value < 0.0 {
-            &mut self.negative.window
-        } else {
+        self.widen(value, value);
+        if value == 0.0 {
             self.zero = self.zero.saturating_add(count);
             return;
-        };
-        side.cover(index, index);
-        side.count(index, count);
+        }
+        let slot = slot(value.abs()) + i32::from(value < 0.0);
+        self.buckets.window.cover(slot, slot);
+        self.buckets.window.count(slot, count);
     }
 
-    /// Adds values without a sign, by their buckets.
-    fn add_sizes(&mut self, places: &mut [i32], met: Sizes) {
-        if met.zeros > 0 {
-            self.zero = self.zero.saturating_add(met.zeros);
-            self.extent.widen(key(0.0), key(0.0));
-        }
-        if met.zeros == places.len() as u64 {
+    fn widen(&mut self, low: f64, high: f64) {
+        // -0 and 0 come to 0.
+        self.extent.widen(key(low + 0.0), key(high + 0.0));
+    }
+
+    /// Adds finite values by their slots.
+    fn add_slots(&mut self, slots: &mut [i32], met: Met) {
+        if slots.is_empty() {
             return;
         }
-        self.extent.widen(key(met.least), key(met.most));
-        let (first, last) = (bucket(met.least), bucket(met.most));
+        self.widen(met.low, met.high);
+        self.zero = self.zero.saturating_add(met.zeros);
+        if met.zeros == slots.len() as u64 {
+            return;
+        }
+        let (first, last) = (slot(met.least), slot(met.high.max(-met.low)) + 1);
         if met.zeros > 0 {
             // Zeros are counted as the least of the others, and taken off again.
-            for place in places.iter_mut() {
-                *place = first.max(*place);
+            for slot in slots.iter_mut() {
+                *slot = first.max(*slot);
             }
         }
-        let window = &mut self.positive.window;
-        window.count_all(places, first, last);
+        let window = &mut self.buckets.window;
+        window.count_all(slots, first, last);
         window.uncount(first, met.zeros);
-    }
-
-    /// Adds finite values of any sign.
-    fn add_signed(&mut self, finite: Finite<'_>) {
-        self.extent.add_finite(finite);
-        let chunk = finite.values();
-        let mut places = [0; CHUNK];
-        let places = &mut places[..chunk.len()];
-        buckets(chunk, places);
-        let (first, last) = places
-            .iter()
-            .fold((i32::MAX, i32::MIN), |(l, h), &p| (l.min(p), h.max(p)));
-        if chunk.iter().any(|&x| x < 0.0) {
-            self.negative.window.cover(first, last);
-        }
-        if chunk.iter().any(|&x| x > 0.0) {
-            self.positive.window.cover(first, last);
-        }
-        for (&x, &place) in chunk.iter().zip(&*places) {
-            if x > 0.0 {
-                self.positive.window.count(place, 1);
-            } else if x < 0.0 {
-                self.negative.window.count(place, 1);
-            } else {
-                self.zero = self.zero.saturating_add(1);
-            }
-        }
     }
 
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.negative
-            .total()
-            .saturating_add(self.zero)
-            .saturating_add(self.positive.total())
+        self.buckets.total().saturating_add(self.zero)
     }
 
     /// Minimum and maximum, exact.
@@ -119,10 +97,12 @@ impl Sketch {
         if rank == last {
             return Some(high);
         }
-        let found = match rank.checked_sub(self.negative.total()) {
-            None => -self.negative.value_at(self.negative.total() - 1 - rank),
+        let negative = self.buckets.of(Side::Negative);
+        let below = total(&negative);
+        let found = match rank.checked_sub(below) {
+            None => -value_at(&negative, below - 1 - rank),
             Some(rank) if rank < self.zero => 0.0,
-            Some(rank) => self.positive.value_at(rank - self.zero),
+            Some(rank) => value_at(&self.buckets.of(Side::Positive), rank - self.zero),
         };
         Some(found.max(low).min(high))
     }
@@ -135,18 +115,19 @@ impl Sketch {
             return None;
         }
         let count = self.count();
-        let above = if threshold >= high {
+        let found = if threshold >= high {
             0
         } else if threshold < low {
             count
         } else if threshold > 0.0 {
-            self.positive.above(bucket(threshold))
+            above(&self.buckets.of(Side::Positive), bucket(threshold))
         } else if threshold == 0.0 {
-            self.positive.total()
+            total(&self.buckets.of(Side::Positive))
         } else {
-            count.saturating_sub(self.negative.above(bucket(-threshold) - 1))
+            let negative = self.buckets.of(Side::Negative);
+            count.saturating_sub(above(&negative, bucket(-threshold) - 1))
         };
-        (count > 0).then(|| above as f64 / count as f64)
+        (count > 0).then(|| found as f64 / count as f64)
     }
 }
 
@@ -158,23 +139,26 @@ impl Statistic for Sketch {
         self.add(finite.values());
     }
 
-    /// Finding the buckets tells a finite batch as well as a look beforehand would.
+    /// Finding the slots tells a finite batch as well as a look beforehand would.
     fn add(&mut self, samples: &[f64]) {
-        let mut places = vec![0; samples.len().min(TALLY_MOST)];
+        let mut room = vec![0; samples.len().min(TALLY_MOST)];
         for chunk in samples.chunks(TALLY_MOST) {
-            let places = &mut places[..chunk.len()];
-            let met = buckets(chunk, places);
-            if met.plain {
-                self.add_sizes(places, met);
-            } else {
-                Finite::each(chunk, |finite| self.add_signed(finite));
+            let places = &mut room[..chunk.len()];
+            let met = slots(chunk, places);
+            if met.finite {
+                self.add_slots(places, met);
+                continue;
             }
+            Finite::each(chunk, |finite| {
+                let places = &mut room[..finite.values().len()];
+                let met = slots(finite.values(), places);
+                self.add_slots(places, met);
+            });
         }
     }
 
     fn merge(&mut self, other: &Self) {
-        self.negative.merge(&other.negative);
-        self.positive.merge(&other.positive);
+        self.buckets.merge(&other.buckets);
         self.zero = self.zero.saturating_add(other.zero);
         self.extent.merge(&other.extent);
     }
@@ -207,7 +191,28 @@ fn middle(bucket: i32) -> f64 {
     low * (2.0 / (1.0 + low / high))
 }
 
-/// Counts by bucket: of what was merged or read a list of the buckets in use, however far apart; of what was added here a window, in which
+/// How many values lie in these buckets.
+fn total(buckets: &[(i32, u64)]) -> u64 {
+    sum(buckets.iter().map(|&(_, count)| count))
+}
+
+/// The size at a rank from the smallest size up; the largest for ranks beyond.
+fn value_at(buckets: &[(i32, u64)], rank: u64) -> f64 {
+    let mut end = 0_u64;
+    let reached = buckets.iter().find(|&(_, count)| {
+        end = end.saturating_add(*count);
+        end > rank
+    });
+    middle(reached.or(buckets.last()).map_or(FIRST, |run| run.0))
+}
+
+/// How many values lie in those above `bucket`.
+fn above(buckets: &[(i32, u64)], bucket: i32) -> u64 {
+    let above = buckets.iter().filter(|run| run.0 > bucket);
+    sum(above.map(|&(_, count)| count))
+}
+
+/// Counts by slot: of what was merged or read a list of the slots in use, however far apart; of what was added here a window, in which
 /// counting is one step.
 #[derive(Clone, Debug, Default)]
 struct Buckets {
@@ -217,41 +222,30 @@ struct Buckets {
 }
 
 impl Buckets {
-    /// Every bucket in use, ascending, with its count.
+    /// Every bucket in use on one side, ascending, with its count.
+    fn of(&self, side: Side) -> Vec<(i32, u64)> {
+        let runs = self.runs();
+        let of_side = runs.iter().filter(|(slot, _)| slot & 1 == side as i32);
+        of_side.map(|&(slot, count)| (slot >> 1, count)).collect()
+    }
+
+    /// Every slot in use, ascending, with its count.
     fn runs(&self) -> Cow<'_, [(i32, u64)]> {
         let added = self.window.runs();
         if added.is_empty() {
             Cow::Borrowed(&self.runs)
         } else {
-            Cow::Owned(merge_runs(&self.runs, &added, |bucket| bucket))
+            Cow::Owned(merge_runs(&self.runs, &added, |slot| slot))
         }
     }
 
     fn merge(&mut self, other: &Self) {
-        self.runs = merge_runs(&self.runs, &other.runs(), |bucket| bucket);
+        self.runs = merge_runs(&self.runs, &other.runs(), |slot| slot);
     }
 
     fn total(&self) -> u64 {
         let listed = self.runs.iter().map(|&(_, count)| count);
         sum(listed.chain(self.window.counts.iter().copied()))
-    }
-
-    /// The size at a rank from the smallest size up; the largest for ranks beyond.
-    fn value_at(&self, rank: u64) -> f64 {
-        let mut end = 0_u64;
-        let runs = self.runs();
-        let reached = runs.iter().find(|&(_, count)| {
-            end = end.saturating_add(*count);
-            end > rank
-        });
-        middle(reached.or(runs.last()).map_or(FIRST, |run| run.0))
-    }
-
-    /// How many values lie in buckets above `index`.
-    fn above(&self, index: i32) -> u64 {
-        let runs = self.runs();
-        let above = runs.iter().filter(|run| run.0 > index);
-        sum(above.map(|&(_, count)| count))
     }
 }
 
@@ -259,7 +253,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// Counts from bucket `first` upwards.
+/// Counts from slot `first` upwards.
 #[derive(Clone, Debug, Default)]
 struct Window {
     first: i32,
@@ -283,7 +277,7 @@ impl Window {
         }
     }
 
-    /// Counts values of a bucket that is covered.
+    /// Counts values of a slot that is covered.
     fn count(&mut self, index: i32, more: u64) {
         let count = &mut self.counts[(index - self.first).cast_unsigned() as usize];
         *count = count.saturating_add(more);
@@ -295,12 +289,12 @@ impl Window {
         *count = count.saturating_sub(less);
     }
 
-    /// Counts values by their buckets, from `first` to `last`.
-    fn count_all(&mut self, buckets: &[i32], first: i32, last: i32) {
+    /// Counts values by their slots, from `first` to `last`.
+    fn count_all(&mut self, slots: &[i32], first: i32, last: i32) {
         self.cover(first, last);
-        let place = |bucket: i32| (bucket - self.first).cast_unsigned() as usize;
+        let place = |slot: i32| (slot - self.first).cast_unsigned() as usize;
         let within = place(first)..=place(last);
-        tally(buckets, first, &mut self.counts[within]);
+        tally(slots, first, &mut self.counts[within]);
     }
 
     fn runs(&self) -> Vec<(i32, u64)> {
@@ -315,30 +309,30 @@ impl PartialEq for Buckets {
     }
 }
 
-/// On the wire: (distance, count) of each bucket in use, from the lowest bucket there is and then from the one before.
+/// On the wire: (distance, count) of each slot in use, from the lowest slot there is and then from the one before.
 impl Serialize for Buckets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut next = FIRST;
+        let mut next = 2 * FIRST;
         let runs = self.runs();
-        let gaps = runs.iter().map(|&(bucket, count)| {
-            let gap = (bucket - next).cast_unsigned();
-            next = bucket + 1;
+        let gaps = runs.iter().map(|&(slot, count)| {
+            let gap = (slot - next).cast_unsigned();
+            next = slot + 1;
             (gap, count)
         });
         gaps.collect::<Vec<_>>().serialize(serializer)
     }
 }
 
-/// A list and no window: two buckets far apart are to cost what their bytes do.
+/// A list and no window: two slots far apart are to cost what their bytes do.
 impl<'de> Deserialize<'de> for Buckets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut next = FIRST;
+        let mut next = 2 * FIRST;
         let runs = Vec::<(u32, u64)>::deserialize(deserializer)?
             .into_iter()
             .map(|(gap, count)| {
-                let bucket = next.checked_add_unsigned(gap)?;
-                next = bucket.checked_add(1)?;
-                (bucket <= LAST && count > 0).then_some((bucket, count))
+                let slot = next.checked_add_unsigned(gap)?;
+                next = slot.checked_add(1)?;
+                (slot >> 1 <= LAST && count > 0).then_some((slot, count))
             });
         let runs = runs.collect::<Option<Vec<_>>>().ok_or_else(|| {
             D::Error::custom("expected counts of buckets in use, within the range of doubles")
@@ -370,14 +364,16 @@ mod tests {
     }
 
     #[test]
-    fn zeros_among_sizes_are_counted_as_one_by_one() {
-        for zero in [0.0, -0.0] {
+    fn values_of_both_signs_and_zeros_are_counted_as_one_by_one() {
+        for (zero, sign) in [(0.0, 1), (-0.0, 1), (0.0, 2), (-0.0, 3), (0.0, 5000)] {
             for zeros in [0, 1, 700, 9_000] {
                 let sizes = (0..9_000).map(|i| {
                     if i < zeros {
                         zero
-                    } else {
+                    } else if i % sign == 0 {
                         1.01_f64.powi(i % 900)
+                    } else {
+                        -1.02_f64.powi(-i % 700)
                     }
                 });
                 let samples: Vec<f64> = sizes.chain([5e-324, f64::MAX]).collect();
@@ -387,7 +383,7 @@ mod tests {
                 for &x in &samples {
                     singly.add_times(x, 1);
                 }
-                assert_eq!(together, singly, "{zeros} times {zero:?}");
+                assert_eq!(together, singly, "{zeros} times {zero:?}, {sign}");
                 assert_eq!(together.count(), 9_002);
             }
         }
