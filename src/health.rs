@@ -1,7 +1,7 @@
 //! Flags: numbers of a step that a training run does not recover from by itself. A flag that rises is one warning.
 
 use crate::scalars::Scalar;
-use crate::summary::{Flag, KlKind, Summary};
+use crate::summary::{Flag, KlNumbers, Summary};
 
 /// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,8 +191,8 @@ impl Health {
                 format!("{x} of the tokens are clipped, more than {most}")
             }),
             // k3 of one token can be e^20: a mean over 20,000 tokens would judge that one.
-            Flag::Kl => match s.policy.reference[KlKind::K2 as usize] {
-                Some(k2) => of(k2, limits.kl, |x, most| {
+            Flag::Kl => match s.policy.reference {
+                Some(KlNumbers { k2, .. }) => of(k2, limits.kl, |x, most| {
                     format!(
                         "the policy has left its reference: {x} nats a token (k2), more than {most}"
                     )

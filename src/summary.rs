@@ -33,7 +33,7 @@ pub use extended::{
 pub use flag::Flag;
 pub use moment::{LengthNumbers, Moment, TokenNumbers};
 use moment::{either, length_numbers, moment, part, share, token_numbers};
-pub use policy::{PolicyNumbers, RatioNumbers};
+pub use policy::{KlNumbers, PolicyNumbers, RatioNumbers};
 use reference::reference;
 pub use reference::{BucketNumbers, ReferenceNumbers};
 pub use sampler::SamplerNumbers;

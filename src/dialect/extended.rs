@@ -2,7 +2,7 @@
 
 use super::{Line, Reduction, Take, line};
 use crate::scalars::Scalar;
-use crate::summary::{Census, Flag, KlKind, Summary};
+use crate::summary::{Census, Flag, Summary};
 
 /// Without a prefix.
 pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, HEALTH];
@@ -56,18 +56,18 @@ const TOKENS: &[Line] = &[
     line("ratio/mean", "1", "mean ratio of current to behaviour policy per token", Reduction::Mean, |s| Some(extended(s)?.policy.ratio?.mean)),
     line("ratio/min", "1", "smallest ratio of any token", Reduction::Min, |s| Some(extended(s)?.policy.ratio?.min)),
     line("ratio/max", "1", "largest ratio of any token", Reduction::Max, |s| Some(extended(s)?.policy.ratio?.max)),
-    line("ratio/p01", "1", "p01 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[0])),
-    line("ratio/p50", "1", "p50 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[1])),
-    line("ratio/p99", "1", "p99 over tokens, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[2])),
+    line("ratio/p01", "1", "p01 over tokens, its logarithm within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[0])),
+    line("ratio/p50", "1", "p50 over tokens, its logarithm within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[1])),
+    line("ratio/p99", "1", "p99 over tokens, its logarithm within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[2])),
     line("ratio/ess", "share", "mean(r)^2 / mean(r^2): effective sample size over tokens (Kong, 1992)", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.effective)),
     line("ratio/chi2", "1", "mean(r^2) - 1, the chi-square divergence", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.chi_square)),
-    line("kl_ref/k1", "nats", "mean over tokens of the log-ratio of current to reference policy", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K1 as usize]),
-    line("kl_ref/k2", "nats", "mean over tokens of half the squared log-ratio of current to reference policy", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K2 as usize]),
-    line("kl_ref/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of current to reference policy (Schulman, 2020)", Reduction::Mean, |s| extended(s)?.policy.reference[KlKind::K3 as usize]),
+    line("kl_ref/k1", "nats", "mean over tokens of the log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k1)),
+    line("kl_ref/k2", "nats", "mean over tokens of half the squared log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k2)),
+    line("kl_ref/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of current to reference policy (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k3)),
     line("kl_ref/high_frac", "share", "tokens whose k3 to the reference is above a bound, 0.1 nats unless told; values within 2 % of it may count on either side", Reduction::Share, |s| s.extended.as_ref()?.high_divergence(s.context.high_kl)),
-    line("kl_old/k1", "nats", "mean over tokens of the log-ratio of behaviour to current policy", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K1 as usize]),
-    line("kl_old/k2", "nats", "mean over tokens of half the squared log-ratio of behaviour to current policy", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K2 as usize]),
-    line("kl_old/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of behaviour to current policy (Schulman, 2020)", Reduction::Mean, |s| extended(s)?.policy.behaviour[KlKind::K3 as usize]),
+    line("kl_old/k1", "nats", "mean over tokens of the log-ratio of behaviour to current policy", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k1)),
+    line("kl_old/k2", "nats", "mean over tokens of half the squared log-ratio of behaviour to current policy", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k2)),
+    line("kl_old/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of behaviour to current policy (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k3)),
     line("token_entropy/p05", "nats", "p05 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[0])),
     line("token_entropy/p50", "nats", "p50 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[1])),
     line("token_entropy/p95", "nats", "p95 over tokens of the policy's entropy, within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.entropies?[2])),

@@ -3,7 +3,7 @@
 
 use super::{Line, Reduction, line};
 use crate::scalars::Scalar;
-use crate::summary::{KlKind, Summary};
+use crate::summary::Summary;
 
 pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];
 
@@ -12,7 +12,7 @@ const CRITIC: &[Line] = &[
     line("critic/score/mean", "reward", "mean reward of all completions, before penalties (verl leaves out aborted ones)", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
     line("critic/score/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),
     line("critic/score/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
-    line("critic/rewards/mean", "reward", "mean reward less the KL penalty in it, where a coefficient is given", Reduction::Mean, |s| Some(penalised(s)?.0)),
+    line("critic/rewards/mean", "reward", "mean reward less the KL penalty in it, where a coefficient is given; a token's k3 at most 10", Reduction::Mean, |s| Some(penalised(s)?.0)),
     line("critic/rewards/max", "reward", "largest of them", Reduction::Max, |s| Some(penalised(s)?.1)),
     line("critic/rewards/min", "reward", "smallest of them", Reduction::Min, |s| Some(penalised(s)?.2)),
     line("critic/advantages/mean", "1", "mean advantage per token; a completion's stands for each of its tokens where they have none of their own", Reduction::Mean, |s| Some(s.policy.advantages?.mean)),
@@ -51,9 +51,9 @@ const LENGTHS: &[Line] = &[
 #[rustfmt::skip] // a table: one key a line
 const ACTOR: &[Line] = &[
     line("actor/pg_clipfrac", "share", "tokens whose clipped loss exceeds the unclipped (verl averages micro-batches)", Reduction::Share, |s| s.behaviour.policy_gradient),
-    line("actor/ppo_kl", "nats", "mean of old less current log-probability per token (verl averages micro-batches)", Reduction::Mean, |s| s.policy.behaviour[KlKind::K1 as usize]),
+    line("actor/ppo_kl", "nats", "mean of old less current log-probability per token, a token's within 20 on either side (verl averages micro-batches)", Reduction::Mean, |s| s.policy.ppo_kl),
     line("actor/entropy", "nats", "mean policy entropy per token (verl averages micro-batches)", Reduction::Mean, |s| s.token_entropy),
-    line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen (verl averages micro-batches)", Reduction::Mean, |s| s.policy.reference[s.context.kl_kind as usize]),
+    line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen, a token's k3 at most 10 (verl averages micro-batches)", Reduction::Mean, |s| Some(s.policy.kl_loss?[s.context.kl_kind as usize])),
     line("actor/grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
     line("actor/lr", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)).last_of_window(),
 ];

@@ -95,31 +95,18 @@ pub struct Total {
     pub sum: f64,
 }
 
+/// The bounds that verl keeps for stability (`core_algos.py`, `compute_policy_loss*` and `kl_penalty_forward`): of a token's
+/// log-ratio of behaviour to current policy, on either side, and of a k3. (The log-ratio within that k3 is bounded too, by
+/// 20, where k3 has long been beyond its own bound on both sides.)
+pub const VERL_LOG_RATIO: f64 = 20.0;
+pub const VERL_K3: f64 = 10.0;
+
 /// [`Total`] with the extremes (infinities where there is no token).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     pub total: Total,
     pub min: f64,
     pub max: f64,
-}
-
-impl Range {
-    /// Of as many ones.
-    fn of_ones(tokens: u64) -> Self {
-        let (min, max) = if tokens > 0 {
-            (1.0, 1.0)
-        } else {
-            (f64::INFINITY, f64::NEG_INFINITY)
-        };
-        Self {
-            total: Total {
-                tokens,
-                sum: tokens as f64,
-            },
-            min,
-            max,
-        }
-    }
 }
 
 /// What one completion's tokens add up to. A family whose columns were not given is `None`; a token that has a
@@ -139,12 +126,11 @@ pub struct Sums {
 }
 
 /// Estimates of KL(p || q) from tokens of p, summed (Schulman, "Approximating KL divergence", 2020): with
-/// d = log p - log q of a token, k1 = d, |d|, k2 = d^2 / 2 and k3 = e^-d + d - 1 with d clamped to [-60, 60] in it.
+/// d = log p - log q of a token, k1 = d, k2 = d^2 / 2 and k3 = e^-d + d - 1 with d clamped to [-60, 60] in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Divergence {
     pub tokens: u64,
     pub k1: f64,
-    pub abs: f64,
     pub k2: f64,
     pub k3: f64,
 }
@@ -163,6 +149,9 @@ impl Divergence {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reference {
     pub divergence: Divergence,
+    /// Over the same tokens: |d|, and k3 within [`VERL_K3`].
+    pub abs: f64,
+    pub k3_bounded: f64,
     /// k3 times the ratio of current to behaviour policy.
     pub k3_corrected: Total,
     /// Tokens with current - reference below and above the log bounds.
@@ -171,12 +160,22 @@ pub struct Reference {
 }
 
 /// Behaviour policy (old) to current policy; their ratio is e^(current - old), the difference clamped to [-60, 60].
-/// Without a behaviour column the behaviour policy is the current one, and every ratio is 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Behaviour {
+pub struct Moved {
     pub divergence: Divergence,
+    /// k1 of which every token's is within [`VERL_LOG_RATIO`].
+    pub k1_bounded: f64,
     pub ratio: Range,
     pub ratio_squares: f64,
+}
+
+/// Tokens against the clip range. Without a behaviour column the behaviour policy is the current one, and no ratio leaves it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Behaviour {
+    /// Tokens that have a ratio.
+    pub tokens: u64,
+    /// Where there is a behaviour column.
+    pub moved: Option<Moved>,
     /// Tokens with a ratio beyond each bound, whatever the advantage.
     pub low: u64,
     pub high: u64,
@@ -188,8 +187,9 @@ pub struct Behaviour {
 impl Behaviour {
     /// The ratio of the completion as a whole: e to the mean of its tokens' current - old; `None` without a usable token.
     pub fn of_completion(&self) -> Option<f64> {
-        let Divergence { tokens, k1, .. } = self.divergence;
-        (tokens > 0).then(|| power_of_e(-k1 / tokens as f64))
+        let mean_of = |moved: Moved| -moved.divergence.k1 / self.tokens as f64;
+        let ratio = || self.moved.map_or(1.0, |moved| power_of_e(mean_of(moved)));
+        (self.tokens > 0).then(ratio)
     }
 }
 
@@ -229,15 +229,15 @@ pub struct Sampler {
 /// where the token does not count or the value is not finite, and past the end; empty where a needed column is not given.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// Current over behaviour policy.
-    pub ratios: Vec<f64>,
+    /// The log-ratio of current to behaviour policy, clamped to [-60, 60].
+    pub log_ratios: Vec<f64>,
     /// k3 of current to reference policy.
     pub k3s: Vec<f64>,
     pub entropies: Vec<f64>,
 }
 
 impl Kept {
-    /// Room for ratios and k3s, and for entropies, as far as the completion has the columns for them. What still stands in
+    /// Room for log-ratios and k3s, and for entropies, as far as the completion has the columns for them. What still stands in
     /// it is another's.
     fn room(
         &mut self,
@@ -248,12 +248,13 @@ impl Kept {
         let room = |given: bool, values: &'_ mut Vec<f64>| {
             values.resize(if given { cells } else { 0 }, f64::NAN);
         };
-        room(c.current.is_some(), &mut self.ratios);
+        room(c.current.and(c.old).is_some(), &mut self.log_ratios);
         room(c.current.and(c.reference).is_some(), &mut self.k3s);
         room(c.entropies.is_some(), &mut self.entropies);
-        let [ratios, k3s, entropies] = [&mut self.ratios, &mut self.k3s, &mut self.entropies]
-            .map(|values| Some(values.as_mut_slice()).filter(|values| !values.is_empty()));
-        ([ratios, k3s], entropies)
+        let [log_ratios, k3s, entropies] =
+            [&mut self.log_ratios, &mut self.k3s, &mut self.entropies]
+                .map(|values| Some(values.as_mut_slice()).filter(|values| !values.is_empty()));
+        ([log_ratios, k3s], entropies)
     }
 }
 

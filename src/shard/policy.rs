@@ -6,34 +6,43 @@ use super::pass::by_completion;
 use super::spread::{Spread, count};
 use super::{KlKind, KlPenalty};
 use crate::batch::{Batch, Values};
-use crate::kernel::exp::{EXPONENT_LIMIT, exp};
-use crate::kernel::tokens::{self, Completion, Range, Sums};
+use crate::kernel::exp::exp;
+use crate::kernel::tokens::{self, Completion, Range, Sums, VERL_K3, VERL_LOG_RATIO};
 use crate::stat::{ExactSum, Extent, Moments, Statistic, exact};
 
-/// The estimates of one KL divergence, over tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Divergence {
+/// Sums over the same tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound(
+    deserialize = "[ExactSum; N]: Deserialize<'de>",
+    serialize = "[ExactSum; N]: Serialize"
+))]
+pub(crate) struct TokenSums<const N: usize> {
     pub tokens: u64,
-    /// In the order of [`KlKind::ALL`].
-    sums: [ExactSum; 4],
+    sums: [ExactSum; N],
 }
 
-impl Divergence {
-    /// Adds what completions' tokens come to.
-    fn of(completions: impl Iterator<Item = tokens::Divergence>) -> Self {
-        let mut sums: [Vec<f64>; 4] = Default::default();
-        let mut divergence = Self::default();
-        for completion in completions {
-            count(&mut divergence.tokens, completion.tokens);
-            let tokens::Divergence {
-                k1, abs, k2, k3, ..
-            } = completion;
-            for (sums, sum) in sums.iter_mut().zip([k1, abs, k2, k3]) {
+impl<const N: usize> Default for TokenSums<N> {
+    fn default() -> Self {
+        Self {
+            tokens: 0,
+            sums: std::array::from_fn(|_| ExactSum::default()),
+        }
+    }
+}
+
+impl<const N: usize> TokenSums<N> {
+    /// Of completions, each with its tokens and what they add up to.
+    fn of(completions: impl Iterator<Item = (u64, [f64; N])>) -> Self {
+        let mut sums: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+        let mut all = Self::default();
+        for (tokens, completion) in completions {
+            count(&mut all.tokens, tokens);
+            for (sums, sum) in sums.iter_mut().zip(completion) {
                 sums.push(sum);
             }
         }
-        divergence.sums = sums.map(|sums| ExactSum::of(&sums));
-        divergence
+        all.sums = sums.map(|sums| ExactSum::of(&sums));
+        all
     }
 
     fn merge(&mut self, other: &Self) {
@@ -43,20 +52,21 @@ impl Divergence {
         }
     }
 
-    pub fn mean(&self, kind: KlKind) -> Option<f64> {
-        (self.tokens > 0).then(|| self.sums[kind as usize].divided(self.tokens))
+    /// Mean over tokens of each; `None` without tokens.
+    pub fn means(&self) -> Option<[f64; N]> {
+        (self.tokens > 0).then(|| self.sums.each_ref().map(|sum| sum.divided(self.tokens)))
     }
 }
 
-/// The estimate of `kind` from one token's log p - log q. Inside the exponential it is clamped as METRICS.md clamps it.
-pub(super) fn estimate(kind: KlKind, d: f64) -> f64 {
+/// verl's estimate of `kind` from one token's log p - log q (`kl_penalty_forward` in its `core_algos.py`).
+fn estimate(kind: KlKind, d: f64) -> f64 {
     match kind {
         KlKind::K1 => d,
         KlKind::Abs => d.abs(),
         KlKind::K2 => d * d / 2.0,
         KlKind::K3 => {
-            let d = (-d).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT);
-            exp(d).k3(d)
+            let d = (-d).clamp(-VERL_LOG_RATIO, VERL_LOG_RATIO);
+            exp(d).k3(d).min(VERL_K3)
         }
     }
 }
@@ -96,17 +106,18 @@ impl Broadcast {
 /// The policies' distances and the critic's errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Policy {
-    /// Current policy to reference policy.
-    pub reference: Divergence,
-    /// Behaviour policy to current policy.
-    pub behaviour: Divergence,
-    /// Current over behaviour policy: its sum over the tokens of `behaviour`, extremes, and the sum of its squares.
-    pub ratio: ExactSum,
+    /// Current policy to reference policy: k1, |d|, k2, k3, and k3 as verl bounds it.
+    pub reference: TokenSums<5>,
+    /// Behaviour policy to current policy, of records that have a behaviour policy: k1, k2, k3, the ratio and its square.
+    pub behaviour: TokenSums<5>,
+    /// The ratio's extremes.
     pub ratio_extent: Extent,
-    pub ratio_squares: ExactSum,
+    /// Behaviour policy to current policy as verl bounds it; in a record without a behaviour policy it is the current one.
+    pub ppo_kl: TokenSums<1>,
     /// Tokens' own advantages, or their completion's where the record has none of them.
     pub advantages: Broadcast,
-    /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from.
+    /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from, and
+    /// non-finite where any token's KL is.
     pub penalised: Spread,
     /// Over tokens that have both a return and a value: returns, and returns less values.
     pub returns: Moments,
@@ -118,7 +129,7 @@ pub(crate) struct Policy {
 /// What the token pass does not bring of one completion.
 #[derive(Default)]
 struct Read {
-    /// The KL of behaviour to reference policy, summed over tokens.
+    /// The KL of behaviour to reference policy, summed over tokens; NaN where a token has none.
     penalty: Option<f64>,
     returns: Vec<f64>,
     errors: Vec<f64>,
@@ -134,10 +145,12 @@ impl Read {
         Self {
             penalty: penalty.zip(c.behaviour().zip(c.reference)).map(
                 |(KlPenalty { kind, .. }, (old, reference))| {
-                    let pairs = tokens.pairs(old, reference);
-                    let terms: Vec<f64> =
-                        pairs.iter().map(|(a, b)| estimate(kind, a - b)).collect();
-                    exact(&terms)
+                    let term = |i| {
+                        let d = old.at(i) - reference.at(i);
+                        d.is_finite().then(|| estimate(kind, d))
+                    };
+                    let terms: Option<Vec<f64>> = tokens.positions().map(term).collect();
+                    terms.map_or(f64::NAN, |terms| exact(&terms))
                 },
             ),
             errors: judged.iter().map(|(r, v)| r - v).collect(),
@@ -150,16 +163,19 @@ impl Policy {
     /// The completions of a record, `sums` from the token pass (none where the record has no tokens).
     pub fn of(batch: &Batch<'_>, sums: &[Sums], penalty: Option<KlPenalty>) -> Self {
         let behaviours = || sums.iter().filter_map(|sums| sums.behaviour);
-        let ratios = || behaviours().map(|behaviour| behaviour.ratio);
+        let moved = || behaviours().filter_map(|behaviour| behaviour.moved);
         let mut policy = Self {
-            reference: Divergence::of(
-                sums.iter()
-                    .filter_map(|sums| sums.reference)
-                    .map(|reference| reference.divergence),
+            reference: TokenSums::of(sums.iter().filter_map(|sums| sums.reference).map(|r| {
+                let tokens::Divergence { tokens, k1, k2, k3 } = r.divergence;
+                (tokens, [k1, r.abs, k2, k3, r.k3_bounded])
+            })),
+            behaviour: TokenSums::of(moved().map(|m| {
+                let tokens::Divergence { tokens, k1, k2, k3 } = m.divergence;
+                (tokens, [k1, k2, k3, m.ratio.total.sum, m.ratio_squares])
+            })),
+            ppo_kl: TokenSums::of(
+                behaviours().map(|b| (b.tokens, [b.moved.map_or(0.0, |moved| moved.k1_bounded)])),
             ),
-            behaviour: Divergence::of(behaviours().map(|behaviour| behaviour.divergence)),
-            ratio: ratios().map(|ratio| ratio.total.sum).collect(),
-            ratio_squares: behaviours().map(|b| b.ratio_squares).collect(),
             probability_difference_squares: sums
                 .iter()
                 .filter_map(|sums| sums.sampler)
@@ -167,8 +183,10 @@ impl Policy {
                 .collect(),
             ..Self::default()
         };
-        for ratio in ratios().filter(|ratio| ratio.total.tokens > 0) {
-            policy.ratio_extent.add(&[ratio.min, ratio.max]);
+        for ratio in moved().map(|moved| moved.ratio) {
+            if ratio.total.tokens > 0 {
+                policy.ratio_extent.add(&[ratio.min, ratio.max]);
+            }
         }
         policy.add_advantages(batch, sums);
         policy.add_read(batch, penalty);
@@ -230,9 +248,8 @@ impl Policy {
     pub fn merge(&mut self, other: &Self) {
         self.reference.merge(&other.reference);
         self.behaviour.merge(&other.behaviour);
-        self.ratio.merge(&other.ratio);
         self.ratio_extent.merge(&other.ratio_extent);
-        self.ratio_squares.merge(&other.ratio_squares);
+        self.ppo_kl.merge(&other.ppo_kl);
         self.advantages.merge(&other.advantages);
         self.penalised.merge(&other.penalised);
         self.returns.merge(&other.returns);

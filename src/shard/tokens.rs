@@ -114,9 +114,9 @@ impl Sequences {
         self.completions += 1;
         self.low += u64::from(low);
         self.high += u64::from(high);
-        self.tokens += behaviour.divergence.tokens;
+        self.tokens += behaviour.tokens;
         if low || high {
-            self.clipped_tokens += behaviour.divergence.tokens;
+            self.clipped_tokens += behaviour.tokens;
         }
     }
 
@@ -248,13 +248,12 @@ impl Tokens {
                         if *advantage < 0.0 { behaviour.low } else { 0 },
                         if *advantage > 0.0 { behaviour.high } else { 0 },
                     );
-                    self.behaviour.used += behaviour.divergence.tokens;
-                    self.behaviour.nonfinite += sums.counted - behaviour.divergence.tokens;
+                    self.behaviour.used += behaviour.tokens;
+                    self.behaviour.nonfinite += sums.counted - behaviour.tokens;
                     self.behaviour_low += clipped.0;
                     self.behaviour_high += clipped.1;
-                    if behaviour.divergence.tokens > 0 {
-                        let share =
-                            |clipped: u64| clipped as f64 / behaviour.divergence.tokens as f64;
+                    if behaviour.tokens > 0 {
+                        let share = |clipped: u64| clipped as f64 / behaviour.tokens as f64;
                         self.low_shares.add(&[share(clipped.0)]);
                         self.high_shares.add(&[share(clipped.1)]);
                     }
@@ -263,7 +262,7 @@ impl Tokens {
             // Policy gradient clipping looks at the token's own advantage where the record has them.
             let (used, clipped) = match (&sums.advantages, advantage) {
                 (Some(_), _) => (behaviour.signed_tokens, behaviour.signed_clipped),
-                (None, Some(_)) => (behaviour.divergence.tokens, clipped.0 + clipped.1),
+                (None, Some(_)) => (behaviour.tokens, clipped.0 + clipped.1),
                 (None, None) => {
                     self.policy_gradient.absent += sums.counted;
                     continue;

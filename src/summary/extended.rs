@@ -3,6 +3,7 @@
 use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
 
 use super::{Moment, moment, part};
+use crate::kernel::exp::exp;
 use crate::shard::Shard;
 use crate::shard::extended::groups::{GroupRewards, Settled};
 use crate::shard::extended::tags::Totals;
@@ -105,7 +106,7 @@ pub struct ExtendedNumbers {
     pub lengths: Option<[f64; 4]>,
     /// Share of a completion's 4-grams that it has had before.
     pub repeated: Option<Moment>,
-    /// p01, p50, p99 of the ratio of current to behaviour policy, within 1 %.
+    /// p01, p50, p99 of the ratio of current to behaviour policy, their logarithms within 1 %.
     pub ratios: Option<[f64; 3]>,
     /// p05, p50, p95 of token entropies, within 1 %.
     pub entropies: Option<[f64; 3]>,
@@ -159,7 +160,9 @@ impl ExtendedNumbers {
     }
 
     fn add_sketches(&mut self, sketches: &Sketches) {
-        self.ratios = near(&sketches.ratios, [1, 50, 99]);
+        let log_ratios = near(&sketches.log_ratios, [1, 50, 99]);
+        // Clamped where they were taken in, so within the range of this exponential.
+        self.ratios = log_ratios.map(|logs| logs.map(|log| exp(log).value()));
         self.entropies = near(&sketches.entropies, [5, 50, 95]);
         self.divergences = sketches.divergences.clone();
     }

@@ -1,8 +1,7 @@
 //! The numbers that actor and critic report of themselves.
 
 use super::{Moment, TokenNumbers, moment};
-use crate::shard::KlKind;
-use crate::shard::policy::{Broadcast, Divergence, Policy};
+use crate::shard::policy::{Broadcast, Policy};
 use crate::shard::tokens::TokenRange;
 use crate::stat::Moments;
 
@@ -18,13 +17,29 @@ pub struct RatioNumbers {
     pub chi_square: f64,
 }
 
+/// Estimates of a KL divergence per token, by d = log p - log q of a token of p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlNumbers {
+    /// Mean of d.
+    pub k1: f64,
+    /// Mean of d * d / 2.
+    pub k2: f64,
+    /// Mean of e^-d + d - 1.
+    pub k3: f64,
+}
+
 /// What [`crate::shard::Detail::Policy`] adds; `None` throughout where it was not asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PolicyNumbers {
-    /// KL of current to reference policy per token, in the order of [`KlKind::ALL`].
-    pub reference: [Option<f64>; 4],
-    /// KL of behaviour to current policy, likewise.
-    pub behaviour: [Option<f64>; 4],
+    /// KL of current to reference policy.
+    pub reference: Option<KlNumbers>,
+    /// The same as verl's actor takes it, in the order of [`KlKind::ALL`](crate::shard::KlKind::ALL): a token's k3 is at most 10.
+    pub kl_loss: Option<[f64; 4]>,
+    /// KL of behaviour to current policy, of records that have a behaviour policy.
+    pub behaviour: Option<KlNumbers>,
+    /// Its k1 as verl's actor takes it: a token's log-ratio is within 20 on either side, and 0 where a record has no
+    /// behaviour policy.
+    pub ppo_kl: Option<f64>,
     pub ratio: Option<RatioNumbers>,
     /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
     pub advantages: Option<TokenNumbers>,
@@ -39,9 +54,13 @@ pub struct PolicyNumbers {
 impl PolicyNumbers {
     /// `probabilities`: those of behaviour policy and sampler.
     pub(super) fn of(policy: &Policy, probabilities: &TokenRange) -> Self {
+        let reference = policy.reference.means();
+        let behaviour = policy.behaviour.means();
         Self {
-            reference: kinds(&policy.reference),
-            behaviour: kinds(&policy.behaviour),
+            reference: reference.map(|[k1, _, k2, k3, _]| KlNumbers { k1, k2, k3 }),
+            kl_loss: reference.map(|[k1, abs, k2, _, k3]| [k1, abs, k2, k3]),
+            behaviour: behaviour.map(|[k1, k2, k3, _, _]| KlNumbers { k1, k2, k3 }),
+            ppo_kl: policy.ppo_kl.means().map(|[k1]| k1),
             ratio: ratio(policy),
             advantages: broadcast(&policy.advantages),
             penalised: moment(&policy.penalised),
@@ -51,14 +70,9 @@ impl PolicyNumbers {
     }
 }
 
-fn kinds(divergence: &Divergence) -> [Option<f64>; 4] {
-    KlKind::ALL.map(|kind| divergence.mean(kind))
-}
-
 fn ratio(policy: &Policy) -> Option<RatioNumbers> {
     let (min, max) = policy.ratio_extent.range()?;
-    let mean = policy.ratio.divided(policy.behaviour.tokens);
-    let square = policy.ratio_squares.divided(policy.behaviour.tokens);
+    let [_, _, _, mean, square] = policy.behaviour.means()?;
     (square > 0.0).then(|| RatioNumbers {
         mean,
         min,

@@ -220,8 +220,9 @@ class View:
             group = self.groups.setdefault(key, Group())
             for column, name in (("semantic_entropies", "semantic_entropy"), ("advantage_scales", "advantage_scale")):
                 value = number(batch[column][nth]) if batch.get(column) is not None else None
-                # Records come by rank and micro-batch: the first to report one is the lowest.
-                if not usable(getattr(group, name)) and value is not None:
+                # Records come by rank and micro-batch: the first to report one is the lowest. One that is no number
+                # takes the group out.
+                if value is not None and (getattr(group, name) is None or not usable(value)):
                     setattr(group, name, value)
         at = 0
         for position, key in enumerate(keys):
@@ -867,11 +868,16 @@ def tunix(view, options):
     return row
 
 
+def within(value, bound):
+    return min(max(value, -bound), bound)
+
+
+# As verl's kl_penalty has them, which bounds k3 alone.
 ESTIMATORS = {
     "k1": lambda d: d,
     "abs": abs,
     "k2": lambda d: d * d / 2,
-    "k3": lambda d: k3(d, 0.0),
+    "k3": lambda d: within(k3(within(d, 20.0), 0.0), 10.0),
 }
 
 
@@ -895,7 +901,8 @@ def verl(view, options):
         penalised = []
         for completion in view.completions:
             apart = differences(completion, completion.behaviour(), "ref_token_logps")
-            if usable(completion.reward) and apart is not None:
+            # A reward has its penalty of all its counted tokens or is left out.
+            if usable(completion.reward) and apart is not None and len(apart) == sum(completion.counted):
                 penalised.append(completion.reward - coefficient * math.fsum(map(estimator, apart)))
         three("critic/rewards", penalised)
     advantages = []
@@ -920,7 +927,7 @@ def verl(view, options):
 
     row["actor/pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
     moved = [differences(c, c.behaviour(), "token_logps") or [] for c in view.completions]
-    row["actor/ppo_kl"] = mean([d for ds in moved for d in ds])
+    row["actor/ppo_kl"] = mean([within(d, 20.0) for ds in moved for d in ds])
     row["actor/entropy"] = mean(view.entropies())
     apart = [differences(c, "token_logps", "ref_token_logps") or [] for c in view.completions]
     estimator = ESTIMATORS[options.get("kl_kind", "k3")]

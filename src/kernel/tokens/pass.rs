@@ -47,7 +47,7 @@ fn range_on(unit: impl Unit, completion: &Completion<'_>, column: Cells<'_>) -> 
 }
 
 dispatched! {
-    /// The sums of the families that need the current policy; `kept` takes ratios and k3s.
+    /// The sums of the families that need the current policy; `kept` takes log-ratios and k3s.
     pub fn policies(completion: &Completion<'_>, current: Cells<'_>, bounds: &Bounds, kept: [Option<&mut [f64]>; 2]) -> PolicySums = policies_on on a unit
 }
 

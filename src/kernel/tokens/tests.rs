@@ -211,12 +211,13 @@ fn no_tokens_come_to_nothing() {
     };
     let sums = empty.sums();
     assert_eq!((sums.counted, sums.entropies), (0, Some(Total::default())));
-    let behaviour = sums.behaviour.unwrap();
+    let moved = sums.behaviour.and_then(|b| b.moved).unwrap();
     assert_eq!(
-        (behaviour.divergence, behaviour.ratio.min),
+        (moved.divergence, moved.ratio.min),
         (Divergence::default(), f64::INFINITY)
     );
-    assert_eq!(behaviour.divergence.k1.to_bits(), 0);
+    assert_eq!(moved.divergence.k1.to_bits(), 0);
+    assert_eq!(moved.k1_bounded.to_bits(), 0);
     let masked = Tokens {
         columns: std::array::from_fn(|_| Some(vec![f32::NAN; 40])),
         mask: Some(vec![0; 40]),

@@ -23,8 +23,8 @@ use tags::Tags;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sketches {
     pub entropies: Sketch,
-    /// Current over behaviour policy.
-    pub ratios: Sketch,
+    /// Log-ratios of current to behaviour policy: near 1 the ratios themselves would fall into one bucket.
+    pub log_ratios: Sketch,
     /// k3 of current to reference policy.
     pub divergences: Sketch,
 }
@@ -159,7 +159,7 @@ impl Sketches {
     pub fn add(&mut self, kept: &Kept, tokens: usize) {
         for (sketch, values) in [
             (&mut self.entropies, &kept.entropies),
-            (&mut self.ratios, &kept.ratios),
+            (&mut self.log_ratios, &kept.log_ratios),
             (&mut self.divergences, &kept.k3s),
         ] {
             sketch.add(values.get(..tokens).unwrap_or_default());
@@ -168,7 +168,7 @@ impl Sketches {
 
     pub fn merge(&mut self, other: &Self) {
         self.entropies.merge(&other.entropies);
-        self.ratios.merge(&other.ratios);
+        self.log_ratios.merge(&other.log_ratios);
         self.divergences.merge(&other.divergences);
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Family, RangeLanes, Selection, TotalLanes};
 use crate::kernel::lanes::Lanes;
-use crate::kernel::tokens::{Behaviour, Bounds, Divergence, Range, Reference, Total};
+use crate::kernel::tokens::{
+    Behaviour, Bounds, Divergence, Moved, Reference, Total, VERL_K3, VERL_LOG_RATIO,
+};
 
 /// Counts are doubles in lanes: whole, and exact far beyond any number of tokens.
 #[inline(always)]
@@ -16,7 +18,6 @@ fn counted(counts: impl Lanes) -> u64 {
 struct DivergenceLanes<L> {
     tokens: u64,
     d: L,
-    abs: L,
     squares: L,
     k3: L,
 }
@@ -27,7 +28,6 @@ impl<L: Lanes> DivergenceLanes<L> {
         Self {
             tokens: 0,
             d: zero,
-            abs: zero,
             squares: zero,
             k3: zero,
         }
@@ -37,7 +37,6 @@ impl<L: Lanes> DivergenceLanes<L> {
     fn add(&mut self, d: L, k3: L, usable: impl Selection<L>) {
         self.tokens += usable.count();
         self.d = usable.or(self.d + d, self.d);
-        self.abs = usable.or(self.abs + d.abs(), self.abs);
         self.squares = usable.or(d.mul_add(d, self.squares), self.squares);
         self.k3 = usable.or(self.k3 + k3, self.k3);
     }
@@ -48,7 +47,6 @@ impl<L: Lanes> DivergenceLanes<L> {
             tokens: low.tokens + high.tokens,
             // Taken from 0, so that no tokens come to 0 and not to -0.
             k1: 0.0 - (low.d + high.d).sum(),
-            abs: (low.abs + high.abs).sum(),
             k2: (low.squares + high.squares).sum() / 2.0,
             k3: (low.k3 + high.k3).sum(),
         }
@@ -68,6 +66,7 @@ pub struct Policies<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyLanes<L> {
     behaviour: DivergenceLanes<L>,
+    log_ratio_bounded: L,
     ratio: RangeLanes<L>,
     ratio_squares: L,
     ratio_low: L,
@@ -76,6 +75,8 @@ pub struct PolicyLanes<L> {
     signed_clipped: L,
     reference_logps: TotalLanes<L>,
     reference: DivergenceLanes<L>,
+    reference_abs: L,
+    k3_bounded: L,
     reference_low: L,
     reference_high: L,
     k3_corrected: TotalLanes<L>,
@@ -88,6 +89,7 @@ impl<L: Lanes> Family<L, 4> for Policies<'_> {
     fn empty(&self, zero: L) -> PolicyLanes<L> {
         PolicyLanes {
             behaviour: DivergenceLanes::empty(zero),
+            log_ratio_bounded: zero,
             ratio: RangeLanes::empty(zero),
             ratio_squares: zero,
             ratio_low: zero,
@@ -96,6 +98,8 @@ impl<L: Lanes> Family<L, 4> for Policies<'_> {
             signed_clipped: zero,
             reference_logps: TotalLanes::empty(zero),
             reference: DivergenceLanes::empty(zero),
+            reference_abs: zero,
+            k3_bounded: zero,
             reference_low: zero,
             reference_high: zero,
             k3_corrected: TotalLanes::empty(zero),
@@ -111,25 +115,25 @@ impl<L: Lanes> Family<L, 4> for Policies<'_> {
     ) -> [L; 2] {
         let advantages = self.has_advantages.then_some(advantages);
         let nothing = current.splat(f64::NAN);
-        let (ratio, ratios) = if self.has_old {
-            let (ratio, usable) =
+        let (ratio, log_ratios) = if self.has_old {
+            let (log_ratio, ratio, usable) =
                 sums.add_behaviour(current - old, advantages, counted, self.bounds);
-            (Some((ratio, usable)), usable.or(ratio, nothing))
+            (Some((ratio, usable)), usable.or(log_ratio, nothing))
         } else {
             let usable = counted.finite(current);
             sums.behaviour.tokens += usable.count();
             if let Some(a) = advantages {
                 sums.signed_tokens += usable.finite(a).count();
             }
-            (None, usable.or(current.splat(1.0), nothing))
+            (None, nothing)
         };
         if !self.has_reference {
-            return [ratios, nothing];
+            return [log_ratios, nothing];
         }
         sums.reference_logps
             .add(reference, counted.summed(reference));
         let (k3, usable) = sums.add_reference(reference - current, ratio, counted, self.bounds);
-        [ratios, usable.or(k3, nothing)]
+        [log_ratios, usable.or(k3, nothing)]
     }
 
     #[inline(always)]
@@ -163,7 +167,7 @@ impl Policies<'_> {
 }
 
 impl<L: Lanes> PolicyLanes<L> {
-    /// `d`: current - old, which is finite where both are. The ratios, and where they can be used.
+    /// `d`: current - old, which is finite where both are. The clamped log-ratios, the ratios, and where they can be used.
     #[inline(always)]
     fn add_behaviour<S: Selection<L>>(
         &mut self,
@@ -171,10 +175,13 @@ impl<L: Lanes> PolicyLanes<L> {
         advantages: Option<L>,
         counted: S,
         bounds: &Bounds,
-    ) -> (L, S) {
+    ) -> (L, L, S) {
         let (usable, clamped, e) = counted.exponent(d);
         let ratio = e.value();
         self.behaviour.add(d, e.k3(clamped), usable);
+        let bounded = d.min(d.splat(VERL_LOG_RATIO)).max(d.splat(-VERL_LOG_RATIO));
+        self.log_ratio_bounded =
+            usable.or(self.log_ratio_bounded + bounded, self.log_ratio_bounded);
         self.ratio.add(ratio, usable);
         self.ratio_squares =
             usable.or(ratio.mul_add(ratio, self.ratio_squares), self.ratio_squares);
@@ -188,7 +195,7 @@ impl<L: Lanes> PolicyLanes<L> {
             self.signed_clipped = signed.hit(low & a.below(zero), self.signed_clipped);
             self.signed_clipped = signed.hit(high & zero.below(a), self.signed_clipped);
         }
-        (ratio, usable)
+        (clamped, ratio, usable)
     }
 
     /// `d`: reference - current, which is finite where both are. The k3s, and where they can be used.
@@ -203,6 +210,9 @@ impl<L: Lanes> PolicyLanes<L> {
         let (usable, clamped, e) = counted.exponent(d);
         let k3 = e.k3(clamped);
         self.reference.add(d, k3, usable);
+        self.reference_abs = usable.or(self.reference_abs + d.abs(), self.reference_abs);
+        let bounded = k3.min(k3.splat(VERL_K3));
+        self.k3_bounded = usable.or(self.k3_bounded + bounded, self.k3_bounded);
         // The bounds are of current - reference, which is -d.
         self.reference_low = usable.hit(d.splat(-bounds.log_low).below(d), self.reference_low);
         self.reference_high = usable.hit(d.below(d.splat(-bounds.log_high)), self.reference_high);
@@ -218,6 +228,8 @@ impl<L: Lanes> PolicyLanes<L> {
         let [low, high] = parts;
         Reference {
             divergence,
+            abs: (low.reference_abs + high.reference_abs).sum(),
+            k3_bounded: (low.k3_bounded + high.k3_bounded).sum(),
             // Without a behaviour column every ratio is 1.
             k3_corrected: if has_old {
                 TotalLanes::finish(parts.map(|part| part.k3_corrected))
@@ -234,17 +246,14 @@ impl<L: Lanes> PolicyLanes<L> {
         let divergence = DivergenceLanes::finish(parts.map(|part| part.behaviour));
         let [low, high] = parts;
         Behaviour {
-            divergence,
-            ratio: if has_old {
-                RangeLanes::finish(parts.map(|part| part.ratio))
-            } else {
-                Range::of_ones(divergence.tokens)
-            },
-            ratio_squares: if has_old {
-                (low.ratio_squares + high.ratio_squares).sum()
-            } else {
-                divergence.tokens as f64
-            },
+            tokens: divergence.tokens,
+            moved: has_old.then(|| Moved {
+                divergence,
+                // Taken from 0, as k1 is.
+                k1_bounded: 0.0 - (low.log_ratio_bounded + high.log_ratio_bounded).sum(),
+                ratio: RangeLanes::finish(parts.map(|part| part.ratio)),
+                ratio_squares: (low.ratio_squares + high.ratio_squares).sum(),
+            }),
             low: counted(low.ratio_low + high.ratio_low),
             high: counted(low.ratio_high + high.ratio_high),
             signed_tokens: low.signed_tokens + high.signed_tokens,

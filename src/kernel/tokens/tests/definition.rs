@@ -36,7 +36,6 @@ fn check_divergence(found: &Divergence, rows: &[Vec<f64>]) {
     let sum = |term: fn(f64) -> f64| rows.iter().map(|row| term(row[0] - row[1])).sum();
     assert_eq!(found.tokens, rows.len() as u64);
     close(found.k1, sum(|d| d));
-    close(found.abs, sum(f64::abs));
     close(found.k2, sum(|d| d * d / 2.0));
     close(found.k3, sum(|d| clamped(-d).exp_m1() - clamped(-d)));
 }
@@ -72,6 +71,15 @@ pub fn check(tokens: &Tokens) {
     );
     if let (Some(found), Some(rows)) = (&sums.reference, tokens.usable(&[CURRENT, REFERENCE])) {
         check_divergence(&found.divergence, &rows);
+        let sum = |term: fn(f64) -> f64| rows.iter().map(|row| term(row[0] - row[1])).sum();
+        close(found.abs, sum(f64::abs));
+        let k3 = |d: f64| (-d).clamp(-20.0, 20.0).exp() + d.clamp(-20.0, 20.0) - 1.0;
+        close(
+            found.k3_bounded,
+            rows.iter()
+                .map(|row| k3(row[0] - row[1]).clamp(-10.0, 10.0))
+                .sum(),
+        );
         assert_eq!(found.low, count(&rows, |row| row[0] - row[1] < low));
         assert_eq!(found.high, count(&rows, |row| row[0] - row[1] > high));
         match tokens.usable(&[CURRENT, REFERENCE, OLD]) {
@@ -93,11 +101,17 @@ pub fn check(tokens: &Tokens) {
             CURRENT
         };
         let rows = tokens.usable(&[old, CURRENT]).unwrap_or_default();
-        check_divergence(&found.divergence, &rows);
+        assert_eq!(found.tokens, rows.len() as u64);
         let ratio = |row: &Vec<f64>| clamped(row[1] - row[0]).exp();
-        let ratios: Vec<f64> = rows.iter().map(ratio).collect();
-        check_range(&found.ratio, &ratios);
-        close(found.ratio_squares, ratios.iter().map(|r| r * r).sum());
+        assert_eq!(found.moved.is_some(), tokens.columns[OLD].is_some());
+        if let Some(moved) = &found.moved {
+            check_divergence(&moved.divergence, &rows);
+            let bounded = |row: &Vec<f64>| (row[0] - row[1]).clamp(-20.0, 20.0);
+            close(moved.k1_bounded, rows.iter().map(bounded).sum());
+            let ratios: Vec<f64> = rows.iter().map(ratio).collect();
+            check_range(&moved.ratio, &ratios);
+            close(moved.ratio_squares, ratios.iter().map(|r| r * r).sum());
+        }
         assert_eq!(found.low, count(&rows, |row| ratio(row) < 0.8));
         assert_eq!(found.high, count(&rows, |row| ratio(row) > 1.2));
         let signed = tokens.usable(&[old, CURRENT, 5]).unwrap_or_default();
@@ -165,19 +179,14 @@ fn check_kept(tokens: &Tokens) {
             .zip(expected)
             .for_each(|(&found, x)| close(found, x));
     };
-    let old = if tokens.columns[OLD].is_some() {
-        OLD
-    } else {
-        CURRENT
-    };
     let rows_of = |wanted: &[usize], value: fn(&Vec<f64>) -> f64| {
         let rows = tokens.usable(wanted)?;
         Some(rows.iter().map(value).collect::<Vec<f64>>())
     };
     same(&kept.entropies, rows_of(&[4], |row| row[0]));
     same(
-        &kept.ratios,
-        rows_of(&[CURRENT, old], |row| clamped(row[0] - row[1]).exp()),
+        &kept.log_ratios,
+        rows_of(&[CURRENT, OLD], |row| clamped(row[0] - row[1])),
     );
     let k3 = |row: &Vec<f64>| clamped(row[1] - row[0]).exp_m1() - clamped(row[1] - row[0]);
     same(&kept.k3s, rows_of(&[CURRENT, REFERENCE], k3));
