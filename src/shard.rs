@@ -7,6 +7,7 @@ mod detail;
 mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
+mod logps;
 mod members;
 mod merge;
 mod packed;

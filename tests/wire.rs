@@ -376,11 +376,9 @@ fn refusals_say_what_was_expected_and_what_was_found() {
             found: 9
         }
     );
-    assert!(
-        newer
-            .to_string()
-            .contains(&format!("expected format version {VERSION}, found version 9"))
-    );
+    assert!(newer.to_string().contains(&format!(
+        "expected format version {VERSION}, found version 9"
+    )));
     let magic = refusal(&|bytes| bytes[..8].copy_from_slice(b"\x89PNG\r\n\x1a\n"));
     assert!(
         magic

@@ -29,7 +29,7 @@ impl Cells<'_> {
 }
 
 /// One of something for each token column that was given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Columns<T> {
     pub current: Option<T>,
     pub old: Option<T>,
@@ -115,6 +115,8 @@ pub struct Range {
 pub struct Sums {
     /// Tokens whose loss mask is 1.
     pub counted: u64,
+    /// Those of them at which each column is finite.
+    pub finite: Columns<u64>,
     pub reference_logps: Option<Total>,
     pub entropies: Option<Total>,
     pub reference: Option<Reference>,
@@ -268,8 +270,9 @@ pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept
         .current
         .map(|current| policies(completion, current, bounds, kept_policies));
     let ranged = |column: Option<Cells<'_>>| column.map(|column| range(completion, column));
-    Sums {
+    let mut sums = Sums {
         counted: completion.counted(),
+        finite: Columns::default(),
         reference_logps: policies
             .and_then(|policies| policies.reference_logps)
             .or_else(|| c.reference.map(|column| total(completion, column, None))),
@@ -285,5 +288,37 @@ pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept
         advantages: ranged(c.advantages),
         returns: ranged(c.returns),
         values: ranged(c.values),
+    };
+    sums.finite = sums.finite_by_column(completion);
+    sums
+}
+
+impl Sums {
+    /// The counted tokens at which each column is finite. A family that could use every token says so of all its columns; a
+    /// column of which none says so is read by itself.
+    fn finite_by_column(&self, completion: &Completion<'_>) -> Columns<u64> {
+        let c = &completion.columns;
+        let ratios = self.behaviour.map(|behaviour| behaviour.tokens);
+        let sampled = self.sampler.map(|s| s.logp_difference.total.tokens);
+        let of = |column: Option<Cells<'_>>, families: [Option<u64>; 2]| {
+            column.map(|column| {
+                if families.contains(&Some(self.counted)) {
+                    self.counted
+                } else {
+                    total(completion, column, None).tokens
+                }
+            })
+        };
+        let of_range = |range: Option<Range>| range.map(|range| range.total.tokens);
+        Columns {
+            current: of(c.current, [ratios, sampled.filter(|_| c.old.is_none())]),
+            old: of(c.old, [ratios, sampled]),
+            reference: self.reference_logps.map(|total| total.tokens),
+            sampling: of(c.sampling, [sampled, None]),
+            entropies: self.entropies.map(|total| total.tokens),
+            advantages: of_range(self.advantages),
+            returns: of_range(self.returns),
+            values: of_range(self.values),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logps::Logps;
 use super::spread::count;
 use crate::batch::Batch;
 use crate::kernel::tokens::{Behaviour, Bounds, Range, Sampler, Sums, Total};
@@ -61,6 +62,7 @@ pub(crate) struct Bucket {
 /// The families over tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tokens {
+    pub logps: Logps,
     pub reference_logps: CompletionMeans,
     pub entropies: TokenTotal,
     /// Completions that have both current and reference log-probabilities.
@@ -165,6 +167,7 @@ impl Tokens {
                 .collect(),
             None => vec![None; batch.completions()],
         };
+        tokens.logps = Logps::of(sums);
         tokens.add_plain(sums);
         tokens.add_reference(sums, batch.lengths().unwrap_or_default());
         tokens.add_behaviour(sums, &advantages, bounds);
@@ -195,6 +198,7 @@ impl Tokens {
         {
             total.census.absent = absent;
         }
+        self.logps = Logps::absent(absent);
         self.behaviour.absent = absent;
         self.policy_gradient.absent = absent;
         self
@@ -275,6 +279,7 @@ impl Tokens {
     }
 
     pub fn merge(&mut self, other: &Self) {
+        self.logps.merge(&other.logps);
         self.reference_logps.merge(&other.reference_logps);
         self.k3_means.merge(&other.k3_means);
         for (mine, theirs) in [

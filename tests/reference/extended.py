@@ -52,12 +52,9 @@ def sketched(row, prefix, values, percents):
 
 
 def differences(view, one, other):
-    """log p - log q of counted tokens; old stands for current where a record has none."""
-    found = []
-    for completion in view.completions:
-        names = [completion.behaviour() if name == "old" else name for name in (one, other)]
-        found += [a - b for a, b in completion.columns(*names) or []]
-    return np.array(found)
+    """log p - log q of counted tokens of records that have both."""
+    rows = [completion.columns(one, other) or [] for completion in view.completions]
+    return np.array([a - b for row in rows for a, b in row])
 
 
 def rewards(row, view, members):
@@ -104,7 +101,7 @@ def passes(row, members, judge):
 
 
 def tokens(row, view):
-    moved = differences(view, "token_logps", "old")
+    moved = differences(view, "token_logps", "old_token_logps")
     if len(moved):
         ratio = np.exp(moved)
         values = {"mean": ratio.mean(), "min": ratio.min(), "max": ratio.max()}
@@ -229,6 +226,8 @@ def health(row, records, view, options, all_succeed):
     columns = {"rewards": [c.reward for c in view.completions], "advantages": [c.advantage for c in view.completions]}
     for name in view.component_names():
         columns[f"reward_components/{name}"] = [c.components.get(name) for c in view.completions]
+    for name in (*(name for name in TOKENS if name != "token_ids"), "sampling_token_logps", "token_advantages", "returns", "values"):
+        columns[name] = counted_tokens(view, name)
     for name, values in columns.items():
         absent = sum(value is None for value in values)
         used = sum(map(usable, values))
@@ -237,6 +236,16 @@ def health(row, records, view, options, all_succeed):
             row.update((f"health/{name}/{kind}", float(count)) for kind, count in counts.items())
     row["health/kept_out"] = 0.0
     row["health/nonfinite"] = float(any(value in ("NaN", "Infinity", "-Infinity") for value in leaves(records)))
+
+
+def counted_tokens(view, column):
+    """Every counted token's value in a column; None where its record lacks the column."""
+    values = []
+    for completion in view.completions:
+        if completion.counted is not None:
+            row = completion.tokens.get(column) or [None] * len(completion.counted)
+            values += [value for value, counts in zip(row, completion.counted) if counts]
+    return values
 
 
 def leaves(value):

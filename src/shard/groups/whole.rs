@@ -78,7 +78,8 @@ impl Members {
     }
 }
 
-/// The seed value of each group: that of the lowest rank and micro-batch that gives a finite one.
+/// The seed value of each group: that of the lowest rank and micro-batch that gives one. If any gives one that is no number,
+/// the group has none that could be trusted, and is counted so.
 fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>) {
     let mut sorted: Vec<&Seed> = seeds.iter().collect();
     sorted.sort_by_key(|seed| (seed.id, seed.place));
@@ -89,7 +90,7 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
                 .iter()
                 .take_while(|seed| seed.id == *id)
                 .filter_map(|seed| of(seed));
-            given.reduce(|first, next| if first.is_finite() { first } else { next })
+            given.reduce(|first, next| if next.is_finite() { first } else { next })
         });
         values.collect::<Cells>().into_column()
     };

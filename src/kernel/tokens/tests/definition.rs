@@ -52,6 +52,22 @@ pub fn check(tokens: &Tokens) {
         .filter(|&&i| tokens.mask.as_ref().is_none_or(|mask| mask[i] == 1));
     assert_eq!(sums.counted, counted.count() as u64);
     let single = |at| tokens.usable(&[at]).map(|rows| rows.concat());
+    let finite = &sums.finite;
+    for (at, found) in [
+        finite.current,
+        finite.old,
+        finite.reference,
+        finite.sampling,
+        finite.entropies,
+        finite.advantages,
+        finite.returns,
+        finite.values,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(found, single(at).map(|values| values.len() as u64));
+    }
     for (found, at) in [(&sums.reference_logps, REFERENCE), (&sums.entropies, 4)] {
         match (found, single(at)) {
             (Some(found), Some(values)) => check_total(found, &values),
