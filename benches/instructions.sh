@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Instructions that one step/4096x4 and one tokens/shard take, counted by valgrind's callgrind: the same on a busy machine, so that
+# Instructions that one step/4096x4, one tokens/shard and one tokens/shard-sketches take, counted by valgrind's callgrind: the same on a busy machine, so that
 # a change can be compared where time cannot. Valgrind knows AVX2 and not AVX-512, so the AVX2 path is what runs.
 #
 #   benches/instructions.sh            the counts, beside those in benches/instructions.txt
@@ -16,7 +16,7 @@ count() {
     sed -n 's/.*Collected *: *\([0-9]*\).*/\1/p'
 }
 
-found=$(for name in step/4096x4 tokens/shard; do
+found=$(for name in step/4096x4 tokens/shard tokens/shard-sketches; do
   # What the third run adds to the first is twice one run in the steady state.
   echo "$name $((($(count "$name" 3) - $(count "$name" 1)) / 2))"
 done)

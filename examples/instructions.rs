@@ -1,4 +1,5 @@
-//! What `benches/instructions.sh` counts: `step/4096x4` or `tokens/shard`, so many times, on the calling thread.
+//! What `benches/instructions.sh` counts: `step/4096x4`, `tokens/shard` or `tokens/shard-sketches`, so many times, on the calling
+//! thread.
 
 #[path = "../benches/inputs/mod.rs"]
 mod inputs;
@@ -7,7 +8,7 @@ use std::error::Error;
 use std::hint::black_box;
 
 use grpo_metrics::batch::{Batch, Place};
-use grpo_metrics::shard::{Shard, Thresholds};
+use grpo_metrics::shard::{Detail, Shard, Thresholds};
 use inputs::step::{RANKS, Rank, row};
 use inputs::tokens::Tokens;
 
@@ -17,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let times: u32 = times
         .ok_or("expected a name and a number of times")?
         .parse()?;
-    let thresholds = Thresholds::default();
+    let mut thresholds = Thresholds::default();
     let one = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .use_current_thread()
@@ -30,14 +31,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             let batches: Vec<Batch<'_>> = ranks.iter().map(Rank::batch).collect();
             one.install(|| (0..times).for_each(|_| _ = row(black_box(&batches), &thresholds)));
         }
-        Some("tokens/shard") => {
+        Some(name @ ("tokens/shard" | "tokens/shard-sketches")) => {
+            if name.ends_with("sketches") {
+                thresholds.detail = Detail::Extended;
+            }
             let tokens = Tokens::new();
             let batch = tokens.batch();
             let count = || Shard::counted(black_box(&batch), Place::default(), &thresholds);
             one.install(|| (0..times).for_each(|_| _ = black_box(count())));
         }
         other => {
-            return Err(format!("expected step/4096x4 or tokens/shard, found {other:?}").into());
+            let names = "step/4096x4, tokens/shard or tokens/shard-sketches";
+            return Err(format!("expected {names}, found {other:?}").into());
         }
     }
     Ok(())
