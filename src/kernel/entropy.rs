@@ -30,3 +30,16 @@ fn weight_terms_body(weights: &[f64], terms: &mut [f64]) {
         *term = -(w * ln(w.max(PROBABILITY_FLOOR)));
     }
 }
+
+dispatched! {
+    /// `terms[i]` = -p ln p, 0 where p is: the terms of the entropy of probabilities, however small.
+    pub fn entropy_terms(probabilities: &[f64], terms: &mut [f64]) = entropy_terms_body
+}
+
+#[inline(always)]
+fn entropy_terms_body(probabilities: &[f64], terms: &mut [f64]) {
+    for (term, &p) in terms.iter_mut().zip(probabilities) {
+        // Below the smallest normal double p ln p is nothing beside the other terms, whichever logarithm it has.
+        *term = -(p * ln(p.max(f64::MIN_POSITIVE)));
+    }
+}

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::whole::Whole;
-use crate::kernel::entropy::{PROBABILITY_FLOOR, floored_terms, weight_terms};
+use crate::kernel::entropy::{PROBABILITY_FLOOR, entropy_terms, floored_terms, weight_terms};
 use crate::kernel::exp::ln;
 use crate::shard::cells::{Column, Mark};
 use crate::shard::diversity::{Diversity, TokenSet};
@@ -134,17 +134,8 @@ impl Settled {
 
             probabilities.clear();
             probabilities.extend(values.iter().map(|w| w.max(PROBABILITY_FLOOR)));
-            masses.clear();
-            exact_groups(&probabilities, block, &mut masses);
-            let mut rest = &mut probabilities[..];
-            for (group, &mass) in block.iter().zip(&masses) {
-                let (members, after) = rest.split_at_mut(group.len());
-                for m in members {
-                    *m /= mass;
-                }
-                rest = after;
-            }
-            floored_terms(&probabilities, &mut terms);
+            renormalise(&mut probabilities, block, &mut masses);
+            entropy_terms(&probabilities, &mut terms);
             exact_groups(&terms, block, &mut norms);
 
             // What the block no longer needs holds the deviations.
@@ -243,6 +234,27 @@ fn blocks(groups: &[Range<usize>]) -> impl Iterator<Item = (&[Range<usize>], Ran
         let end = block.last().map_or(start, |group| group.end);
         Some((block, start..end))
     })
+}
+
+/// Divides the members of each group by their sum; `masses` is room for the sums.
+fn renormalise(probabilities: &mut [f64], groups: &[Range<usize>], masses: &mut Vec<f64>) {
+    /// So much smaller, no sum of doubles leaves their range.
+    const SMALLER: f64 = 1.0 / 18_446_744_073_709_551_616.0;
+    masses.clear();
+    exact_groups(probabilities, groups, masses);
+    let mut rest = probabilities;
+    for (group, &mass) in groups.iter().zip(&*masses) {
+        let (members, after) = rest.split_at_mut(group.len());
+        let mut mass = mass;
+        if mass.is_infinite() {
+            members.iter_mut().for_each(|m| *m *= SMALLER);
+            mass = exact(members);
+        }
+        for m in members {
+            *m /= mass;
+        }
+        rest = after;
+    }
 }
 
 /// The numbers of the groups whose members all have a finite value in `column`; the others are told to `missed`.
