@@ -92,16 +92,18 @@ impl ComponentRows {
         self.by_present
             .values()
             .for_each(|(_, sum)| total.merge(sum));
-        (self.completions() > 0).then(|| total.finish() / self.completions() as f64)
+        let completions = self.completions();
+        (completions > 0).then(|| total.divided(completions))
     }
 
     pub fn mean_of_means(&self) -> Option<f64> {
-        let means: Vec<f64> = self
-            .by_present
-            .iter()
-            .map(|(&present, (_, sum))| sum.finish() / f64::from(present))
-            .collect();
-        (self.completions() > 0).then(|| exact(&means) / self.completions() as f64)
+        let completions = self.completions();
+        let parts = self.by_present.iter();
+        let parts = parts.map(|(&present, (_, sum))| {
+            // The sum over both is within the range wherever a completion's mean is.
+            sum.divided(completions.saturating_mul(present.into()))
+        });
+        (completions > 0).then(|| exact(&parts.collect::<Vec<f64>>()))
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct TokenTotal {
 
 impl TokenTotal {
     pub fn mean(&self) -> Option<f64> {
-        (self.census.used > 0).then(|| self.sum.finish() / self.census.used as f64)
+        (self.census.used > 0).then(|| self.sum.divided(self.census.used))
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct CompletionMeans {
 
 impl CompletionMeans {
     pub fn mean(&self) -> Option<f64> {
-        (self.completions > 0).then(|| self.sum.finish() / self.completions as f64)
+        (self.completions > 0).then(|| self.sum.divided(self.completions))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::kernel::column::{ordinary, products, survey};
 use super::{
     CHUNK, ExactSum, Finite, Moments, Statistic,
     fixed::{Fixed, decompose, scale},
+    integer::Integer,
 };
 
 /// The exact sums of two samples, of their squares and of their products; memory does not grow with the pairs.
@@ -84,25 +85,16 @@ impl Covariance {
 
     /// n times the sum of the products of both deviations, as `value * 4^exponent`.
     fn together(&self) -> (f64, i32) {
-        let (negative, products) = self.products.magnitude();
-        let ((x_negative, x), (y_negative, y)) = (
-            self.x.sum().as_fixed().magnitude(),
-            self.y.sum().as_fixed().magnitude(),
-        );
-        let (whole, means) = (products.times(self.count()), x.multiplied(&y));
-        if negative != (x_negative != y_negative) {
-            let (size, exponent) = whole.plus(&means).scaled();
-            return (if negative { -size } else { size }, exponent);
-        }
-        // One of the two differences is zero.
-        let ((more, exponent), (less, other)) =
-            (whole.minus(&means).scaled(), means.minus(&whole).scaled());
-        let (size, exponent) = if more > 0.0 {
-            (more, exponent)
-        } else {
-            (-less, other)
-        };
-        (if negative { -size } else { size }, exponent)
+        let [x, y] = [&self.x, &self.y].map(|of| Integer::from(of.sum().as_fixed()));
+        Integer::from(&self.products)
+            .times(self.count())
+            .minus(&x.multiplied(&y))
+            .scaled()
+    }
+
+    /// The moments of x + y over the pairs: (x + y)^2 is x^2 + 2 x y + y^2.
+    pub(super) fn of_sums(&self) -> Moments {
+        self.x.plus(&self.y, &self.products)
     }
 
     /// At most [`CHUNK`] pairs of finite values.

@@ -110,6 +110,13 @@ impl Fixed {
         self.add(i128::from(mantissa), exponent);
     }
 
+    /// Adds the square of another.
+    pub fn add_square(&mut self, other: &Fixed) {
+        let (_, size) = other.magnitude();
+        let square = size.square();
+        self.add_limbs(square.exponent / 64, &square.limbs, 0);
+    }
+
     /// Adds another.
     #[inline]
     pub fn merge(&mut self, other: &Fixed) {

@@ -7,6 +7,7 @@
     reason = "laws hold to the last bit, and literals stand as NumPy prints them"
 )]
 
+mod clusters;
 mod integers;
 mod moments;
 mod order;

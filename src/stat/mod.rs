@@ -12,10 +12,12 @@
 
 mod bytes;
 mod census;
+mod clusters;
 mod covariance;
 mod extent;
 mod finite;
 mod fixed;
+mod integer;
 #[cfg(test)]
 mod laws;
 mod moments;
@@ -25,20 +27,26 @@ mod pairs;
 mod quantile;
 mod runs;
 mod sketch;
+mod skewness;
 mod sum;
+mod twofold;
+mod within;
 
 pub(crate) use bytes::Bytes;
 pub use census::Census;
+pub use clusters::Clusters;
 pub use covariance::Covariance;
 pub use extent::Extent;
 pub use finite::Finite;
 pub use moments::{Moments, MomentsOutput};
 pub use order::Order;
-pub use pairs::{Pairs, norm};
+pub use pairs::Pairs;
 pub use quantile::Quantile;
 pub use sketch::Sketch;
+pub use skewness::skewness;
 pub(crate) use sum::exact_groups;
 pub use sum::{ExactSum, exact};
+pub(crate) use within::{effective_sizes, population_stds};
 
 /// A partial result over some samples; `Default` is the empty sample.
 ///

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::column::{PIECE_BITS, POWERS_MOST, powers};
 
 use super::fixed::{Fixed, decompose, power_of_two, scale};
+use super::integer::Integer;
 use super::{CHUNK, ExactSum, Finite, Statistic};
 
 /// Count, exact sum and exact sum of squares.
@@ -100,6 +101,41 @@ impl Moments {
             (deviation / (self.count as f64 * (self.count - 1) as f64)).sqrt(),
             exponent,
         )
+    }
+
+    pub(super) fn squares(&self) -> &Fixed {
+        &self.squares
+    }
+
+    /// Adds one value that is no double.
+    pub(super) fn add_exact(&mut self, value: &ExactSum) {
+        self.count = self.count.saturating_add(1);
+        self.sum.merge(value);
+        self.squares.add_square(value.as_fixed());
+    }
+
+    /// The moments of the sums of pairs, from those of either side and the sum of the pairs' products.
+    pub(super) fn plus(&self, other: &Self, products: &Fixed) -> Self {
+        let mut sums = self.clone();
+        sums.sum.merge(&other.sum);
+        for part in [&other.squares, products, products] {
+            sums.squares.merge(part);
+        }
+        sums
+    }
+
+    /// The sum of (n x - `times` S)^2 over its values, S the sum of the n values of `whole`, as `value * 4^exponent`: how far
+    /// the sums of so many values each are from what the mean of the whole would make them.
+    pub(super) fn residuals(&self, times: u64, whole: &Self) -> (f64, i32) {
+        // n^2 Q - 2 n t S s + G t^2 S^2 for G values of sum s and sum of squares Q.
+        let [sum, all] = [self, whole].map(|of| Integer::from(of.sum.as_fixed()));
+        let (n, all) = (whole.count, all.times(times));
+        Integer::from(&self.squares)
+            .times(n)
+            .times(n)
+            .minus(&sum.multiplied(&all).times(n).times(2))
+            .plus(&all.multiplied(&all).times(self.count))
+            .scaled()
     }
 
     /// n times the sum of squared deviations from the mean, as `value * 4^exponent`: n S2 - S1^2 in integers, rounded once.

@@ -5,8 +5,10 @@ mod select;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
+use super::fixed::Fixed;
 use super::runs::merge_runs;
-use super::{Bytes, CHUNK, ExactSum, Finite, Quantile, Statistic, from_key, key};
+use super::skewness::Cubes;
+use super::{Bytes, CHUNK, Finite, Quantile, Statistic, from_key, key};
 use loose::Loose;
 use select::select;
 
@@ -70,27 +72,16 @@ impl Order {
             .fold(0, u64::saturating_add)
     }
 
-    /// The sum of what `of` makes of each value; `None` where that is not finite.
-    #[must_use]
-    pub(crate) fn sum_of(&self, of: impl Fn(f64) -> f64) -> Option<ExactSum> {
-        let mut sum = ExactSum::default();
+    /// The exact sum of the values' cubes.
+    pub(super) fn cubes(&self) -> Fixed {
+        let mut cubes = Cubes::default();
         for &(value, count) in &self.runs {
-            let part = of(value);
-            part.is_finite().then(|| sum.add_times(part, count))?;
+            cubes.add_times(value, count);
         }
-        let mut parts = Vec::with_capacity(CHUNK);
-        for values in self
-            .loose
-            .batches()
-            .iter()
-            .flat_map(|batch| batch.chunks(CHUNK))
-        {
-            parts.clear();
-            parts.extend(values.iter().map(|&value| of(value)));
-            let used = Finite::each(&parts, |parts| sum.add_finite(parts));
-            (used == values.len() as u64).then_some(())?;
+        for batch in self.loose.batches() {
+            batch.chunks(CHUNK).for_each(|values| cubes.add(values));
         }
-        Some(sum)
+        cubes.total()
     }
 
     /// The multiset without `values`, each as often as it stands there; `None` where it does not hold them all.

@@ -1,8 +1,8 @@
-//! Samples that come in twos, kept whole for the correlation of their ranks; and the length of a vector.
+//! Samples that come in twos, kept whole for the correlation of their ranks.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Covariance, exact, key};
+use super::{Covariance, key};
 
 /// Pairs of finite doubles. Two states of the same pairs in another order come to the same results, bit for bit.
 ///
@@ -52,21 +52,6 @@ impl Pairs {
     }
 }
 
-/// The root of the sum of squares, within a few units in the last place whatever the magnitudes (each is taken relative
-/// to the largest, so that no square leaves the range) and whatever their order; 0 when empty, `None` if one is not finite.
-#[must_use]
-pub fn norm(values: &[f64]) -> Option<f64> {
-    let top = values.iter().fold(0.0, |top: f64, x| top.max(x.abs()));
-    if !values.iter().all(|x| x.is_finite()) {
-        return None;
-    }
-    if top == 0.0 {
-        return Some(0.0);
-    }
-    let squares: Vec<f64> = values.iter().map(|x| (x / top) * (x / top)).collect();
-    Some(top * exact(&squares).sqrt())
-}
-
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<(i64, usize)> = values.iter().map(|&x| key(x)).zip(0..).collect();
     order.sort_unstable();
@@ -110,13 +95,5 @@ mod tests {
         assert_eq!(huge.spearman(), Some(-1.0));
         assert_eq!(pairs(&[(0.0, 2.0), (-0.0, 3.0)]).spearman(), None);
         assert_eq!(Pairs::default().spearman(), None);
-    }
-
-    #[test]
-    fn the_length_of_a_vector_does_not_overflow() {
-        assert_eq!(norm(&[3.0, 4.0]), Some(5.0));
-        assert!((norm(&[3e200, 4e200]).unwrap() / 5e200 - 1.0).abs() < 1e-15);
-        assert_eq!(norm(&[f64::INFINITY]), None);
-        assert_eq!(norm(&[]), Some(0.0));
     }
 }

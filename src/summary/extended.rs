@@ -5,10 +5,10 @@ use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
 use super::{Moment, moment, part};
 use crate::kernel::exp::exp;
 use crate::shard::Shard;
-use crate::shard::extended::groups::{GroupRewards, Settled};
+use crate::shard::extended::groups::Settled;
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
-use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, norm};
+use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, skewness};
 
 /// The probability on either side of a 95 % interval.
 const TAIL: f64 = 0.025;
@@ -16,7 +16,7 @@ const TAIL: f64 = 0.025;
 /// The mean reward's uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RewardError {
-    /// Clustered by group: sqrt(G/(G-1) * sum over groups of (sum of r - mean)^2) / n (Liang and Zeger, 1986).
+    /// Clustered by group: [`Clusters::standard_error`](crate::stat::Clusters::standard_error).
     pub standard_error: f64,
     /// 95 %, from Student's t with G - 1 degrees of freedom.
     pub interval: (f64, f64),
@@ -121,16 +121,14 @@ impl ExtendedNumbers {
         let settled = extended.groups.settle();
         let rewards = &shard.rewards.moments;
         let mut numbers = Self {
-            reward_error: rewards
-                .mean()
-                .and_then(|mean| error(&settled, rewards, mean)),
+            reward_error: error(&settled, rewards),
             reward_skewness: shard
                 .rewards
                 .order()
                 .and_then(|order| skewness(order, rewards)),
             group_std: group_std(&settled),
             group_shares: group_shares(&settled),
-            between_groups: between_groups(&settled, rewards),
+            between_groups: settled.rewards.between(rewards),
             reward_length_pearson: extended.reward_with_length.pearson(),
             reward_length_spearman: extended.reward_by_length.spearman(),
             components: extended
@@ -185,37 +183,20 @@ fn near<const N: usize>(sketch: &Sketch, hundredths: [u16; N]) -> Option<[f64; N
     found?.try_into().ok()
 }
 
-/// Each group's sum of rewards less their mean.
-fn residuals(settled: &Settled, mean: f64) -> impl Iterator<Item = (f64, u64)> + '_ {
-    let residual = move |g: &GroupRewards| (g.sum - g.count as f64 * mean, g.count);
-    settled.rewards.iter().map(residual)
-}
-
-fn error(settled: &Settled, rewards: &Moments, mean: f64) -> Option<RewardError> {
-    let groups = settled.rewards.len() as f64;
-    if groups < 2.0 {
-        return None;
-    }
-    let residuals: Vec<f64> = residuals(settled, mean).map(|(e, _)| e).collect();
-    let correction = (groups / (groups - 1.0)).sqrt();
-    let standard_error = correction * norm(&residuals)? / rewards.count() as f64;
-    let t = StudentsT::new(0.0, 1.0, groups - 1.0).ok()?;
-    let half = t.inverse_cdf(1.0 - TAIL) * standard_error;
+fn error(settled: &Settled, rewards: &Moments) -> Option<RewardError> {
+    let standard_error = settled.rewards.standard_error(rewards)?;
+    let mean = rewards.mean()?;
+    let half = student(settled.rewards.count() - 1)? * standard_error;
     Some(RewardError {
         standard_error,
         interval: (mean - half, mean + half),
     })
 }
 
-/// Mean of ((r - mean) / std)^3; undefined where rewards do not vary.
-fn skewness(order: &Order, rewards: &Moments) -> Option<f64> {
-    let (mean, std) = (rewards.mean()?, rewards.population_std()?);
-    let cube = |value: f64| {
-        let z = (value - mean) / std;
-        z * z * z
-    };
-    let sum = order.sum_of(cube)?;
-    (std > 0.0).then(|| sum.divided(rewards.count()))
+/// So many standard errors on either side make a 95 % interval, with so many degrees of freedom (at least 1).
+fn student(freedom: u64) -> Option<f64> {
+    let t = StudentsT::new(0.0, 1.0, freedom as f64).ok()?;
+    Some(t.inverse_cdf(1.0 - TAIL))
 }
 
 fn group_std(settled: &Settled) -> Option<GroupStd> {
@@ -229,29 +210,14 @@ fn group_std(settled: &Settled) -> Option<GroupStd> {
 }
 
 fn group_shares(settled: &Settled) -> Option<GroupShares> {
-    let rewards = &settled.rewards;
-    let max = rewards.iter().map(|g| g.max).reduce(f64::max)?;
-    let min = rewards.iter().map(|g| g.min).reduce(f64::min)?;
-    let whole = rewards.iter().filter(|g| g.whole).count() as u64;
-    let share = |of: &dyn Fn(bool, bool) -> bool| {
-        let hits = rewards.iter().filter(|g| g.whole);
-        let hits = hits.filter(|g| of(g.min >= max, g.max <= min)).count();
-        part(hits as u64, whole)
-    };
+    let (whole, all_max) = (settled.whole, settled.all_max.groups());
+    let all_min = settled.all_min.groups();
     Some(GroupShares {
-        all_max: share(&|all_max, _| all_max)?,
-        all_min: share(&|_, all_min| all_min)?,
-        mixed: share(&|all_max, all_min| !all_max && !all_min)?,
+        all_max: part(all_max, whole)?,
+        all_min: part(all_min, whole)?,
+        // Where all rewards are equal, they are the largest and the smallest.
+        mixed: part(whole.saturating_sub(all_max).saturating_sub(all_min), whole)?,
     })
-}
-
-fn between_groups(settled: &Settled, rewards: &Moments) -> Option<f64> {
-    let terms: Vec<f64> = residuals(settled, rewards.mean()?)
-        .map(|(residual, count)| residual / (count as f64).sqrt())
-        .collect();
-    let total = rewards.population_std()? * (rewards.count() as f64).sqrt();
-    let share = norm(&terms)? / total;
-    (total > 0.0).then(|| (share * share).min(1.0))
 }
 
 fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {

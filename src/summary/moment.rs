@@ -74,7 +74,7 @@ pub(super) fn either(tokens: &TokenRange, completions: &Spread) -> Option<TokenN
     sum.merge(completions.moments.sum());
     let (min, max) = extent.range()?;
     Some(TokenNumbers {
-        mean: sum.finish() / (tokens.total.census.used + completions.census.used) as f64,
+        mean: sum.divided(tokens.total.census.used + completions.census.used),
         min,
         max,
     })

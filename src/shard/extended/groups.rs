@@ -12,7 +12,7 @@ use crate::group::Grouping;
 use crate::shard::Success;
 use crate::shard::cells::{Cells, Column, Mark};
 use crate::shard::spread::{Spread, count};
-use crate::stat::{Extent, Moments, Order, Statistic, exact_groups};
+use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
 
 /// What one completion brings to its group; a non-finite number is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,22 +24,20 @@ struct Member {
     tag: Option<String>,
 }
 
-/// The rewards of one group, kept group by group: what they are measured against is known only at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct GroupRewards {
-    pub count: u64,
-    pub sum: f64,
-    pub min: f64,
-    pub max: f64,
-    /// Whether every member has a reward.
-    pub whole: bool,
-}
+/// The largest of all rewards, and how many groups have nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pole(Option<(f64, u64)>);
 
 /// What whole groups come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settled {
-    /// Groups with a reward.
-    pub rewards: Vec<GroupRewards>,
+    /// The rewards there are, by group.
+    pub rewards: Clusters,
+    /// Groups all of whose members have a reward, and those of them that have nothing but the largest.
+    pub whole: u64,
+    pub all_max: Pole,
+    /// The same of the rewards' opposites: of the smallest.
+    pub all_min: Pole,
     /// Population standard deviation of each group's rewards.
     pub std: Moments,
     pub stds: Order,
@@ -198,57 +196,51 @@ impl<'a> Laid<'a> {
 }
 
 /// Smallest and largest.
-fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), x| {
+fn ends(values: &[f64]) -> (f64, f64) {
+    let nothing = (f64::INFINITY, f64::NEG_INFINITY);
+    values.iter().fold(nothing, |(min, max), &x| {
         (if x < min { x } else { min }, if x > max { x } else { max })
     })
 }
 
-fn sums_of(values: &[f64], groups: &[Range<usize>]) -> Vec<f64> {
-    let mut sums = Vec::with_capacity(groups.len());
-    exact_groups(values, groups, &mut sums);
-    sums
-}
-
-/// Of each group the root of its values' sum of squares, each taken relative to the largest of the group: no square then
-/// leaves the range.
-fn norms(values: &[f64], ranges: &[Range<usize>]) -> Vec<f64> {
-    let mut squares = vec![0.0; values.len()];
-    let mut tops = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let group = &values[range.clone()];
-        let top = group
-            .iter()
-            .fold(0.0, |top, x| if x.abs() > top { x.abs() } else { top });
-        if top > 0.0 {
-            for (square, x) in squares[range.clone()].iter_mut().zip(group) {
-                let part = x / top;
-                *square = part * part;
-            }
+impl Pole {
+    /// Takes in a reward that so many groups have nothing but.
+    fn add(&mut self, reward: f64, groups: u64) {
+        // -0 is 0.
+        let reward = reward + 0.0;
+        match &mut self.0 {
+            Some((largest, _)) if *largest > reward => {}
+            Some((largest, all)) if *largest == reward => count(all, groups),
+            pole => *pole = Some((reward, groups)),
         }
-        tops.push(top);
     }
-    let sums = sums_of(&squares, ranges);
-    tops.iter()
-        .zip(sums)
-        .map(|(top, sum)| top * sum.sqrt())
-        .collect()
-}
 
-impl GroupRewards {
-    fn is_consistent(&self) -> bool {
-        self.count > 0 && !self.sum.is_nan() && self.min.is_finite() && self.max.is_finite()
+    fn merge(&mut self, other: &Self) {
+        if let Some((reward, groups)) = other.0 {
+            self.add(reward, groups);
+        }
+    }
+
+    pub fn groups(&self) -> u64 {
+        self.0.map_or(0, |(_, groups)| groups)
+    }
+
+    fn is_consistent(&self, whole: u64) -> bool {
+        self.0
+            .is_none_or(|(reward, groups)| reward.is_finite() && groups <= whole)
     }
 }
 
 impl Settled {
     fn is_consistent(&self, completions: u64) -> bool {
-        let rewards = self.rewards.iter().map(|group| group.count);
         let tried = self.attempts.iter();
         let tried = tried.map(|((size, _), groups)| size.saturating_mul(*groups));
-        rewards.fold(0, u64::saturating_add) <= completions
+        self.rewards.values() <= completions
+            && self.rewards.is_consistent()
+            && self.whole <= self.rewards.count()
+            && self.all_max.is_consistent(self.whole)
+            && self.all_min.is_consistent(self.whole)
             && tried.fold(0, u64::saturating_add) <= completions
-            && self.rewards.iter().all(GroupRewards::is_consistent)
             && self
                 .attempts
                 .keys()
@@ -273,46 +265,32 @@ impl Settled {
 
     fn add_rewards(&mut self, laid: &Laid<'_>, ranges: &[Range<usize>]) {
         let rewards = &laid.rewards;
-        let sums = sums_of(&rewards.values, ranges);
-        let mut deviations = rewards.values.to_vec();
-        for (range, &sum) in ranges.iter().zip(&sums) {
-            let whole = rewards.mark(range.clone()) == Mark::Finite;
-            let ((min, max), used) = if whole {
-                let group = &rewards.values[range.clone()];
-                (ends(group.iter().copied()), group.len())
-            } else {
-                let group = || rewards.finite(range.clone());
-                (ends(group()), group().count())
-            };
-            if used > 0 {
-                self.rewards.push(GroupRewards {
-                    count: used as u64,
-                    sum,
-                    min,
-                    max,
-                    whole,
-                });
-            }
-            let mean = sum / range.len() as f64;
-            for x in &mut deviations[range.clone()] {
-                // Equal values are at their mean, which the division may miss by a bit.
-                *x = if min == max { 0.0 } else { *x - mean };
-            }
-        }
+        let present = |range: &Range<usize>| match rewards.mark(range.clone()) {
+            Mark::Finite => Cow::Borrowed(&rewards.values[range.clone()]),
+            _ => Cow::Owned(rewards.finite(range.clone()).collect()),
+        };
+        let groups: Vec<Cow<'_, [f64]>> = ranges.iter().map(present).collect();
+        self.rewards.add(groups.iter().map(|group| &**group));
         let mut stds = Vec::with_capacity(ranges.len());
-        for (range, norm) in ranges.iter().zip(norms(&deviations, ranges)) {
-            let std = norm / (range.len() as f64).sqrt();
-            if rewards.mark(range.clone()) == Mark::Finite && std.is_finite() {
-                stds.push(std);
-                for tag in laid
-                    .tags
-                    .iter()
-                    .flat_map(|tags| &tags[range.clone()])
-                    .flatten()
-                {
-                    // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
-                    self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
-                }
+        let found = population_stds(&rewards.values, ranges);
+        for ((range, group), std) in ranges.iter().zip(&groups).zip(found) {
+            if group.is_empty() {
+                continue;
+            }
+            let whole = matches!(group, Cow::Borrowed(_));
+            let (min, max) = ends(group);
+            let nothing_else = u64::from(whole && min == max);
+            self.all_max.add(max, nothing_else);
+            self.all_min.add(-min, nothing_else);
+            if !whole {
+                continue;
+            }
+            count(&mut self.whole, 1);
+            stds.push(std);
+            let tags = laid.tags.iter().flat_map(|tags| &tags[range.clone()]);
+            for tag in tags.flatten() {
+                // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
+                self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
             }
         }
         self.std.add(&stds);
@@ -320,19 +298,17 @@ impl Settled {
     }
 
     fn add_weights(&mut self, weights: &Column<'_>, ranges: &[Range<usize>]) {
-        let sums = sums_of(&weights.values, ranges);
-        let norms = norms(&weights.values, ranges);
         let mut effective = Vec::with_capacity(ranges.len());
         let mut usable = Vec::with_capacity(weights.values.len());
-        for ((range, sum), norm) in ranges.iter().zip(sums).zip(norms) {
+        let sizes = effective_sizes(&weights.values, ranges);
+        for (range, size) in ranges.iter().zip(sizes) {
             if weights.mark(range.clone()) != Mark::Finite {
                 continue;
             }
             usable.extend_from_slice(&weights.values[range.clone()]);
-            let share = sum / norm;
-            let size = share * share / range.len() as f64;
+            // Undefined for an empty group, and for weights that are all zero.
             if size.is_finite() {
-                effective.push(size);
+                effective.push(size / range.len() as f64);
             }
         }
         self.effective_weights.add(&effective);
@@ -340,7 +316,10 @@ impl Settled {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.rewards.extend_from_slice(&other.rewards);
+        self.rewards.merge(&other.rewards);
+        count(&mut self.whole, other.whole);
+        self.all_max.merge(&other.all_max);
+        self.all_min.merge(&other.all_min);
         self.std.merge(&other.std);
         self.stds.merge(&other.stds);
         for (attempt, groups) in &other.attempts {

@@ -11,7 +11,7 @@ use crate::kernel::exp::ln;
 use crate::shard::cells::{Column, Mark};
 use crate::shard::diversity::{Diversity, TokenSet};
 use crate::shard::spread::{Share, Spread, count};
-use crate::stat::{Census, ExactSum, Statistic, exact, exact_groups};
+use crate::stat::{Census, ExactSum, Moments, Statistic, exact, exact_groups};
 
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
 const ZERO_ADVANTAGE: f64 = 1e-8;
@@ -295,11 +295,9 @@ fn sample_std_is_zero(rewards: &[f64]) -> bool {
     if rest.iter().all(|r| r == first) {
         return true;
     }
-    let mean = exact(rewards) / n;
-    let squares: Vec<f64> = rewards.iter().map(|r| (r - mean) * (r - mean)).collect();
-    // A square beyond the range of doubles is skipped by an exact sum, but it is no small spread.
-    squares.iter().all(|square| square.is_finite())
-        && (exact(&squares) / (n - 1.0)).sqrt() <= ZERO_STD
+    let mut moments = Moments::default();
+    moments.add(rewards);
+    moments.sample_std().is_some_and(|std| std <= ZERO_STD)
 }
 
 #[cfg(test)]
@@ -315,5 +313,13 @@ mod tests {
         assert!(sample_std_is_zero(&[0.0, 1.4e-8]));
         assert!(!sample_std_is_zero(&[0.0, 1.5e-8]));
         assert!(!sample_std_is_zero(&[0.0, 4.1e-8]));
+    }
+
+    #[test]
+    fn a_spread_far_from_zero_is_taken_about_the_exact_mean() {
+        // Two thirds of 2^-26 squared over 2, rooted: 8.6e-9. About the nearest double to the mean it would be 1.05e-8.
+        let far = 2.0_f64.powi(26);
+        assert!(sample_std_is_zero(&[far, far, far.next_up()]));
+        assert!(!sample_std_is_zero(&[far, far.next_up()]));
     }
 }

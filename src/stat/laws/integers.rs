@@ -52,11 +52,12 @@ pub fn deviations(samples: &[f64]) -> BigInt {
 }
 
 /// Whether `found` is the root of `square / divisor`, within a relative error of 1e-15 and one smallest subnormal.
-pub fn is_root(found: f64, square: &BigInt, divisor: u64) -> bool {
+pub fn is_root(found: f64, square: &BigInt, divisor: impl Into<BigInt>) -> bool {
+    let divisor = divisor.into();
     let scale = BigInt::from(10_u64.pow(15));
     let target = square * &scale * &scale;
     // (found (1 ± 1e-15) ± 1)^2 divisor
-    let at = |size: BigInt| size.pow(2) * divisor;
+    let at = |size: BigInt| size.pow(2) * &divisor;
     let size = if found.is_infinite() {
         BigInt::from(1) << 2098
     } else {

@@ -29,6 +29,37 @@ proptest! {
     }
 }
 
+/// 1 in smallest subnormals, to the power of 2: what makes the square of a plain number one of whole numbers.
+const ONE_SQUARED: u32 = 2 * 1074;
+
+proptest! {
+    #[test]
+    fn skewness_is_that_of_big_integers(samples in finite_samples(40), offset in prop::sample::select(vec![0.0, 1e9, -1e15])) {
+        let samples: Vec<f64> = samples.iter().map(|x| x + offset).filter(|x| x.is_finite()).collect();
+        let found = skewness(&Order::of(&samples), &Moments::of(&samples));
+        let (n, spread) = (samples.len(), deviations(&samples));
+        let Some(found) = found else {
+            prop_assert_eq!(spread, BigInt::ZERO);
+            return Ok(());
+        };
+        let sum: BigInt = samples.iter().map(|&x| whole(x)).sum();
+        // n^3 times the third and n^3 / n times the second moment, each summed: skewness is third n^0.5 / second^1.5.
+        let third: BigInt = samples.iter().map(|&x| (whole(x) * n - &sum).pow(3)).sum();
+        prop_assert!(found == 0.0 || (found < 0.0) == (third < BigInt::ZERO));
+        prop_assert!(is_root(found.abs(), &((third.pow(2) * n) << ONE_SQUARED), spread.pow(3)), "{}", found);
+    }
+
+    #[test]
+    fn cubes_added_many_times_are_cubes_added_again_and_again(x in finite_samples(2), times in 1_usize..9) {
+        let samples: Vec<f64> = x.iter().copied().cycle().take(x.len() * times).collect();
+        let repeated = Order::of(&samples);
+        // From the wire they come as runs.
+        let runs: Order = postcard::from_bytes(&repeated.bytes()).unwrap();
+        let (loose, runs) = [&repeated, &runs].map(|order| skewness(order, &Moments::of(&samples))).into();
+        prop_assert_eq!(loose.map(f64::to_bits), runs.map(f64::to_bits));
+    }
+}
+
 #[test]
 fn moments_are_right_in_the_named_cases() {
     assert_eq!(Moments::of(&[0.1; 1000]).population_std(), Some(0.0));

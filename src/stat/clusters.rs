@@ -1,0 +1,128 @@
+//! Values that come in clusters: what the clusters' sums say of the mean of all values.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::fixed::scale;
+use super::twofold::Twofold;
+use super::{CHUNK, Covariance, ExactSum, Moments, Statistic};
+
+/// The exact sums of clusters, by how many values a cluster has; memory does not grow with the clusters.
+///
+/// A cluster's sum is no double in general: here it is not rounded to one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clusters {
+    by_size: BTreeMap<u64, Moments>,
+}
+
+impl Clusters {
+    /// Takes in clusters of finite values; empty ones are none.
+    pub fn add<'a>(&mut self, clusters: impl Iterator<Item = &'a [f64]>) {
+        let mut clusters: Vec<&[f64]> = clusters.filter(|values| !values.is_empty()).collect();
+        clusters.sort_by_key(|values| values.len());
+        for alike in clusters.chunk_by(|a, b| a.len() == b.len()) {
+            let sums = self.of_size(alike[0].len() as u64);
+            alike
+                .chunks(CHUNK)
+                .for_each(|clusters| sums.merge(&moments_of_sums(clusters)));
+        }
+    }
+
+    fn of_size(&mut self, size: u64) -> &mut Moments {
+        self.by_size.entry(size).or_default()
+    }
+
+    /// Takes in all clusters that `other` has seen.
+    pub fn merge(&mut self, other: &Self) {
+        for (&size, sums) in &other.by_size {
+            self.of_size(size).merge(sums);
+        }
+    }
+
+    /// How many clusters.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let counts = self.by_size.values().map(Moments::count);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// How many values they have together.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        let values = self.by_size.iter();
+        let values = values.map(|(size, sums)| size.saturating_mul(sums.count()));
+        values.fold(0, u64::saturating_add)
+    }
+
+    /// Whether it could be of clusters.
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.by_size
+            .iter()
+            .all(|(size, sums)| *size > 0 && sums.count() > 0)
+    }
+
+    /// The standard error of the mean of all values, of which these are the moments, clustered: sqrt(G/(G-1) * sum over
+    /// clusters of (sum of x - mean)^2) / n (Liang and Zeger, "Longitudinal data analysis using generalized linear models",
+    /// 1986); `None` for fewer than two clusters.
+    #[must_use]
+    pub fn standard_error(&self, all: &Moments) -> Option<f64> {
+        let (clusters, n) = (self.count(), all.count() as f64);
+        if clusters < 2 {
+            return None;
+        }
+        let correction = clusters as f64 / (clusters - 1) as f64;
+        let (squares, exponent) = self.squares(all, |_| 1.0);
+        Some(scale((correction * squares).sqrt() / n / n, exponent))
+    }
+
+    /// The share of the values' sum of squared deviations, of which these are the moments, that is between clusters; `None`
+    /// where they do not vary.
+    #[must_use]
+    pub fn between(&self, all: &Moments) -> Option<f64> {
+        let (total, total_exponent) = all.deviation();
+        let (squares, exponent) = self.squares(all, |size| size as f64);
+        let share = scale(
+            squares / total / all.count() as f64,
+            2 * (exponent - total_exponent),
+        );
+        (total > 0.0).then(|| share.min(1.0))
+    }
+
+    /// n^2 times the sum over clusters of (sum of x - mean)^2 / `over`(size), as `value * 4^exponent`. Each size's part is
+    /// an integer and not negative: nothing cancels.
+    fn squares(&self, all: &Moments, over: impl Fn(u64) -> f64) -> (f64, i32) {
+        let parts = self.by_size.iter().map(|(&size, sums)| {
+            let (part, exponent) = sums.residuals(size, all);
+            (part.max(0.0) / over(size), exponent)
+        });
+        let parts: Vec<(f64, i32)> = parts.filter(|(part, _)| *part > 0.0).collect();
+        let top = parts
+            .iter()
+            .map(|(_, exponent)| *exponent)
+            .max()
+            .unwrap_or(0);
+        let aligned = parts.iter();
+        let aligned = aligned.map(|(part, exponent)| scale(*part, 2 * (exponent - top).max(-1000)));
+        (aligned.sum(), top)
+    }
+}
+
+/// The moments of the exact sums of at most [`CHUNK`] clusters.
+fn moments_of_sums(clusters: &[&[f64]]) -> Moments {
+    let mut sums = Vec::with_capacity(clusters.len());
+    let mut rests = Vec::with_capacity(clusters.len());
+    let mut wide = Moments::default();
+    for cluster in clusters {
+        if let Some(Twofold { sum, rest }) = Twofold::of(cluster) {
+            sums.push(sum);
+            rests.push(rest);
+        } else {
+            wide.add_exact(&ExactSum::of(cluster));
+        }
+    }
+    let mut pairs = Covariance::default();
+    pairs.add(&sums, &rests);
+    wide.merge(&pairs.of_sums());
+    wide
+}
