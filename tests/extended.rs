@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::{Engine, EngineBuilder};
+use grpo_metrics::group::Grouping;
 use grpo_metrics::health::Limits;
 use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
@@ -157,4 +159,95 @@ fn flags_and_counts_of_health_are_in_the_row() {
         );
     }
     assert_eq!(row.get("train/health/kl"), None);
+}
+
+/// The extended metrics of groups that have so many completions, so many of which succeed.
+fn tried(groups: &[(u32, u32)]) -> Metrics {
+    let sizes: Vec<u32> = groups.iter().map(|(size, _)| *size).collect();
+    let member = |&(size, hits): &(u32, u32)| (0..size).map(move |i| f64::from(u8::from(i < hits)));
+    let rewards: Vec<f64> = groups.iter().flat_map(member).collect();
+    let engine = Engine::builder().dialect(Dialect::Trl).extended(true);
+    let mut engine = engine.build().unwrap();
+    let batch = Batch::of(Columns::new(Grouping::Sizes(&sizes), &rewards)).unwrap();
+    engine.observe(&batch).unwrap();
+    engine.step(1).unwrap().unwrap().metrics
+}
+
+/// Uniform numbers in (0, 1) (Steele and others' `SplitMix64`, 2014).
+fn uniform(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) as f64 + 0.5) / 18_446_744_073_709_551_616.0
+    }
+}
+
+#[test]
+fn an_interval_by_groups_holds_what_pass_at_k_estimates_in_19_of_20_steps() {
+    const STEPS: u32 = 1000;
+    let mut next = uniform(12);
+    // Chances from Beta(1/2, 1/2) and Beta(1, 9), by their inverse distributions; E of 1 - (1 - p)^k is
+    // 1 - product of (b + i)/(a + b + i) for i below k.
+    let arcsine = |u: f64| (std::f64::consts::FRAC_PI_2 * u).sin().powi(2);
+    let hard = |u: f64| 1.0 - u.powf(1.0 / 9.0);
+    let chances: [(f64, f64, &dyn Fn(f64) -> f64); 2] = [(0.5, 0.5, &arcsine), (1.0, 9.0, &hard)];
+    for (a, b, chance) in chances {
+        for (groups, size) in [(8, 8), (16, 16), (32, 8)] {
+            let mut held = [0; 2];
+            for _ in 0..STEPS {
+                let group = |_| {
+                    let p = chance(next());
+                    (size, (0..size).map(|_| u32::from(next() < p)).sum())
+                };
+                let row = tried(&(0..groups).map(group).collect::<Vec<_>>());
+                for (held, k) in held.iter_mut().zip([1_u8, 4]) {
+                    let missed: f64 = (0..k)
+                        .map(f64::from)
+                        .map(|i| (b + i) / (a + b + i))
+                        .product();
+                    let end = |end| row.get(&format!("pass@{k}/ci95/{end}")).unwrap();
+                    *held += u32::from((end("low")..=end("high")).contains(&(1.0 - missed)));
+                }
+            }
+            for (held, k) in held.iter().zip([1, 4]) {
+                let covered = f64::from(*held) / f64::from(STEPS);
+                // Two standard deviations of a count of 1000 below 95 %.
+                assert!(
+                    covered > 0.936,
+                    "{groups} groups of {size}, Beta({a}, {b}), k = {k}: {covered}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_that_agree_do_not_make_an_interval_of_nothing() {
+    for (hits, mean) in [(0, 0.0), (8, 1.0), (4, 0.5)] {
+        let row = tried(&[(8, hits); 6]);
+        let [low, high] =
+            ["low", "high"].map(|end| row.get(&format!("pass@1/ci95/{end}")).unwrap());
+        assert!(low <= mean && mean <= high, "{low} {mean} {high}");
+        assert!(
+            (0.0..=1.0).contains(&low) && high <= 1.0 && high - low > 0.3,
+            "{low} {high}"
+        );
+        assert_eq!((low == 0.0, high == 1.0), (hits == 0, hits == 8));
+    }
+    // One group has no spread to judge by.
+    assert_eq!(tried(&[(8, 3)]).get("pass@1/ci95/low"), None);
+}
+
+#[test]
+fn groups_of_fewer_than_k_are_said_in_a_count() {
+    let row = tried(&[(1, 1), (63, 1)]);
+    // pass@16 is of one group, pass@1 of both.
+    assert!(row.get("pass@16").unwrap() < row.get("pass@1").unwrap());
+    let short: Vec<Option<f64>> = [1, 2, 4, 8, 16, 32, 64]
+        .map(|k| row.get(&format!("pass@{k}/groups_short")))
+        .into();
+    let one = Some(1.0);
+    assert_eq!(short, [Some(0.0), one, one, one, one, one, None]);
 }

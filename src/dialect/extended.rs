@@ -33,8 +33,6 @@ const GROUPS: &[Line] = &[
     line("advantage/p75", "1", "p75 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p75)),
     line("advantage/p95", "1", "p95 of them, exact", Reduction::Quantile, |s| Some(s.extended.as_ref()?.advantages?.p95)),
     line("advantage/zero_frac", "share", "completions whose advantage is below 1e-8 in size", Reduction::Share, |s| Some(s.extended.as_ref()?.advantages?.zero)),
-    line("pass@1/ci95/low", "share", "lower end of the 95 % interval of the share of completions that succeed (Clopper and Pearson, 1934)", Reduction::Derived, |s| Some(s.extended.as_ref()?.pass_interval?.0)),
-    line("pass@1/ci95/high", "share", "upper end of it", Reduction::Derived, |s| Some(s.extended.as_ref()?.pass_interval?.1)),
     line("weight/ess_mean", "share", "mean over groups of (sum of w)^2 / sum of w^2 / size (Kong, 1992)", Reduction::Mean, |s| Some(s.extended.as_ref()?.effective_weights?.mean)),
     line("weight/ess_min", "share", "smallest of any group", Reduction::Min, |s| Some(s.extended.as_ref()?.effective_weights?.min)),
     line("weight/max", "1", "largest update weight", Reduction::Max, |s| s.extended.as_ref()?.largest_weight),
@@ -44,6 +42,9 @@ const GROUPS: &[Line] = &[
 const SPLITS: &[Line] = &[
     Line::of("rewards/{name}/corr_total", "1", "Pearson correlation of the component with the total reward", Reduction::Derived, Take::Correlation),
     Line::of("pass@{k}", "share", "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), k = 1, 2, 4, ...", Reduction::Mean, Take::Attempts(|a| Some(a.pass))),
+    Line::of("pass@{k}/ci95/low", "share", "lower end of its 95 % interval, by the spread of the groups' estimates (Wilson, 1927, with Student's t and a group more on either side)", Reduction::Derived, Take::Attempts(|a| Some(a.interval?.0))),
+    Line::of("pass@{k}/ci95/high", "share", "upper end of it", Reduction::Derived, Take::Attempts(|a| Some(a.interval?.1))),
+    Line::of("pass@{k}/groups_short", "groups", "groups of fewer than k, which it leaves out", Reduction::Sum, Take::Attempts(|a| Some(a.short as f64))),
     Line::of("tags/{tag}/reward", "reward", "mean reward of the tag's completions", Reduction::Mean, Take::Tag(|t| t.reward)),
     Line::of("tags/{tag}/reward_std", "reward", "population std of them", Reduction::Std, Take::Tag(|t| t.population_std)),
     Line::of("tags/{tag}/pass@1", "share", "the tag's completions that succeed", Reduction::Share, Take::Tag(|t| t.pass)),

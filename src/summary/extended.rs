@@ -1,6 +1,6 @@
 //! The extended metrics' numbers: distributions, uncertainty, splits.
 
-use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::{Moment, moment, part};
 use crate::kernel::exp::exp;
@@ -8,7 +8,7 @@ use crate::shard::Shard;
 use crate::shard::extended::groups::Settled;
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
-use crate::stat::{ExactSum, Moments, Order, Quantile, Sketch, skewness};
+use crate::stat::{Moments, Order, Quantile, Sketch, Statistic, skewness};
 
 /// The probability on either side of a 95 % interval.
 const TAIL: f64 = 0.025;
@@ -64,6 +64,10 @@ pub struct Attempts {
     /// Mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., "Evaluating large language models trained on
     /// code", 2021).
     pub pass: f64,
+    /// 95 % for it, by the spread of the groups' estimates; `None` for fewer than two groups.
+    pub interval: Option<(f64, f64)>,
+    /// Groups of fewer than k, of which it says nothing.
+    pub short: u64,
 }
 
 /// The completions of one tag.
@@ -97,8 +101,6 @@ pub struct ExtendedNumbers {
     pub all_succeed: Option<f64>,
     /// For k = 1, 2, 4, ... up to the largest group's size.
     pub attempts: Vec<Attempts>,
-    /// Clopper and Pearson's 95 % interval for the share of completions that succeed.
-    pub pass_interval: Option<(f64, f64)>,
     /// Effective sample size of each group's weights over its size.
     pub effective_weights: Option<Moment>,
     pub largest_weight: Option<f64>,
@@ -139,7 +141,6 @@ impl ExtendedNumbers {
             advantages: advantages(shard, &extended.advantages),
             all_succeed: all_succeed(&settled),
             attempts: attempts(&settled),
-            pass_interval: pass_interval(&settled),
             effective_weights: moment(&settled.effective_weights),
             largest_weight: settled.weights.range().map(|(_, max)| max),
             lengths: read(&extended.lengths, [5, 50, 95, 99]),
@@ -249,18 +250,50 @@ fn attempts(settled: &Settled) -> Vec<Attempts> {
     let largest = settled.attempts.keys().map(|(n, _)| *n).max().unwrap_or(0);
     let ks = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
     ks.take_while(|k| *k <= largest)
-        .filter_map(|k| {
-            let (mut sum, mut groups) = (ExactSum::default(), 0);
-            for (&(n, c), &times) in settled.attempts.iter().filter(|((n, _), _)| *n >= k) {
-                sum.add_times(pass(n, c, k), times);
-                groups += times;
-            }
-            (groups > 0).then(|| Attempts {
-                k,
-                pass: sum.divided(groups),
-            })
-        })
+        .filter_map(|k| attempt(settled, k))
         .collect()
+}
+
+fn attempt(settled: &Settled, k: u64) -> Option<Attempts> {
+    let (mut estimates, mut short) = (Moments::default(), 0_u64);
+    for (&(n, c), &groups) in &settled.attempts {
+        if n < k {
+            short = short.saturating_add(groups);
+        } else {
+            estimates.add_times(pass(n, c, k), groups);
+        }
+    }
+    Some(Attempts {
+        k,
+        pass: estimates.mean()?,
+        interval: interval(estimates),
+        short,
+    })
+}
+
+/// Of the mean of numbers within [0, 1], 95 %: Wilson's interval (1927) with Student's t, for as many trials as would vary
+/// as much as the numbers do together with two more, a 0 and a 1. Those two keep numbers that happen to agree from having
+/// no spread at all; docs/METRICS.md has what it covers. `None` for fewer than two numbers.
+fn interval(estimates: Moments) -> Option<(f64, f64)> {
+    let mean = estimates.mean()?;
+    let t = student(
+        estimates
+            .count()
+            .checked_sub(1)
+            .filter(|others| *others > 0)?,
+    )?;
+    let mut padded = estimates;
+    padded.add(&[0.0, 1.0]);
+    let (centre, spread) = (padded.mean()?, padded.sample_std()?);
+    let trials = centre * (1.0 - centre) * padded.count() as f64 / (spread * spread);
+    let pull = t * t / trials;
+    let middle = (mean + pull / 2.0) / (1.0 + pull);
+    let half = (pull * (mean * (1.0 - mean) + pull / 4.0)).sqrt() / (1.0 + pull);
+    // The mean is within, up to rounding: so at 0 and 1, where it is an end.
+    Some((
+        (middle - half).clamp(0.0, mean),
+        (middle + half).clamp(mean, 1.0),
+    ))
 }
 
 /// 1 - C(n-c, k)/C(n, k) for c, k <= n, as a product: binomials themselves lose their digits. The share is the same for c
@@ -276,27 +309,6 @@ fn pass(n: u64, c: u64, k: u64) -> f64 {
         }
     }
     1.0 - missed
-}
-
-/// From the quantiles of the beta distribution; without a success the lower end is 0, without a failure the upper is 1.
-fn pass_interval(settled: &Settled) -> Option<(f64, f64)> {
-    let (mut hits, mut all) = (0_u64, 0_u64);
-    for (&(n, c), &times) in &settled.attempts {
-        hits = hits.saturating_add(c.saturating_mul(times));
-        all = all.saturating_add(n.saturating_mul(times));
-    }
-    let misses = (all - hits) as f64;
-    let quantile = |a: f64, b: f64, q: f64| Some(Beta::new(a, b).ok()?.inverse_cdf(q));
-    let lower = match hits {
-        0 => 0.0,
-        hits => quantile(hits as f64, misses + 1.0, TAIL)?,
-    };
-    let upper = if misses > 0.0 {
-        quantile(hits as f64 + 1.0, misses, 1.0 - TAIL)?
-    } else {
-        1.0
-    };
-    (all > 0).then_some((lower, upper))
 }
 
 fn tags(extended: &Extended, settled: &Settled) -> Vec<(String, TagNumbers)> {
@@ -325,20 +337,5 @@ mod tests {
         assert_eq!(pass(8, 3, 6), 1.0);
         assert!((pass(4, 2, 2) - 5.0 / 6.0).abs() < 1e-15);
         assert_eq!(pass(1 << 31, 1 << 30, 1 << 30), 1.0);
-    }
-
-    #[test]
-    fn the_interval_of_7_in_16_is_that_of_clopper_and_pearson() {
-        let settled = |n, c| Settled {
-            attempts: [((n, c), 1)].into(),
-            ..Settled::default()
-        };
-        let (lower, upper) = pass_interval(&settled(16, 7)).unwrap();
-        assert!((lower - 0.197_534_1).abs() < 1e-6 && (upper - 0.701_223_1).abs() < 1e-6);
-        assert_eq!(pass_interval(&settled(4, 0)).unwrap().0, 0.0);
-        assert_eq!(pass_interval(&settled(4, 4)).unwrap().1, 1.0);
-        assert_eq!(pass_interval(&Settled::default()), None);
-        let (lower, upper) = pass_interval(&settled(4_000_000_000, 1_000_000_000)).unwrap();
-        assert!(0.2499 < lower && lower < 0.25 && 0.25 < upper && upper < 0.2501);
     }
 }

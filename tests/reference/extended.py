@@ -86,6 +86,14 @@ def rewards(row, view, members):
         put(row, "groups/reward_variance", between / ((used - used.mean()) ** 2).sum())
 
 
+def wilson(estimates):
+    """The p at which (mean - p)^2 is t^2 p (1 - p) / trials, trials as the estimates and a 0 and a 1 beside them vary."""
+    mean, padded = np.mean(estimates), np.append(estimates, (0.0, 1.0))
+    trials = padded.mean() * (1 - padded.mean()) / (padded.var(ddof=1) / len(padded))
+    share = stats.t.ppf(0.975, len(estimates) - 1) ** 2 / trials
+    return np.sort(np.roots([1 + share, -(2 * mean + share), mean**2]).real)
+
+
 def passes(row, members, judge):
     tried = [[judge(c) for c in group] for group in members]
     tried = [group for group in tried if None not in group]
@@ -93,11 +101,12 @@ def passes(row, members, judge):
     while tried and k <= max(map(len, tried)):
         shares = [1 - comb(len(g) - sum(g), k) / comb(len(g), k) for g in tried if len(g) >= k]
         put(row, f"pass@{k}", np.mean(shares))
+        put(row, f"pass@{k}/groups_short", len(tried) - len(shares))
+        if len(shares) > 1:
+            low, high = wilson(shares)
+            put(row, f"pass@{k}/ci95/low", low)
+            put(row, f"pass@{k}/ci95/high", high)
         k *= 2
-    if tried:
-        interval = stats.binomtest(sum(map(sum, tried)), sum(map(len, tried))).proportion_ci(0.95, "exact")
-        put(row, "pass@1/ci95/low", interval.low)
-        put(row, "pass@1/ci95/high", interval.high)
 
 
 def tokens(row, view):
