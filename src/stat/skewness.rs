@@ -66,14 +66,14 @@ impl Cubes {
         }
         // x^3 = (a + b) x with x^2 = a + b exactly, and each product in two parts again.
         let len = values.len();
-        let mut room = vec![0.0; 6 * len];
+        let mut room = vec![0.0; 4 * len];
         let (squares, cubes) = room.split_at_mut(2 * len);
         let (high, low) = squares.split_at_mut(len);
         products(values, values, high, low);
-        for (square, cubes) in [high, low].into_iter().zip(cubes.chunks_mut(2 * len)) {
-            let (high, low) = cubes.split_at_mut(len);
-            products(square, values, high, low);
-            for part in [high, low] {
+        let (above, below) = cubes.split_at_mut(len);
+        for square in [&*high, low] {
+            products(square, values, above, below);
+            for part in [&*above, below] {
                 let mut sum = ExactSum::default();
                 sum.add_finite(Finite::known(part));
                 self.0.merge(sum.as_fixed());
