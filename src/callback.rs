@@ -19,8 +19,9 @@ use serde_json::Value;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
 use crate::sink::said;
-use crate::store::{Prediction, Status};
+use crate::store::Prediction;
 
+pub use crate::run::Ending;
 use context::{EXPERIMENT_ID, RUN_ID};
 pub use context::{Ids, LogContext, LoopState, SharedStore};
 pub use csv::Csv;
@@ -56,37 +57,6 @@ pub struct BenchmarkResult {
     pub metrics: Value,
     /// Any JSON.
     pub breakdowns: Value,
-}
-
-/// How a run or an experiment ended.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ending {
-    /// Completed, failed or cancelled.
-    pub status: Status,
-    pub error_message: Option<String>,
-    /// What an experiment has shown.
-    pub conclusion: Option<String>,
-}
-
-impl Ending {
-    /// Ended as it should.
-    #[must_use]
-    pub fn completed() -> Self {
-        Self {
-            status: Status::Completed,
-            ..Self::default()
-        }
-    }
-
-    /// Ended by an error.
-    #[must_use]
-    pub fn failed(error: impl Into<String>) -> Self {
-        Self {
-            status: Status::Failed,
-            error_message: Some(error.into()),
-            ..Self::default()
-        }
-    }
 }
 
 /// What a training left behind: where each thing is, by its name.

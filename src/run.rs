@@ -1,8 +1,104 @@
-//! What belongs to the run and is no number.
+//! What belongs to the run and is no number: its texts, where it stands, and how it ended.
 
+use std::fmt;
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::RUN_KEYS;
+
+/// Where an experiment or a run stands.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    #[default]
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The text form, the same in a store, in JSON and for a reader.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether it has ended, however it did.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a run or an experiment ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Completed, failed or cancelled; else it has not ended, and stays as it stands.
+    pub status: Status,
+    pub error_message: Option<String>,
+    /// What an experiment has shown.
+    pub conclusion: Option<String>,
+}
+
+impl Ending {
+    /// Ended as it should.
+    #[must_use]
+    pub fn completed() -> Self {
+        Self::of(Status::Completed, None)
+    }
+
+    /// Ended by an error.
+    #[must_use]
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self::of(Status::Failed, Some(error.into()))
+    }
+
+    /// Ended because somebody wanted it to.
+    #[must_use]
+    pub fn cancelled(reason: impl Into<String>) -> Self {
+        Self::of(Status::Cancelled, Some(reason.into()))
+    }
+
+    /// Not ended: nobody has said how, and who opens the run next goes on with it.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::of(Status::Running, None)
+    }
+
+    fn of(status: Status, error_message: Option<String>) -> Self {
+        Self {
+            status,
+            error_message,
+            conclusion: None,
+        }
+    }
+}
 
 /// The texts of a run, in the order of [`RUN_KEYS`]; what is not known is "unknown".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -30,8 +30,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("run", &["dialect"]),
     // Where rows go.
     ("table", &["metrics"]),
-    ("sink", &["metrics", "table"]),
-    ("store", &["metrics", "sink"]),
+    ("sink", &["metrics", "run", "table"]),
+    ("store", &["metrics", "run", "sink"]),
     // Beside the corridor: what comes from disk, and what trainers hook in.
     (
         "recording",
@@ -43,7 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "batch", "group", "metrics", "sink", "stat", "store", "table",
         ],
     ),
-    ("callback", &["batch", "metrics", "sink", "store"]),
+    ("callback", &["batch", "metrics", "run", "sink", "store"]),
     ("forward", &["metrics", "store"]),
 ];
 

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use grpo_metrics::engine::Engine;
+use grpo_metrics::gather::Threads;
 use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::sink::Sink;
+use grpo_metrics::run::Ending;
+use grpo_metrics::sink::{Durable, Sink};
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
     RunPatch, RunSpec, Split, Sqlite, Status, Store, StoreError, StoreSink,
@@ -833,4 +836,66 @@ fn the_last_steps_of_a_run_are_its_highest() {
     assert_eq!(steps(9).len(), 8);
     assert!(steps(0).is_empty());
     assert!(store.last_metrics("other", 2).unwrap().is_empty());
+}
+
+#[test]
+fn a_run_stands_as_the_engine_was_told_that_it_ended() {
+    let dir = TempDir::new().unwrap();
+    let finished = |run: &str, ending: &Ending, journal: bool| {
+        let sink = StoreSink::open(file(&dir), run).unwrap();
+        let builder = Engine::builder();
+        let builder = if journal {
+            builder.sink(Durable::new(sink, dir.path().join(run)).unwrap())
+        } else {
+            builder.sink(sink)
+        };
+        let mut engine = builder.build().unwrap();
+        engine.step(1).unwrap();
+        let (_, receipts) = engine.finish_as(ending);
+        assert_eq!((receipts[0].written, &receipts[0].error), (1, &None));
+        let run = Sqlite::open(file(&dir)).unwrap().get_run(run).unwrap();
+        (run.record.status, run.record.error_message)
+    };
+    for (run, journal) in [("a", false), ("b", true)] {
+        let failed = Ending::failed("out of memory");
+        let said = Some("out of memory".to_owned());
+        assert_eq!(finished(run, &failed, journal), (Status::Failed, said));
+        let cancelled = Ending::cancelled("Ctrl-C");
+        let said = Some("Ctrl-C".to_owned());
+        assert_eq!(
+            finished(run, &cancelled, journal),
+            (Status::Cancelled, said)
+        );
+        // What it ended with before is forgotten.
+        assert_eq!(
+            finished(run, &Ending::open(), journal),
+            (Status::Running, None)
+        );
+        assert_eq!(
+            finished(run, &Ending::completed(), journal),
+            (Status::Completed, None)
+        );
+    }
+}
+
+#[test]
+fn a_rank_that_is_not_the_root_leaves_the_run_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let mut ranks = Threads::of(2, std::time::Duration::from_secs(60)).into_iter();
+    let engine = |gather| {
+        let sink = StoreSink::open(file(&dir), "r").unwrap();
+        Engine::builder().sink(sink).gather(gather).build().unwrap()
+    };
+    let (root, other) = (engine(ranks.next().unwrap()), engine(ranks.next().unwrap()));
+    let status = || {
+        Sqlite::open(file(&dir))
+            .unwrap()
+            .get_run("r")
+            .unwrap()
+            .status
+    };
+    let _ = other.finish();
+    assert_eq!(status(), Status::Running);
+    let _ = root.finish_as(&Ending::failed("rank 1 died"));
+    assert_eq!(status(), Status::Failed);
 }

@@ -9,6 +9,7 @@ use grpo_metrics::engine::{Engine, EngineBuilder};
 use grpo_metrics::filter::Mode;
 use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
+use grpo_metrics::run::Ending;
 use grpo_metrics::scalars::{ClipRange, Weighting};
 use grpo_metrics::shard::{KlKind, KlPenalty};
 use grpo_metrics::window::Reduction;
@@ -90,7 +91,7 @@ fn last_row(mut engine: Engine, steps: &[Value]) -> Metrics {
         }
         last = engine.step(records[0].step).unwrap().or(last);
     }
-    let (left_over, _) = engine.finish_with_row();
+    let (left_over, _) = engine.finish_as(&Ending::completed());
     left_over.or(last).expect("a row").metrics
 }
 

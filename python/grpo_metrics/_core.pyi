@@ -142,8 +142,8 @@ class Engine:
     ) -> dict[str, float] | None:
         """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then."""
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Ends the run: the steps left over go out as a last row, the sinks are closed. One receipt a sink."""
+    def finish(self, status: str = "completed", error: str | None = None) -> list[dict[str, Any]]:
+        """Ends the run as `status` (completed, failed or cancelled): the steps left over go out as a last row, the sinks are closed. One receipt a sink."""
 
     def census(self) -> dict[str, dict[str, int]]:
         """What every family of columns has seen so far: name -> seen, used, absent, nonfinite."""
@@ -153,7 +153,8 @@ class Engine:
         """The last row that went out; None before the first."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, *_raised: object) -> None: ...
+    def __exit__(self, _kind: object = None, raised: object = None, _traceback: object = None) -> None:
+        """Ends the run as what left the block says; what was raised goes on."""
 
 @final
 class Shard:

@@ -281,14 +281,37 @@ class Store:
 
 
 class StoreSink:
-    """Writes rows as metrics of one run of a store that is an object: ours, EvSys's, or another with its methods."""
+    """Writes rows as metrics of one run of a store that is an object: ours, EvSys's, or another with its methods.
+
+    The run is `running` from its first row on, where the store has an `update_run`, until somebody says how it `ended`.
+    """
 
     def __init__(self, store: Any, run_id: str) -> None:
         self.store, self.run_id = store, run_id
+        self._begun = False
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Sends one row."""
+        if not self._begun:
+            self._begin()
         self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=dict(row["metrics"]), split="train")
+
+    def ended(self, status: str, error: str | None = None) -> None:
+        """The run has ended as `status`: completed, failed or cancelled."""
+        self._update({"status": status} | ({} if error is None else {"error_message": error}))
+
+    def _begin(self) -> None:
+        self._begun = True
+        try:
+            run = self._update({"status": "running"})
+            if isinstance(run, Mapping) and run.get("error_message"):
+                self._update({"error_message": ""})  # how it ended before is not how it stands now
+        except Exception as error:  # a row is worth more than the word beside it
+            _log.warning("run %s could not be marked as running: %s", self.run_id, error)
+
+    def _update(self, patch: Row) -> Any:
+        update = getattr(self.store, "update_run", None)
+        return update(run_id=self.run_id, patch=patch) if callable(update) else None
 
 
 def _finite(value: Any) -> Any:

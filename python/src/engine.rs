@@ -3,10 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 
-use grpo_metrics::batch::{Batch, Place};
-use grpo_metrics::engine::Engine as CoreEngine;
-use grpo_metrics::metrics::Metrics;
-use grpo_metrics::recording::{Record, Recorder};
+use grpo_metrics::run::Ending;
 use grpo_metrics::scalars::{ClipRange, Scalars, Weighting};
 use grpo_metrics::sink::Receipt;
 use pyo3::prelude::*;
@@ -14,8 +11,10 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::batch::with_batch;
 use crate::column::Read;
-use crate::error::{self, GrpoMetricsError, guarded};
+use crate::ending;
+use crate::error::{GrpoMetricsError, guarded};
 use crate::options::Options;
+use crate::running::Running;
 use crate::sink::{numbers, receipt};
 use crate::threads::within_pool;
 
@@ -27,118 +26,6 @@ pub struct Engine {
     running: Mutex<Running>,
     /// The thread that is within a call, so that a sink that calls back is told instead of waiting for itself.
     held_by: Mutex<Option<ThreadId>>,
-}
-
-/// What one call at a time may change.
-struct Running {
-    /// `None` once finished.
-    engine: Option<CoreEngine>,
-    /// This rank and how many there are.
-    place: (u32, u32),
-    recording: Option<Recording>,
-    last_row: Option<Metrics>,
-    receipts: Vec<Receipt>,
-    /// What went wrong without stopping the step, to be said once the GIL is back.
-    warnings: Vec<String>,
-}
-
-/// What was observed of the step that is not over, to be written down when its number is known.
-struct Recording {
-    recorder: Recorder,
-    pending: Vec<Record>,
-}
-
-impl Running {
-    fn engine(&mut self) -> PyResult<&mut CoreEngine> {
-        self.engine
-            .as_mut()
-            .ok_or_else(|| GrpoMetricsError::new_err("the engine has been finished"))
-    }
-
-    fn observe(&mut self, batch: &Batch<'_>) -> PyResult<()> {
-        self.engine()?.observe(batch).map_err(error::step)?;
-        let (rank, _) = self.place;
-        if let Some(recording) = &mut self.recording {
-            let next = || Place {
-                rank,
-                micro: u32::try_from(recording.pending.len()).unwrap_or(u32::MAX),
-            };
-            let place = batch.place().unwrap_or_else(next);
-            recording.pending.push(Record::of(0, 1, place, batch));
-        }
-        Ok(())
-    }
-
-    /// Says that this rank has no part in the step, where there are others that would not notice.
-    fn fail(&mut self, reason: &str) {
-        if let (Some(engine), true) = (&mut self.engine, self.place.1 > 1) {
-            engine.fail(reason);
-        }
-    }
-
-    fn step(
-        &mut self,
-        step: u64,
-        scalars: Scalars,
-        weighting: Option<Weighting>,
-    ) -> PyResult<Option<Metrics>> {
-        if let Some(recording) = &mut self.recording {
-            let world_size = self.place.1;
-            let outcome = recording.write(step, world_size, &scalars, weighting.as_ref());
-            self.warnings.extend(outcome.err());
-        }
-        let engine = self.engine()?;
-        if !scalars.is_empty() || weighting.is_some() {
-            engine.report(scalars, weighting);
-        }
-        let row = engine.step(step).map_err(error::step)?;
-        let failed = engine.sink_error();
-        self.warnings.extend(failed.map(|error| error.to_string()));
-        if let Some(row) = &row {
-            self.last_row = Some(row.metrics.clone());
-        }
-        Ok(row.map(|row| row.metrics))
-    }
-
-    fn finish(&mut self) {
-        if let Some(engine) = self.engine.take() {
-            let (row, receipts) = engine.finish_with_row();
-            if let Some(row) = row {
-                self.last_row = Some(row.metrics);
-            }
-            let failed = receipts.iter().filter_map(|receipt| receipt.error.clone());
-            self.warnings.extend(failed);
-            self.receipts = receipts;
-        }
-    }
-}
-
-impl Recording {
-    /// Writes the step's records; what the step reported at its end joins the last one.
-    fn write(
-        &mut self,
-        step: u64,
-        world_size: u32,
-        scalars: &Scalars,
-        weighting: Option<&Weighting>,
-    ) -> Result<(), String> {
-        let mut records = std::mem::take(&mut self.pending);
-        if let Some(last) = records.last_mut() {
-            for (name, value) in scalars.iter() {
-                last.scalars.set(name, value);
-            }
-            last.weighting = weighting.cloned().or(last.weighting.take());
-        }
-        let ranks = records.iter().map(|record| record.rank.saturating_add(1));
-        let world_size = ranks.max().unwrap_or(1).max(world_size);
-        for record in &records {
-            let batch = record.batch().map_err(|error| error.to_string())?;
-            self.recorder
-                .write(step, world_size, &batch)
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
 }
 
 impl Engine {
@@ -174,6 +61,13 @@ impl Engine {
             logger.call_method1("warning", ("%s", warning))?;
         }
         outcome
+    }
+
+    fn end(&self, py: Python<'_>, ending: &Ending) -> PyResult<Vec<Receipt>> {
+        self.run(py, |running| {
+            running.finish(ending);
+            Ok(running.receipts.clone())
+        })
     }
 
     fn lock(&self) -> PyResult<MutexGuard<'_, Running>> {
@@ -212,20 +106,9 @@ impl Engine {
     #[pyo3(signature = (**options))]
     fn new(options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         guarded(|| {
-            let options = Options::of(options)?;
-            let recorder = options.recorder()?;
+            let running = Running::of(&Options::of(options)?)?;
             Ok(Self {
-                running: Mutex::new(Running {
-                    engine: Some(options.engine()?),
-                    place: options.place()?,
-                    recording: recorder.map(|recorder| Recording {
-                        recorder,
-                        pending: Vec::new(),
-                    }),
-                    last_row: None,
-                    receipts: Vec::new(),
-                    warnings: Vec::new(),
-                }),
+                running: Mutex::new(running),
                 held_by: Mutex::new(None),
             })
         })
@@ -291,13 +174,18 @@ impl Engine {
         })
     }
 
-    /// Ends the run: the steps left over go out as a last row, the sinks are closed. One receipt a sink; the same when called again.
-    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    /// Ends the run as `status` (completed, failed or cancelled), for the reason `error`: the steps left over go out as a last
+    /// row, the sinks are closed. One receipt a sink; the same when called again.
+    #[pyo3(signature = (status="completed", error=None))]
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        status: &str,
+        error: Option<String>,
+    ) -> PyResult<Bound<'py, PyList>> {
         guarded(|| {
-            let receipts = self.run(py, |running| {
-                running.finish();
-                Ok(running.receipts.clone())
-            })?;
+            let ending = ending::of(status, error)?;
+            let receipts = self.end(py, &ending)?;
             let receipts: Vec<_> = receipts
                 .iter()
                 .map(|one| receipt(py, one))
@@ -336,8 +224,16 @@ impl Engine {
         slf
     }
 
-    #[pyo3(signature = (*_raised))]
-    fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-        self.finish(py).map(drop)
+    /// Ends the run as what left the block says: nothing, an error, or a wish to stop. What was raised goes on unchanged.
+    #[pyo3(signature = (_kind=None, raised=None, _traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: Option<&Bound<'_, PyAny>>,
+        raised: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let ending = raised.map_or_else(Ending::completed, ending::of_raised);
+        guarded(|| self.end(py, &ending).map(drop))
     }
 }

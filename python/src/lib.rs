@@ -3,11 +3,13 @@
 
 mod batch;
 mod column;
+mod ending;
 mod engine;
 mod error;
 mod gather;
 mod json;
 mod options;
+mod running;
 mod shard;
 mod sink;
 mod store;

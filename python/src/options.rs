@@ -215,7 +215,11 @@ impl<'a, 'py> Options<'a, 'py> {
         Ok(builder)
     }
 
+    /// Rows are rank 0's, and so are the store, its run, the sinks and the journal: no other rank opens them.
     fn with_sinks(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
+        if self.place()?.0 != 0 {
+            return Ok(builder);
+        }
         if let Some(store) = self.get("store")? {
             builder = self.with_store(builder, &store)?;
         }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 
 use grpo_metrics::metrics::{Metrics, Row};
+use grpo_metrics::run::Ending;
 use grpo_metrics::sink::{Receipt, Sink, SinkError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Hands every row to an object's `write(row)`, and calls its `flush()` and `close()` where it has them.
+/// Hands every row to an object's `write(row)`, and calls its `flush()`, `ended(status, error)` and `close()` where it has them.
 pub struct PythonSink {
     object: Py<PyAny>,
     kind: String,
@@ -81,6 +82,20 @@ impl Sink for PythonSink {
 
     fn flush(&mut self) -> Result<(), SinkError> {
         let outcome = self.call_optional("flush");
+        self.note(outcome)
+    }
+
+    fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
+        if !ending.status.is_final() {
+            return Ok(());
+        }
+        let outcome = self.call("end the run of", |object| {
+            if object.hasattr("ended")? {
+                let told = (ending.status.as_str(), ending.error_message.as_deref());
+                object.call_method1("ended", told)?;
+            }
+            Ok(())
+        });
         self.note(outcome)
     }
 

@@ -1,5 +1,6 @@
 //! `summarize`: the row of one step without an engine of one's own.
 
+use grpo_metrics::run::Ending;
 use grpo_metrics::scalars::{ClipRange, Weighting};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -41,7 +42,7 @@ pub fn summarize<'py>(
         let row = py.detach(|| {
             within_pool(|| {
                 let row = engine.step(step).map_err(error::step)?;
-                let (left_over, _) = engine.finish_with_row();
+                let (left_over, _) = engine.finish_as(&Ending::completed());
                 Ok::<_, PyErr>(row.or(left_over).map(|row| row.metrics))
             })
         })??;

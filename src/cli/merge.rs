@@ -11,6 +11,7 @@ use super::rows::{EngineArgs, RowArgs};
 use crate::engine::EngineError;
 use crate::filter::ModeError;
 use crate::metrics::Row;
+use crate::run::Ending;
 use crate::shard::{DetailError, Shard};
 use crate::sink::Nested;
 use crate::wire::{self, WireError};
@@ -100,7 +101,7 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
             .map_err(|source| MergeVerbError::Engine { step, source })?;
         write(row, out)?;
     }
-    let (left_over, _) = engine.finish_with_row();
+    let (left_over, _) = engine.finish_as(&Ending::completed());
     write(left_over, out)?;
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::say::{self, complain};
 use crate::engine::{Engine, EngineError, Scope};
 use crate::filter::ModeError;
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
+use crate::run::Ending;
 use crate::scalars::Weighting;
 use crate::sink::SinkError;
 use crate::store::StoreError;
@@ -186,7 +187,7 @@ fn walk(
     if let Some(fault) = recording.pending_error() {
         return Err(fault.clone().into());
     }
-    if let (Some(row), _) = engine.finish_with_row() {
+    if let (Some(row), _) = engine.finish_as(&Ending::completed()) {
         report.rows += 1;
         outputs.write(&row);
     }

@@ -12,6 +12,7 @@ use crate::cadence::Cadence;
 use crate::gather::{Gather, Part};
 use crate::health::Health;
 use crate::metrics::Row;
+use crate::run::Ending;
 use crate::scalars::{ClipRange, Scalar, Scalars, Weighting};
 use crate::shard::{Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
@@ -271,17 +272,26 @@ impl Engine {
         Ok(Some(part.shard))
     }
 
-    /// Ends the run: the steps left over go out as a last row, the sinks are closed. One receipt a sink.
+    /// Ends the run as completed: the steps left over go out as a last row, the sinks are closed. One receipt a sink.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Receipt> {
-        self.emit_left_over();
-        self.sinks.close_each()
+    pub fn finish(self) -> Vec<Receipt> {
+        self.finish_as(&Ending::completed()).1
     }
 
-    /// As [`Engine::finish`], for a caller that wants the last row too.
+    /// As [`Engine::finish`], for a run that ended otherwise, or a caller that wants the last row too.
+    ///
+    /// Rows are the root's, and so is the run: on any other rank its sinks are closed without a word of how it ended.
     #[must_use]
-    pub fn finish_with_row(mut self) -> (Option<Row>, Vec<Receipt>) {
+    pub fn finish_as(mut self, ending: &Ending) -> (Option<Row>, Vec<Receipt>) {
         let row = self.emit_left_over();
+        let ended = if self.gather.rank() == 0 {
+            self.sinks.ended(ending)
+        } else {
+            self.sinks.ended(&Ending::open())
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "a sink could not note how the run ended");
+        }
         (row, self.sinks.close_each())
     }
 

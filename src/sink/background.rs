@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::journal::{self, Appender};
 use super::{Receipt, Sink, SinkError, after};
 use crate::metrics::Row;
+use crate::run::Ending;
 use crate::table::Table;
 use shared::Shared;
 use worker::Worker;
@@ -275,6 +276,13 @@ impl Sink for Durable {
             rows: receipt.pending,
             reason: receipt.error.unwrap_or_else(|| "no time left".to_owned()),
         })
+    }
+
+    /// Kept until the last row is delivered: the sink behind is told then, and not at all where rows stay for the next process,
+    /// which goes on with the run.
+    fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
+        self.shared.lock().ending = Some(ending.clone());
+        Ok(())
     }
 
     /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What

@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use super::{Receipt, Sink, SinkError};
 use crate::metrics::Row;
+use crate::run::Ending;
 use crate::table::Table;
 
 /// Hands every row to every sink.
@@ -173,6 +174,10 @@ impl Sink for Fanout {
 
     fn flush(&mut self) -> Result<(), SinkError> {
         self.each(|branch| branch.guarded(|sink| sink.flush()))
+    }
+
+    fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
+        self.each(|branch| branch.guarded(|sink| sink.ended(ending)))
     }
 
     /// One receipt for all: a row counts as written where every sink has it, so the numbers are those of the sink that

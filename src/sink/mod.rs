@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::metrics::{Metrics, Row};
+use crate::run::Ending;
 use crate::table::Table;
 
 pub use background::{Durable, Fsync, Full, Policy, Recovered};
@@ -92,6 +93,15 @@ pub trait Sink: Send {
     /// # Errors
     /// If something taken could not be brought there.
     fn flush(&mut self) -> Result<(), SinkError>;
+
+    /// Says how the run ended; what comes next is [`Sink::close`]. A sink that keeps no run has nothing to do; one that does takes
+    /// a run for completed where nothing was said.
+    ///
+    /// # Errors
+    /// If that could not be noted.
+    fn ended(&mut self, _ending: &Ending) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// Flushes, ends the sink and accounts for every row.
     fn close(self: Box<Self>) -> Receipt;

@@ -12,13 +12,14 @@ mod sqlite;
 use std::error::Error;
 
 use crate::metrics::Metrics;
+pub use crate::run::Status;
 use crate::sink::SinkError;
 
 #[cfg(feature = "evsys")]
 pub use evsys::{EvSys, Patience};
 pub use record::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
-    Status, Stored,
+    Stored,
 };
 pub use resolve::resolve_store;
 pub use sink::{RunSpec, StoreSink};

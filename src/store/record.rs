@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StoreError;
+use crate::run::Status;
 
 /// A record as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,53 +30,61 @@ impl<T> Deref for Stored<T> {
     }
 }
 
-/// An enum with one text form, the same in a store, in JSON and for a reader.
-macro_rules! worded {
-    ($(#[$doc:meta])* $name:ident: $($variant:ident = $word:literal),+) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name { #[default] $($variant),+ }
+impl FromStr for Status {
+    type Err = StoreError;
 
-        impl $name {
-            /// The text form.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = StoreError;
-
-            fn from_str(text: &str) -> Result<Self, StoreError> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(StoreError::Damaged {
-                        what: stringify!($name).to_lowercase(),
-                        expected: concat!("one of", $(" ", $word),+),
-                        found: text.to_owned(),
-                    }),
-                }
-            }
-        }
-    };
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let found = Self::ALL.into_iter().find(|status| status.as_str() == text);
+        found.ok_or_else(|| StoreError::Damaged {
+            what: "status".to_owned(),
+            expected: "one of pending running completed failed cancelled",
+            found: text.to_owned(),
+        })
+    }
 }
 
-worded! {
-    /// Where an experiment or a run stands.
-    Status: Pending = "pending", Running = "running", Completed = "completed", Failed = "failed", Cancelled = "cancelled"
+/// What a metric was measured on.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    #[default]
+    Train,
+    Val,
 }
 
-worded! {
-    /// What a metric was measured on.
-    Split: Train = "train", Val = "val"
+impl Split {
+    /// The text form, the same in a store, in JSON and for a reader.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Split {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "train" => Ok(Self::Train),
+            "val" => Ok(Self::Val),
+            _ => Err(StoreError::Damaged {
+                what: "split".to_owned(),
+                expected: "one of train val",
+                found: text.to_owned(),
+            }),
+        }
+    }
 }
 
 /// A question that runs are to answer.
@@ -152,6 +161,7 @@ pub struct RunPatch {
     pub run_config: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// An empty text takes away the one that is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{RunPatch, Split, Status, Store, StoreError};
 use crate::metrics::Row;
+use crate::run::Ending;
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
 /// Which run to write, and where it belongs; from a text, the run of that name.
@@ -40,8 +41,8 @@ impl<T: Into<String>> From<T> for RunSpec {
     }
 }
 
-/// Writes rows as metrics of one run, split train, a transaction each. The run is `running` until the sink is closed, then
-/// `completed`; one that is never closed stays `running`.
+/// Writes rows as metrics of one run, split train, a transaction each. The run is `running` until the sink is closed, then what
+/// [`Sink::ended`] said, with its error, or `completed`; one that is never closed stays `running`.
 ///
 /// The text of a row (`run/git_sha`, ...) goes to the run's configuration, under `metadata`.
 pub struct StoreSink {
@@ -51,6 +52,7 @@ pub struct StoreSink {
     metadata: Vec<(String, String)>,
     nan: u64,
     tally: Tally,
+    ending: Ending,
 }
 
 impl StoreSink {
@@ -71,13 +73,27 @@ impl StoreSink {
     /// If the store has no such run or refuses.
     pub fn over(mut store: Box<dyn Store>, run_id: impl Into<String>) -> Result<Self, StoreError> {
         let run_id = run_id.into();
-        store.update_run(&run_id, &status(Status::Running))?;
+        let mut again = RunPatch {
+            status: Some(Status::Running),
+            ..RunPatch::default()
+        };
+        let run = store.update_run(&run_id, &again)?;
+        if run
+            .error_message
+            .as_ref()
+            .is_some_and(|text| !text.is_empty())
+        {
+            // How it ended before is not how it stands now.
+            again.error_message = Some(String::new());
+            store.update_run(&run_id, &again)?;
+        }
         Ok(Self {
             store,
             run_id,
             metadata: Vec::new(),
             nan: 0,
             tally: Tally::default(),
+            ending: Ending::completed(),
         })
     }
 
@@ -189,15 +205,23 @@ impl Sink for StoreSink {
         self.tally.note(outcome)
     }
 
+    fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
+        self.ending = ending.clone();
+        Ok(())
+    }
+
     fn close(mut self: Box<Self>) -> Receipt {
         // What fails here is in the receipt.
         let _ = self.flush();
-        let completed = self
-            .store
-            .update_run(&self.run_id, &status(Status::Completed));
-        let _ = self
-            .tally
-            .note(completed.map(drop).map_err(SinkError::from));
+        if self.ending.status.is_final() {
+            let patch = RunPatch {
+                status: Some(self.ending.status),
+                error_message: self.ending.error_message.take(),
+                ..RunPatch::default()
+            };
+            let noted = self.store.update_run(&self.run_id, &patch);
+            let _ = self.tally.note(noted.map(drop).map_err(SinkError::from));
+        }
         let mut receipt = self.tally.receipt("store");
         if self.nan > 0 && receipt.error.is_none() {
             receipt.error = Some(format!(
@@ -206,13 +230,6 @@ impl Sink for StoreSink {
             ));
         }
         receipt
-    }
-}
-
-fn status(status: Status) -> RunPatch {
-    RunPatch {
-        status: Some(status),
-        ..RunPatch::default()
     }
 }
 

@@ -154,7 +154,7 @@ impl Store for Sqlite {
 
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
         let sql = "UPDATE runs SET run_config = coalesce(?2, run_config), status = coalesce(?3, status),
-            error_message = coalesce(?4, error_message), wandb_run_url = coalesce(?5, wandb_run_url) WHERE id = ?1";
+            error_message = nullif(coalesce(?4, error_message), ''), wandb_run_url = coalesce(?5, wandb_run_url) WHERE id = ?1";
         let config = patch.run_config.as_ref().and_then(text_of_json);
         let updated = self.write("update a run", String::new, |db| {
             db.prepare_cached(sql)?.execute(params![

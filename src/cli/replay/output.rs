@@ -161,35 +161,23 @@ impl Outputs {
 }
 
 impl StoredRun {
-    /// Its store, and whether the run is there already; what an earlier replay failed with is then forgotten.
+    /// Its store, and whether the run is there already.
     fn open(&self) -> Result<(Sqlite, bool), StoreError> {
-        let mut store = Sqlite::open(&self.store)?;
+        let store = Sqlite::open(&self.store)?;
         match store.get_run(&self.name) {
-            Ok(_) => {
-                self.note_error(&mut store, None, String::new())?;
-                Ok((store, true))
-            }
+            Ok(_) => Ok((store, true)),
             Err(StoreError::Unknown { .. }) => Ok((store, false)),
             Err(error) => Err(error),
         }
     }
 
     fn mark_failed(&self, error: String) -> Result<(), StoreError> {
-        let mut store = Sqlite::open(&self.store)?;
-        self.note_error(&mut store, Some(Status::Failed), error)
-    }
-
-    fn note_error(
-        &self,
-        store: &mut Sqlite,
-        status: Option<Status>,
-        error: String,
-    ) -> Result<(), StoreError> {
         let patch = RunPatch {
-            status,
+            status: Some(Status::Failed),
             error_message: Some(error),
             ..RunPatch::default()
         };
+        let mut store = Sqlite::open(&self.store)?;
         store.update_run(&self.name, &patch).map(drop)
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError, after};
 use super::{Full, NAME, Policy};
+use crate::run::Ending;
 use crate::table::Table;
 
 /// Tables that wait to be shown at most. They are for the eye, and a later one says more than an earlier one.
@@ -45,6 +46,8 @@ pub(super) struct State {
     /// Until when there is to be delivered, once the end is asked for.
     pub(super) deadline: Option<Instant>,
     pub(super) ended: bool,
+    /// How the run ended, once that is known.
+    pub(super) ending: Option<Ending>,
 }
 
 impl State {
@@ -109,6 +112,7 @@ impl Shared {
                 flush: false,
                 deadline: None,
                 ended: false,
+                ending: None,
             }),
             work: Condvar::new(),
             progress: Condvar::new(),

@@ -347,11 +347,16 @@ impl Worker {
     fn finish(self) {
         let pending = self.shared.lock().pending();
         if pending == 0 {
-            let sink = self.sink;
-            let closed = guarded(|| Ok(sink.close()));
+            let mut sink = self.sink;
+            let ending = self.shared.lock().ending.take();
+            let closed = guarded(|| {
+                // What fails here is in the receipt.
+                let _ = ending.map(|ending| sink.ended(&ending));
+                sink.close()
+            });
             let error = match closed {
-                Ok(Ok(receipt)) => receipt.error,
-                Ok(Err(error)) | Err(error) => Some(error.to_string()),
+                Ok(receipt) => receipt.error,
+                Err(error) => Some(error.to_string()),
             };
             let synced = self.policy.fsync == Fsync::Never || self.mark.sync().is_ok();
             let segments: Vec<u64> = {

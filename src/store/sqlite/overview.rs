@@ -2,9 +2,10 @@
 
 use rusqlite::params;
 
-use super::super::record::{Metric, Status};
+use super::super::record::Metric;
 use super::super::{Store, StoreError};
 use super::{Sqlite, metric, natural};
+use crate::run::Status;
 
 /// A run in a list of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

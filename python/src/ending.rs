@@ -1,0 +1,58 @@
+//! How a run ended, as Python says it.
+
+use grpo_metrics::run::{Ending, Status};
+use pyo3::exceptions::{PyException, PySystemExit};
+use pyo3::prelude::*;
+
+use crate::error;
+
+/// Letters of an error's text that a store is given at most.
+const SHOWN: usize = 1000;
+
+/// What `Engine.finish` is told.
+///
+/// # Errors
+/// If `status` is no word for an end.
+pub fn of(status: &str, error_message: Option<String>) -> PyResult<Ending> {
+    let ends = Status::ALL.into_iter().filter(|known| known.is_final());
+    let Some(status) = ends.into_iter().find(|known| known.as_str() == status) else {
+        return Err(error::option(format!(
+            "`status`: expected completed, failed or cancelled, found `{status}`"
+        )));
+    };
+    Ok(Ending {
+        status,
+        error_message,
+        conclusion: None,
+    })
+}
+
+/// What an exception says that nobody has caught: an error is a failure; so is an exit with a code, and one without is none. Any
+/// other (Ctrl-C, a task or generator that was closed) is somebody's wish to stop.
+pub fn of_raised(raised: &Bound<'_, PyAny>) -> Ending {
+    if raised.is_instance_of::<PySystemExit>() {
+        let code = raised.getattr("code").ok();
+        let clean = code.is_none_or(|code| code.is_none() || code.eq(0).unwrap_or(false));
+        if clean {
+            return Ending::completed();
+        }
+    } else if !raised.is_instance_of::<PyException>() {
+        return Ending::cancelled(text(raised));
+    }
+    Ending::failed(text(raised))
+}
+
+/// The exception's type, and its own text where it has one.
+fn text(raised: &Bound<'_, PyAny>) -> String {
+    let kind = crate::column::kind_of(raised);
+    let said = raised.str().map(|said| said.to_string());
+    let said = said.unwrap_or_default();
+    if said.is_empty() {
+        return kind;
+    }
+    let mut shown: String = said.chars().take(SHOWN).collect();
+    if shown.len() < said.len() {
+        shown.push_str("...");
+    }
+    format!("{kind}: {shown}")
+}

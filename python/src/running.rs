@@ -1,0 +1,142 @@
+//! What one call at a time may change of an engine.
+
+use grpo_metrics::batch::{Batch, Place};
+use grpo_metrics::engine::Engine as CoreEngine;
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::recording::{Record, Recorder};
+use grpo_metrics::run::Ending;
+use grpo_metrics::scalars::{Scalars, Weighting};
+use grpo_metrics::sink::Receipt;
+use pyo3::prelude::*;
+
+use crate::error::{self, GrpoMetricsError};
+use crate::options::Options;
+
+/// An engine, until it is finished, and what Python asks it for.
+pub struct Running {
+    /// `None` once finished.
+    engine: Option<CoreEngine>,
+    /// This rank and how many there are.
+    place: (u32, u32),
+    recording: Option<Recording>,
+    pub last_row: Option<Metrics>,
+    pub receipts: Vec<Receipt>,
+    /// What went wrong without stopping the step, to be said once the GIL is back.
+    pub warnings: Vec<String>,
+}
+
+/// What was observed of the step that is not over, to be written down when its number is known.
+struct Recording {
+    recorder: Recorder,
+    pending: Vec<Record>,
+}
+
+impl Running {
+    /// An engine with these options, its sinks opened.
+    pub fn of(options: &Options<'_, '_>) -> PyResult<Self> {
+        let recorder = options.recorder()?;
+        Ok(Self {
+            engine: Some(options.engine()?),
+            place: options.place()?,
+            recording: recorder.map(|recorder| Recording {
+                recorder,
+                pending: Vec::new(),
+            }),
+            last_row: None,
+            receipts: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    pub fn engine(&mut self) -> PyResult<&mut CoreEngine> {
+        self.engine
+            .as_mut()
+            .ok_or_else(|| GrpoMetricsError::new_err("the engine has been finished"))
+    }
+
+    pub fn observe(&mut self, batch: &Batch<'_>) -> PyResult<()> {
+        self.engine()?.observe(batch).map_err(error::step)?;
+        let (rank, _) = self.place;
+        if let Some(recording) = &mut self.recording {
+            let next = || Place {
+                rank,
+                micro: u32::try_from(recording.pending.len()).unwrap_or(u32::MAX),
+            };
+            let place = batch.place().unwrap_or_else(next);
+            recording.pending.push(Record::of(0, 1, place, batch));
+        }
+        Ok(())
+    }
+
+    /// Says that this rank has no part in the step, where there are others that would not notice.
+    pub fn fail(&mut self, reason: &str) {
+        if let (Some(engine), true) = (&mut self.engine, self.place.1 > 1) {
+            engine.fail(reason);
+        }
+    }
+
+    pub fn step(
+        &mut self,
+        step: u64,
+        scalars: Scalars,
+        weighting: Option<Weighting>,
+    ) -> PyResult<Option<Metrics>> {
+        if let Some(recording) = &mut self.recording {
+            let world_size = self.place.1;
+            let outcome = recording.write(step, world_size, &scalars, weighting.as_ref());
+            self.warnings.extend(outcome.err());
+        }
+        let engine = self.engine()?;
+        if !scalars.is_empty() || weighting.is_some() {
+            engine.report(scalars, weighting);
+        }
+        let row = engine.step(step).map_err(error::step)?;
+        let failed = engine.sink_error();
+        self.warnings.extend(failed.map(|error| error.to_string()));
+        if let Some(row) = &row {
+            self.last_row = Some(row.metrics.clone());
+        }
+        Ok(row.map(|row| row.metrics))
+    }
+
+    /// Ends the run; nothing more where it has ended.
+    pub fn finish(&mut self, ending: &Ending) {
+        if let Some(engine) = self.engine.take() {
+            let (row, receipts) = engine.finish_as(ending);
+            if let Some(row) = row {
+                self.last_row = Some(row.metrics);
+            }
+            let failed = receipts.iter().filter_map(|receipt| receipt.error.clone());
+            self.warnings.extend(failed);
+            self.receipts = receipts;
+        }
+    }
+}
+
+impl Recording {
+    /// Writes the step's records; what the step reported at its end joins the last one.
+    fn write(
+        &mut self,
+        step: u64,
+        world_size: u32,
+        scalars: &Scalars,
+        weighting: Option<&Weighting>,
+    ) -> Result<(), String> {
+        let mut records = std::mem::take(&mut self.pending);
+        if let Some(last) = records.last_mut() {
+            for (name, value) in scalars.iter() {
+                last.scalars.set(name, value);
+            }
+            last.weighting = weighting.cloned().or(last.weighting.take());
+        }
+        let ranks = records.iter().map(|record| record.rank.saturating_add(1));
+        let world_size = ranks.max().unwrap_or(1).max(world_size);
+        for record in &records {
+            let batch = record.batch().map_err(|error| error.to_string())?;
+            self.recorder
+                .write(step, world_size, &batch)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
