@@ -25,6 +25,7 @@ pub mod callback;
 pub mod cli;
 pub mod dialect;
 pub mod engine;
+pub mod event;
 pub mod filter;
 pub mod forward;
 pub mod gather;

@@ -12,6 +12,8 @@
 //! nothing on trust: what is read costs memory in proportion to the bytes that are there (`tests/wire_memory.rs`: ten times for
 //! values, 128 times for a member of whom nothing is known), and is checked to be something that writing could have written.
 
+use std::fmt;
+
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
@@ -29,6 +31,15 @@ pub enum Kind {
     Shard,
     /// [`crate::gather::Part`].
     Part,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shard => "shard",
+            Self::Part => "rank's part of a step",
+        })
+    }
 }
 
 impl Kind {
@@ -59,9 +70,9 @@ pub enum WireError {
         "expected a body with checksum {expected:016x}, found {found:016x}: the message was changed on its way"
     )]
     Checksum { expected: u64, found: u64 },
-    #[error("expected the body of a {kind:?}, found bytes that are none: {reason}")]
+    #[error("expected the body of a {kind}, found bytes that are none: {reason}")]
     Body { kind: Kind, reason: String },
-    #[error("cannot write this {kind:?}: {reason}")]
+    #[error("cannot write this {kind}: {reason}")]
     Unwritable { kind: Kind, reason: String },
 }
 

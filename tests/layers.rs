@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("window", &["metrics", "scalars", "stat"]),
     ("cadence", &[]),
     ("run", &["dialect"]),
+    ("event", &[]),
     // Where rows go.
     ("table", &["metrics"]),
     ("sink", &["metrics", "run", "table"]),

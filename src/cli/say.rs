@@ -1,16 +1,16 @@
 //! What the command says on stderr: its own messages, and what the library has to say while it works.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, WeakProgressBar};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent};
 
+use crate::event::Said;
 use crate::sink::one_line;
 
 /// The bar that is drawn. What is said goes above it, not through it.
@@ -68,54 +68,13 @@ impl FormatEvent<Registry, DefaultFields> for Message {
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let said = Said::of(event);
         let kind = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warning",
             _ => "note",
         };
         writeln!(line, "{kind}: {}", one_line(&said.to_string()))
-    }
-}
-
-/// An event's fields: the step first, the error behind the message, the others between.
-#[derive(Debug, Default)]
-struct Said {
-    step: Option<String>,
-    message: String,
-    others: String,
-    error: Option<String>,
-}
-
-impl Visit for Said {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            "step" => self.step = Some(format!("{value:?}")),
-            "error" => self.error = Some(format!("{value:?}")),
-            name => {
-                let _ = write!(self.others, ", {name} {value:?}");
-            }
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        // In a sentence, without the quotes of `Debug`.
-        self.record_debug(field, &format_args!("{value}"));
-    }
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(step) = &self.step {
-            write!(f, "step {step}: ")?;
-        }
-        write!(f, "{}{}", self.message, self.others)?;
-        match &self.error {
-            Some(error) => write!(f, ": {error}"),
-            None => Ok(()),
-        }
     }
 }
 

@@ -23,7 +23,7 @@ pub enum EngineError {
     #[error("step {step}: {source}")]
     Gather { step: u64, source: GatherError },
     #[error(
-        "step {step}: tokens were counted against the clip range {counted:?}, but the controller's snapshot says {snapshot:?}: give the snapshot with the batches, or the range in the engine's options"
+        "step {step}: tokens were counted against the clip range {counted}, but the controller's snapshot says {snapshot}: give the snapshot with the batches, or the range in the engine's options"
     )]
     ClipRange {
         step: u64,

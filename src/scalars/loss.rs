@@ -1,5 +1,7 @@
 //! What the trainer says of its loss: the type, what a ratio is of, how far it may go, and what rewards are scaled by.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -138,6 +140,20 @@ impl ClipRange {
             delta: None,
             of_logs: false,
         }
+    }
+}
+
+/// As the option of this name is written: `(0.2, 0.28)`; what else the snapshot says of it stands behind.
+impl fmt::Display for ClipRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {})", self.low, self.high)?;
+        if let Some(delta) = self.delta {
+            write!(f, " capped at {delta}")?;
+        }
+        if self.of_logs {
+            f.write_str(" of log-ratios")?;
+        }
+        Ok(())
     }
 }
 

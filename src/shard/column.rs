@@ -1,5 +1,7 @@
 //! Columns of rewards: one value a completion, kept so that quantiles can be read off.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Values;
@@ -13,6 +15,15 @@ pub enum Retain {
     Exact,
     /// A [`Sketch`]: quantiles within 1 %, in memory that does not grow with the completions. Minimum and maximum stay exact.
     Sketch,
+}
+
+impl fmt::Display for Retain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Sketch => "sketched",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

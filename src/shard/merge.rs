@@ -22,7 +22,8 @@ pub enum MergeError {
     #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
     Twice { step: u64, rank: u32, micro: u32 },
     #[error(
-        "rank {rank} counted its tokens against {found:?}, rank {other} against {expected:?}: give every rank the same options and the same clip range (in the options, or a weighting snapshot on each rank)"
+        "rank {rank} counted its tokens against {}, rank {other} against {}: give every rank the same options and the same clip range (in the options, or a weighting snapshot on each rank)",
+        found.unlike(expected), expected.unlike(found)
     )]
     Thresholds {
         rank: u32,
@@ -31,7 +32,7 @@ pub enum MergeError {
         expected: Box<Thresholds>,
     },
     #[error(
-        "rank {rank} retains its rewards as {found:?}, rank {other} as {expected:?}: give every rank the same `retain`"
+        "rank {rank} retains its rewards as {found} values, rank {other} as {expected} values: give every rank the same `retain`"
     )]
     Retained {
         rank: u32,

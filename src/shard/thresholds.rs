@@ -1,5 +1,7 @@
 //! What completions and their tokens are counted against.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Detail;
@@ -84,7 +86,66 @@ pub struct KlPenalty {
     pub kind: KlKind,
 }
 
+/// As options have it.
+impl fmt::Display for KlKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::K1 => "k1",
+            Self::Abs => "abs",
+            Self::K2 => "k2",
+            Self::K3 => "k3",
+        })
+    }
+}
+
+impl fmt::Display for KlPenalty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} times {}", self.coefficient, self.kind)
+    }
+}
+
+impl fmt::Display for Success {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.component {
+            None => write!(f, "a total reward of {}", self.threshold),
+            Some(name) => write!(f, "a reward `{name}` of {}", self.threshold),
+        }
+    }
+}
+
 impl Thresholds {
+    /// What of these is not as in `other`, in words.
+    pub(super) fn unlike(&self, other: &Self) -> String {
+        let cap = self.ratio_cap.map(|cap| cap.to_string());
+        let penalty = self.kl_penalty.map(|penalty| penalty.to_string());
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        let differs = [
+            (
+                self.clip_range != other.clip_range,
+                format!("the clip range {}", self.clip_range),
+            ),
+            (
+                self.ratio_cap != other.ratio_cap,
+                format!("the cap {} of the sampler's ratio", or_none(cap)),
+            ),
+            (
+                self.detail != other.detail,
+                format!("a row with {}", self.detail),
+            ),
+            (
+                self.kl_penalty != other.kl_penalty,
+                format!("the KL penalty {}", or_none(penalty)),
+            ),
+            (
+                self.success != other.success,
+                format!("{} as success", self.success),
+            ),
+        ];
+        let named = differs.into_iter().filter(|(differs, _)| *differs);
+        let named: Vec<String> = named.map(|(_, text)| text).collect();
+        named.join(" and ")
+    }
+
     pub(super) fn bounds(&self) -> Bounds {
         let range = &self.clip_range;
         let (below, above) = (1.0 - range.low, 1.0 + range.high);
