@@ -1,5 +1,7 @@
-//! A sink that takes rows by appending them to a journal, and delivers them behind the caller's back.
+//! Sinks that take rows and deliver them behind the caller's back: from a journal on disk, or from memory.
 
+mod backlog;
+mod queued;
 mod shared;
 mod worker;
 
@@ -14,6 +16,8 @@ use super::{Receipt, Sink, SinkError, after};
 use crate::metrics::Row;
 use crate::run::Ending;
 use crate::table::Table;
+use backlog::Backlog;
+pub use queued::Queued;
 use shared::Shared;
 use worker::Worker;
 
@@ -153,7 +157,7 @@ impl Durable {
                 recovered.torn_bytes
             );
         }
-        let shared = Arc::new(Shared::new(&opened));
+        let shared = Arc::new(Shared::of_journal(&opened));
         let mut durable = Self {
             shared: Arc::clone(&shared),
             appender: opened.appender,
@@ -162,11 +166,11 @@ impl Durable {
             threads: Vec::new(),
             policy,
         };
+        let (mark, fsync) = (opened.mark, durable.policy.fsync);
+        let backlog = Backlog::journal(dir, extent.segment, mark, opened.lock, fsync);
         let worker = Worker::new(
             Box::new(sink),
-            dir,
-            opened.mark,
-            opened.lock,
+            backlog,
             &durable.policy,
             Arc::clone(&shared),
         );
@@ -267,15 +271,7 @@ impl Sink for Durable {
     /// # Errors
     /// If rows are still pending then; they stay in the journal and are tried on.
     fn flush(&mut self) -> Result<(), SinkError> {
-        let receipt = self.flush_within(self.policy.patience);
-        if receipt.pending == 0 {
-            return Ok(());
-        }
-        Err(SinkError::Pending {
-            sink: NAME,
-            rows: receipt.pending,
-            reason: receipt.error.unwrap_or_else(|| "no time left".to_owned()),
-        })
+        self.flush_within(self.policy.patience).delivered(NAME)
     }
 
     /// Kept until the last row is delivered: the sink behind is told then, and not at all where rows stay for the next process,
@@ -293,10 +289,11 @@ impl Sink for Durable {
     }
 }
 
-/// One that is not closed leaves what is waiting to the next process.
+/// One that is not closed leaves what is waiting to the next process, and the run as it stands.
 impl Drop for Durable {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
+            self.shared.lock().ending.get_or_insert_with(Ending::open);
             self.end(Instant::now());
         }
     }

@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, Row};
 use crate::run::Ending;
 use crate::table::Table;
 
-pub use background::{Durable, Fsync, Full, Policy, Recovered};
+pub use background::{Durable, Fsync, Full, Policy, Queued, Recovered};
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named, one_line};
 pub use fanout::Fanout;
@@ -121,6 +121,20 @@ pub struct Receipt {
     pub pending: u64,
     /// The last error, if there was one.
     pub error: Option<String>,
+}
+
+impl Receipt {
+    /// An error of `sink` if rows are still waiting.
+    fn delivered(self, sink: &'static str) -> Result<(), SinkError> {
+        if self.pending == 0 {
+            return Ok(());
+        }
+        Err(SinkError::Pending {
+            sink,
+            rows: self.pending,
+            reason: self.error.unwrap_or_else(|| "no time left".to_owned()),
+        })
+    }
 }
 
 /// What became of a batch: of its rows the first `written + dropped` are settled, the others are to be handed over again.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError, after};
 use super::{Full, NAME, Policy};
+use crate::metrics::Row;
 use crate::run::Ending;
 use crate::table::Table;
 
@@ -21,6 +22,8 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// What the caller and the worker know of each other; held for moments, never over a read, a write or a wait for either.
 pub(super) struct Shared {
+    /// What the sink is called in receipts and errors.
+    pub(super) name: &'static str,
     state: Mutex<State>,
     /// There is something to deliver, or to stop for.
     pub(super) work: Condvar,
@@ -32,6 +35,9 @@ pub(super) struct State {
     /// Where the journal ends, and the segments it consists of, the oldest first.
     pub(super) extent: Extent,
     pub(super) segments: VecDeque<u64>,
+    /// The rows themselves, where they wait in memory alone.
+    rows: VecDeque<Row>,
+    name: &'static str,
     accepted: u64,
     pub(super) written: u64,
     pub(super) dropped: u64,
@@ -57,7 +63,7 @@ impl State {
 
     pub(super) fn receipt(&self) -> Receipt {
         Receipt {
-            sink: NAME.to_owned(),
+            sink: self.name.to_owned(),
             accepted: self.accepted,
             written: self.written,
             dropped: self.dropped,
@@ -97,13 +103,32 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(opened: &Opened) -> Self {
+    /// What a journal holds.
+    pub(super) fn of_journal(opened: &Opened) -> Self {
         let extent = opened.appender.extent();
+        let left = extent.next - opened.mark.settled();
+        Self::new(NAME, extent, opened.segments.clone(), left)
+    }
+
+    /// Nothing yet, and what comes stays in memory: one segment that grows.
+    pub(super) fn of_memory(name: &'static str) -> Self {
+        let extent = Extent {
+            segment: 0,
+            len: 0,
+            next: 0,
+        };
+        Self::new(name, extent, VecDeque::from([0]), 0)
+    }
+
+    fn new(name: &'static str, extent: Extent, segments: VecDeque<u64>, accepted: u64) -> Self {
         Self {
+            name,
             state: Mutex::new(State {
                 extent,
-                segments: opened.segments.clone(),
-                accepted: extent.next - opened.mark.settled(),
+                segments,
+                rows: VecDeque::new(),
+                name,
+                accepted,
                 written: 0,
                 dropped: 0,
                 error: None,
@@ -133,13 +158,33 @@ impl Shared {
         while state.pending() >= limit.max(1) {
             if matches!(full, Full::Drop(_)) || state.ended {
                 return Err(SinkError::Full {
-                    sink: NAME,
+                    sink: self.name,
                     pending: state.pending(),
                 });
             }
             state = wait(&self.progress, state, None);
         }
         Ok(())
+    }
+
+    /// Takes a row into memory.
+    pub(super) fn keep(&self, row: Row) {
+        let extent = {
+            let mut state = self.lock();
+            state.rows.push_back(row);
+            Extent {
+                next: state.extent.next + 1,
+                ..state.extent
+            }
+        };
+        self.taken(Some(extent), None);
+    }
+
+    /// The first rows in memory, `limit` at most.
+    pub(super) fn take(&self, limit: usize) -> Vec<Row> {
+        let mut state = self.lock();
+        let count = limit.min(state.rows.len());
+        state.rows.drain(..count).collect()
     }
 
     /// Notes a row that was taken, up to `extent`, or that could not be.

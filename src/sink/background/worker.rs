@@ -1,16 +1,16 @@
 //! The thread that delivers, and the one that brings the journal to the disk.
 
-use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::fanout::said;
-use super::super::journal::{self, Extent, Item, Mark, Reader};
+use super::super::journal::{self, Extent, Item};
 use super::super::{Delivery, Sink, SinkError, after};
+use super::backlog::Backlog;
 use super::shared::{NEVER, Shared, wait};
-use super::{Fsync, NAME, Policy};
+use super::{Fsync, Policy};
 use crate::metrics::Row;
 use crate::table::Table;
 
@@ -53,12 +53,10 @@ pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
     }
 }
 
-/// Delivers from the journal.
+/// Delivers what waits.
 pub(super) struct Worker {
     sink: Box<dyn Sink>,
-    dir: PathBuf,
-    reader: Reader,
-    mark: Mark,
+    backlog: Backlog,
     policy: Policy,
     shared: Arc<Shared>,
     /// Whether the next rows may have been delivered by an earlier process.
@@ -72,27 +70,19 @@ pub(super) struct Worker {
     /// When the sink was last flushed, and whether it took something since.
     flushed: Instant,
     unflushed: bool,
-    lock: File,
 }
 
 impl Worker {
     pub(super) fn new(
         sink: Box<dyn Sink>,
-        dir: &Path,
-        mark: Mark,
-        lock: File,
+        backlog: Backlog,
         policy: &Policy,
         shared: Arc<Shared>,
     ) -> Self {
-        let (segment, pending) = {
-            let state = shared.lock();
-            (state.extent.segment, state.pending())
-        };
+        let pending = shared.lock().pending();
         Self {
             sink,
-            reader: Reader::new(dir, segment, mark.settled()),
-            dir: dir.to_owned(),
-            mark,
+            backlog,
             policy: policy.clone(),
             in_doubt: pending > 0,
             shared,
@@ -101,22 +91,21 @@ impl Worker {
             delivered: None,
             flushed: Instant::now(),
             unflushed: false,
-            lock,
         }
     }
 
     pub(super) fn run(mut self) {
         while let Some(extent) = self.await_work() {
             let limit = self.policy.batch.max(1);
-            match self.reader.read(extent, limit) {
+            match self.backlog.read(&self.shared, extent, limit) {
                 Ok(items) => self.deliver(items),
-                Err(error) => self.failed(&journal::io_error("read", &self.dir)(error)),
+                Err(error) => self.failed(&error),
             }
         }
         self.finish();
     }
 
-    /// The part of the journal to read next; `None` when it is time to end. With no row to deliver it shows the tables that wait, and
+    /// The part of what waits to read next; `None` when it is time to end. With no row to deliver it shows the tables that wait, and
     /// flushes the sink behind when that is asked for.
     fn await_work(&mut self) -> Option<Extent> {
         let shared = Arc::clone(&self.shared);
@@ -125,7 +114,7 @@ impl Worker {
             if state.over() {
                 return None;
             }
-            if let Some(extent) = state.extent_of(self.reader.next()) {
+            if let Some(extent) = state.extent_of(self.backlog.next()) {
                 if let Some(at) = self.delivered
                     && !state.hurries(&self.policy)
                 {
@@ -176,14 +165,14 @@ impl Worker {
 
     fn show(&mut self, table: &Table) {
         let sink = self.sink.as_mut();
-        if let Err(error) = guarded(|| sink.show(table)).unwrap_or_else(Err) {
+        if let Err(error) = guarded(self.shared.name, || sink.show(table)).unwrap_or_else(Err) {
             self.told(&error);
         }
     }
 
     fn flush(&mut self) {
         let sink = self.sink.as_mut();
-        let outcome = guarded(|| sink.flush()).unwrap_or_else(Err);
+        let outcome = guarded(self.shared.name, || sink.flush()).unwrap_or_else(Err);
         if let Err(error) = outcome {
             self.told(&error);
         }
@@ -239,7 +228,7 @@ impl Worker {
     /// are delivered in order.
     fn ask(&mut self, row: &Row) -> Delivery {
         let sink = self.sink.as_mut();
-        match guarded(|| sink.holds(row)).unwrap_or_else(Err) {
+        match guarded(self.shared.name, || sink.holds(row)).unwrap_or_else(Err) {
             Ok(held) => {
                 self.in_doubt = held;
                 Delivery {
@@ -261,12 +250,13 @@ impl Worker {
     fn hand_over(&mut self, rows: &[Row]) -> Delivery {
         let rows = if self.one_by_one { &rows[..1] } else { rows };
         let sink = self.sink.as_mut();
-        let delivery = guarded(|| sink.write_batch(rows)).unwrap_or_else(|error| Delivery {
-            // One row that makes the sink panic must not stand in the way of all others.
-            dropped: usize::from(rows.len() == 1),
-            error: Some(error),
-            ..Delivery::default()
-        });
+        let delivery =
+            guarded(self.shared.name, || sink.write_batch(rows)).unwrap_or_else(|error| Delivery {
+                // One row that makes the sink panic must not stand in the way of all others.
+                dropped: usize::from(rows.len() == 1),
+                error: Some(error),
+                ..Delivery::default()
+            });
         self.one_by_one =
             matches!(delivery.error, Some(SinkError::Panicked { .. })) && delivery.dropped == 0;
         self.unflushed |= delivery.written > 0;
@@ -277,11 +267,7 @@ impl Worker {
     }
 
     fn lost(&mut self, count: u64) {
-        let error = SinkError::Damaged {
-            dir: self.dir.display().to_string(),
-            rows: count,
-        };
-        self.told(&error);
+        self.told(&self.backlog.damaged(count));
         self.advance(0, count);
     }
 
@@ -294,14 +280,9 @@ impl Worker {
         if written + dropped == 0 {
             return;
         }
-        let settled = self.mark.settled() + written + dropped;
-        let noted = self.mark.advance(settled);
-        let noted = match self.policy.fsync {
-            Fsync::Each => noted.and_then(|()| self.mark.sync()),
-            _ => noted,
-        };
+        let (settled, noted) = self.backlog.advance(written + dropped);
         if let Err(error) = noted {
-            self.told(&journal::io_error("note the progress of", &self.dir)(error));
+            self.told(&error);
         }
         let finished: Vec<u64> = {
             let mut state = self.shared.lock();
@@ -313,17 +294,9 @@ impl Worker {
         };
         self.shared.progress.notify_all();
         for first in finished {
-            self.remove(first);
-        }
-    }
-
-    fn remove(&self, first: u64) {
-        if let Err(error) = journal::remove(&self.dir, first) {
-            // It will be found delivered, and removed, at the next start.
-            tracing::warn!(
-                "{}",
-                journal::io_error("remove a delivered part of", &self.dir)(error)
-            );
+            if let Err(error) = self.backlog.remove(first) {
+                tracing::warn!("{error}");
+            }
         }
     }
 
@@ -349,7 +322,7 @@ impl Worker {
         if pending == 0 {
             let mut sink = self.sink;
             let ending = self.shared.lock().ending.take();
-            let closed = guarded(|| {
+            let closed = guarded(self.shared.name, || {
                 // What fails here is in the receipt.
                 let _ = ending.map(|ending| sink.ended(&ending));
                 sink.close()
@@ -358,31 +331,27 @@ impl Worker {
                 Ok(receipt) => receipt.error,
                 Err(error) => Some(error.to_string()),
             };
-            let synced = self.policy.fsync == Fsync::Never || self.mark.sync().is_ok();
-            let segments: Vec<u64> = {
+            let segments = {
                 let mut state = self.shared.lock();
                 state.error = state.error.take().or(error);
-                state.segments.drain(..).collect()
+                std::mem::take(&mut state.segments)
             };
-            if synced {
-                for first in segments {
-                    let _ = journal::remove(&self.dir, first);
-                }
-            }
+            self.backlog.clear(segments);
         } else {
             // Not flushed: what is pending says that the sink behind is not in a state to answer.
             drop(self.sink);
         }
-        drop(self.lock);
+        // With it goes the lock of the journal, before anybody hears that this has ended.
+        drop(self.backlog);
         self.shared.lock().ended = true;
         self.shared.progress.notify_all();
     }
 }
 
 /// The outer error is the sink's panic.
-fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, SinkError> {
+fn guarded<T>(name: &'static str, act: impl FnOnce() -> T) -> Result<T, SinkError> {
     panic::catch_unwind(AssertUnwindSafe(act)).map_err(|payload| SinkError::Panicked {
-        sink: NAME,
+        sink: name,
         reason: said(payload.as_ref()),
     })
 }
