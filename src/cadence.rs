@@ -61,6 +61,16 @@ impl Cadence {
         }
     }
 
+    /// Whether a first row over so many steps is over a whole window. Of epochs nobody knows how many steps they have.
+    #[must_use]
+    pub fn is_whole(&self, steps: u64) -> bool {
+        self.strategy == Strategy::Steps && steps >= self.between()
+    }
+
+    fn between(&self) -> u64 {
+        u64::try_from(self.steps).unwrap_or(1).max(1)
+    }
+
     /// Whether `step`, which is in `epoch`, has a row.
     pub fn take(&mut self, step: u64, epoch: f64) -> bool {
         let before = self.last_epoch.replace(epoch);
@@ -68,7 +78,7 @@ impl Cadence {
             Strategy::No => false,
             Strategy::Epoch => before.is_some_and(|before| epoch.floor() > before.floor()),
             Strategy::Steps if step == 0 => self.first_step,
-            Strategy::Steps => step.is_multiple_of(u64::try_from(self.steps).unwrap_or(1).max(1)),
+            Strategy::Steps => step.is_multiple_of(self.between()),
         }
     }
 }

@@ -137,6 +137,11 @@ pub struct Row {
     pub step: u64,
     /// Seconds since the Unix epoch.
     pub timestamp: f64,
+    /// How many steps the row is over; 0 where nobody says.
+    pub steps: u64,
+    /// Whether the engine began or ended within the row's window, so that it may be over fewer steps than a row of this step from
+    /// another start: a store then keeps the one over more.
+    pub cut: bool,
     pub metrics: Metrics,
     /// What belongs to the run and is no number: `run/git_sha`, ... on a run's first row; `failed/step 7/rank 3` with the
     /// reason where a row went on without a rank. Empty on all others.

@@ -24,7 +24,7 @@ fn row(step: u64) -> Row {
         metrics: (0..20)
             .map(|i| (format!("train/metric_{i}"), step as f64 / f64::from(i + 3)))
             .collect(),
-        text: Vec::new(),
+        ..Row::default()
     }
 }
 

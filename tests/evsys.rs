@@ -47,7 +47,7 @@ fn row(step: u64) -> Row {
         metrics: [("a", step as f64 / 3.0), ("b", -1.0), ("c", 1e-300)]
             .into_iter()
             .collect(),
-        text: Vec::new(),
+        ..Row::default()
     }
 }
 

@@ -211,7 +211,7 @@ fn row(step: u64, entries: impl IntoIterator<Item = (&'static str, f64)>) -> Row
         step,
         timestamp: 1_700_000_000.25,
         metrics: entries.into_iter().collect(),
-        text: Vec::new(),
+        ..Row::default()
     }
 }
 

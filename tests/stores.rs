@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::gather::Threads;
+use grpo_metrics::group::Grouping;
 use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::run::Ending;
-use grpo_metrics::sink::{Durable, Sink};
+use grpo_metrics::sink::{Durable, Queued, Sink};
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
     RunPatch, RunSpec, Split, Sqlite, Status, Store, StoreError, StoreSink,
 };
+use grpo_metrics::window::Reduction;
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -298,7 +301,13 @@ fn a_number_written_twice_is_the_second() {
         let run = new_run(store.as_mut());
         for value in [1.0, 2.0] {
             let logged = store.log_metric(&run, 1, "a", value, Split::Train).unwrap();
-            assert_eq!(logged, Logged { written: 1, nan: 0 });
+            assert_eq!(
+                logged,
+                Logged {
+                    written: 1,
+                    ..Logged::default()
+                }
+            );
         }
         assert_eq!(
             store.get_metrics(&run, None, None).unwrap(),
@@ -317,7 +326,14 @@ fn a_nan_is_counted_and_touches_no_other_number() {
         let logged = store
             .log_rows(&run, &[(1, &row), (2, &row)], Split::Train)
             .unwrap();
-        assert_eq!(logged, Logged { written: 4, nan: 2 });
+        assert_eq!(
+            logged,
+            Logged {
+                written: 4,
+                nan: 2,
+                ..Logged::default()
+            }
+        );
         let names: Vec<_> = store
             .get_metrics(&run, None, None)
             .unwrap()
@@ -898,4 +914,155 @@ fn a_rank_that_is_not_the_root_leaves_the_run_as_it_is() {
     assert_eq!(status(), Status::Running);
     let _ = root.finish_as(&Ending::failed("rank 1 died"));
     assert_eq!(status(), Status::Failed);
+}
+
+/// A row as an engine hands it out: over `steps` steps, whose window was `cut` short or not.
+fn over(step: u64, steps: u64, cut: bool, value: f64) -> Row {
+    Row {
+        steps,
+        cut,
+        ..row(step, value)
+    }
+}
+
+fn a_of(store: &Sqlite, run: &str, step: u64) -> Option<f64> {
+    let metrics = store.get_metrics(run, Some("a"), None).unwrap();
+    let found = metrics.iter().find(|metric| metric.step == step);
+    found.map(|metric| metric.value)
+}
+
+#[test]
+fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_and_any_other_replaces_it() {
+    let dir = TempDir::new().unwrap();
+    let mut store = Sqlite::open(file(&dir)).unwrap();
+    let run = store.open_run(&RunSpec::new("r")).unwrap().id;
+    let mut put = |steps, cut, value| {
+        let logged = store
+            .log_windows(&run, &[over(12, steps, cut, value)])
+            .unwrap();
+        (logged.surpassed, a_of(&store, &run, 12).unwrap())
+    };
+    assert_eq!(put(1, true, 1.0), (0, 1.0));
+    assert_eq!(put(2, true, 2.0), (0, 2.0)); // more steps
+    assert_eq!(put(2, true, 3.0), (0, 3.0)); // as many: the newer
+    assert_eq!(put(3, false, 4.0), (0, 4.0));
+    assert_eq!(put(2, true, 5.0), (1, 4.0)); // fewer: what stands stays, whole
+    assert_eq!(put(2, false, 6.0), (0, 6.0)); // a whole window, if a shorter one
+    assert_eq!(put(3, true, 7.0), (0, 7.0));
+    assert_eq!(put(1, false, 8.0), (0, 8.0)); // a step of its own
+    assert_eq!(put(1, true, 9.0), (0, 9.0)); // and what stood before it is forgotten
+    assert_eq!(put(3, false, 10.0), (0, 10.0));
+    // Who says nothing of steps writes, as ever.
+    assert_eq!(put(0, false, 11.0), (0, 11.0));
+    store.log_metric(&run, 12, "a", 12.0, Split::Train).unwrap();
+    assert_eq!(a_of(&store, &run, 12), Some(12.0));
+    // Other runs and steps are their own.
+    let other = store.open_run(&RunSpec::new("other")).unwrap().id;
+    for (run, step) in [(&other, 12), (&run, 13)] {
+        store
+            .log_windows(run, &[over(step, 1, true, 13.0)])
+            .unwrap();
+        assert_eq!(a_of(&store, run, step), Some(13.0));
+    }
+}
+
+#[test]
+fn how_many_steps_rows_are_over_is_a_table_that_only_windows_need_and_no_older_program_minds() {
+    let dir = TempDir::new().unwrap();
+    let mut sink = Box::new(StoreSink::open(file(&dir), "r").unwrap());
+    sink.write(&over(1, 1, false, 1.0)).unwrap();
+    let db = Connection::open(file(&dir)).unwrap();
+    let number = |sql: &str| db.query_row(sql, [], |line| line.get::<_, i64>(0));
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'windows'";
+    assert_eq!(number(tables), Ok(0));
+    sink.write(&over(3, 2, false, 3.0)).unwrap();
+    assert_eq!(number("SELECT steps FROM windows WHERE step = 3"), Ok(2));
+    // All that a program of schema 1 looks at before it reads.
+    assert_eq!(number("PRAGMA user_version"), Ok(1));
+    assert_eq!(number("PRAGMA application_id"), Ok(0x4752_504f));
+    let receipt = sink.close();
+    assert_eq!((receipt.accepted, receipt.written), (2, 2));
+}
+
+/// Rows of a training that logs every three steps, from `steps` whose reward is `reward`.
+fn trained(dir: &TempDir, steps: std::ops::RangeInclusive<u64>, reward: f64, window: Reduction) {
+    let sink = StoreSink::open(file(dir), "r").unwrap();
+    let journal = Durable::new(sink, dir.path().join("journal")).unwrap();
+    let builder = Engine::builder().logging_steps(3).window(window);
+    let mut engine = builder.sink(journal).build().unwrap();
+    for step in steps {
+        let rewards = [reward + step as f64];
+        let columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
+        engine.observe(&Batch::of(columns).unwrap()).unwrap();
+        engine.step(step).unwrap();
+    }
+    let receipts = engine.finish();
+    assert_eq!(receipts[0].accepted, receipts[0].written);
+}
+
+#[test]
+fn a_training_that_resumes_within_a_window_leaves_the_complete_row_through_a_journal_too() {
+    for window in [Reduction::Mean, Reduction::Pooled] {
+        let dir = TempDir::new().unwrap();
+        let rewards = || {
+            let store = Sqlite::open(file(&dir)).unwrap();
+            let metrics = store.get_metrics("r", Some("train/reward"), None).unwrap();
+            let rewards: Vec<_> = metrics.iter().map(|m| (m.step, m.value)).collect();
+            rewards
+        };
+        trained(&dir, 1..=13, 0.0, window);
+        let first = [(3, 2.0), (6, 5.0), (9, 8.0), (12, 11.0), (13, 13.0)];
+        assert_eq!(rewards(), first);
+        // From the checkpoint of step 10, with other data from there on.
+        trained(&dir, 11..=15, 100.0, window);
+        let resumed = [
+            (3, 2.0),
+            (6, 5.0),
+            (9, 8.0),
+            (12, 11.0),
+            (13, 13.0),
+            (15, 114.0),
+        ];
+        assert_eq!(rewards(), resumed);
+        // From the one of step 9: a whole window is as good as any.
+        trained(&dir, 10..=12, 200.0, window);
+        assert_eq!(rewards()[3], (12, 211.0));
+    }
+}
+
+#[test]
+fn a_store_behind_a_queue_has_every_row_and_a_queue_that_is_dropped_leaves_its_run_running() {
+    let dir = TempDir::new().unwrap();
+    let status = || {
+        Sqlite::open(file(&dir))
+            .unwrap()
+            .get_run("r")
+            .unwrap()
+            .status
+    };
+    let mut queued = Queued::new(StoreSink::open(file(&dir), "r").unwrap()).unwrap();
+    queued.write(&row(1, 0.5)).unwrap();
+    drop(queued);
+    assert_eq!(status(), Status::Running);
+    let mut queued = Box::new(Queued::new(StoreSink::open(file(&dir), "r").unwrap()).unwrap());
+    queued.write(&row(2, 1.5)).unwrap();
+    assert_eq!(queued.close().written, 1);
+    assert_eq!(status(), Status::Completed);
+    let store = Sqlite::open(file(&dir)).unwrap();
+    assert_eq!(
+        (a_of(&store, "r", 1), a_of(&store, "r", 2)),
+        (Some(0.5), Some(1.5))
+    );
+}
+
+#[test]
+fn a_journal_that_is_dropped_leaves_its_run_running() {
+    let dir = TempDir::new().unwrap();
+    let sink = StoreSink::open(file(&dir), "r").unwrap();
+    let mut journal = Durable::new(sink, dir.path().join("journal")).unwrap();
+    journal.write(&row(1, 0.5)).unwrap();
+    journal.flush().unwrap();
+    drop(journal);
+    let run = Sqlite::open(file(&dir)).unwrap().get_run("r").unwrap();
+    assert_eq!(run.status, Status::Running);
 }

@@ -63,6 +63,8 @@ pub struct Engine {
     last_step: Option<LastStep>,
     previous: (Option<f64>, Option<f64>),
     rows: u64,
+    /// How many steps have come since the last row.
+    steps: u64,
     census: BTreeMap<String, Census>,
     once: Once,
     sink_error: Option<SinkError>,
@@ -102,6 +104,7 @@ impl Engine {
             last_step: None,
             previous: (None, None),
             rows: 0,
+            steps: 0,
             census: BTreeMap::new(),
             once: Once::default(),
             sink_error: None,
@@ -222,8 +225,10 @@ impl Engine {
             }
             Reduction::Pooled => self.pooled.merge(shard)?,
         }
+        self.steps += 1;
         if self.cadence.take(step, epoch) {
-            return Ok(Some(self.emit(step)));
+            let cut = self.rows == 0 && !self.cadence.is_whole(self.steps);
+            return Ok(Some(self.emit(step, cut)));
         }
         Ok(None)
     }
@@ -298,7 +303,7 @@ impl Engine {
     fn emit_left_over(&mut self) -> Option<Row> {
         let step = self.last_step.as_ref()?.step;
         let left_over = !self.averaged.is_empty() || !self.pooled.is_empty();
-        (self.options.emit_partial && left_over).then(|| self.emit(step))
+        (self.options.emit_partial && left_over).then(|| self.emit(step, true))
     }
 
     /// Hands a table of samples to the sinks that show tables (see `samples`); a sink's error is kept, as in [`Engine::step`].

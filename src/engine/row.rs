@@ -46,8 +46,8 @@ impl Engine {
         metrics
     }
 
-    /// The window's row goes out.
-    pub(super) fn emit(&mut self, step: u64) -> Row {
+    /// The window's row goes out; `cut` if the engine began or ends within the window.
+    pub(super) fn emit(&mut self, step: u64, cut: bool) -> Row {
         let metrics = match self.options.window {
             Reduction::Mean => {
                 let Options { dialect, folds, .. } = &self.options;
@@ -78,6 +78,8 @@ impl Engine {
         let row = Row {
             step,
             timestamp: now(),
+            steps: std::mem::take(&mut self.steps),
+            cut,
             metrics,
             text,
         };

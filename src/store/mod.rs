@@ -11,7 +11,7 @@ mod sqlite;
 
 use std::error::Error;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Row};
 pub use crate::run::Status;
 use crate::sink::SinkError;
 
@@ -56,6 +56,14 @@ pub trait Store: Send {
         rows: &[(u64, &Metrics)],
         split: Split,
     ) -> Result<Logged, StoreError>;
+
+    /// Writes rows of a training, all or none, as [`Store::log_rows`] does with split train; but a row whose window was cut
+    /// short ([`Row::cut`]) leaves a stored one of its step that is over more steps as it stands, and is none of those that are
+    /// written. A store that does not know how many steps its rows are over writes every row.
+    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
+        let rows: Vec<_> = rows.iter().map(|row| (row.step, &row.metrics)).collect();
+        self.log_rows(run_id, &rows, Split::Train)
+    }
 
     /// How many rows one call of [`Store::log_rows`], or predictions one of [`Store::log_predictions`], can hold and still
     /// write all of them or none; any number by default.
@@ -143,6 +151,8 @@ pub struct Logged {
     pub written: u64,
     /// Values that were NaN, left out.
     pub nan: u64,
+    /// Rows left out, as those that stand are over more steps.
+    pub surpassed: u64,
 }
 
 /// Why a store refused, or could not be opened.

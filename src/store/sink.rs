@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{RunPatch, Split, Status, Store, StoreError};
+use super::{RunPatch, Status, Store, StoreError};
 use crate::metrics::Row;
 use crate::run::Ending;
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
@@ -43,6 +43,9 @@ impl<T: Into<String>> From<T> for RunSpec {
 
 /// Writes rows as metrics of one run, split train, a transaction each. The run is `running` until the sink is closed, then what
 /// [`Sink::ended`] said, with its error, or `completed`; one that is never closed stays `running`.
+///
+/// A row that an engine's beginning or end cut short does not replace one of its step that is over more steps
+/// ([`Store::log_windows`]): it counts as written, as that step's row is where it should be.
 ///
 /// The text of a row (`run/git_sha`, ...) goes to the run's configuration, under `metadata`.
 pub struct StoreSink {
@@ -104,14 +107,21 @@ impl StoreSink {
     }
 
     fn put(&mut self, rows: &[Row]) -> Result<(), SinkError> {
-        let entries: Vec<_> = rows.iter().map(|row| (row.step, &row.metrics)).collect();
-        let logged = self.store.log_rows(&self.run_id, &entries, Split::Train)?;
+        let logged = self.store.log_windows(&self.run_id, rows)?;
         if let (Some(first), true) = (rows.first(), logged.nan > 0) {
             tracing::warn!(
                 "run `{}`, from step {}: {} NaN left out",
                 self.run_id,
                 first.step,
                 logged.nan
+            );
+        }
+        if let (Some(first), true) = (rows.first(), logged.surpassed > 0) {
+            tracing::info!(
+                "run `{}`, from step {}: {} rows over a part of their window left out, as those that stand are over more steps",
+                self.run_id,
+                first.step,
+                logged.surpassed
             );
         }
         self.nan += logged.nan;

@@ -4,6 +4,7 @@ mod open;
 mod overview;
 mod run;
 mod table;
+mod window;
 
 use std::cell::Cell;
 use std::path::Path;
@@ -16,9 +17,10 @@ use super::record::{
     Stored,
 };
 use super::{Logged, Store, StoreError, place};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Row};
 pub use overview::RunOverview;
 use table::{Table, text_of_json, text_of_list};
+use window::Window;
 
 /// The embedded store, a single file.
 ///
@@ -175,34 +177,23 @@ impl Store for Sqlite {
         rows: &[(u64, &Metrics)],
         split: Split,
     ) -> Result<Logged, StoreError> {
-        let signed = |step: u64| i64::try_from(step).map_err(|_| StoreError::Step { step });
-        let rows: Vec<(i64, &Metrics)> = rows
-            .iter()
-            .map(|(step, metrics)| Ok((signed(*step)?, *metrics)))
-            .collect::<Result<_, StoreError>>()?;
-        let sql =
-            "INSERT INTO metrics (run_id, step, split, name, value) VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT (run_id, step, split, name) DO UPDATE SET value = excluded.value";
-        self.write(
-            "write metrics",
-            || format!("run `{run_id}`"),
-            |db| {
-                let mut logged = Logged::default();
-                let mut insert = db.prepare_cached(sql)?;
-                for (step, metrics) in rows {
-                    for (name, value) in metrics.iter() {
-                        // SQLite would make it NULL.
-                        if value.is_nan() {
-                            logged.nan += 1;
-                            continue;
-                        }
-                        insert.execute(params![run_id, step, split, name, value])?;
-                        logged.written += 1;
-                    }
-                }
-                Ok(logged)
-            },
-        )
+        let rows = rows.iter().map(|(step, metrics)| Window {
+            step: *step,
+            metrics,
+            steps: 0,
+            cut: false,
+        });
+        self.write_windows(run_id, &rows.collect::<Vec<_>>(), split)
+    }
+
+    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
+        let rows = rows.iter().map(|row| Window {
+            step: row.step,
+            metrics: &row.metrics,
+            steps: row.steps,
+            cut: row.cut,
+        });
+        self.write_windows(run_id, &rows.collect::<Vec<_>>(), Split::Train)
     }
 
     fn get_metrics(

@@ -13,7 +13,7 @@ const MARK: [u8; 4] = [0xF5, b'r', b'o', 0xF6];
 /// Mark, length (u32), number (u64), checksum (u64).
 const HEAD: usize = 24;
 
-/// A row as it is written: the fields of [`Row`] by position, so a change of them is a new version of the journal.
+/// A row as it is written: fields of [`Row`] by position, so a change of them is a new version of the journal.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
     step: u64,
@@ -22,6 +22,13 @@ struct Kept<'a> {
     metrics: Vec<(&'a str, f64)>,
     #[serde(borrow)]
     text: Vec<(&'a str, &'a str)>,
+}
+
+/// What came to [`Row`] later, behind the rest: an older program reads on without it, and of an older program's row it is missing.
+#[derive(Default, Serialize, Deserialize)]
+struct KeptSince {
+    steps: u64,
+    cut: bool,
 }
 
 /// Writes `row` under `number` into `buffer`, in place of what is there.
@@ -42,6 +49,11 @@ pub(super) fn encode(number: u64, row: &Row, buffer: &mut Vec<u8>) -> Result<(),
     buffer.clear();
     buffer.extend([0; HEAD]);
     *buffer = postcard::to_extend(&kept, std::mem::take(buffer))?;
+    let since = KeptSince {
+        steps: row.steps,
+        cut: row.cut,
+    };
+    *buffer = postcard::to_extend(&since, std::mem::take(buffer))?;
     let length = u32::try_from(buffer.len() - HEAD)
         .map_err(|_| postcard::Error::SerializeBufferFull)?
         .to_le_bytes();
@@ -113,10 +125,17 @@ fn checksum(length: [u8; 4], number: [u8; 8], payload: &[u8]) -> u64 {
 }
 
 fn decode(payload: &[u8]) -> Option<Row> {
-    let kept: Kept<'_> = postcard::from_bytes(payload).ok()?;
+    let (kept, rest): (Kept<'_>, _) = postcard::take_from_bytes(payload).ok()?;
+    let since = if rest.is_empty() {
+        KeptSince::default()
+    } else {
+        postcard::from_bytes(rest).ok()?
+    };
     let mut row = Row {
         step: kept.step,
         timestamp: kept.timestamp,
+        steps: since.steps,
+        cut: since.cut,
         ..Row::default()
     };
     // Pushed, not set: the row's keys were each there once, and a search for each would be quadratic.
@@ -140,6 +159,8 @@ pub(super) mod tests {
         Row {
             step,
             timestamp: 0.1,
+            steps: 3,
+            cut: true,
             metrics: [
                 ("a", -0.0),
                 ("ключ", f64::INFINITY),
@@ -187,9 +208,35 @@ pub(super) mod tests {
         };
         assert_eq!(bits(&found), bits(&expected));
         assert_eq!(
-            (found.step, found.timestamp, found.text),
-            (expected.step, expected.timestamp, expected.text)
+            (
+                found.step,
+                found.timestamp,
+                found.steps,
+                found.cut,
+                found.text
+            ),
+            (
+                expected.step,
+                expected.timestamp,
+                expected.steps,
+                expected.cut,
+                expected.text
+            )
         );
+    }
+
+    #[test]
+    fn a_row_of_an_older_program_says_nothing_of_its_window_and_an_older_program_reads_a_row_of_ours()
+     {
+        let mut buffer = Vec::new();
+        encode(0, &row(3), &mut buffer).unwrap();
+        let ours = &buffer[HEAD..];
+        // The two bytes behind it are what came since.
+        let older = &ours[..ours.len() - 2];
+        let found = decode(older).unwrap();
+        assert_eq!((found.step, found.steps, found.cut), (3, 0, false));
+        let kept: Kept<'_> = postcard::from_bytes(ours).unwrap();
+        assert_eq!((kept.step, kept.metrics.len()), (3, 4));
     }
 
     #[test]
