@@ -262,6 +262,12 @@ class Store:
     get_evals = list_evals
     get_predictions = list_predictions
 
+    def _log_row(self, run_id: str, row: Mapping[str, Any]) -> None:
+        numbers = [(name, float(value)) for name, value in row["metrics"].items()]
+        nan = self._sqlite.log_window(run_id, row["step"], numbers, row.get("steps", 1), row.get("cut", False))
+        if nan:
+            _log.warning("run %s, step %s: %s NaN left out", run_id, row["step"], nan)
+
     def _call(self, op: str, **args: Any) -> Any:
         given = {name: _finite(value) for name, value in args.items() if value is not None}
         return json.loads(self._sqlite.call(op, json.dumps(given, default=_plain)))
@@ -294,7 +300,10 @@ class StoreSink:
         """Sends one row."""
         if not self._begun:
             self._begin()
-        self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=dict(row["metrics"]), split="train")
+        if isinstance(self.store, Store):
+            self.store._log_row(self.run_id, row)
+        else:
+            self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=dict(row["metrics"]), split="train")
 
     def ended(self, status: str, error: str | None = None) -> None:
         """The run has ended as `status`: completed, failed or cancelled."""

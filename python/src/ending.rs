@@ -42,6 +42,19 @@ pub fn of_raised(raised: &Bound<'_, PyAny>) -> Ending {
     Ending::failed(text(raised))
 }
 
+/// What has ended the program: an error that nobody caught, which `sys` still knows; else nothing that says how a run ended. Where
+/// somebody types, an error is one line's, and not the end.
+pub fn of_program(py: Python<'_>) -> Ending {
+    let uncaught = py.import("sys").and_then(|sys| {
+        if sys.hasattr("ps1")? || !sys.hasattr("last_value")? {
+            return Ok(None);
+        }
+        let raised = sys.getattr("last_value")?;
+        Ok((!raised.is_none()).then(|| of_raised(&raised)))
+    });
+    uncaught.ok().flatten().unwrap_or_else(Ending::open)
+}
+
 /// The exception's type, and its own text where it has one.
 fn text(raised: &Bound<'_, PyAny>) -> String {
     let kind = crate::column::kind_of(raised);

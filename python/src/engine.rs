@@ -1,102 +1,31 @@
 //! `Engine`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
 
 use grpo_metrics::run::Ending;
 use grpo_metrics::scalars::{ClipRange, Scalars, Weighting};
-use grpo_metrics::sink::Receipt;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::batch::with_batch;
+use crate::calls::{self, Calls};
 use crate::column::Read;
 use crate::ending;
-use crate::error::{GrpoMetricsError, guarded};
+use crate::error::guarded;
 use crate::options::Options;
 use crate::running::Running;
 use crate::sink::{numbers, receipt};
-use crate::threads::within_pool;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
 /// Any thread may use it; calls wait for each other.
 #[pyclass(module = "grpo_metrics", frozen)]
-pub struct Engine {
-    running: Mutex<Running>,
-    /// The thread that is within a call, so that a sink that calls back is told instead of waiting for itself.
-    held_by: Mutex<Option<ThreadId>>,
-}
+pub struct Engine(Arc<Calls>);
 
-impl Engine {
-    /// Runs `work` on the engine, one call at a time. The caller has let go of the GIL: who waits here must not hold it, for
-    /// the call that is waited for may need it.
-    fn exclusively<T: Send>(
-        &self,
-        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
-    ) -> PyResult<T> {
-        let mut running = self.lock()?;
-        *self.held_by() = Some(thread::current().id());
-        let _held = Held(self);
-        let running = &mut *running;
-        within_pool(|| work(running))?
-    }
-
-    /// Runs `work` without the GIL, then tells what went wrong on the side.
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
-    ) -> PyResult<T> {
-        let (outcome, warnings) = py.detach(|| {
-            self.exclusively(|running| {
-                let outcome = work(running);
-                Ok((outcome, std::mem::take(&mut running.warnings)))
-            })
-        })?;
-        for warning in warnings {
-            let logger = py
-                .import("logging")?
-                .call_method1("getLogger", ("grpo_metrics",))?;
-            logger.call_method1("warning", ("%s", warning))?;
-        }
-        outcome
-    }
-
-    fn end(&self, py: Python<'_>, ending: &Ending) -> PyResult<Vec<Receipt>> {
-        self.run(py, |running| {
-            running.finish(ending);
-            Ok(running.receipts.clone())
-        })
-    }
-
-    fn lock(&self) -> PyResult<MutexGuard<'_, Running>> {
-        match self.running.try_lock() {
-            Ok(running) => Ok(running),
-            // What a panic left behind is numbers that may be missing, not memory that may not be read.
-            Err(TryLockError::Poisoned(running)) => Ok(running.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                if *self.held_by() == Some(thread::current().id()) {
-                    return Err(GrpoMetricsError::new_err(
-                        "the engine is in the middle of a call; a sink cannot call it back",
-                    ));
-                }
-                Ok(self.running.lock().unwrap_or_else(PoisonError::into_inner))
-            }
-        }
-    }
-
-    fn held_by(&self) -> MutexGuard<'_, Option<ThreadId>> {
-        self.held_by.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Forgets who is within a call when the call ends, however it ends.
-struct Held<'a>(&'a Engine);
-
-impl Drop for Held<'_> {
+impl Drop for Engine {
     fn drop(&mut self) {
-        *self.0.held_by() = None;
+        calls::let_go(&self.0);
     }
 }
 
@@ -107,10 +36,7 @@ impl Engine {
     fn new(options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         guarded(|| {
             let running = Running::of(&Options::of(options)?)?;
-            Ok(Self {
-                running: Mutex::new(running),
-                held_by: Mutex::new(None),
-            })
+            Ok(Self(Calls::to(running)))
         })
     }
 
@@ -120,7 +46,7 @@ impl Engine {
     fn observe(&self, py: Python<'_>, columns: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let observed = guarded(|| {
             with_batch(py, columns, |batch| {
-                self.exclusively(|running| running.observe(&batch))
+                self.0.exclusively(|running| running.observe(&batch))
             })
         });
         if let Err(error) = &observed {
@@ -133,7 +59,7 @@ impl Engine {
     /// of them, and rank 0 learns the reason.
     fn fail(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
         guarded(|| {
-            self.run(py, |running| {
+            self.0.run(py, |running| {
                 running.fail(reason);
                 Ok(())
             })
@@ -143,7 +69,7 @@ impl Engine {
     /// Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say.
     fn expect_clip_range(&self, py: Python<'_>, low: f64, high: f64) -> PyResult<()> {
         guarded(|| {
-            self.run(py, |running| {
+            self.0.run(py, |running| {
                 let range = ClipRange::new(low, high);
                 running
                     .engine()
@@ -169,7 +95,9 @@ impl Engine {
                 .map(|given| Read::read("weighting", given))
                 .transpose()?;
             let scalars = scalars.unwrap_or_default();
-            let row = self.run(py, |running| running.step(step, scalars, weighting))?;
+            let row = self
+                .0
+                .run(py, |running| running.step(step, scalars, weighting))?;
             row.map(|row| numbers(py, &row)).transpose()
         })
     }
@@ -185,7 +113,7 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyList>> {
         guarded(|| {
             let ending = ending::of(status, error)?;
-            let receipts = self.end(py, &ending)?;
+            let receipts = self.0.end(py, &ending)?;
             let receipts: Vec<_> = receipts
                 .iter()
                 .map(|one| receipt(py, one))
@@ -198,7 +126,7 @@ impl Engine {
     #[getter]
     fn last_row<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         guarded(|| {
-            let row = self.run(py, |running| Ok(running.last_row.clone()))?;
+            let row = self.0.run(py, |running| Ok(running.last_row.clone()))?;
             row.map(|row| numbers(py, &row)).transpose()
         })
     }
@@ -206,7 +134,9 @@ impl Engine {
     /// What every family of columns has seen so far: name -> seen, used, absent, nonfinite.
     fn census<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(|| {
-            let census = self.run(py, |running| Ok(running.engine()?.census().clone()))?;
+            let census = self
+                .0
+                .run(py, |running| Ok(running.engine()?.census().clone()))?;
             let dict = PyDict::new(py);
             for (family, census) in &census {
                 let counts = PyDict::new(py);
@@ -234,6 +164,13 @@ impl Engine {
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let ending = raised.map_or_else(Ending::completed, ending::of_raised);
-        guarded(|| self.end(py, &ending).map(drop))
+        match guarded(|| self.0.end(py, &ending).map(drop)) {
+            // What ended the block is more than what failed while it was noted.
+            Err(error) if raised.is_some() && error.is_instance_of::<PyException>(py) => {
+                tracing::warn!("the engine could not be finished: {error}");
+                guarded(|| Ok(()))
+            }
+            outcome => outcome,
+        }
     }
 }

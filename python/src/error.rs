@@ -8,6 +8,8 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::log;
+
 create_exception!(
     grpo_metrics,
     GrpoMetricsError,
@@ -52,14 +54,16 @@ create_exception!(
 );
 
 /// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. `PyO3`'s own `PanicException` is a `BaseException`, which a
-/// trainer's `except Exception` does not stop.
+/// trainer's `except Exception` does not stop. What the crate had to say meanwhile is told.
 pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let reason = reason(&*panic);
         Err(GrpoMetricsError::new_err(format!(
             "a fault in grpo_metrics itself, please report it: {reason}"
         )))
-    })
+    });
+    log::tell()?;
+    outcome
 }
 
 fn reason(panic: &(dyn Any + Send)) -> &str {

@@ -2,12 +2,14 @@
 //! of the GIL and lets the crate work.
 
 mod batch;
+mod calls;
 mod column;
 mod ending;
 mod engine;
 mod error;
 mod gather;
 mod json;
+mod log;
 mod options;
 mod running;
 mod shard;
@@ -57,7 +59,11 @@ fn normalised<'py>(
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     threads::remember_process();
+    log::listen();
     let py = module.py();
+    let finish_open = wrap_pyfunction!(calls::_finish_open, module)?;
+    py.import("atexit")?
+        .call_method1("register", (finish_open,))?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<shard::Shard>()?;
     module.add_class::<store::Sqlite3>()?;

@@ -11,7 +11,7 @@ use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::ClipRange;
 use grpo_metrics::shard::{KlKind, KlPenalty, Success};
-use grpo_metrics::sink::{Durable, Jsonl, Sink};
+use grpo_metrics::sink::{Durable, Jsonl, Queued, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -61,6 +61,9 @@ const NAMES: &[&str] = &[
     "journal",
     "recorder",
 ];
+
+/// How often a store that is an object, and has no journal before it, is asked to take a row: for some seconds.
+const TRIES: u32 = 6;
 
 /// Options that were given; `None` counts as not given.
 pub struct Options<'a, 'py>(Option<&'a Bound<'py, PyDict>>);
@@ -281,14 +284,29 @@ impl<'a, 'py> Options<'a, 'py> {
                     .unwrap_or_default(),
             };
             let sink = StoreSink::open(path, spec).map_err(error::store)?;
-            return self.add(builder, "store", sink);
+            return self.add_store(builder, sink);
         }
         let run = run.ok_or_else(|| {
             error::option("`run` is missing: a store that is an object needs the id of the run")
         })?;
         let module = store.py().import("grpo_metrics._store")?;
-        let sink = module.call_method1("StoreSink", (store, run))?;
-        self.add(builder, "store", PythonSink::over(&sink))
+        let sink = PythonSink::over(&module.call_method1("StoreSink", (store, run))?);
+        if self.get("journal")?.is_some() {
+            return self.add_store(builder, sink);
+        }
+        self.add_store(builder, sink.giving_up_after(TRIES))
+    }
+
+    /// Adds a store, behind its journal, else behind a queue in memory: no step waits for a disk or a server.
+    fn add_store(
+        &self,
+        builder: EngineBuilder,
+        sink: impl Sink + 'static,
+    ) -> PyResult<EngineBuilder> {
+        if self.get("journal")?.is_some() {
+            return self.add(builder, "store", sink);
+        }
+        Ok(builder.sink(Queued::new(sink).map_err(error::sink)?))
     }
 
     /// This rank and how many there are, as the gather has them.

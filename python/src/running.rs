@@ -20,9 +20,7 @@ pub struct Running {
     place: (u32, u32),
     recording: Option<Recording>,
     pub last_row: Option<Metrics>,
-    pub receipts: Vec<Receipt>,
-    /// What went wrong without stopping the step, to be said once the GIL is back.
-    pub warnings: Vec<String>,
+    receipts: Vec<Receipt>,
 }
 
 /// What was observed of the step that is not over, to be written down when its number is known.
@@ -44,7 +42,6 @@ impl Running {
             }),
             last_row: None,
             receipts: Vec::new(),
-            warnings: Vec::new(),
         })
     }
 
@@ -84,32 +81,34 @@ impl Running {
         if let Some(recording) = &mut self.recording {
             let world_size = self.place.1;
             let outcome = recording.write(step, world_size, &scalars, weighting.as_ref());
-            self.warnings.extend(outcome.err());
+            if let Err(error) = outcome {
+                tracing::warn!(step, error, "the step is not recorded");
+            }
         }
         let engine = self.engine()?;
         if !scalars.is_empty() || weighting.is_some() {
             engine.report(scalars, weighting);
         }
         let row = engine.step(step).map_err(error::step)?;
-        let failed = engine.sink_error();
-        self.warnings.extend(failed.map(|error| error.to_string()));
         if let Some(row) = &row {
             self.last_row = Some(row.metrics.clone());
         }
         Ok(row.map(|row| row.metrics))
     }
 
-    /// Ends the run; nothing more where it has ended.
-    pub fn finish(&mut self, ending: &Ending) {
+    /// Ends the run, unless it has ended; what became of the rows.
+    pub fn finish(&mut self, ending: &Ending) -> Vec<Receipt> {
         if let Some(engine) = self.engine.take() {
             let (row, receipts) = engine.finish_as(ending);
             if let Some(row) = row {
                 self.last_row = Some(row.metrics);
             }
-            let failed = receipts.iter().filter_map(|receipt| receipt.error.clone());
-            self.warnings.extend(failed);
+            for error in receipts.iter().filter_map(|receipt| receipt.error.as_ref()) {
+                tracing::warn!("{error}");
+            }
             self.receipts = receipts;
         }
+        self.receipts.clone()
     }
 }
 

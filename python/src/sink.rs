@@ -14,6 +14,9 @@ pub struct PythonSink {
     object: Py<PyAny>,
     kind: String,
     receipt: Receipt,
+    /// How often the row in hand may fail before it counts as refused for good, and how often it has.
+    tries: Option<u32>,
+    failed: u32,
 }
 
 impl PythonSink {
@@ -22,7 +25,15 @@ impl PythonSink {
             kind: crate::column::kind_of(object),
             object: object.clone().unbind(),
             receipt: Receipt::default(),
+            tries: None,
+            failed: 0,
         }
+    }
+
+    /// Gives a row up that has failed so often: of an object's errors nobody knows which would pass.
+    pub fn giving_up_after(mut self, tries: u32) -> Self {
+        self.tries = Some(tries);
+        self
     }
 
     fn call(
@@ -30,11 +41,15 @@ impl PythonSink {
         act: &'static str,
         work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
     ) -> Result<(), SinkError> {
-        Python::attach(|py| work(self.object.bind(py))).map_err(|error| SinkError::Io {
+        let called = Python::try_attach(|py| {
+            work(self.object.bind(py)).map_err(|error| io::Error::other(error.to_string()))
+        });
+        let called = called.unwrap_or_else(|| Err(io::Error::other("the interpreter has ended")));
+        called.map_err(|source| SinkError::Io {
             sink: "python",
             act,
             target: self.kind.clone(),
-            source: io::Error::other(error.to_string()),
+            source,
         })
     }
 
@@ -73,11 +88,19 @@ impl Sink for PythonSink {
             object.call_method1("write", (nested(object.py(), row)?,))?;
             Ok(())
         });
-        match outcome {
-            Ok(()) => self.receipt.written += 1,
-            Err(_) => self.receipt.dropped += 1,
+        let outcome = self.note(outcome);
+        let Err(error) = outcome else {
+            self.receipt.written += 1;
+            self.failed = 0;
+            return Ok(());
+        };
+        self.receipt.dropped += 1;
+        self.failed += 1;
+        if self.tries.is_some_and(|tries| self.failed >= tries) {
+            self.failed = 0;
+            return Err(SinkError::Refused(Box::new(error)));
         }
-        self.note(outcome)
+        Err(error)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -120,12 +143,19 @@ pub fn numbers<'py>(py: Python<'py>, metrics: &Metrics) -> PyResult<Bound<'py, P
     Ok(numbers)
 }
 
-/// A row in the nested form of EVSYS.md: `ts`, `step`, `metrics`, and `run` on the row that carries the run's texts.
+/// A row in the nested form of EVSYS.md: `ts`, `step`, `metrics`, and `run` on the row that carries the run's texts; `steps` where
+/// it is over several, and `cut` where the engine began or ended within its window.
 fn nested<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     let nested = PyDict::new(py);
     nested.set_item("ts", row.timestamp)?;
     nested.set_item("step", row.step)?;
     nested.set_item("metrics", numbers(py, &row.metrics)?)?;
+    if row.steps > 1 {
+        nested.set_item("steps", row.steps)?;
+    }
+    if row.cut {
+        nested.set_item("cut", true)?;
+    }
     if !row.text.is_empty() {
         let texts = PyDict::new(py);
         for (key, text) in &row.text {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use grpo_metrics::metrics::Row;
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec,
     Split, Sqlite, Store as _,
@@ -65,6 +66,31 @@ impl Sqlite3 {
                     .map(|(name, value)| (name.as_str(), *value))
                     .collect();
                 let logged = self.store().log_metrics(run_id, step, &metrics, split);
+                logged.map(|logged| logged.nan).map_err(error::store)
+            })
+        })
+    }
+
+    /// Writes an engine's row, which may be over several steps and cut short; how many were NaN and left out.
+    fn log_window(
+        &self,
+        py: Python<'_>,
+        run_id: &str,
+        step: u64,
+        metrics: Vec<(String, f64)>,
+        steps: u64,
+        cut: bool,
+    ) -> PyResult<u64> {
+        guarded(|| {
+            py.detach(|| {
+                let row = Row {
+                    step,
+                    steps,
+                    cut,
+                    metrics: metrics.into_iter().collect(),
+                    ..Row::default()
+                };
+                let logged = self.store().log_windows(run_id, &[row]);
                 logged.map(|logged| logged.nan).map_err(error::store)
             })
         })

@@ -143,3 +143,86 @@ def test_only_rank_0_opens_the_run_and_says_how_it_ended(tmp_path):
     assert how(tmp_path / "runs.db")[0] == "running"
     [receipt] = root.finish("failed", "rank 1 died")
     assert (receipt["written"], how(tmp_path / "runs.db")) == (1, ("failed", "rank 1 died"))
+
+
+def script(tmp_path, body, *, ended=0):
+    """Runs a program of its own, and gives what it said on stderr."""
+    text = f"""
+        import os, signal, sys
+        import grpo_metrics as gm
+        os.chdir({str(tmp_path)!r})
+        def train(engine, steps):
+            for step in steps:
+                engine.observe(group_sizes=[2], rewards=[0.0, 1.0])
+                engine.step(step)
+    """
+    program = textwrap.dedent(text) + textwrap.dedent(body)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == ended, done.stderr
+    return done.stderr
+
+
+OPTIONS = ["", ", journal='journal'"]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_program_that_exits_without_finish_keeps_its_rows_and_its_run_has_not_ended(tmp_path, options):
+    said = script(tmp_path, f"engine = gm.Engine(store='runs.db', run='r', logging_steps=2{options}); train(engine, range(1, 6))")
+    assert how(tmp_path / "runs.db") == ("running", None) and said == ""
+    assert steps_of(tmp_path / "runs.db") == [2, 4, 5]
+    script(tmp_path, f"with gm.Engine(store='runs.db', run='r'{options}) as engine: train(engine, [6])")  # goes on with it
+    assert how(tmp_path / "runs.db") == ("completed", None)
+    assert steps_of(tmp_path / "runs.db") == [2, 4, 5, 6]
+
+
+def test_an_error_that_nobody_caught_is_what_an_unfinished_run_failed_of(tmp_path):
+    body = "engine = gm.Engine(store='runs.db', run='r'); train(engine, [1]); raise ValueError('no such reward')"
+    said = script(tmp_path, body, ended=1)
+    assert how(tmp_path / "runs.db") == ("failed", "ValueError: no such reward")
+    assert said.rstrip().endswith("ValueError: no such reward") and steps_of(tmp_path / "runs.db") == [1]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_program_that_is_killed_leaves_its_run_running_and_the_next_goes_on_with_it(tmp_path, options):
+    body = f"engine = gm.Engine(store='runs.db', run='r'{options}); train(engine, [1, 2]); os.kill(os.getpid(), signal.SIGKILL)"
+    script(tmp_path, body, ended=-signal.SIGKILL)
+    assert how(tmp_path / "runs.db") == ("running", None)
+    script(tmp_path, f"with gm.Engine(store='runs.db', run='r'{options}) as engine: train(engine, [3])")
+    assert how(tmp_path / "runs.db") == ("completed", None)
+    # A journal loses nothing; without one the rows that were waiting are gone.
+    assert steps_of(tmp_path / "runs.db") == [1, 2, 3] or not options
+
+
+def test_an_engine_that_is_let_go_of_sends_its_rows_and_does_not_complete_its_run(tmp_path):
+    class Sink:
+        def write(self, row):
+            rows.append(row["step"])
+
+    rows = []
+    engine = gm.Engine(store=tmp_path / "runs.db", run="r", sinks=[Sink()], logging_steps=2)
+    for step in (1, 2, 3):
+        engine.observe(**SMALL)
+        engine.step(step)
+    del engine
+    assert rows == [2, 3] == steps_of(tmp_path / "runs.db")
+    assert how(tmp_path / "runs.db") == ("running", None)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_leaves_its_parents_run_alone(tmp_path):
+    engine = gm.Engine(store=tmp_path / "runs.db", run="r")
+    engine.step(1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(60)
+            status = 0 if engine.finish("failed", "the child's own") == [] else 1
+            del engine
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert how(tmp_path / "runs.db") == ("running", None)
+    engine.step(2)
+    assert engine.finish()[0]["written"] == 2
+    assert how(tmp_path / "runs.db") == ("completed", None)

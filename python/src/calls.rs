@@ -1,0 +1,177 @@
+//! An engine that any thread may call, one call at a time.
+
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use grpo_metrics::run::Ending;
+use grpo_metrics::sink::Receipt;
+use pyo3::prelude::*;
+
+use crate::ending;
+use crate::error::{GrpoMetricsError, guarded};
+use crate::running::Running;
+use crate::threads::within_pool;
+
+/// How long an interpreter that exits waits for a call that another thread is caught in.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The engines that nobody has finished yet, or that are gone.
+static OPEN: Mutex<Vec<Weak<Calls>>> = Mutex::new(Vec::new());
+
+pub struct Calls {
+    running: Mutex<Running>,
+    /// The thread that is within a call, so that a sink that calls back is told instead of waiting for itself.
+    held_by: Mutex<Option<ThreadId>>,
+    /// The process that made the engine. A forked child has a copy without its threads, of a run that is not its own.
+    process: u32,
+}
+
+impl Calls {
+    pub fn to(running: Running) -> Arc<Self> {
+        let calls = Arc::new(Self {
+            running: Mutex::new(running),
+            held_by: Mutex::new(None),
+            process: process::id(),
+        });
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|engine| engine.strong_count() > 0);
+        open.push(Arc::downgrade(&calls));
+        calls
+    }
+
+    /// Runs `work` on the engine. The caller has let go of the GIL: who waits here must not hold it, for the call that is waited
+    /// for may need it.
+    pub fn exclusively<T: Send>(
+        &self,
+        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
+    ) -> PyResult<T> {
+        let mut running = self.lock(None)?;
+        self.within(&mut running, work)
+    }
+
+    /// Runs `work` without the GIL.
+    pub fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| self.exclusively(work))
+    }
+
+    /// Ends the run; what became of the rows. Nothing more where it has ended, and nothing in a forked child.
+    pub fn end(&self, py: Python<'_>, ending: &Ending) -> PyResult<Vec<Receipt>> {
+        self.end_within(py, ending, None)
+    }
+
+    fn end_within(
+        &self,
+        py: Python<'_>,
+        ending: &Ending,
+        patience: Option<Duration>,
+    ) -> PyResult<Vec<Receipt>> {
+        if self.is_inherited() {
+            return Ok(Vec::new());
+        }
+        py.detach(|| {
+            let mut running = self.lock(patience)?;
+            self.within(&mut running, |running| Ok(running.finish(ending)))
+        })
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+
+    fn within<T: Send>(
+        &self,
+        running: &mut Running,
+        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
+    ) -> PyResult<T> {
+        *self.held_by() = Some(thread::current().id());
+        let _held = Held(self);
+        within_pool(|| work(running))?
+    }
+
+    fn lock(&self, patience: Option<Duration>) -> PyResult<MutexGuard<'_, Running>> {
+        let since = Instant::now();
+        loop {
+            match self.running.try_lock() {
+                Ok(running) => return Ok(running),
+                // What a panic left behind is numbers that may be missing, not memory that may not be read.
+                Err(TryLockError::Poisoned(running)) => return Ok(running.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if *self.held_by() == Some(thread::current().id()) {
+                return Err(GrpoMetricsError::new_err(
+                    "the engine is in the middle of a call; a sink cannot call it back",
+                ));
+            }
+            match patience {
+                None => return Ok(self.running.lock().unwrap_or_else(PoisonError::into_inner)),
+                Some(patience) if since.elapsed() < patience => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Some(_) => {
+                    return Err(GrpoMetricsError::new_err(
+                        "the engine is in the middle of a call that does not end",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn held_by(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.held_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets who is within a call when the call ends, however it ends.
+struct Held<'a>(&'a Calls);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *self.0.held_by() = None;
+    }
+}
+
+/// An engine's object is gone, maybe unfinished: its rows go out all the same, and its run has not ended.
+pub fn let_go(calls: &Arc<Calls>) {
+    if calls.is_inherited() {
+        // What the parent has open is the parent's to close.
+        std::mem::forget(Arc::clone(calls));
+        return;
+    }
+    // Without an interpreter there is nobody left to tell.
+    let _ = Python::try_attach(|py| {
+        // Objects also go while an error is on its way.
+        let on_its_way = PyErr::take(py);
+        let ended = guarded(|| calls.end(py, &Ending::open()));
+        if let Some(error) = on_its_way.or(ended.err().filter(|error| !is_ordinary(py, error))) {
+            error.restore(py);
+        }
+    });
+}
+
+fn is_ordinary(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<pyo3::exceptions::PyException>(py)
+}
+
+/// The interpreter exits: what is not finished sends its rows. Where an error that nobody caught has ended the program, the runs
+/// have failed of it; else nobody has said how they ended, and they have not.
+#[pyfunction]
+pub fn _finish_open(py: Python<'_>) -> PyResult<()> {
+    let open = {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *open)
+    };
+    let ending = ending::of_program(py);
+    for calls in open.iter().filter_map(Weak::upgrade) {
+        let ended = guarded(|| calls.end_within(py, &ending, Some(PATIENCE)));
+        if let Err(error) = ended {
+            tracing::warn!("an engine could not be finished at exit: {error}");
+        }
+    }
+    guarded(|| Ok(()))
+}

@@ -1,0 +1,75 @@
+"""No step waits for a store, and no row is lost on the way to it."""
+
+import sqlite3
+import threading
+
+import grpo_metrics as gm
+import pytest
+
+SMALL = {"group_sizes": [2], "rewards": [0.0, 1.0]}
+
+
+def train(engine, steps):
+    for step in steps:
+        engine.observe(group_sizes=[2], rewards=[0.0, float(step)])
+        engine.step(step)
+
+
+def rewards_of(path, run="r"):
+    store = gm.Store(path, read_only=True)
+    return {m["step"]: m["value"] for m in store.get_metrics(run, "train/reward")}
+
+
+def test_no_step_waits_for_a_plain_store_whose_file_is_held(tmp_path):
+    engine = gm.Engine(store=tmp_path / "runs.db", run="r")
+    held = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")  # no writer gets on until this is over
+    train(engine, range(1, 51))
+    held.execute("ROLLBACK")
+    [receipt] = engine.finish()
+    assert (receipt["sink"], receipt["accepted"], receipt["written"], receipt["error"]) == ("store", 50, 50, None)
+    assert rewards_of(tmp_path / "runs.db") == {step: step / 2 for step in range(1, 51)}
+
+
+def test_no_step_waits_for_a_store_that_is_an_object_and_hangs():
+    go_on, rows = threading.Event(), []
+
+    class Slow:
+        def log_metrics(self, *, run_id, step, metrics, split):
+            assert go_on.wait(60)
+            rows.append(step)
+
+    engine = gm.Engine(store=Slow(), run="r")
+    train(engine, [1, 2, 3])  # returns although the store hangs
+    assert rows == []
+    go_on.set()
+    [receipt] = engine.finish()
+    assert rows == [1, 2, 3] and (receipt["accepted"], receipt["written"]) == (3, 3)
+
+
+@pytest.mark.parametrize("kind", ["path", "object", "journal"])
+def test_a_row_that_a_resume_cut_short_leaves_the_one_over_more_steps(tmp_path, kind):
+    path = tmp_path / "runs.db"
+
+    def engine():
+        if kind == "object":
+            store = gm.Store(path)
+            store.open_run("r")
+            return gm.Engine(store=store, run="r", logging_steps=3)
+        options = {"journal": tmp_path / "journal"} if kind == "journal" else {}
+        return gm.Engine(store=path, run="r", logging_steps=3, **options)
+
+    with engine() as first:
+        train(first, range(1, 15))
+    assert rewards_of(path) == {3: 1.0, 6: 2.5, 9: 4.0, 12: 5.5, 14: 6.75}
+    with engine() as again:  # from the checkpoint of step 10, with other data
+        for step in range(11, 17):
+            again.observe(group_sizes=[1], rewards=[100.0 + step])
+            again.step(step)
+    # 12 stays as it was, over 10 to 12; 15 is new; 14 was the first life's last, and 16 is the second's.
+    assert rewards_of(path) == {3: 1.0, 6: 2.5, 9: 4.0, 12: 5.5, 14: 6.75, 15: 114.0, 16: 116.0}
+    with engine() as whole:  # from step 9: whole windows replace what stands, whatever it is over
+        for step in range(10, 13):
+            whole.observe(group_sizes=[1], rewards=[200.0 + step])
+            whole.step(step)
+    assert rewards_of(path)[12] == 211.0
