@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use gateway::{Fault, Gateway, KEY};
 use grpo_metrics::metrics::{Metrics, Row};
+use grpo_metrics::run::Ending;
 use grpo_metrics::sink::{Durable, Policy, Receipt, Sink};
 use grpo_metrics::store::{
     EvSys, Experiment, Patience, RunPatch, Split, Status, Store, StoreError, StoreSink,
@@ -553,4 +554,65 @@ fn the_project_of_the_environment_is_that_of_new_experiments() {
     assert_eq!(made.status, Status::Pending);
     let error = EvSys::from_env(|_| None).unwrap_err();
     assert!(error.to_string().contains("EVSYS_API_KEY"), "{error}");
+}
+
+#[test]
+fn the_gateway_hears_how_a_run_ended_and_of_a_run_gone_on_with_that_it_runs() {
+    let (gateway, dir) = (Gateway::start(), TempDir::new().unwrap());
+    let run = gateway.run();
+    let how = || {
+        let run = store(&gateway, dir.path()).get_run(&run).unwrap().record;
+        (
+            run.status,
+            run.error_message.filter(|text| !text.is_empty()),
+        )
+    };
+    let said = |text: &str| Some(text.to_owned());
+    let endings = [
+        (
+            Ending::failed("out of memory"),
+            Status::Failed,
+            said("out of memory"),
+        ),
+        (
+            Ending::cancelled("Ctrl-C"),
+            Status::Cancelled,
+            said("Ctrl-C"),
+        ),
+        (Ending::completed(), Status::Completed, None),
+    ];
+    for (step, (ending, status, error)) in endings.into_iter().enumerate() {
+        let mut sink = durable(&gateway, &run, dir.path());
+        assert_eq!(how(), (Status::Running, None));
+        sink.write(&row(step as u64)).unwrap();
+        sink.ended(&ending).unwrap();
+        let receipt = sink.close();
+        assert_eq!((receipt.written, receipt.error), (1, None));
+        assert_eq!(how(), (status, error));
+    }
+}
+
+#[test]
+fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_at_the_gateway_too() {
+    let (gateway, dir) = (Gateway::start(), TempDir::new().unwrap());
+    let run = gateway.run();
+    // Each with a store of its own, as another process has.
+    let put = |steps, cut, value: f64| {
+        let row = Row {
+            step: 12,
+            steps,
+            cut,
+            metrics: [("a", value)].into_iter().collect(),
+            ..Row::default()
+        };
+        let mut store = store(&gateway, dir.path());
+        let logged = store.log_windows(&run, &[row]).unwrap();
+        let found = store.get_metrics(&run, Some("a"), None).unwrap();
+        (logged.surpassed, found.last().unwrap().value)
+    };
+    assert_eq!(put(2, true, 1.0), (0, 1.0));
+    assert_eq!(put(3, false, 2.0), (0, 2.0));
+    assert_eq!(put(2, true, 3.0), (1, 2.0));
+    assert_eq!(put(3, true, 4.0), (0, 4.0));
+    assert_eq!(put(3, false, 5.0), (0, 5.0));
 }

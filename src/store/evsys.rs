@@ -5,6 +5,7 @@ mod form;
 mod gateway;
 mod request;
 mod rows;
+mod windows;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::record::{
     Stored,
 };
 use super::{Logged, Store, StoreError};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Row};
 use form::{args, fields};
 pub use gateway::Patience;
 use gateway::{Again, Gateway, Secret};
@@ -232,6 +233,10 @@ impl Store for EvSys {
             }
         }
         outcome.map(|()| logged)
+    }
+
+    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
+        self.send_windows(run_id, rows)
     }
 
     fn rows_at_once(&self) -> usize {
