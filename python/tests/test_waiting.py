@@ -1,6 +1,7 @@
 """No step waits for a store, and no row is lost on the way to it."""
 
-import sqlite3
+import subprocess
+import sys
 import threading
 
 import grpo_metrics as gm
@@ -22,10 +23,14 @@ def rewards_of(path, run="r"):
 
 def test_no_step_waits_for_a_plain_store_whose_file_is_held(tmp_path):
     engine = gm.Engine(store=tmp_path / "runs.db", run="r")
-    held = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
-    held.execute("BEGIN EXCLUSIVE")  # no writer gets on until this is over
-    train(engine, range(1, 51))
-    held.execute("ROLLBACK")
+    # Locks of files are between processes. No writer gets on until this one is told to let go.
+    program = f"import sqlite3; db = sqlite3.connect({str(tmp_path / 'runs.db')!r}, isolation_level=None)"
+    program += "; db.execute('BEGIN EXCLUSIVE'); print('held', flush=True); input(); db.execute('ROLLBACK')"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        train(engine, range(1, 51))
+        assert gm.Store(tmp_path / "runs.db", read_only=True).get_metrics("r") == []
+        other.communicate("let go\n")
     [receipt] = engine.finish()
     assert (receipt["sink"], receipt["accepted"], receipt["written"], receipt["error"]) == ("store", 50, 50, None)
     assert rewards_of(tmp_path / "runs.db") == {step: step / 2 for step in range(1, 51)}

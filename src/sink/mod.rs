@@ -117,7 +117,8 @@ pub struct Receipt {
     pub written: u64,
     /// Rows that are lost, each with an error told before or in `error`.
     pub dropped: u64,
-    /// Rows kept on this machine's disk, to be delivered at the next start (durable sinks only).
+    /// Rows still to be delivered; of a sink that is closed, those on this machine's disk, which the next start delivers (durable sinks
+    /// only).
     pub pending: u64,
     /// The last error, if there was one.
     pub error: Option<String>,
