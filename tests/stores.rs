@@ -514,6 +514,37 @@ fn the_file_reads_with_plain_sql() {
 }
 
 #[test]
+fn an_evaluations_numbers_are_stored_in_split_val_and_all_others_in_train() {
+    let dir = TempDir::new().unwrap();
+    let mut sink = Box::new(StoreSink::open(file(&dir), "r").unwrap());
+    let both = [("eval/reward", 0.5), ("train/reward", 0.25)];
+    let rows = [
+        Row {
+            step: 1,
+            metrics: both.into_iter().collect(),
+            ..Row::default()
+        },
+        row(2, 0.75),
+    ];
+    assert_eq!(sink.write_batch(&rows).written, 2);
+    let receipt = sink.close();
+    assert_eq!((receipt.accepted, receipt.written), (2, 2));
+    let store = Sqlite::open_read_only(file(&dir)).unwrap();
+    let of = |split| {
+        let metrics = store.get_metrics("r", None, Some(split)).unwrap();
+        let name = |m: Metric| (m.step, m.name, m.value);
+        metrics.into_iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Split::Val), [(1, "eval/reward".to_owned(), 0.5)]);
+    let train = [
+        (1, "train/reward".to_owned(), 0.25),
+        (2, "a".to_owned(), 0.75),
+        (2, "b".to_owned(), -0.75),
+    ];
+    assert_eq!(of(Split::Train), train);
+}
+
+#[test]
 fn metrics_lie_by_run_step_split_and_name() {
     let dir = TempDir::new().unwrap();
     Sqlite::open(file(&dir)).unwrap();

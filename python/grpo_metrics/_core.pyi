@@ -139,8 +139,16 @@ class Engine:
         *,
         scalars: Mapping[str, float | None] | None = None,
         weighting: Mapping[str, Any] | None = None,
+        goes_out: bool | None = None,
     ) -> dict[str, float] | None:
-        """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then."""
+        """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then. `goes_out` says whether
+        one does, over the steps since the last; without it the cadence decides."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val."""
+
+    def computes(self, key: str) -> bool:
+        """Whether rows have a number of this engine's own under `key`."""
 
     def finish(self, status: str = "completed", error: str | None = None) -> list[dict[str, Any]]:
         """Ends the run as `status` (completed, failed or cancelled): the steps left over go out as a last row, the sinks are closed. One receipt a sink."""

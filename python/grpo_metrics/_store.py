@@ -300,10 +300,14 @@ class StoreSink:
         """Sends one row."""
         if not self._begun:
             self._begin()
-        if isinstance(self.store, Store):
-            self.store._log_row(self.run_id, row)
-        else:
-            self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=dict(row["metrics"]), split="train")
+        parts: dict[str, dict[str, float]] = {}
+        for name, value in row["metrics"].items():
+            parts.setdefault("val" if name.startswith("eval/") else "train", {})[name] = value
+        for split, metrics in parts.items():
+            if split == "train" and isinstance(self.store, Store):
+                self.store._log_row(self.run_id, {**row, "metrics": metrics})
+            else:
+                self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=metrics, split=split)
 
     def ended(self, status: str, error: str | None = None) -> None:
         """The run has ended as `status`: completed, failed or cancelled."""

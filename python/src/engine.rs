@@ -1,5 +1,6 @@
 //! `Engine`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use grpo_metrics::run::Ending;
@@ -78,14 +79,16 @@ impl Engine {
         })
     }
 
-    /// Ends an optimizer step: the row as a dictionary, if one goes out at this step. The sinks have it by then.
-    #[pyo3(signature = (step, *, scalars=None, weighting=None))]
+    /// Ends an optimizer step: the row as a dictionary, if one goes out at this step. The sinks have it by then. `goes_out` says
+    /// whether one does, over the steps since the last; without it the cadence decides.
+    #[pyo3(signature = (step, *, scalars=None, weighting=None, goes_out=None))]
     fn step<'py>(
         &self,
         py: Python<'py>,
         step: u64,
         scalars: Option<&Bound<'py, PyAny>>,
         weighting: Option<&Bound<'py, PyAny>>,
+        goes_out: Option<bool>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         guarded(|| {
             let scalars: Option<Scalars> = scalars
@@ -95,10 +98,23 @@ impl Engine {
                 .map(|given| Read::read("weighting", given))
                 .transpose()?;
             let scalars = scalars.unwrap_or_default();
-            let row = self
-                .0
-                .run(py, |running| running.step(step, scalars, weighting))?;
+            let row = self.0.run(py, |running| {
+                running.step(step, scalars, weighting, goes_out)
+            })?;
             row.map(|row| numbers(py, &row)).transpose()
+        })
+    }
+
+    /// Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val.
+    fn log(&self, py: Python<'_>, step: u64, metrics: BTreeMap<String, f64>) -> PyResult<()> {
+        guarded(|| self.0.run(py, |running| running.log(step, metrics)))
+    }
+
+    /// Whether rows have a number of this engine's own under `key`.
+    fn computes(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
+        guarded(|| {
+            self.0
+                .run(py, |running| Ok(running.engine()?.computes(key)))
         })
     }
 

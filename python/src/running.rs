@@ -1,5 +1,7 @@
 //! What one call at a time may change of an engine.
 
+use std::collections::BTreeMap;
+
 use grpo_metrics::batch::{Batch, Place};
 use grpo_metrics::engine::Engine as CoreEngine;
 use grpo_metrics::metrics::Metrics;
@@ -77,6 +79,7 @@ impl Running {
         step: u64,
         scalars: Scalars,
         weighting: Option<Weighting>,
+        goes_out: Option<bool>,
     ) -> PyResult<Option<Metrics>> {
         if let Some(recording) = &mut self.recording {
             let world_size = self.place.1;
@@ -89,11 +92,16 @@ impl Running {
         if !scalars.is_empty() || weighting.is_some() {
             engine.report(scalars, weighting);
         }
-        let row = engine.step(step).map_err(error::step)?;
+        let row = engine.step_told(step, goes_out).map_err(error::step)?;
         if let Some(row) = &row {
             self.last_row = Some(row.metrics.clone());
         }
         Ok(row.map(|row| row.metrics))
+    }
+
+    pub fn log(&mut self, step: u64, metrics: BTreeMap<String, f64>) -> PyResult<()> {
+        self.engine()?.log(step, metrics.into_iter().collect());
+        Ok(())
     }
 
     /// Ends the run, unless it has ended; what became of the rows.

@@ -1,6 +1,7 @@
 //! Names: each dialect is a table that says which key stands for which number of a [`Summary`]. Adding a key is adding a line.
 
 mod extended;
+mod known;
 mod maxent;
 mod trl;
 mod tunix;

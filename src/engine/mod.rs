@@ -63,6 +63,8 @@ pub struct Engine {
     last_step: Option<LastStep>,
     previous: (Option<f64>, Option<f64>),
     rows: u64,
+    /// Whether one of them was computed here.
+    emitted: bool,
     /// How many steps have come since the last row.
     steps: u64,
     census: BTreeMap<String, Census>,
@@ -104,6 +106,7 @@ impl Engine {
             last_step: None,
             previous: (None, None),
             rows: 0,
+            emitted: false,
             steps: 0,
             census: BTreeMap::new(),
             once: Once::default(),
@@ -199,6 +202,19 @@ impl Engine {
     /// If the step's parts do not belong together; at the root also if a rank has failed or was not heard and the
     /// [`Policy`] is to fail, and on another rank if its part could not be handed on.
     pub fn step(&mut self, step: u64) -> Result<Option<Row>, EngineError> {
+        self.step_told(step, None)
+    }
+
+    /// As [`Engine::step`], for a trainer that decides itself when it logs: whether a row goes out at this step, over the
+    /// steps since the last one. `None` leaves it to the cadence.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    pub fn step_told(
+        &mut self,
+        step: u64,
+        goes_out: Option<bool>,
+    ) -> Result<Option<Row>, EngineError> {
         let Some(mut shard) = self.gathered(step)? else {
             return Ok(None);
         };
@@ -226,8 +242,11 @@ impl Engine {
             Reduction::Pooled => self.pooled.merge(shard)?,
         }
         self.steps += 1;
-        if self.cadence.take(step, epoch) {
-            let cut = self.rows == 0 && !self.cadence.is_whole(self.steps);
+        let due = self.cadence.take(step, epoch);
+        if goes_out.unwrap_or(due) {
+            // Who says when rows go out does not say how long a window is.
+            let whole = goes_out.is_none() && self.cadence.is_whole(self.steps);
+            let cut = !self.emitted && !whole;
             return Ok(Some(self.emit(step, cut)));
         }
         Ok(None)

@@ -68,6 +68,35 @@ impl Engine {
         if let Some(last) = &self.last_step {
             self.previous = (last.tau, last.beta);
         }
+        self.emitted = true;
+        let row = Row {
+            step,
+            steps: std::mem::take(&mut self.steps),
+            cut,
+            metrics,
+            ..Row::default()
+        };
+        self.hand_on(row)
+    }
+
+    /// Hands the sinks numbers that were computed elsewhere, such as a trainer's evaluation, as a row of their own. They have
+    /// it when this returns; the window is not touched.
+    pub fn log(&mut self, step: u64, metrics: Metrics) -> Row {
+        self.hand_on(Row {
+            step,
+            metrics,
+            ..Row::default()
+        })
+    }
+
+    /// Whether rows have a number of this engine's own under `key`, so that nobody else's may stand there.
+    #[must_use]
+    pub fn computes(&self, key: &str) -> bool {
+        self.options.dialect.knows(key, self.options.extended)
+    }
+
+    /// The sinks get a row; the run's texts go with the first.
+    fn hand_on(&mut self, mut row: Row) -> Row {
         let metadata = self.options.metadata.as_ref().filter(|_| self.rows == 0);
         let mut text = metadata.map(RunMetadata::text).unwrap_or_default();
         if self.options.retain == Retain::Sketch && self.rows == 0 {
@@ -75,17 +104,11 @@ impl Engine {
             text.push(("run/retain".to_owned(), sketched.to_owned()));
         }
         text.append(&mut self.lost);
-        let row = Row {
-            step,
-            timestamp: now(),
-            steps: std::mem::take(&mut self.steps),
-            cut,
-            metrics,
-            text,
-        };
+        row.text = text;
+        row.timestamp = now();
         self.rows += 1;
         if let Err(error) = self.sinks.write(&row) {
-            tracing::warn!(step, %error, "a sink could not take the row");
+            tracing::warn!(step = row.step, %error, "a sink could not take the row");
             self.sink_error = Some(error);
         }
         row
@@ -106,6 +129,7 @@ mod tests {
     use crate::dialect::Dialect;
     use crate::group::Grouping;
     use crate::logged::logged;
+    use crate::sink::Memory;
 
     #[test]
     fn names_that_fall_together_are_each_said_once_in_a_run() {
@@ -131,5 +155,44 @@ mod tests {
                 "WARN: two numbers come to the key `rewards/sum`: the later one is `rewards/sum_2`",
             ]
         );
+    }
+
+    fn step(engine: &mut Engine, step: u64, goes_out: Option<bool>) -> Option<Row> {
+        let rewards = [step as f64];
+        let batch = Batch::of(Columns::new(Grouping::Sizes(&[1]), &rewards)).unwrap();
+        engine.observe(&batch).unwrap();
+        engine.step_told(step, goes_out).unwrap()
+    }
+
+    #[test]
+    fn a_row_goes_out_when_the_caller_says_so_over_the_steps_since_the_last() {
+        let mut engine = Engine::builder().logging_steps(2).build().unwrap();
+        let told = [false, false, true, false, true];
+        let rows: Vec<_> = (1..=5)
+            .zip(told)
+            .filter_map(|(at, told)| step(&mut engine, at, Some(told)))
+            .map(|row| (row.step, row.metrics.get("train/reward").unwrap()))
+            .collect();
+        assert_eq!(rows, [(3, 2.0), (5, 4.5)]);
+        assert!(
+            step(&mut engine, 6, None).is_some(),
+            "the cadence decides again"
+        );
+    }
+
+    #[test]
+    fn numbers_computed_elsewhere_are_a_row_of_their_own_and_leave_the_window_as_it_is() {
+        let sink = Memory::default();
+        let rows = sink.clone();
+        let mut engine = Engine::builder().sink(sink).build().unwrap();
+        assert!(step(&mut engine, 1, Some(false)).is_none());
+        let said: Metrics = [("eval/reward", 9.0)].into_iter().collect();
+        engine.log(1, said.clone());
+        let row = step(&mut engine, 2, Some(true)).unwrap();
+        assert_eq!(row.metrics.get("train/reward"), Some(1.5));
+        assert!(!row.metrics.contains("eval/reward"));
+        assert_eq!(rows.rows()[0].metrics, said);
+        assert_eq!(rows.rows()[1], row);
+        assert!(engine.computes("train/reward") && !engine.computes("train/cispo_clip_ratio"));
     }
 }

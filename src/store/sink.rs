@@ -1,13 +1,14 @@
 //! A sink over a store: rows become a run's metrics.
 
+use std::borrow::Cow;
 use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{RunPatch, Status, Store, StoreError};
-use crate::metrics::Row;
+use super::{Logged, RunPatch, Split, Status, Store, StoreError};
+use crate::metrics::{Metrics, Row};
 use crate::run::Ending;
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
@@ -41,8 +42,9 @@ impl<T: Into<String>> From<T> for RunSpec {
     }
 }
 
-/// Writes rows as metrics of one run, split train, a transaction each. The run is `running` until the sink is closed, then what
-/// [`Sink::ended`] said, with its error, or `completed`; one that is never closed stays `running`.
+/// Writes rows as metrics of one run, a transaction each: keys under `eval/` in split val, all others in train. The run is
+/// `running` until the sink is closed, then what [`Sink::ended`] said, with its error, or `completed`; one that is never
+/// closed stays `running`.
 ///
 /// A row that an engine's beginning or end cut short does not replace one of its step that is over more steps
 /// ([`Store::log_windows`]): it counts as written, as that step's row is where it should be.
@@ -107,7 +109,15 @@ impl StoreSink {
     }
 
     fn put(&mut self, rows: &[Row]) -> Result<(), SinkError> {
-        let logged = self.store.log_windows(&self.run_id, rows)?;
+        let (rows, evaluated) = parted(rows);
+        let mut logged = Logged::default();
+        if !rows.is_empty() {
+            logged = self.store.log_windows(&self.run_id, &rows)?;
+        }
+        if !evaluated.is_empty() {
+            let parts: Vec<_> = evaluated.iter().map(|(step, part)| (*step, part)).collect();
+            logged.nan += self.store.log_rows(&self.run_id, &parts, Split::Val)?.nan;
+        }
         if let (Some(first), true) = (rows.first(), logged.nan > 0) {
             tracing::warn!(
                 "run `{}`, from step {}: {} NaN left out",
@@ -241,6 +251,28 @@ impl Sink for StoreSink {
         }
         receipt
     }
+}
+
+/// The rows without an evaluation's keys, and the evaluations by step.
+fn parted(rows: &[Row]) -> (Cow<'_, [Row]>, Vec<(u64, Metrics)>) {
+    let is_evaluated = |key: &str| key.starts_with("eval/");
+    let any = |row: &Row| row.metrics.iter().any(|(key, _)| is_evaluated(key));
+    if !rows.iter().any(any) {
+        return (Cow::Borrowed(rows), Vec::new());
+    }
+    let (mut trained, mut evaluated) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let (mut row, mut part) = (row.clone(), row.metrics.clone());
+        row.metrics.retain(|key, _| !is_evaluated(key));
+        part.retain(|key, _| is_evaluated(key));
+        if !part.is_empty() {
+            evaluated.push((row.step, part));
+        }
+        if !row.metrics.is_empty() {
+            trained.push(row);
+        }
+    }
+    (Cow::Owned(trained), evaluated)
 }
 
 /// `config` with `text` under `metadata`. A configuration that is no object moves to `config`, so that both are kept.

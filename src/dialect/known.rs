@@ -1,0 +1,53 @@
+//! Which keys a dialect's rows may have.
+
+use super::{Dialect, Line};
+
+impl Dialect {
+    /// Whether one of the dialect's lines makes this key, those of the extended metrics among them where they are wanted.
+    #[must_use]
+    pub fn knows(self, key: &str, extended: bool) -> bool {
+        self.lines().any(|line| line.makes(key))
+            || (extended && self.extended_lines().any(|line| line.makes(key)))
+    }
+}
+
+impl Line {
+    /// Whether the line makes this key for some name in its braces.
+    fn makes(&self, key: &str) -> bool {
+        let Some((before, rest)) = self.key.split_once('{') else {
+            return self.key == key;
+        };
+        let after = rest.split_once('}').map_or("", |(_, after)| after);
+        let name = key
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
+        name.is_some_and(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialect_knows_the_keys_that_its_lines_make_and_no_other() {
+        for dialect in Dialect::ALL {
+            for line in dialect.lines() {
+                let key = match line.key.split_once('{') {
+                    Some((before, rest)) => {
+                        format!("{before}a/b{}", rest.split_once('}').unwrap().1)
+                    }
+                    None => line.key.to_owned(),
+                };
+                assert!(dialect.knows(&key, false), "{dialect}: {key}");
+            }
+            assert!(!dialect.knows("cispo_clip_ratio", true));
+            assert!(!dialect.knows("rewards//mean", false) || *dialect == Dialect::Tunix);
+        }
+        assert!(Dialect::Trl.knows("reward", false));
+        assert!(!Dialect::Trl.knows("train/reward", false));
+        assert!(!Dialect::MaxEnt.knows("train/pass@4", false));
+        assert!(Dialect::MaxEnt.knows("train/pass@4", true));
+        assert!(!Dialect::MaxEnt.knows("train/rewards//mean", false));
+    }
+}
