@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -318,6 +319,46 @@ def test_rows_go_out_every_logging_steps_and_the_left_over_ones_at_the_end():
     assert engine.last_row["train/reward"] == 5.0
     with pytest.raises(gm.GrpoMetricsError, match="finished"):
         engine.observe(**SMALL)
+
+
+def test_a_row_goes_out_when_the_caller_says_so_over_the_steps_since_the_last():
+    engine = gm.Engine(logging_steps=2)
+    given = []
+    for step, goes_out in enumerate([False, False, True, False, True], start=1):
+        engine.observe(group_sizes=[1], rewards=[float(step)])
+        given.append(engine.step(step, goes_out=goes_out))
+    assert [row and row["train/reward"] for row in given] == [None, None, 2.0, None, 4.5]
+
+
+def test_numbers_computed_elsewhere_are_a_row_of_their_own_and_an_evaluations_lie_in_split_val(tmp_path):
+    rows = []
+    engine = gm.Engine(sinks=[SimpleNamespace(write=rows.append)], store=tmp_path / "runs.db", run="r")
+    engine.observe(**SMALL)
+    assert engine.step(1, goes_out=False) is None
+    engine.log(1, {"eval/reward": 9.0, "train/runtime": 2.0})
+    assert [row["metrics"] for row in rows] == [{"eval/reward": 9.0, "train/runtime": 2.0}] and engine.last_row is None
+    engine.finish()
+    stored = {(m["split"], m["name"]): m["value"] for m in gm.Store(tmp_path / "runs.db").get_metrics("r")}
+    assert (stored["val", "eval/reward"], stored["train", "train/runtime"], stored["train", "train/reward"]) == (9.0, 2.0, 0.5)
+    with pytest.raises(gm.GrpoMetricsError, match="finished"):
+        engine.log(2, {})
+
+
+def test_a_store_that_is_an_object_gets_an_evaluations_numbers_in_split_val():
+    calls = []
+    store = SimpleNamespace(log_metrics=lambda **given: calls.append(given))
+    engine = gm.Engine(store=store, run="r")
+    engine.log(4, {"eval/reward": 9.0, "train/runtime": 2.0})
+    engine.finish()
+    by_split = {call["split"]: (call["run_id"], call["step"], call["metrics"]) for call in calls}
+    assert by_split == {"val": ("r", 4, {"eval/reward": 9.0}), "train": ("r", 4, {"train/runtime": 2.0})}
+
+
+def test_an_engine_knows_which_keys_are_its_own():
+    engine, extended = gm.Engine(), gm.Engine(dialect="trl", extended=True)
+    assert engine.computes("train/reward") and engine.computes("train/rewards/a/b/mean")
+    assert not engine.computes("reward") and not engine.computes("train/pass@4") and not engine.computes("train/cispo_clip_ratio")
+    assert extended.computes("reward") and extended.computes("pass@4") and not extended.computes("train/reward")
 
 
 @pytest.mark.parametrize(
