@@ -15,6 +15,7 @@ import pytest
 import grpo_metrics as gm
 from grpo_metrics.trl import GrpoMetricsCallback, instrument
 
+NAMED = gm._core.normalised
 STATE = SimpleNamespace(global_step=3, is_world_process_zero=True)
 
 
@@ -77,6 +78,93 @@ def test_an_option_that_cannot_be_is_an_error_before_the_training(monkeypatch):
     monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "1.16.0")
     with pytest.raises(gm.OptionError, match="unknown option `dialekt`"):
         instrument(Trainer, dialekt="trl")
+
+
+class Alike:
+    """A trainer with methods of a GRPO trainer's names."""
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list): ...
+    def _generate_and_score_completions(self, inputs): ...
+    def _compute_loss(self, model, inputs): ...
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None): ...
+
+
+def test_a_class_is_observed_only_where_its_methods_take_what_a_grpo_trainers_do(monkeypatch, recwarn):
+    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "1.16.0")
+    assert hasattr(instrument(Alike), "_observing") and not recwarn.list
+
+    class Preference(Alike):
+        def _compute_loss(self, model, inputs, return_outputs): ...
+
+    with pytest.warns(UserWarning, match="Preference has no `_compute_loss` as a GRPO trainer has it: only what the trainer logs"):
+        made = instrument(Preference)
+    assert made.__name__ == "Preference" and not hasattr(made, "_observing")
+    assert made._compute_loss is Preference._compute_loss
+
+
+ARGS = SimpleNamespace(seed=7, to_dict=lambda: {"lr": 0.5, "kwargs": {"token": "hf_x", "dtype": "auto"}, "odd": float("nan")})
+MODEL = SimpleNamespace(config=SimpleNamespace(_name_or_path="tiny"))
+
+
+def run_of(path):
+    return gm.Store(path, read_only=True).get_run("r")
+
+
+def test_a_callbacks_run_is_running_while_the_training_is_and_completed_at_its_end(tmp_path):
+    callback = GrpoMetricsCallback(tmp_path / "runs.db", run="r")
+    callback.on_train_begin(ARGS, STATE, SimpleNamespace(), model=MODEL)
+    run = run_of(tmp_path / "runs.db")
+    assert (run["status"], run["seed"]) == ("running", 7)
+    assert run["run_config"] == {"model": "tiny", "args": {"lr": 0.5, "kwargs": {"token": "<TOKEN>", "dtype": "auto"}, "odd": None}}
+    log(callback, {"loss": 0.5})
+    callback.on_train_end(ARGS, STATE, SimpleNamespace())
+    del callback
+    run = run_of(tmp_path / "runs.db")
+    assert (run["status"], run.get("error_message")) == ("completed", None)
+
+
+def test_a_callback_that_is_let_go_of_before_the_trainings_end_leaves_a_failed_run_which_may_go_on(tmp_path):
+    path = tmp_path / "runs.db"
+    callback = GrpoMetricsCallback(path, run="r")
+    callback.on_train_begin(ARGS, STATE, SimpleNamespace(), model=MODEL)
+    del callback
+    run = run_of(path)
+    assert (run["status"], run["error_message"]) == ("failed", "the training did not come to its end")
+    callback = GrpoMetricsCallback(path, run="r")
+    callback.on_train_begin(ARGS, STATE, SimpleNamespace(), model=MODEL)
+    assert (run_of(path)["status"], run_of(path).get("error_message") or None) == ("running", None)
+    callback.on_train_end(ARGS, STATE, SimpleNamespace())
+    assert run_of(path)["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "text"),
+    [
+        ("ValueError('no reward')", "failed", "ValueError: no reward"),
+        ("KeyboardInterrupt", "cancelled", "KeyboardInterrupt"),
+        ("SystemExit(3)", "failed", "the training did not come to its end"),
+    ],
+)
+def test_a_callbacks_run_says_of_what_the_interpreter_ended(tmp_path, raised, status, text):
+    code = f"""
+import sys; sys.modules["transformers"] = None  # by duck type: nothing of it is needed, and it is slow to import
+from types import SimpleNamespace as N
+from grpo_metrics.trl import GrpoMetricsCallback
+callback = GrpoMetricsCallback({str(tmp_path / "runs.db")!r}, run="r")
+callback.on_train_begin(N(seed=1), N(global_step=0, is_world_process_zero=True), N())
+raise {raised}
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    run = run_of(tmp_path / "runs.db")
+    assert (run["status"], run["error_message"]) == (status, text)
+
+
+def test_a_callback_that_cannot_open_its_store_never_raises(tmp_path, caplog):
+    callback = GrpoMetricsCallback(tmp_path / "no" / "such" / "folder" / "runs.db", run="r")
+    callback.on_train_begin(ARGS, STATE, SimpleNamespace(), model=MODEL)
+    log(callback, {"loss": 1.0})
+    callback.on_train_end(ARGS, STATE, SimpleNamespace())
+    assert "step 3 could not be stored" in caplog.text
 
 
 def port():
@@ -147,3 +235,170 @@ def test_the_rows_are_in_the_store_and_the_records_replay_to_them(trained):
     assert store.get_run("r")["status"] == "completed"
     rewards = [m["value"] for m in store.get_metrics("r", name="reward")]
     assert rewards == [row["grpo_metrics/reward"] for row in steps(said)] and len(rewards) == 8
+
+
+def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path):
+    for module in ("torch", "trl", "datasets"):
+        pytest.importorskip(module)
+    [said, other] = train(tmp_path / "sparse", "sparse")
+    rows = [row for row in said["log"] if "entropy" in row]
+    assert [row["step"] for row in rows] == [1, 3, 6, 8]
+    for row in rows:
+        assert row["grpo_metrics/entropy"] == pytest.approx(row["entropy"], rel=1e-6)
+    store = gm.Store(tmp_path / "sparse" / "runs.db", read_only=True)
+    assert [m["step"] for m in store.get_metrics("r", name="entropy")] == [1, 3, 6, 8]
+
+
+CASES = """grpo gmpo rloo dpo sft kto reward failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed
+twice""".split()
+
+
+class Case:
+    """What a small training logged, and what its store holds."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        said = json.loads((folder / f"{name}.json").read_text())
+        self.log, self.step, self.error, self.warned = said["log"], said["step"], said["error"], said["warned"]
+        self.store = gm.Store(folder / f"{name}.db", read_only=True) if (folder / f"{name}.db").exists() else None
+
+    @property
+    def run(self):
+        return self.store.get_run("r")
+
+    def stored(self, split="train"):
+        return {(m["step"], m["name"]): m["value"] for m in self.store.get_metrics("r", split=split)}
+
+    def steps(self, name):
+        return [m["step"] for m in self.store.get_metrics("r", name=name, split="train")]
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    for module in ("torch", "trl", "datasets"):
+        pytest.importorskip(module)
+    folder = tmp_path_factory.mktemp("cases")
+    worker = [sys.executable, str(Path(__file__).with_name("trl_cases.py")), str(folder), *CASES]
+    done = subprocess.run(worker, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: Case(folder, name) for name in CASES}
+
+
+@pytest.mark.parametrize("kind", ["rloo", "dpo", "sft", "kto", "reward"])
+def test_a_trainer_that_is_no_grpo_trainer_trains_to_its_end_and_what_it_logs_is_stored(cases, kind):
+    case = cases[kind]
+    assert (case.error, case.step, case.run["status"]) == (None, 3, "completed")
+    [warned] = case.warned
+    assert warned.endswith("only what the trainer logs itself is stored")
+    stored = case.stored()
+    for row in case.log:
+        numbers = {key: value for key, value in row.items() if key != "step" and isinstance(value, (int, float))}
+        assert {(row["step"], name): value for name, value in NAMED(numbers).items()}.items() <= stored.items()
+    assert case.steps("train/loss/total") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["grpo", "gmpo"])
+def test_a_grpo_trainer_is_observed_without_a_warning(cases, kind):
+    case = cases[kind]
+    assert (case.error, case.step, case.warned, case.run["status"]) == (None, 3, [], "completed")
+    assert case.steps("train/reward_p50") == [1, 2, 3]
+
+
+def test_a_training_that_a_reward_function_ends_is_failed_with_its_error_and_keeps_its_rows(cases):
+    case = cases["failed"]
+    assert case.error == "ValueError: no reward today"
+    assert (case.run["status"], case.run["error_message"]) == ("failed", "ValueError: no reward today")
+    assert case.steps("train/reward") == [2]
+
+
+def test_a_training_that_ctrl_c_ends_is_cancelled(cases):
+    case = cases["cancelled"]
+    assert case.error.startswith("KeyboardInterrupt")
+    assert case.run["status"] == "cancelled" and case.run["error_message"].startswith("KeyboardInterrupt")
+
+
+def test_an_evaluation_is_stored_in_split_val_under_eval_names(cases):
+    case = cases["evaluated"]
+    theirs = {}
+    for row in case.log:
+        evaluated = {key: value for key, value in row.items() if key.startswith("eval_")}
+        theirs |= {(row["step"], name): value for name, value in NAMED(evaluated, "eval").items()}
+    assert {(2, "eval/reward"), (4, "eval/reward"), (2, "eval/loss"), (2, "eval/cispo_clip_ratio")} <= set(theirs)
+    stored = case.stored("val")
+    assert {at: value for at, value in stored.items() if at[1] != "eval/epoch"} == theirs
+    assert not any(name.startswith("eval/") for _, name in case.stored())
+
+
+def test_an_evaluation_after_the_training_joins_its_run(cases):
+    case = cases["evaluated-later"]
+    [evaluated] = [row for row in case.log if "eval_reward" in row]
+    assert case.stored("val")[3, "eval/reward"] == evaluated["eval_reward"]
+    assert case.run["status"] == "completed"
+
+
+def test_what_only_trl_logs_is_stored_once_beside_the_row_and_what_the_engine_computes_is_the_engines(cases):
+    case = cases["evaluated"]
+    stored = case.stored()
+    rows = [row for row in case.log if "reward" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        for name in ("cispo_clip_ratio", "words", "step_time"):
+            assert stored[row["step"], f"train/{name}"] == pytest.approx(row[name], rel=1e-12)
+            assert f"grpo_metrics/{name}" not in row
+        assert stored[row["step"], "train/reward_std"] == row["grpo_metrics/reward_std"] != row["reward_std"]
+        assert (row["step"], "train/completions/mean_length") not in stored  # ours is `mean_length_sampled`
+    last = case.log[-1]
+    assert stored[4, "train/runtime"] == last["train_runtime"]
+
+
+def test_a_run_has_the_trainers_arguments_seed_and_model(cases):
+    for kind in ("grpo", "dpo"):
+        run = cases[kind].run
+        assert run["seed"] == 7 and run["run_config"]["model"].endswith("model")
+        assert run["run_config"]["trainer"] == {"grpo": "GRPOTrainer", "dpo": "DPOTrainer"}[kind]
+        arguments = run["run_config"]["args"]
+        assert (arguments["learning_rate"], arguments["max_steps"], arguments["seed"]) == (3e-3, 3, 7)
+
+
+def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says_so_once(cases):
+    case, alone = cases["beside"], cases["grpo"]
+    [warned] = case.warned
+    assert "the GrpoMetricsCallback of the same run is silent" in warned
+    assert set(case.stored()) == set(alone.stored())
+    for row in case.log:
+        if "grpo_metrics/reward_std" in row:
+            assert case.stored()[row["step"], "train/reward_std"] == row["grpo_metrics/reward_std"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [("first", [1, 3, 6, 8]), ("fraction", [2, 4, 6, 8]), ("epoch", [3, 6]), ("no", [3]), ("grpo", [1, 2, 3])],
+)
+def test_a_row_goes_out_when_trl_logs_and_is_over_the_same_steps(cases, kind, steps):
+    case = cases[kind]
+    rows = [row for row in case.log if "reward" in row]
+    assert [row["step"] for row in rows] == steps == case.steps("train/reward")
+    for row in rows:
+        assert row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
+        assert row["grpo_metrics/policy_entropy"] == pytest.approx(row["entropy"], rel=1e-6)
+    assert not any("grpo_metrics/reward" in row for row in case.log if row not in rows)
+
+
+def test_a_cadence_that_was_asked_for_stands_whatever_trl_logs(cases):
+    assert cases["own"].steps("train/reward") == [2, 4]
+
+
+def test_a_training_that_goes_on_from_a_checkpoint_begins_its_window_there(cases):
+    case = cases["resumed"]
+    rows = [row for row in case.log if "reward" in row]
+    assert [row["step"] for row in rows] == [3, 6, 9]
+    assert case.steps("train/reward") == [3, 5, 6, 9]  # the first training left two steps over at its end
+    stored = case.stored()
+    for row in rows:
+        assert stored[row["step"], "train/reward"] == row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
+
+
+def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_again(cases):
+    case = cases["twice"]
+    assert (case.error, case.warned, case.run["status"]) == (None, [], "completed")
+    assert not case.run.get("error_message")
+    assert case.steps("train/reward") == [1, 2, 3, 4]

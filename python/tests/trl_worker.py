@@ -1,4 +1,4 @@
-"""One rank of a small GRPO training, for test_trl.py: `trl_worker.py OUT plain|instrumented`."""
+"""One rank of a small GRPO training, for test_trl.py: `trl_worker.py OUT plain|instrumented|sparse`, sparse for few logs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def tokenizer():
 
 
 def model(folder, rank):
-    """The same on every rank: rank 0 writes it down, for TRL asks for files by the model's name."""
+    """The same on every rank and in every training: rank 0 writes it down, for TRL asks for files by the model's name."""
     while rank and not folder.exists():
         time.sleep(0.1)
-    if rank:
+    if folder.exists():
         return LlamaForCausalLM.from_pretrained(folder)
     set_seed(1)
     config = LlamaConfig(
@@ -56,7 +56,7 @@ def main(out: str, kind: str) -> None:
     folder = Path(out)
     rank = int(os.environ["RANK"])
     options = {"dialect": "trl", "store": folder / "runs.db", "run": "r", "recorder": folder / "records"}
-    trainer_class = instrument(GRPOTrainer, **options) if kind == "instrumented" else GRPOTrainer
+    trainer_class = GRPOTrainer if kind == "plain" else instrument(GRPOTrainer, **options)
     args = GRPOConfig(
         output_dir=out,
         use_cpu=True,
@@ -69,7 +69,8 @@ def main(out: str, kind: str) -> None:
         beta=0.04,
         learning_rate=3e-3,
         temperature=1.0,
-        logging_steps=1,
+        logging_steps=3 if kind == "sparse" else 1,
+        logging_first_step=True,
         report_to=[],
         save_strategy="no",
         seed=7,

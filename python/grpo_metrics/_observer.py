@@ -1,0 +1,174 @@
+"""What an instrumented trainer of TRL hands an engine: the completions of each step, and what TRL logs beside its row."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ._trainer_log import of_splits, shielded
+
+if TYPE_CHECKING:
+    from .trl import Training
+
+_log = logging.getLogger("grpo_metrics")
+
+MARK = "grpo_metrics_row"
+"""Which row of the generated batch a completion was: travels with TRL's own columns through shuffles and splits."""
+
+READ = ("loss_type", "beta", "epsilon_low", "epsilon_high", "num_generations", "reward_weights", "reward_func_names")
+"""What the metrics of a step are computed by, beside its tensors."""
+
+
+class Generated:
+    """What is known of the generated completions that may yet be trained on, by their marks."""
+
+    def __init__(self) -> None:
+        self.generations = 0
+        self.rows: dict[int, dict[str, Any]] = {}
+
+
+class Observer:
+    """What an instrumented trainer knows of the step that is not over."""
+
+    def __init__(self, training: Training, generated: Generated) -> None:
+        self.training, self.trainer, self.engine = training, training.trainer, training.engine
+        self.generated = generated
+        self.computed: Any = None
+        self.beside: dict[str, float] = {}
+        """What only TRL logs, as it stands in the row that went out last."""
+        self._rewarded: dict[str, Any] = {}
+        self._began_at: int | None = None
+        self._computes: dict[str, bool] = {}
+        training.log.theirs = lambda name: name.startswith("grpo_metrics/") or self._is_ours(name) or name in self.beside
+
+    def _is_ours(self, name: str) -> bool:
+        if name not in self._computes:
+            self._computes[name] = self.engine.computes(name)
+        return self._computes[name]
+
+    def rewarded(self, rewards: Any, completion_ids: list[Any]) -> None:
+        """TRL has scored the completions of all ranks; the ids are this rank's own."""
+        trainer = self.trainer
+        first = trainer.accelerator.process_index * len(completion_ids)
+        own = rewards.detach().cpu().double()[first : first + len(completion_ids)]
+        weighted = own * trainer.reward_weights.detach().cpu().double()
+        total = weighted.nansum(dim=1)
+        total[own.isnan().all(dim=1)] = math.nan
+        ends = {*trainer.eos_token_ids, trainer._tokenizer.pad_token_id}
+        generation = self.generated.generations
+        groups = [(first + i) // trainer.num_generations for i in range(len(own))]
+        self._rewarded = {
+            # A generation's groups are its own, and a step may be made of several.
+            "group_ids": [(generation << 32) + group for group in groups],
+            "completion_index": [(first + i) % trainer.num_generations for i in range(len(own))],
+            "rewards": [None if math.isnan(reward) else reward for reward in total.tolist()],
+            "reward_components": {
+                name: [None if math.isnan(reward) else reward for reward in own[:, i].tolist()]
+                for i, name in enumerate(trainer.reward_func_names)
+            },
+            "completion_lengths": [len(ids) for ids in completion_ids],
+            "terminated": [len(ids) > 0 and int(ids[-1]) in ends for ids in completion_ids],
+        }
+        self.generated.generations += 1
+
+    def generated_batch(self, output: dict[str, Any]) -> None:
+        """TRL has a batch to train on: its rows are marked, so that they are known again after its shuffles and splits."""
+        import torch
+
+        n = len(self._rewarded["rewards"])
+        first = self.generated.generations << 32
+        output[MARK] = torch.arange(first, first + n, device=output["completion_ids"].device)
+        # A generation may be used by several steps; the one before is over.
+        self.generated.rows = {first + i: _row(self._rewarded, i) for i in range(n)}
+
+    def observe(self, inputs: Mapping[str, Any]) -> None:
+        """A micro-batch's loss is known, and so are its log-probabilities. Whatever fails, the step ends on every rank."""
+        self._began_at = self.trainer.state.global_step
+        try:
+            self.engine.observe(**self._columns(inputs))
+        except Exception as error:
+            _log.warning("grpo_metrics: a micro-batch is left out: %s: %s", type(error).__name__, error)
+            shielded(self.engine.fail, str(error))
+
+    def _columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        trainer = self.trainer
+        rows = [self.generated.rows[mark] for mark in inputs[MARK].tolist()]
+        mask = inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
+        names = rows[0]["reward_components"]
+        columns["reward_components"] = {name: [row["reward_components"][name] for row in rows] for name in names}
+        advantages = inputs["advantages"]
+        columns["advantages" if advantages.dim() == 1 else "token_advantages"] = advantages
+        if self.computed is not None:
+            columns["token_logps"], columns["token_entropies"] = self.computed[0], self.computed[1]
+        return columns | {
+            "max_completion_length": trainer.max_completion_length,
+            "loss_mask": mask.bool(),
+            "token_ids": inputs["completion_ids"],
+            "old_token_logps": inputs.get("old_per_token_logps"),
+            "ref_token_logps": inputs.get("ref_per_token_logps"),
+            "sampling_token_logps": inputs.get("sampling_per_token_logps"),
+            "weighting": {
+                "beta": trainer.beta,
+                "clip_range_low": trainer.epsilon_low,
+                "clip_range_high": trainer.epsilon_high,
+                "loss_type": trainer.loss_type,
+                "train_grpo_objective": True,
+            },
+        }
+
+    def end_step(self, logs: Mapping[str, Any] | None) -> dict[str, float] | None:
+        """The optimizer's step is over, if there was one since this was last called: its row, at rank 0. `logs` is what the
+        trainer is about to log, if it is.
+
+        Every rank comes here once a step, at the same place: this is the step's collective.
+        """
+        self.beside = {}
+        step = self.trainer.state.global_step
+        if self._began_at is None or step <= self._began_at:
+            return None
+        self._began_at = None
+        goes_out = logs is not None if self.training.follows_log else None
+        if not self.trainer.accelerator.is_main_process:
+            return self.engine.step(step, goes_out=goes_out)
+        beside = self._only_logged(logs) if goes_out and logs is not None else {}
+        row = self.engine.step(step, scalars={**self._scalars(logs or {}), **beside}, goes_out=goes_out)
+        self.beside = beside
+        return row
+
+    def _only_logged(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """What TRL is about to log and the engine does not compute: it joins the row, over the same steps."""
+        known = {key: [value for value in values if not math.isnan(value)] for key, values in self._metrics().items()}
+        averages = {key: sum(values) / len(values) for key, values in known.items() if values}
+        said = {"epoch": self.trainer.state.epoch, **logs, **averages}
+        return of_splits(said, self._is_ours).get("train", {})
+
+    def _metrics(self) -> dict[str, list[float]]:
+        """What TRL has collected since its last log."""
+        return dict(getattr(self.trainer, "_metrics", {}).get("train", {}))
+
+    def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        names = {"loss": "total_loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate", "epoch": "epoch"}
+        scalars = {ours: float(logs[theirs]) for theirs, ours in names.items() if theirs in logs}
+        if "epoch" not in scalars and self.trainer.state.epoch is not None:
+            scalars["epoch"] = float(self.trainer.state.epoch)
+        scalars["num_input_tokens"] = float(self.trainer.state.num_input_tokens_seen)
+        if step_times := self._metrics().get("step_time"):
+            scalars["step_time_sec"] = step_times[-1]
+        return scalars
+
+    def finish(self, raised: BaseException | None) -> None:
+        """The training is over. Of several ranks, one that broke off must not wait for the others, which are elsewhere."""
+        if raised is None or self.trainer.accelerator.num_processes == 1:
+            self.end_step(None)
+
+
+def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {
+        name: {part: values[i] for part, values in column.items()} if isinstance(column, dict) else column[i]
+        for name, column in columns.items()
+    }

@@ -1,0 +1,166 @@
+"""What a trainer logs itself: a callback that puts it into a store or an engine's sinks, and what a run says of its training."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ._core import Engine, normalised
+from ._store import Store, _finite
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+else:
+    try:
+        from transformers import TrainerCallback
+    except ImportError:  # the callback is called by duck type
+        TrainerCallback = object
+
+_log = logging.getLogger("grpo_metrics")
+
+
+class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
+    """Puts what a trainer logs into a store (or an engine's sinks), under the `train/` and `eval/` names of METRICS.md.
+
+    `target` is an `Engine`, a store's path, or a store object with EvSys's methods; `run` names the run (of a path it is
+    created or continued, of an object it is the id). A log that the target refuses is a log line, never an error.
+
+    A run in a store is `running` while the training is, with its arguments, seed and model in its configuration, and `completed`
+    at its end. No trainer tells its callbacks of an exception: a training that did not come to its end is `failed` (after Ctrl-C
+    `cancelled`) when the callback is let go of, or the interpreter ends. An engine is its owner's to finish.
+    """
+
+    def __init__(self, target: Any, *, run: str | None = None, experiment: str | None = None) -> None:
+        self.engine: Engine | None = target if isinstance(target, Engine) else None
+        self.target, self.run, self.experiment = target, run, experiment
+        self.silent = False
+        """Whether somebody else stores the same under the same run."""
+        self.theirs: Callable[[str], bool] = lambda name: False
+        """Whether a name is another's to store, as it is or as METRICS.md has it."""
+        self._store: Any = None
+        self._unfinished: weakref.finalize[..., Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
+        """The training begins, or goes on from a checkpoint."""
+        if self._is_mine(state) and self.engine is None:
+            shielded(self._begin, args, model)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """The training has come to its end."""
+        if self._is_mine(state) and self._unfinished is not None:
+            self._unfinished.detach()
+            self._unfinished = None
+            shielded(self._store.update_run, self.run, {"status": "completed"})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
+        """A trainer has logged `logs`."""
+        if not logs or not self._is_mine(state):
+            return
+        try:
+            self._put(int(state.global_step), logs)
+        except Exception as error:  # a metric must not end a training
+            _log.warning("step %s could not be stored: %s", getattr(state, "global_step", "?"), error)
+
+    def stores_as(self, other: GrpoMetricsCallback) -> bool:
+        """Whether what this one stores goes where the other's goes."""
+        return self._place() == other._place()
+
+    def _place(self) -> tuple[Any, str | None]:
+        path = self.target.path if isinstance(self.target, Store) else self.target
+        if isinstance(path, (str, os.PathLike)):
+            return os.path.realpath(path), self.run or "default"
+        return id(self.target), self.run
+
+    def _is_mine(self, state: Any) -> bool:
+        return not self.silent and self.target is not None and bool(getattr(state, "is_world_process_zero", True))
+
+    def _begin(self, args: Any, model: Any) -> None:
+        run = self._run_id(config=facts(args, model), seed=getattr(args, "seed", None))
+        running = self._store.update_run(run, {"status": "running"})
+        if isinstance(running, Mapping) and running.get("error_message"):
+            self._store.update_run(run, {"error_message": ""})  # how it ended before is not how it stands now
+        if self._unfinished is None:
+            self._unfinished = weakref.finalize(self, _broke_off, self._store, run, id(_last_error()))
+
+    def _put(self, step: int, logs: Mapping[str, Any]) -> None:
+        for split, named in of_splits(logs, self.theirs).items():
+            if self.engine is not None:
+                self.engine.log(step, named)
+            else:
+                run = self._run_id()
+                self._store.log_metrics(run_id=run, step=step, metrics=named, split="val" if split == "eval" else "train")
+
+    def _run_id(self, **said: Any) -> str:
+        """The run, opened at the first use, and again where there is something to be `said` of it."""
+        first = self._store is None
+        if first:
+            self._store = Store(self.target) if isinstance(self.target, (str, os.PathLike)) else self.target
+        if isinstance(self._store, Store) and (first or said):
+            self.run = self._store.open_run(self.run or "default", experiment=self.experiment, **said)["id"]
+        if self.run is None:
+            raise ValueError("`run` is missing: a store that is an object needs the id of the run")
+        return self.run
+
+
+def of_splits(logs: Mapping[str, Any], theirs: Callable[[str], bool]) -> dict[str, dict[str, float]]:
+    """The numbers of a trainer's log by split (train, eval) under METRICS.md's names, but those with a name of another's."""
+    parts: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
+    for key, value in logs.items():
+        if _is_number(value):
+            split = "eval" if key.startswith(("eval_", "eval/")) else "train"
+            if not any(theirs(name) for name in (key, *normalised({key: 0.0}, split))):
+                parts[split][key] = float(value)
+    return {split: normalised(numbers, split) for split, numbers in parts.items() if numbers}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def facts(args: Any, model: Any) -> dict[str, Any]:
+    """What a run's configuration says of its training: the model's name and the trainer's arguments."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", None) or type(model).__name__
+    arguments = args.to_dict() if callable(getattr(args, "to_dict", None)) else {}
+    return {"model": name, "args": _without_secrets(_finite(arguments))}
+
+
+def _without_secrets(value: Any) -> Any:
+    """`to_dict` hides its own tokens, but not those in the keyword arguments for others that it holds."""
+    if isinstance(value, list):
+        return [_without_secrets(member) for member in value]
+    if not isinstance(value, dict):
+        return value
+    hidden = ("token", "api_key", "password", "secret")
+    return {
+        name: f"<{name.upper()}>" if isinstance(member, str) and name.lower().endswith(hidden) else _without_secrets(member)
+        for name, member in value.items()
+    }
+
+
+def _last_error() -> BaseException | None:
+    """The exception that nobody caught, where there was one."""
+    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+def _broke_off(store: Any, run: str, before: int) -> None:
+    """The callback is gone, and its training never said that it had come to its end."""
+    error = _last_error()
+    status, text = "failed", "the training did not come to its end"
+    if error is not None and id(error) != before:
+        status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    shielded(store.update_run, run, {"status": status, "error_message": text})
+
+
+def shielded(work: Callable[..., Any], *args: Any) -> Any:
+    """What `work` gives, or `None` with a warning: a metric must not end a training."""
+    try:
+        return work(*args)
+    except Exception as error:
+        _log.warning("grpo_metrics: %s: %s", type(error).__name__, error)
+        return None

@@ -1,0 +1,187 @@
+"""Small trainings of one process, for test_trl.py: `trl_cases.py OUT CASE...` runs each and writes down what it logged.
+
+A case's store is `OUT/CASE.db`, its run `r`; `OUT/CASE.json` has the log, the last step, the error that ended it and the warnings.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl
+from datasets import Dataset
+from transformers import LlamaForSequenceClassification, set_seed
+from trl_worker import WORDS, brevity, evens, model, tokenizer
+
+from grpo_metrics.trl import GrpoMetricsCallback, instrument
+
+PROMPTS = Dataset.from_dict({"prompt": [f"w{i % 29} w{i * 7 % 29}" for i in range(24)]})
+PAIRS = Dataset.from_dict(
+    {"prompt": ["w1 w2"] * 12, "chosen": [" w2 w4 w6"] * 12, "rejected": [" w1 w3"] * 12}
+)
+JUDGED = Dataset.from_dict({"prompt": ["w1 w2"] * 12, "completion": [f" w{i} w3" for i in range(12)], "label": [True, False] * 6})
+TEXTS = Dataset.from_dict({"text": [f"w{i % 29} w2 w3 w4" for i in range(12)]})
+
+COMMON: dict[str, Any] = {
+    "use_cpu": True,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 3e-3,
+    "logging_steps": 1,
+    "report_to": [],
+    "save_strategy": "no",
+    "seed": 7,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "max_steps": 3,
+}
+SEEN: dict[str, Any] = {"eval_dataset": PROMPTS.select(range(4)), "per_device_eval_batch_size": 4}
+ONLINE: dict[str, Any] = {"num_generations": 4, "max_completion_length": 6, "temperature": 1.0}
+
+
+def noting(completions, log_metric, **_):
+    """A reward function with a metric of its own, and one that has a name of the engine's."""
+    log_metric("words", sum(len(text.split()) for text in completions) / len(completions))
+    return evens(completions)
+
+
+class Out:
+    """A case's place on the disk."""
+
+    def __init__(self, folder: Path, case: str) -> None:
+        self.folder, self.case = folder, case
+        self.store = folder / f"{case}.db"
+
+    def arguments(self, config: type, **given: Any) -> Any:
+        return config(output_dir=str(self.folder / self.case), **{**COMMON, **given})
+
+    def grpo(self, rewards: Any = (evens, brevity), trainer: Any = None, options: Any = None, **given: Any) -> Any:
+        given = {**ONLINE, **given}
+        built = {name: given.pop(name) for name in ("eval_dataset", "callbacks", "train_dataset") if name in given}
+        made = instrument(trainer or trl.GRPOTrainer, **{"store": self.store, "run": "r", **(options or {})})
+        return made(
+            model=model(self.folder / "model", 0),
+            reward_funcs=list(rewards),
+            args=self.arguments(trl.GRPOConfig, **given),
+            processing_class=tokenizer(),
+            **{"train_dataset": PROMPTS, **built},
+        )
+
+    def other(self, trainer: type, config: type, data: Any, built: Any = None, **given: Any) -> Any:
+        made = instrument(trainer, store=self.store, run="r")
+        lm = built or model(self.folder / "model", 0)
+        online = {"reward_funcs": [evens]} if "max_completion_length" in given else {}
+        return made(model=lm, args=self.arguments(config, **given), train_dataset=data, processing_class=tokenizer(), **online)
+
+
+def judge(out: Out) -> Any:
+    from transformers import LlamaConfig
+
+    set_seed(2)
+    config = LlamaConfig(
+        vocab_size=len(WORDS), hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0, num_labels=1
+    )
+    return out.other(trl.RewardTrainer, trl.RewardConfig, PAIRS, LlamaForSequenceClassification(config))
+
+
+def gmpo(out: Out) -> Any:
+    from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
+
+    return out.other(GMPOTrainer, GMPOConfig, PROMPTS, **ONLINE)
+
+
+def failing(kind: type[BaseException]) -> Any:
+    def reward(completions, trainer_state, **_):
+        if trainer_state.global_step == 2:
+            raise kind("no reward today")
+        return evens(completions)
+
+    return reward
+
+
+def resumed(out: Out) -> Any:
+    out.grpo(max_steps=5, logging_steps=3, save_strategy="steps", save_steps=5).train()
+    trainer = out.grpo(max_steps=9, logging_steps=3, save_strategy="steps", save_steps=5)
+    return trainer, {"resume_from_checkpoint": True}
+
+
+def twice(out: Out) -> Any:
+    """A training that dies between the steps of one generated batch, and goes on with the same trainer."""
+    trainer = out.grpo(num_iterations=3, max_steps=4)
+    step = trainer.training_step
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if trainer.state.global_step == 1:
+            trainer.training_step = step
+            raise RuntimeError("once")
+        return step(*args, **kwargs)
+
+    trainer.training_step = dying
+    try:
+        trainer.train()
+    except RuntimeError:
+        pass
+    return trainer
+
+
+def beside(out: Out) -> Any:
+    callback = GrpoMetricsCallback(out.store, run="r")
+    return out.grpo(callbacks=[callback])
+
+
+CASES: dict[str, Any] = {
+    "grpo": lambda out: out.grpo(),
+    "gmpo": gmpo,
+    "rloo": lambda out: out.other(trl.RLOOTrainer, trl.RLOOConfig, PROMPTS, **ONLINE),
+    "dpo": lambda out: out.other(trl.DPOTrainer, trl.DPOConfig, PAIRS),
+    "sft": lambda out: out.other(trl.SFTTrainer, trl.SFTConfig, TEXTS),
+    "kto": lambda out: out.other(trl.KTOTrainer, trl.KTOConfig, JUDGED),
+    "reward": judge,
+    "failed": lambda out: out.grpo([failing(ValueError)], logging_steps=2, max_steps=4),
+    "cancelled": lambda out: out.grpo([failing(KeyboardInterrupt)], max_steps=4),
+    "beside": beside,
+    "evaluated": lambda out: out.grpo([noting], loss_type="cispo", eval_strategy="steps", eval_steps=2, max_steps=4, **SEEN),
+    "evaluated-later": lambda out: out.grpo(**SEEN),
+    "first": lambda out: out.grpo(logging_first_step=True, logging_steps=3, max_steps=8),
+    "fraction": lambda out: out.grpo(logging_steps=0.25, max_steps=8),
+    "epoch": lambda out: out.grpo(logging_strategy="epoch", max_steps=-1, num_train_epochs=2, train_dataset=PROMPTS.select(range(3))),
+    "no": lambda out: out.grpo(logging_strategy="no"),
+    "own": lambda out: out.grpo(logging_steps=3, max_steps=4, options={"logging_steps": 2}),
+    "resumed": resumed,
+    "twice": twice,
+}  # fmt: skip
+
+
+def run(folder: Path, case: str) -> None:
+    heard: list[str] = []
+    listening = logging.Handler()
+    listening.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("grpo_metrics").addHandler(listening)
+    out, error, log, step = Out(folder, case), None, [], None
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        try:
+            made = CASES[case](out)
+            trainer, given = made if isinstance(made, tuple) else (made, {})
+            try:
+                trainer.train(**given)
+                if case == "evaluated-later":
+                    trainer.evaluate()
+            finally:
+                log, step = trainer.state.log_history, trainer.state.global_step
+        except BaseException as caught:
+            error = f"{type(caught).__name__}: {caught}"
+    logging.getLogger("grpo_metrics").removeHandler(listening)
+    warned = [str(warning.message) for warning in raised if "stored" in str(warning.message)]
+    said = {"log": log, "step": step, "error": error, "warned": warned + heard}
+    (folder / f"{case}.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for case in sys.argv[2:]:
+        run(Path(sys.argv[1]), case)
