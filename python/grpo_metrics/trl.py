@@ -132,7 +132,7 @@ def _instrumented(trainer: Any) -> type:
             missing = [name for name in READ if not hasattr(self, name)]
             if missing:
                 name = type(self).__name__
-                _log.warning("%s has no `%s`: only what the trainer logs itself is stored", name, missing[0])
+                _log.warning("%s has no `%s` as a GRPO trainer has it: only what the trainer logs itself is stored", name, missing[0])
                 return None
             # A batch that an earlier training of this trainer generated may be trained on in this one.
             self._grpo_metrics_generated = self._grpo_metrics_generated or Generated()

@@ -249,8 +249,8 @@ def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path
     assert [m["step"] for m in store.get_metrics("r", name="entropy")] == [1, 3, 6, 8]
 
 
-CASES = """grpo gmpo rloo dpo sft kto reward failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed
-twice""".split()
+CASES = """grpo gmpo rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo failed cancelled beside evaluated evaluated-later
+first fraction epoch no own resumed twice""".split()
 
 
 class Case:
@@ -283,7 +283,9 @@ def cases(tmp_path_factory):
     return {name: Case(folder, name) for name in CASES}
 
 
-@pytest.mark.parametrize("kind", ["rloo", "dpo", "sft", "kto", "reward"])
+@pytest.mark.parametrize(
+    "kind", "rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo".split()
+)
 def test_a_trainer_that_is_no_grpo_trainer_trains_to_its_end_and_what_it_logs_is_stored(cases, kind):
     case = cases[kind]
     assert (case.error, case.step, case.run["status"]) == (None, 3, "completed")

@@ -5,6 +5,7 @@ A case's store is `OUT/CASE.db`, its run `r`; `OUT/CASE.json` has the log, the l
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
@@ -71,11 +72,16 @@ class Out:
             **{"train_dataset": PROMPTS, **built},
         )
 
-    def other(self, trainer: type, config: type, data: Any, built: Any = None, **given: Any) -> Any:
+    def other(self, trainer: type, config: type, data: Any, **given: Any) -> Any:
+        """Another trainer; of what is `given`, what its configuration has not is for itself."""
+        fields = {name: given.pop(name) for name in list(given) if name in config.__dataclass_fields__}  # type: ignore[attr-defined]
+        built = {"model": model(self.folder / "model", 0), **given}
         made = instrument(trainer, store=self.store, run="r")
-        lm = built or model(self.folder / "model", 0)
-        online = {"reward_funcs": [evens]} if "max_completion_length" in given else {}
-        return made(model=lm, args=self.arguments(config, **given), train_dataset=data, processing_class=tokenizer(), **online)
+        return made(args=self.arguments(config, **fields), train_dataset=data, processing_class=tokenizer(), **built)
+
+    def experimental(self, room: str, name: str, data: Any, **given: Any) -> Any:
+        found = importlib.import_module(f"trl.experimental.{room}")
+        return self.other(getattr(found, f"{name}Trainer"), getattr(found, f"{name}Config"), data, **given)
 
 
 def judge(out: Out) -> Any:
@@ -85,13 +91,7 @@ def judge(out: Out) -> Any:
     config = LlamaConfig(
         vocab_size=len(WORDS), hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0, num_labels=1
     )
-    return out.other(trl.RewardTrainer, trl.RewardConfig, PAIRS, LlamaForSequenceClassification(config))
-
-
-def gmpo(out: Out) -> Any:
-    from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
-
-    return out.other(GMPOTrainer, GMPOConfig, PROMPTS, **ONLINE)
+    return out.other(trl.RewardTrainer, trl.RewardConfig, PAIRS, model=LlamaForSequenceClassification(config))
 
 
 def failing(kind: type[BaseException]) -> Any:
@@ -135,8 +135,15 @@ def beside(out: Out) -> Any:
 
 CASES: dict[str, Any] = {
     "grpo": lambda out: out.grpo(),
-    "gmpo": gmpo,
-    "rloo": lambda out: out.other(trl.RLOOTrainer, trl.RLOOConfig, PROMPTS, **ONLINE),
+    "gmpo": lambda out: out.experimental("gmpo", "GMPO", PROMPTS, reward_funcs=[evens], **ONLINE),
+    "rloo": lambda out: out.other(trl.RLOOTrainer, trl.RLOOConfig, PROMPTS, reward_funcs=[evens], **ONLINE),
+    "a2po": lambda out: out.experimental("a2po", "A2PO", PROMPTS, reward_funcs=[evens], max_completion_length=6),
+    "sdpo": lambda out: out.experimental("sdpo", "SDPO", PROMPTS, reward_funcs=[evens], **ONLINE),
+    "online_dpo": lambda out: out.experimental("online_dpo", "OnlineDPO", PROMPTS, reward_funcs=[evens]),
+    "distillation": lambda out: out.other(trl.DistillationTrainer, trl.DistillationConfig, PROMPTS, teacher_model=model(out.folder / "model", 0)),
+    "cpo": lambda out: out.experimental("cpo", "CPO", PAIRS),
+    "orpo": lambda out: out.experimental("orpo", "ORPO", PAIRS),
+    "tpo": lambda out: out.experimental("tpo", "TPO", PAIRS.add_column("reference", [" w2"] * 12)),
     "dpo": lambda out: out.other(trl.DPOTrainer, trl.DPOConfig, PAIRS),
     "sft": lambda out: out.other(trl.SFTTrainer, trl.SFTConfig, TEXTS),
     "kto": lambda out: out.other(trl.KTOTrainer, trl.KTOConfig, JUDGED),
