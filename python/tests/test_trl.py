@@ -250,13 +250,14 @@ def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path
 
 
 CASES = """grpo gmpo rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo failed cancelled beside evaluated evaluated-later
-first fraction epoch no own resumed twice""".split()
+first fraction epoch no own resumed cut twice""".split()
 
 
 class Case:
     """What a small training logged, and what its store holds."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
         said = json.loads((folder / f"{name}.json").read_text())
         self.log, self.step, self.error, self.warned = said["log"], said["step"], said["error"], said["warned"]
         self.store = gm.Store(folder / f"{name}.db", read_only=True) if (folder / f"{name}.db").exists() else None
@@ -397,6 +398,16 @@ def test_a_training_that_goes_on_from_a_checkpoint_begins_its_window_there(cases
     stored = case.stored()
     for row in rows:
         assert stored[row["step"], "train/reward"] == row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
+
+
+def test_a_row_that_a_resume_cuts_short_does_not_replace_the_one_over_the_whole_window(cases):
+    case = cases["cut"]
+    [whole] = [row for row in json.loads((case.folder / "before-cut.json").read_text()) if row["step"] == 6]
+    [short] = [row for row in case.log if row["step"] == 6]
+    stored = case.stored()[6, "train/reward"]
+    assert stored == whole["grpo_metrics/reward"] != short["grpo_metrics/reward"]
+    assert stored == pytest.approx(whole["reward"], rel=1e-6)
+    assert case.steps("train/reward") == [3, 6, 7, 9]
 
 
 def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_again(cases):

@@ -109,6 +109,15 @@ def resumed(out: Out) -> Any:
     return trainer, {"resume_from_checkpoint": True}
 
 
+def cut(out: Out) -> Any:
+    """A training that logged step 6 over three steps, and goes on from step 5."""
+    saving = {"logging_steps": 3, "save_strategy": "steps", "save_steps": 5}
+    first = out.grpo(max_steps=7, **saving)
+    first.train()
+    (out.folder / "before-cut.json").write_text(json.dumps(first.state.log_history))
+    return out.grpo(max_steps=9, **saving), {"resume_from_checkpoint": str(out.folder / out.case / "checkpoint-5")}
+
+
 def twice(out: Out) -> Any:
     """A training that dies between the steps of one generated batch, and goes on with the same trainer."""
     trainer = out.grpo(num_iterations=3, max_steps=4)
@@ -159,6 +168,7 @@ CASES: dict[str, Any] = {
     "no": lambda out: out.grpo(logging_strategy="no"),
     "own": lambda out: out.grpo(logging_steps=3, max_steps=4, options={"logging_steps": 2}),
     "resumed": resumed,
+    "cut": cut,
     "twice": twice,
 }  # fmt: skip
 
