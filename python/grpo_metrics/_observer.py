@@ -133,10 +133,13 @@ class Observer:
             return None
         self._began_at = None
         goes_out = logs is not None if self.training.follows_log else None
-        if not self.trainer.accelerator.is_main_process:
-            return self.engine.step(step, goes_out=goes_out)
-        beside = self._only_logged(logs) if goes_out and logs is not None else {}
-        row = self.engine.step(step, scalars={**self._scalars(logs or {}), **beside}, goes_out=goes_out)
+        scalars: dict[str, float] = {}
+        beside: dict[str, float] = {}
+        if self.trainer.accelerator.is_main_process:
+            # Whatever fails of these, the other ranks wait for this one's part.
+            scalars = shielded(self._scalars, logs or {}) or {}
+            beside = (goes_out and shielded(self._only_logged, logs)) or {}
+        row = self.engine.step(step, scalars={**scalars, **beside}, goes_out=goes_out)
         self.beside = beside
         return row
 

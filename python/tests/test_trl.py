@@ -415,3 +415,22 @@ def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_agai
     assert (case.error, case.warned, case.run["status"]) == (None, [], "completed")
     assert not case.run.get("error_message")
     assert case.steps("train/reward") == [1, 2, 3, 4]
+
+
+def test_a_number_of_trls_that_cannot_be_read_costs_the_other_ranks_nothing(caplog):
+    from grpo_metrics._observer import Generated, Observer
+
+    stepped = []
+    engine = SimpleNamespace(step=lambda step, **given: stepped.append((step, given)), computes=lambda name: False)
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(global_step=2, epoch=0.5, num_input_tokens_seen=8),
+        accelerator=SimpleNamespace(is_main_process=True),
+        _metrics={"train": {"odd": ["no number"]}},
+    )
+    training = SimpleNamespace(trainer=trainer, engine=engine, follows_log=True, log=SimpleNamespace(theirs=None))
+    observer = Observer(training, Generated())
+    observer._began_at = 1
+    observer.end_step({"loss": 0.5})
+    [(step, given)] = stepped
+    assert (step, given["goes_out"], given["scalars"]["total_loss"]) == (2, True, 0.5)
+    assert "must be real number" in caplog.text
