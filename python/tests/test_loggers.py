@@ -324,13 +324,12 @@ def test_accelerates_trackers_hold_every_row_while_the_trainer_logs_through_them
     pytest.importorskip(kind)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     if kind == "trackio":
         folder = request.getfixturevalue("trackio_folder")
     if kind == "mlflow":
         sys.modules["mlflow"].set_tracking_uri(f"sqlite:///{request.getfixturevalue('mlflow_folder')}/mlflow.db")
     accelerator = accelerate.Accelerator(cpu=True, log_with=kind, project_dir=str(tmp_path / "log"))
-    accelerator.init_trackers("accelerate")
+    accelerator.init_trackers("accelerate", init_kwargs={"wandb": {"dir": str(tmp_path)}})
     with pytest.raises(TypeError, match="a sink of each of its `trackers`"):
         gm.LoggerSink(accelerator)
     [tracker] = accelerator.trackers
