@@ -178,6 +178,24 @@ def test_wandb_holds_every_row_while_another_logger_moves_its_counter(wandb_run)
     assert over[STEP] == "" and {over[name] for row in rows for name in row} == {STEP}
 
 
+def test_wandb_holds_every_row_while_transformers_own_callback_logs(wandb_run, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    arguments = transformers.TrainingArguments(output_dir=str(tmp_path / "out"), report_to=[])
+    state, callback = transformers.TrainerState(), transformers.integrations.WandbCallback()
+    callback.setup(arguments, state, None)
+
+    def trl(step):
+        for more in range(3):
+            state.global_step = 3 * step + more
+            callback.on_log(arguments, state, None, logs={"loss": 1.0, "reward": 0.0})
+
+    rows = run(wandb_run, steps=8, between=trl)
+    held = wandb_rows(wandb_records(wandb_run)[0])
+    assert sum("train/global_step" in row and row.get("train/loss") == 1.0 for row in held) == 24
+    ours = {row[STEP]: row["train/reward_std"] for row in held if "train/reward_std" in row}
+    assert ours == {step: row["train/reward_std"] for step, row in enumerate(rows, start=1)}
+
+
 def test_wandb_takes_a_row_whose_texts_have_changed(wandb_run):
     wandb_run.config["run/git_sha"] = "before"
     run(wandb_run)
