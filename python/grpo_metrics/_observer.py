@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._trainer_log import of_splits, shielded
@@ -41,6 +42,7 @@ class Observer:
         self._rewarded: dict[str, Any] = {}
         self._began_at: int | None = None
         self._computes: dict[str, bool] = {}
+        self._component_names = set_apart(self.trainer.reward_func_names)
         training.log.theirs = lambda name: name.startswith("grpo_metrics/") or self._is_ours(name) or name in self.beside
 
     def _is_ours(self, name: str) -> bool:
@@ -66,7 +68,7 @@ class Observer:
             "rewards": [None if math.isnan(reward) else reward for reward in total.tolist()],
             "reward_components": {
                 name: [None if math.isnan(reward) else reward for reward in own[:, i].tolist()]
-                for i, name in enumerate(trainer.reward_func_names)
+                for i, name in enumerate(self._component_names)
             },
             "completion_lengths": [len(ids) for ids in completion_ids],
             "terminated": [len(ids) > 0 and int(ids[-1]) in ends for ids in completion_ids],
@@ -112,13 +114,7 @@ class Observer:
             "old_token_logps": inputs.get("old_per_token_logps"),
             "ref_token_logps": inputs.get("ref_per_token_logps"),
             "sampling_token_logps": inputs.get("sampling_per_token_logps"),
-            "weighting": {
-                "beta": trainer.beta,
-                "clip_range_low": trainer.epsilon_low,
-                "clip_range_high": trainer.epsilon_high,
-                "loss_type": trainer.loss_type,
-                "train_grpo_objective": True,
-            },
+            "weighting": {"beta": trainer.beta, "train_grpo_objective": True} | loss_of(trainer),
         }
 
     def end_step(self, logs: Mapping[str, Any] | None) -> dict[str, float] | None:
@@ -168,6 +164,34 @@ class Observer:
         """The training is over. Of several ranks, one that broke off must not wait for the others, which are elsewhere."""
         if raised is None or self.trainer.accelerator.num_processes == 1:
             self.end_step(None)
+
+
+def loss_of(trainer: Any) -> dict[str, Any]:
+    """What the trainer clips, and by what it scales advantages, in the snapshot's words."""
+    words = {
+        # The geometric-mean trainer is a class of its own; the loss type of its arguments means nothing to it.
+        "loss_type": "gmpo" if any(of.__name__ == "GMPOTrainer" for of in type(trainer).__mro__) else trainer.loss_type,
+        "clip_range_low": trainer.epsilon_low,
+        "clip_range_high": trainer.epsilon_high,
+        "clip_delta": getattr(trainer.args, "delta", None),
+        "importance_sampling_level": getattr(trainer, "importance_sampling_level", None),
+        "scale_rewards": getattr(trainer, "scale_rewards", None),
+    }
+    if getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
+        words["scale_rewards"] = "other"
+    return {name: word for name, word in words.items() if word is not None}
+
+
+def set_apart(names: Sequence[str]) -> list[str]:
+    """A name for each, the later ones of one name with a number behind it, said in the log."""
+    apart: list[str] = []
+    for at, name in enumerate(names):
+        own = name
+        if name in apart:
+            own = next(own for nth in itertools.count(2) if (own := f"{name}_{nth}") not in (*apart, *names[at:]))
+            _log.warning("grpo_metrics: two reward functions are named %s: the later one is %s", name, own)
+        apart.append(own)
+    return apart
 
 
 def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:

@@ -250,7 +250,8 @@ def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path
 
 
 CASES = """grpo gmpo rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo failed cancelled beside evaluated evaluated-later
-first fraction epoch no own resumed cut twice""".split()
+first fraction epoch no own resumed cut twice same-name loss-token loss-sequence loss-delta loss-cispo loss-sapo loss-gmpo loss-unscored
+loss-batch""".split()
 
 
 class Case:
@@ -434,3 +435,38 @@ def test_a_number_of_trls_that_cannot_be_read_costs_the_other_ranks_nothing(capl
     [(step, given)] = stepped
     assert (step, given["goes_out"], given["scalars"]["total_loss"]) == (2, True, 0.5)
     assert "must be real number" in caplog.text
+
+
+LOSS_KEYS = ("kl", "entropy", "reward", "reward_std", "frac_reward_zero_std")
+
+
+@pytest.mark.parametrize("kind", "token sequence delta cispo sapo gmpo unscored batch".split())
+def test_kl_clipping_and_the_share_without_spread_are_those_of_the_loss_that_trl_trains(cases, kind):
+    case = cases[f"loss-{kind}"]
+    assert case.error is None
+    rows = [row for row in case.log if "kl" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        theirs = {key for key in row if key in LOSS_KEYS or key.startswith("clip_ratio/")}
+        ours = {key.removeprefix("grpo_metrics/") for key in row if key.startswith(("grpo_metrics/clip_ratio/", "grpo_metrics/kl"))}
+        assert {key for key in theirs if key.startswith(("clip_ratio/", "kl"))} == ours
+        for key in theirs:
+            assert row[f"grpo_metrics/{key}"] == pytest.approx(row[key], rel=2e-5, abs=1e-6), (row["step"], key)
+
+
+def test_the_losses_clip_so_that_their_numbers_are_told_apart(cases):
+    regions = {kind: [row.get("clip_ratio/region_mean") for row in cases[f"loss-{kind}"].log] for kind in ("token", "sequence", "delta", "gmpo", "cispo")}
+    clipped = {kind: sum(share or 0 for share in shares) for kind, shares in regions.items()}
+    assert clipped["cispo"] == 0
+    assert len({clipped[kind] for kind in ("token", "sequence", "delta")}) == 3, clipped
+    assert {row.get("frac_reward_zero_std") for row in cases["loss-unscored"].log} > {0.5}
+    assert {row.get("frac_reward_zero_std") for row in cases["loss-batch"].log} > {1.0}
+
+
+def test_two_reward_functions_of_one_name_have_numbers_each(cases):
+    case = cases["same-name"]
+    assert case.error is None
+    [warned] = [line for line in case.warned if "reward functions are named" in line]
+    assert warned.endswith("two reward functions are named evens: the later one is evens_2")
+    stored = case.stored()
+    assert stored[1, "train/rewards/evens_2/mean"] == stored[1, "train/rewards/evens/mean"]

@@ -137,6 +137,21 @@ def twice(out: Out) -> Any:
     return trainer
 
 
+def some(completions, **_):
+    """A reward function that cannot score every completion; one group of four it cannot score at all."""
+    return [None if i % 4 == 3 or i < 4 else 1.0 for i, _ in enumerate(completions)]
+
+
+def by_loss(out: Out, rewards: Any = (evens, brevity), trainer: Any = None, **given: Any) -> Any:
+    """Two steps a generation, so that ratios leave 1, under TRL's names."""
+    far = {"num_iterations": 2, "beta": 0.1, "epsilon": 0.001, "max_steps": 4, "learning_rate": 3e-2, "per_device_train_batch_size": 8}
+    return out.grpo(rewards, trainer, {"dialect": "trl"}, **{**far, **given})
+
+
+def geometric(out: Out) -> Any:
+    return by_loss(out, trainer=importlib.import_module("trl.experimental.gmpo").GMPOTrainer)
+
+
 def beside(out: Out) -> Any:
     callback = GrpoMetricsCallback(out.store, run="r")
     return out.grpo(callbacks=[callback])
@@ -167,6 +182,15 @@ CASES: dict[str, Any] = {
     "epoch": lambda out: out.grpo(logging_strategy="epoch", max_steps=-1, num_train_epochs=2, train_dataset=PROMPTS.select(range(3))),
     "no": lambda out: out.grpo(logging_strategy="no"),
     "own": lambda out: out.grpo(logging_steps=3, max_steps=4, options={"logging_steps": 2}),
+    "loss-token": by_loss,
+    "loss-sequence": lambda out: by_loss(out, importance_sampling_level="sequence"),
+    "loss-delta": lambda out: by_loss(out, loss_type="grpo", delta=1.0005),
+    "loss-cispo": lambda out: by_loss(out, loss_type="cispo"),
+    "loss-sapo": lambda out: by_loss(out, loss_type="sapo"),
+    "loss-gmpo": geometric,
+    "loss-unscored": lambda out: by_loss(out, [some]),
+    "loss-batch": lambda out: by_loss(out, [some], scale_rewards="batch"),
+    "same-name": lambda out: out.grpo([evens, brevity, evens]),
     "resumed": resumed,
     "cut": cut,
     "twice": twice,
