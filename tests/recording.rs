@@ -233,7 +233,7 @@ fn texts_are_the_non_finite_numbers_and_null_is_absent() {
     assert_eq!(weighting.tau, Some(f64::INFINITY));
     assert_eq!(weighting.len_norm_ref, Some(true));
     assert_eq!(weighting.train_grpo_objective, Some(false));
-    assert_eq!(weighting.loss_type, Some(LossType::Bnpo));
+    assert_eq!(weighting.loss_type, Some(LossType::Dapo));
     assert_eq!(weighting.meta.as_ref().unwrap().tau_projected, Some(1.0));
 }
 
