@@ -62,7 +62,8 @@ impl Seen {
         }
         self.zeros[lane] += if size == 0.0 { 1.0 } else { 0.0 };
         self.finite[lane] += x * 0.0;
-        slot(size) | i32::from(x < 0.0)
+        // Zero is added for -0, which is not below 0.
+        slot(size) | ((x + 0.0).to_bits() >> 63) as i32
     }
 }
 
@@ -98,7 +99,7 @@ fn slots_body(values: &[f64], slots: &mut [i32]) -> Met {
 /// The most values that [`tally`] counts at once.
 pub(crate) const TALLY_MOST: usize = 4096;
 /// How many slots it keeps apart. A little more than that many places to a row, so that rows do not share cache sets.
-const NEAR: usize = 2048;
+const NEAR: usize = 1024;
 const ROW: usize = NEAR + 64;
 
 dispatched! {

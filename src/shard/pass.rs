@@ -67,6 +67,7 @@ struct Part {
     /// Counts in buckets, which add up in any order.
     sketches: Sketches,
     kept: Kept,
+    room: Vec<i32>,
 }
 
 impl Part {
@@ -81,7 +82,7 @@ impl Part {
         self.sums
             .push(sums(&tokens, bounds, sketched.then_some(&mut self.kept)));
         if sketched {
-            self.sketches.add(&self.kept, tokens.length);
+            self.sketches.add(&self.kept, tokens.length, &mut self.room);
         }
         self
     }

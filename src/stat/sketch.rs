@@ -72,6 +72,29 @@ impl Sketch {
         window.uncount(first, met.zeros);
     }
 
+    /// Takes in the finite values of `samples`; what stands in `room` afterwards is of no use but to save the next its making.
+    ///
+    /// Finding the slots tells a finite batch as well as a look beforehand would.
+    pub(crate) fn add_in(&mut self, room: &mut Vec<i32>, samples: &[f64]) {
+        let most = samples.len().min(TALLY_MOST);
+        if room.len() < most {
+            room.resize(most, 0);
+        }
+        for chunk in samples.chunks(TALLY_MOST) {
+            let places = &mut room[..chunk.len()];
+            let met = slots(chunk, places);
+            if met.finite {
+                self.add_slots(places, met);
+                continue;
+            }
+            Finite::each(chunk, |finite| {
+                let places = &mut room[..finite.values().len()];
+                let met = slots(finite.values(), places);
+                self.add_slots(places, met);
+            });
+        }
+    }
+
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -139,22 +162,8 @@ impl Statistic for Sketch {
         self.add(finite.values());
     }
 
-    /// Finding the slots tells a finite batch as well as a look beforehand would.
     fn add(&mut self, samples: &[f64]) {
-        let mut room = vec![0; samples.len().min(TALLY_MOST)];
-        for chunk in samples.chunks(TALLY_MOST) {
-            let places = &mut room[..chunk.len()];
-            let met = slots(chunk, places);
-            if met.finite {
-                self.add_slots(places, met);
-                continue;
-            }
-            Finite::each(chunk, |finite| {
-                let places = &mut room[..finite.values().len()];
-                let met = slots(finite.values(), places);
-                self.add_slots(places, met);
-            });
-        }
+        self.add_in(&mut Vec::new(), samples);
     }
 
     fn merge(&mut self, other: &Self) {

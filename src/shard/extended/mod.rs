@@ -155,14 +155,15 @@ fn paired((x, of_x): (&Values<'_>, &Column), (y, of_y): (&Values<'_>, &Column)) 
 }
 
 impl Sketches {
-    /// Adds what the token pass kept of a completion of so many tokens; NaNs stand for nothing.
-    pub fn add(&mut self, kept: &Kept, tokens: usize) {
+    /// Adds what the token pass kept of a completion of so many tokens; NaNs stand for nothing. `room` as of
+    /// [`Sketch::add_in`].
+    pub fn add(&mut self, kept: &Kept, tokens: usize, room: &mut Vec<i32>) {
         for (sketch, values) in [
             (&mut self.entropies, &kept.entropies),
             (&mut self.log_ratios, &kept.log_ratios),
             (&mut self.divergences, &kept.k3s),
         ] {
-            sketch.add(values.get(..tokens).unwrap_or_default());
+            sketch.add_in(room, values.get(..tokens).unwrap_or_default());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The current policy against the behaviour and the reference policy.
 
 use super::{Family, RangeLanes, Selection, TotalLanes};
+use crate::kernel::exp::EXPONENT_LIMIT;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::tokens::{
     Behaviour, Bounds, Divergence, Moved, Reference, Total, VERL_K3, VERL_LOG_RATIO,
@@ -176,10 +177,10 @@ impl<L: Lanes> PolicyLanes<L> {
         counted: S,
         bounds: &Bounds,
     ) -> (L, L, S) {
-        let (usable, clamped, e) = counted.exponent(d);
+        let (usable, clamped, e) = counted.exponent(d, VERL_LOG_RATIO);
         let ratio = e.value();
         self.behaviour.add(d, e.k3(clamped), usable);
-        let bounded = d.min(d.splat(VERL_LOG_RATIO)).max(d.splat(-VERL_LOG_RATIO));
+        let bounded = counted.usual(d, VERL_LOG_RATIO);
         self.log_ratio_bounded =
             usable.or(self.log_ratio_bounded + bounded, self.log_ratio_bounded);
         self.ratio.add(ratio, usable);
@@ -207,7 +208,7 @@ impl<L: Lanes> PolicyLanes<L> {
         counted: S,
         bounds: &Bounds,
     ) -> (L, S) {
-        let (usable, clamped, e) = counted.exponent(d);
+        let (usable, clamped, e) = counted.exponent(d, EXPONENT_LIMIT);
         let k3 = e.k3(clamped);
         self.reference.add(d, k3, usable);
         self.reference_abs = usable.or(self.reference_abs + d.abs(), self.reference_abs);

@@ -1,6 +1,7 @@
 //! The behaviour policy against the sampler.
 
 use super::{Family, RangeLanes, Selection};
+use crate::kernel::exp::EXPONENT_LIMIT;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::tokens::Sampler;
 
@@ -51,9 +52,9 @@ impl<L: Lanes> Family<L, 2> for Sampled {
         counted: impl Selection<L>,
     ) -> [L; 2] {
         let d = old - sampling;
-        let (usable, _, ratio) = counted.exponent(d);
-        let (_, _, p) = counted.exponent(old);
-        let (_, _, q) = counted.exponent(sampling);
+        let (usable, _, ratio) = counted.exponent(d, EXPONENT_LIMIT);
+        let (_, _, p) = counted.exponent(old, EXPONENT_LIMIT);
+        let (_, _, q) = counted.exponent(sampling, EXPONENT_LIMIT);
         let (ratio, p, q) = (ratio.value(), p.value(), q.value());
         sums.logp_difference.add(d.abs(), usable);
         sums.ratio.add(ratio.min(d.splat(self.cap)), usable);

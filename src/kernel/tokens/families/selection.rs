@@ -11,8 +11,11 @@ pub trait Selection<L: Lanes>: Copy {
     fn finite(self, x: L) -> Self;
     /// The same for an `x` that is then added to a sum as it is, where nothing non-finite stays hidden.
     fn summed(self, x: L) -> Self;
-    /// Those of them where `x` is finite; x clamped to [-60, 60] there, and e to that power.
-    fn exponent(self, x: L) -> (Self, L, Exp<L>);
+    /// Those of them where `x` is finite; x clamped to [-60, 60] there, and e to that power. Few x are beyond `usual`, which
+    /// is 60 at most.
+    fn exponent(self, x: L, usual: f64) -> (Self, L, Exp<L>);
+    /// An exponent clamped to what is usual for it.
+    fn usual(self, x: L, usual: f64) -> L;
     fn and(self, other: Self) -> Self;
     fn count(self) -> u64;
     /// `x` in these lanes, `other` in the rest.
@@ -21,7 +24,7 @@ pub trait Selection<L: Lanes>: Copy {
     fn hit(self, hits: L::Mask, counts: L) -> L;
 }
 
-/// Every lane, taken without a mask in the belief that all is finite and every exponent within its range. What its cell
+/// Every lane, taken without a mask in the belief that all is finite and every exponent as is usual. What its cell
 /// holds in the end says whether the belief was right (as do the sums, [`super::Family::are_finite`]); if not, they are void.
 #[derive(Clone, Copy)]
 pub struct Believed<'a, M>(pub &'a Cell<M>);
@@ -39,10 +42,14 @@ impl<L: Lanes> Selection<L> for Believed<'_, L::Mask> {
     }
 
     #[inline(always)]
-    fn exponent(self, x: L) -> (Self, L, Exp<L>) {
-        self.0
-            .set(self.0.get() & x.abs().within(x.splat(EXPONENT_LIMIT)));
+    fn exponent(self, x: L, usual: f64) -> (Self, L, Exp<L>) {
+        self.0.set(self.0.get() & x.abs().within(x.splat(usual)));
         (self, x, exp(x))
+    }
+
+    #[inline(always)]
+    fn usual(self, x: L, _: f64) -> L {
+        x
     }
 
     #[inline(always)]
@@ -82,9 +89,14 @@ impl<L: Lanes> Selection<L> for Only<L::Mask> {
     }
 
     #[inline(always)]
-    fn exponent(self, x: L) -> (Self, L, Exp<L>) {
-        let clamped = x.min(x.splat(EXPONENT_LIMIT)).max(x.splat(-EXPONENT_LIMIT));
+    fn exponent(self, x: L, _: f64) -> (Self, L, Exp<L>) {
+        let clamped = self.usual(x, EXPONENT_LIMIT);
         (self.finite(x), clamped, exp(clamped))
+    }
+
+    #[inline(always)]
+    fn usual(self, x: L, usual: f64) -> L {
+        x.min(x.splat(usual)).max(x.splat(-usual))
     }
 
     #[inline(always)]
