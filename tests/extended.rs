@@ -190,10 +190,9 @@ fn an_interval_by_groups_holds_what_pass_at_k_estimates_in_19_of_20_steps() {
     let mut next = uniform(12);
     // Chances from Beta(1/2, 1/2) and Beta(1, 9), by their inverse distributions; E of 1 - (1 - p)^k is
     // 1 - product of (b + i)/(a + b + i) for i below k.
-    let arcsine = |u: f64| (std::f64::consts::FRAC_PI_2 * u).sin().powi(2);
-    let hard = |u: f64| 1.0 - u.powf(1.0 / 9.0);
-    let chances: [(f64, f64, &dyn Fn(f64) -> f64); 2] = [(0.5, 0.5, &arcsine), (1.0, 9.0, &hard)];
-    for (a, b, chance) in chances {
+    let arcsine: fn(f64) -> f64 = |u| (std::f64::consts::FRAC_PI_2 * u).sin().powi(2);
+    let hard: fn(f64) -> f64 = |u| 1.0 - u.powf(1.0 / 9.0);
+    for (a, b, chance) in [(0.5, 0.5, arcsine), (1.0, 9.0, hard)] {
         for (groups, size) in [(8, 8), (16, 16), (32, 8)] {
             let mut held = [0; 2];
             for _ in 0..STEPS {

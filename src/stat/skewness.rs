@@ -32,11 +32,15 @@ pub fn skewness(order: &Order, moments: &Moments) -> Option<f64> {
 
 /// The exact sum of cubes.
 #[derive(Debug, Default)]
-pub(super) struct Cubes(Fixed);
+pub(super) struct Cubes {
+    sum: Fixed,
+    /// For the parts of products.
+    room: Vec<f64>,
+}
 
 impl Cubes {
     pub fn total(self) -> Fixed {
-        self.0
+        self.sum
     }
 
     /// Adds the cube of a finite `value` `count` times.
@@ -50,7 +54,7 @@ impl Cubes {
             for (part, more) in halves(part * size) {
                 let part = part.cast_signed() * i128::from(count);
                 let exponent = 3 * exponent + (up + more).cast_signed();
-                self.0
+                self.sum
                     .add(if mantissa < 0 { -part } else { part }, exponent);
             }
         }
@@ -66,8 +70,10 @@ impl Cubes {
         }
         // x^3 = (a + b) x with x^2 = a + b exactly, and each product in two parts again.
         let len = values.len();
-        let mut room = vec![0.0; 4 * len];
-        let (squares, cubes) = room.split_at_mut(2 * len);
+        if self.room.len() < 4 * len {
+            self.room.resize(4 * len, 0.0);
+        }
+        let (squares, cubes) = self.room[..4 * len].split_at_mut(2 * len);
         let (high, low) = squares.split_at_mut(len);
         products(values, values, high, low);
         let (above, below) = cubes.split_at_mut(len);
@@ -76,7 +82,7 @@ impl Cubes {
             for part in [&*above, below] {
                 let mut sum = ExactSum::default();
                 sum.add_finite(Finite::known(part));
-                self.0.merge(sum.as_fixed());
+                self.sum.merge(sum.as_fixed());
             }
         }
     }

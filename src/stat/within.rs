@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::fixed::{power_of_two, scale};
 use super::sum::exact_groups;
+use crate::kernel::column::ordinary;
 
 /// The population standard deviation of each group, 0 for an empty one.
 ///
@@ -47,11 +48,15 @@ pub(crate) fn effective_sizes(weights: &[f64], groups: &[Range<usize>]) -> Vec<f
     pairs.map(|(sum, squares)| sum * sum / squares).collect()
 }
 
-/// Each group's values times the power of two that brings the largest of them between 1 and 2 (no less than 2^-51 for the
-/// smallest subnormals), and by what power they are to be multiplied to be themselves again. No square then leaves the range;
-/// what falls out of it at the lower end is nothing beside the largest.
+/// The values, and 0 for each group, where no square of theirs leaves the range. Else each group's values times the power of
+/// two that brings the largest of them between 1 and 2 (no less than 2^-51 for the smallest subnormals), and by what power
+/// they are to be multiplied to be themselves again; what falls out of the range at the lower end is nothing beside the
+/// largest.
 fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
     let mut scaled = values.to_vec();
+    if ordinary(values) {
+        return (scaled, vec![0; groups.len()]);
+    }
     let down = |group: &Range<usize>| {
         let group = &mut scaled[group.clone()];
         let top = group
@@ -59,7 +64,9 @@ fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
             .fold(0.0, |top, x| if x.abs() > top { x.abs() } else { top });
         let exponent = ((f64::to_bits(top) >> 52) as i32 - 1023).clamp(-1023, 1022);
         let factor = power_of_two(-exponent);
-        group.iter_mut().for_each(|x| *x *= factor);
+        for x in group {
+            *x *= factor;
+        }
         exponent
     };
     let exponents = groups.iter().map(down).collect();
@@ -67,7 +74,9 @@ fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
 }
 
 fn sums_of_squares(values: &mut [f64], groups: &[Range<usize>]) -> Vec<f64> {
-    values.iter_mut().for_each(|x| *x *= *x);
+    for x in values.iter_mut() {
+        *x *= *x;
+    }
     sums_of(values, groups)
 }
 

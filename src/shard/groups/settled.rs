@@ -247,7 +247,9 @@ fn renormalise(probabilities: &mut [f64], groups: &[Range<usize>], masses: &mut 
         let (members, after) = rest.split_at_mut(group.len());
         let mut mass = mass;
         if mass.is_infinite() {
-            members.iter_mut().for_each(|m| *m *= SMALLER);
+            for m in members.iter_mut() {
+                *m *= SMALLER;
+            }
             mass = exact(members);
         }
         for m in members {
