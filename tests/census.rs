@@ -54,6 +54,7 @@ const NUMBERS: [(&str, &str); 6] = [
 
 /// How a record is laid out and counted.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // every combination of them is tried
 struct Way {
     detail: Detail,
     penalty: Option<KlKind>,
@@ -178,11 +179,13 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
         .collect();
     let token = |nth: usize| (shape.tokens >> nth & 1 > 0).then(|| tokens[nth].column(way));
     let mut mask = vec![1_u8; TOKENS];
-    MASKED.iter().for_each(|&place| mask[flat(place)] = 0);
+    for place in MASKED {
+        mask[flat(place)] = 0;
+    }
     let mut mask_rows = vec![1_u8; LENGTHS.len() * WIDTH];
-    MASKED
-        .iter()
-        .for_each(|(row, at)| mask_rows[row * WIDTH + at] = 0);
+    for (row, at) in MASKED {
+        mask_rows[row * WIDTH + at] = 0;
+    }
     let mask_rows = Array2::from_shape_vec((LENGTHS.len(), WIDTH), mask_rows).unwrap();
 
     let [rewards, components, advantages, q, weights] =
@@ -235,7 +238,21 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
             ..Weighting::default()
         });
     }
-    // A column that is added must be poisoned here too.
+    all_known(&columns);
+    let thresholds = Thresholds {
+        detail: way.detail,
+        kl_penalty: way.penalty.map(|kind| KlPenalty {
+            coefficient: 0.5,
+            kind,
+        }),
+        ..Thresholds::default()
+    };
+    let batch = Batch::of(columns).unwrap();
+    Summary::from(&Shard::counted(&batch, Place::default(), &thresholds))
+}
+
+/// A column that is added must be poisoned here too: without its name this does not compile.
+fn all_known(columns: &Columns<'_>) {
     let Columns {
         grouping: _,
         completion_index: _,
@@ -270,18 +287,7 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
         tags: _,
         scalars: _,
         weighting: _,
-    } = &columns;
-
-    let thresholds = Thresholds {
-        detail: way.detail,
-        kl_penalty: way.penalty.map(|kind| KlPenalty {
-            coefficient: 0.5,
-            kind,
-        }),
-        ..Thresholds::default()
-    };
-    let batch = Batch::of(columns).unwrap();
-    Summary::from(&Shard::counted(&batch, Place::default(), &thresholds))
+    } = columns;
 }
 
 fn families(summary: &Summary) -> BTreeMap<&str, Census> {

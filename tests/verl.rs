@@ -2,7 +2,7 @@
 //!
 //! The numbers are those of `kl_penalty`, `compute_policy_loss` and `agg_loss` in verl's `core_algos.py` and of
 //! `apply_kl_penalty` in its `ray_trainer.py`, at commit 1dda039 of August 2026: taken out of their files and run with
-//! PyTorch 2.15 on the tokens below in double precision, rewards on each completion's last token, a coefficient of 0.5.
+//! `PyTorch` 2.15 on the tokens below in double precision, rewards on each completion's last token, a coefficient of 0.5.
 
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
