@@ -42,7 +42,7 @@ class Observer:
         self._rewarded: dict[str, Any] = {}
         self._began_at: int | None = None
         self._computes: dict[str, bool] = {}
-        self._component_names = set_apart(self.trainer.reward_func_names)
+        self._component_names: list[str] = []
         training.log.theirs = lambda name: name.startswith("grpo_metrics/") or self._is_ours(name) or name in self.beside
 
     def _is_ours(self, name: str) -> bool:
@@ -53,6 +53,7 @@ class Observer:
     def rewarded(self, rewards: Any, completion_ids: list[Any]) -> None:
         """TRL has scored the completions of all ranks; the ids are this rank's own."""
         trainer = self.trainer
+        self._component_names = self._component_names or set_apart(trainer.reward_func_names)
         first = trainer.accelerator.process_index * len(completion_ids)
         own = rewards.detach().cpu().double()[first : first + len(completion_ids)]
         weighted = own * trainer.reward_weights.detach().cpu().double()
