@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use grpo_metrics::dialect::{Dialect, Line, RUN_KEYS};
+use grpo_metrics::shard::Retain;
 
 const HEADING: &str = "## Keys\n";
 
@@ -21,7 +22,7 @@ fn tables() -> String {
         )
         .unwrap();
         for line in lines {
-            let meaning = line.meaning.replace('|', "\\|");
+            let meaning = line.meaning_in(Retain::Exact).replace('|', "\\|");
             writeln!(
                 tables,
                 "| `{}` | {} | {} | {meaning} |",
