@@ -14,6 +14,7 @@ mod packed;
 mod pass;
 pub(crate) mod policy;
 mod sent;
+pub(crate) mod sequences;
 pub(crate) mod spread;
 mod thresholds;
 pub(crate) mod tokens;

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::logps::Logps;
+use super::sequences::Sequences;
 use super::spread::count;
 use crate::batch::Batch;
-use crate::kernel::tokens::{Behaviour, Bounds, Range, Sampler, Sums, Total};
+use crate::kernel::tokens::{Bounds, Range, Sampler, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic};
 
 /// The length buckets of KL: upper bounds in tokens, the last open.
@@ -89,55 +90,6 @@ pub(crate) struct Tokens {
     pub advantages: TokenRange,
     pub returns: TokenRange,
     pub values: TokenRange,
-}
-
-/// Clipping and KL where a ratio is of a whole completion: e to the mean of its tokens' current - old (GSPO).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sequences {
-    /// Completions that have such a ratio and an advantage, and those of them clipped on each side.
-    pub completions: u64,
-    pub low: u64,
-    pub high: u64,
-    /// Their tokens, and the tokens of those clipped.
-    pub tokens: u64,
-    pub clipped_tokens: u64,
-    /// k3 to the reference times the completion's ratio.
-    pub k3_corrected: TokenTotal,
-}
-
-impl Sequences {
-    /// `advantage` where it is finite.
-    fn add(&mut self, behaviour: &Behaviour, advantage: Option<f64>, bounds: &Bounds) {
-        let (Some(ratio), Some(advantage)) = (behaviour.of_completion(), advantage) else {
-            return;
-        };
-        let low = ratio < bounds.ratio_low && advantage < 0.0;
-        let high = ratio > bounds.ratio_high && advantage > 0.0;
-        self.completions += 1;
-        self.low += u64::from(low);
-        self.high += u64::from(high);
-        self.tokens += behaviour.tokens;
-        if low || high {
-            self.clipped_tokens += behaviour.tokens;
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let Self {
-            completions,
-            low,
-            high,
-            tokens,
-            clipped_tokens,
-            k3_corrected,
-        } = other;
-        count(&mut self.completions, *completions);
-        count(&mut self.low, *low);
-        count(&mut self.high, *high);
-        count(&mut self.tokens, *tokens);
-        count(&mut self.clipped_tokens, *clipped_tokens);
-        self.k3_corrected.merge(k3_corrected);
-    }
 }
 
 /// Behaviour policy against the sampler.
@@ -316,7 +268,7 @@ impl Tokens {
 }
 
 impl TokenTotal {
-    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+    pub(super) fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
         let mut total = Self::default();
         let mut parts = Vec::with_capacity(sums.len());
         for sums in sums {
@@ -333,7 +285,7 @@ impl TokenTotal {
         total
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.census.merge(&other.census);
         self.sum.merge(&other.sum);
     }

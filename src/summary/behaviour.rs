@@ -2,7 +2,8 @@
 
 use super::moment::part;
 use crate::scalars::ImportanceLevel;
-use crate::shard::tokens::{Sequences, Tokens};
+use crate::shard::sequences::Sequences;
+use crate::shard::tokens::Tokens;
 use crate::stat::Census;
 
 /// Current policy against behaviour policy, over completions with an advantage: over their tokens, or over the completions
