@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import Engine, normalised
 from ._store import Store, _finite
+from .background import Worker
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -31,7 +33,8 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
     created or continued, of an object it is the id). A log that the target refuses is a log line, never an error.
 
     A run in a store is `running` while the training is, with its arguments, seed and model in its configuration, and `completed`
-    at its end. No trainer tells its callbacks of an exception: a training that did not come to its end is `failed` (after Ctrl-C
+    at its end; while it is, a thread of the callback's own writes, so that no step waits for the store. No trainer tells its
+    callbacks of an exception: a training that did not come to its end is `failed` (after Ctrl-C
     `cancelled`) when the callback is let go of, or the interpreter ends. An engine is its owner's to finish.
     """
 
@@ -44,6 +47,8 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         """Whether a name is another's to store, as it is or as METRICS.md has it."""
         self._store: Any = None
         self._unfinished: weakref.finalize[..., Any] | None = None
+        self._waiting: Worker | None = None
+        """Writes while a training of this callback's is under way."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
         """The training begins, or goes on from a checkpoint."""
@@ -55,16 +60,15 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         if self._is_mine(state) and self._unfinished is not None:
             self._unfinished.detach()
             self._unfinished = None
+            if self._waiting is not None:
+                self._waiting.drain()
             shielded(self._store.update_run, self.run, {"status": "completed"})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
         """A trainer has logged `logs`."""
         if not logs or not self._is_mine(state):
             return
-        try:
-            self._put(int(state.global_step), logs)
-        except Exception as error:  # a metric must not end a training
-            _log.warning("step %s could not be stored: %s", getattr(state, "global_step", "?"), error)
+        shielded(self._take, state.global_step, logs)
 
     def stores_as(self, other: GrpoMetricsCallback) -> bool:
         """Whether what this one stores goes where the other's goes."""
@@ -85,15 +89,27 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         if isinstance(running, Mapping) and running.get("error_message"):
             self._store.update_run(run, {"error_message": ""})  # how it ended before is not how it stands now
         if self._unfinished is None:
-            self._unfinished = weakref.finalize(self, _broke_off, self._store, run, id(_last_error()))
+            self._waiting = self._waiting or Worker("trainer-log")
+            self._unfinished = weakref.finalize(self, _broke_off, self._waiting, self._store, run, id(_last_error()))
 
-    def _put(self, step: int, logs: Mapping[str, Any]) -> None:
-        for split, named in of_splits(logs, self.theirs).items():
-            if self.engine is not None:
-                self.engine.log(step, named)
-            else:
-                run = self._run_id()
-                self._store.log_metrics(run_id=run, step=step, metrics=named, split="val" if split == "eval" else "train")
+    def _take(self, step: int, logs: Mapping[str, Any]) -> None:
+        put = functools.partial(self._put, int(step), of_splits(logs, self.theirs))
+        if self._unfinished is None or self._waiting is None:
+            put()
+        else:
+            self._waiting.add(put)
+            self._waiting.wake()
+
+    def _put(self, step: int, splits: Mapping[str, dict[str, float]]) -> None:
+        try:
+            for split, named in splits.items():
+                if self.engine is not None:
+                    self.engine.log(step, named)
+                else:
+                    run = self._run_id()
+                    self._store.log_metrics(run_id=run, step=step, metrics=named, split="val" if split == "eval" else "train")
+        except Exception as error:  # a metric must not end a training
+            _log.warning("step %s could not be stored: %s", step, error)
 
     def _run_id(self, **said: Any) -> str:
         """The run, opened at the first use, and again where there is something to be `said` of it."""
@@ -147,8 +163,9 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
-def _broke_off(store: Any, run: str, before: int) -> None:
+def _broke_off(waiting: Worker, store: Any, run: str, before: int) -> None:
     """The callback is gone, and its training never said that it had come to its end."""
+    waiting.drain()
     error = _last_error()
     status, text = "failed", "the training did not come to its end"
     if error is not None and id(error) != before:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._store import Store, StoreSink
+from ._core import Engine
 
 _log = logging.getLogger("grpo_metrics")
 
@@ -20,22 +20,16 @@ class GrpoMetricsBackend:
     """What metrax logs scalar by scalar, as one row a step.
 
     `store` is a path, or a store object with EvSys's methods (then `run` is the run's id); `sinks` are objects with
-    `write(row)`. A row goes out when a scalar of another step comes, and at `close()`. Whatever fails in that is a log line.
+    `write(row)`. A row goes out when a scalar of another step comes, and at `close()`. No scalar waits for the store, and
+    whatever fails is a log line.
     """
 
     def __init__(
         self, store: Any = None, *, run: str | None = None, experiment: str | None = None, sinks: Iterable[Any] = ()
     ) -> None:
-        self._sinks = list(sinks)
-        self._finish: Callable[[], Any] | None = None
         _check(store, run)
-        if _is_path(store):
-            opened = Store(store)
-            run_id = opened.open_run(run or "default", experiment=experiment)["id"]
-            self._sinks.append(StoreSink(opened, run_id))
-            self._finish = lambda: opened.update_run(run_id, {"status": "completed"})
-        elif store is not None and run is not None:
-            self._sinks.append(StoreSink(store, run))
+        outputs = {"store": store, "run": run, "experiment": experiment, "sinks": list(sinks)}
+        self._engine = Engine(**{name: given for name, given in outputs.items() if given is not None})
         self._step = 0
         self._metrics: dict[str, float] = {}
         self._unfit: set[str] = set()
@@ -66,14 +60,9 @@ class GrpoMetricsBackend:
             _log.warning("`%s` is left out where it is not a number: %r", name, value)
 
     def close(self) -> None:
-        """Sends the last row, and closes the sinks; calling it again does nothing."""
+        """Sends the last row, waits for the store, and completes the run; calling it again does nothing."""
         self.flush()
-        for sink in self._sinks:
-            if callable(getattr(sink, "close", None)):
-                _shielded(sink.close)
-        if self._finish is not None:
-            _shielded(self._finish)
-        self._sinks, self._finish = [], None
+        _shielded(self._engine.finish)
 
     def flush(self) -> None:
         """Sends the row that is not over."""
@@ -82,9 +71,7 @@ class GrpoMetricsBackend:
 
     def _write(self) -> None:
         if self._metrics:
-            row = {"step": self._step, "metrics": self._metrics}
-            for sink in self._sinks:
-                _shielded(sink.write, row)
+            _shielded(self._engine.log, self._step, self._metrics)
         self._metrics = {}
 
 

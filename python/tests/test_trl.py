@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,6 +166,27 @@ def test_a_callback_that_cannot_open_its_store_never_raises(tmp_path, caplog):
     log(callback, {"loss": 1.0})
     callback.on_train_end(ARGS, STATE, SimpleNamespace())
     assert "step 3 could not be stored" in caplog.text
+
+
+def test_no_step_waits_for_the_store_that_a_callback_writes_to(tmp_path):
+    held, written = threading.Event(), []
+
+    class Slow:
+        def update_run(self, run_id, patch):
+            written.append(patch["status"])
+
+        def log_metrics(self, step, **_):
+            assert held.wait(30)
+            written.append(step)
+
+    callback = GrpoMetricsCallback(Slow(), run="r")
+    callback.on_train_begin(ARGS, STATE, SimpleNamespace(), model=MODEL)
+    for step in (1, 2):  # would never come back
+        log(callback, {"loss": 0.5}, SimpleNamespace(global_step=step, is_world_process_zero=True))
+    assert written == ["running"]
+    held.set()
+    callback.on_train_end(ARGS, STATE, SimpleNamespace())
+    assert written == ["running", 1, 2, "completed"]
 
 
 def port():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,9 +23,13 @@ def stored(tmp_path, run="r"):
 
 
 def kept(**options):
-    """A backend and the rows that its sink gets."""
+    """A backend and the rows that its sink gets, but for when they came."""
     rows = []
-    return GrpoMetricsBackend(sinks=[SimpleNamespace(write=rows.append)], **options), rows
+    return GrpoMetricsBackend(sinks=[keeping(rows)], **options), rows
+
+
+def keeping(rows):
+    return SimpleNamespace(write=lambda row: rows.append({"step": row["step"], "metrics": row["metrics"]}))
 
 
 def test_scalars_of_a_step_are_one_row(tmp_path):
@@ -119,6 +124,23 @@ def test_a_store_that_cannot_be_opened_is_a_log_line_in_a_training(tmp_path, cap
     assert "rows go to no store" in caplog.text and [row["step"] for row in rows] == [1]
     with pytest.raises(ValueError, match="`run` is missing"):
         backend_factory(object())
+
+
+def test_no_scalar_waits_for_the_store():
+    held, written = threading.Event(), []
+
+    class Slow:
+        def log_metrics(self, step, **_):
+            assert held.wait(30)
+            written.append(step)
+
+    backend = GrpoMetricsBackend(Slow(), run="r")
+    for step in (1, 2, 3):  # would never come back
+        backend.log_scalar("loss", 1.0, step=step)
+    assert written == []
+    held.set()
+    backend.close()
+    assert written == [1, 2, 3]
 
 
 def test_a_tunix_without_backends_is_told_another_way():
