@@ -1,5 +1,5 @@
-//! What `benches/instructions.sh` counts: `step/4096x4`, `tokens/shard` or `tokens/shard-sketches`, so many times, on the calling
-//! thread.
+//! What `benches/instructions.sh` counts: `step/4096x4` or `tokens/shard`, each also with the extended metrics, so many times,
+//! on the calling thread.
 
 #[path = "../benches/inputs/mod.rs"]
 mod inputs;
@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .use_current_thread()
         .build()?;
     match what.as_deref() {
-        Some("step/4096x4") => {
+        Some(name @ ("step/4096x4" | "step/4096x4-extended")) => {
+            if name.ends_with("extended") {
+                thresholds.detail = Detail::Extended;
+            }
             let ranks: Vec<Rank> = (0..RANKS)
                 .map(|rank| Rank::new(rank, 4096 / RANKS, 4))
                 .collect();
@@ -41,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             one.install(|| (0..times).for_each(|_| _ = black_box(count())));
         }
         other => {
-            let names = "step/4096x4, tokens/shard or tokens/shard-sketches";
+            let names = "step/4096x4[-extended] or tokens/shard[-sketches]";
             return Err(format!("expected {names}, found {other:?}").into());
         }
     }

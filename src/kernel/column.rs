@@ -1,7 +1,7 @@
 //! Loops over a column of finite doubles. Each result is exact, or a comparison, so that no vector width can show in it.
 
 use super::dispatched;
-use super::lanes::{Lanes, Unit, WIDTH};
+use super::lanes::{Lanes, Mask, Unit, WIDTH};
 
 /// Independent lanes: enough for two of the widest vectors.
 const LANES: usize = 16;
@@ -263,53 +263,58 @@ fn powers_body(values: &[f64], rounders: [f64; 4], add: impl Fn(f64, f64, f64) -
     }
 }
 
-dispatched! {
-    /// Whether no product of such values, nor any part of it, leaves the range of normal doubles.
-    pub(crate) fn ordinary(values: &[f64]) -> bool = ordinary_body
+/// How large the values of a column are: the smallest size of one that is not 0, infinite where there is none, and the largest,
+/// 0 where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sizes {
+    pub least: f64,
+    pub most: f64,
 }
 
-/// Without a way out halfway, so that it runs at vector speed.
-#[inline(always)]
-fn ordinary_body(values: &[f64]) -> bool {
-    const LEAST: f64 = f64::from_bits((1023 - 400) << 52);
-    const MOST: f64 = f64::from_bits((1023 + 400) << 52);
-    values.iter().fold(true, |all, x| {
-        all & ((*x == 0.0) | (x.abs() >= LEAST) & (x.abs() <= MOST))
-    })
-}
+impl Sizes {
+    /// Whether no product of two such values, nor any part of it, leaves the range of normal doubles.
+    pub fn have_products(&self) -> bool {
+        self.are_within(400)
+    }
 
-dispatched! {
-    /// Each product as a double, and what that leaves over, exactly; all four slices are as long. The caller vouches that
-    /// neither leaves the range of normal doubles.
-    pub(crate) fn products(x: &[f64], y: &[f64], highs: &mut [f64], lows: &mut [f64]) where
-        baseline: products_body(x, y, highs, lows, left_over);
-        avx2: products_body(x, y, highs, lows, |x, y, product| x.mul_add(y, -product));
-        avx512: products_body(x, y, highs, lows, |x, y, product| x.mul_add(y, -product));
-}
+    /// The same of products of three: the last bit of a cube is above 2^-1000.
+    pub fn have_cubes(&self) -> bool {
+        self.are_within(280)
+    }
 
-#[inline(always)]
-fn products_body(
-    x: &[f64],
-    y: &[f64],
-    highs: &mut [f64],
-    lows: &mut [f64],
-    left_over: impl Fn(f64, f64, f64) -> f64,
-) {
-    for (((high, low), &x), &y) in highs.iter_mut().zip(lows).zip(x).zip(y) {
-        *high = x * y;
-        *low = left_over(x, y, *high);
+    /// Whether every size is 0 or within 2^-`power` and 2^`power`.
+    fn are_within(&self, power: u64) -> bool {
+        let [least, most] = [1023 - power, 1023 + power].map(|field| f64::from_bits(field << 52));
+        self.least >= least && self.most <= most
     }
 }
 
-/// What a rounded product leaves over, without a fused operation (Dekker, "A floating-point technique for extending the
-/// available precision", 1971).
-fn left_over(x: f64, y: f64, product: f64) -> f64 {
-    let halves = |x: f64| {
-        let wide = 134_217_729.0 * x;
-        let high = wide - (wide - x);
-        (high, x - high)
-    };
-    let ((x_high, x_low), (y_high, y_low)) = (halves(x), halves(y));
-    let rest = (x_high * y_high - product) + x_high * y_low + x_low * y_high;
-    rest + x_low * y_low
+dispatched! {
+    pub(crate) fn sizes(values: &[f64]) -> Sizes = sizes_body on a unit
+}
+
+#[inline(always)]
+fn sizes_body<U: Unit>(unit: U, values: &[f64]) -> Sizes {
+    let (zero, nothing) = (unit.splat(0.0), unit.splat(f64::INFINITY));
+    // Two in turn, so that no step waits for the one before.
+    let (mut least, mut most) = ([nothing; 2], [zero; 2]);
+    let (chunks, tail) = values.as_chunks::<WIDTH>();
+    let (pairs, odd) = chunks.as_chunks::<2>();
+    // Zeros change neither.
+    let mut tail_pair = [[[0.0; WIDTH]; 2]];
+    tail_pair[0][0][..tail.len()].copy_from_slice(tail);
+    tail_pair[0][1] = *odd.first().unwrap_or(&[0.0; WIDTH]);
+    for pairs in [pairs, &tail_pair] {
+        for pair in pairs {
+            for (turn, chunk) in pair.iter().enumerate() {
+                let size = unit.doubles(chunk).abs();
+                least[turn] = size.within(zero).select(nothing, size).min(least[turn]);
+                most[turn] = size.max(most[turn]);
+            }
+        }
+    }
+    Sizes {
+        least: folded(least[0].min(least[1]), f64::min),
+        most: folded(most[0].max(most[1]), f64::max),
+    }
 }

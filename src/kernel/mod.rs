@@ -24,6 +24,7 @@ pub(crate) mod entropy;
 pub(crate) mod exp;
 pub(crate) mod groups;
 mod lanes;
+pub(crate) mod products;
 pub(crate) mod tokens;
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -24,6 +24,7 @@ mod moments;
 mod natural;
 mod order;
 mod pairs;
+mod products;
 mod quantile;
 mod runs;
 mod sketch;

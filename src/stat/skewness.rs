@@ -2,8 +2,9 @@
 
 use super::fixed::{Fixed, decompose, scale};
 use super::integer::Integer;
-use super::{ExactSum, Finite, Moments, Order, Statistic};
-use crate::kernel::column::products;
+use super::{Moments, Order};
+use crate::kernel::column::sizes;
+use crate::kernel::products::products;
 
 /// The third standardised moment, population form, of the values of `order`, whose `moments` these are; `None` where they
 /// do not vary.
@@ -34,8 +35,8 @@ pub fn skewness(order: &Order, moments: &Moments) -> Option<f64> {
 #[derive(Debug, Default)]
 pub(super) struct Cubes {
     sum: Fixed,
-    /// For the parts of products.
-    room: Vec<f64>,
+    /// Room for the two parts of each square.
+    squares: Vec<f64>,
 }
 
 impl Cubes {
@@ -62,38 +63,23 @@ impl Cubes {
 
     /// Adds the cubes of at most [`CHUNK`](super::CHUNK) finite values.
     pub fn add(&mut self, values: &[f64]) {
-        if !no_cube_leaves_the_range(values) {
+        let sizes = sizes(values);
+        if !sizes.have_cubes() {
             for &x in values {
                 self.add_times(x, 1);
             }
             return;
         }
-        // x^3 = (a + b) x with x^2 = a + b exactly, and each product in two parts again.
+        // x^3 = (a + b) x with x^2 = a + b exactly.
         let len = values.len();
-        if self.room.len() < 4 * len {
-            self.room.resize(4 * len, 0.0);
+        if self.squares.len() < 2 * len {
+            self.squares.resize(2 * len, 0.0);
         }
-        let (squares, cubes) = self.room[..4 * len].split_at_mut(2 * len);
-        let (high, low) = squares.split_at_mut(len);
-        products(values, values, high, low);
-        let (above, below) = cubes.split_at_mut(len);
-        for square in [&*high, low] {
-            products(square, values, above, below);
-            for part in [&*above, below] {
-                let mut sum = ExactSum::default();
-                sum.add_finite(Finite::known(part));
-                self.sum.merge(sum.as_fixed());
-            }
-        }
+        let (highs, lows) = self.squares[..2 * len].split_at_mut(len);
+        products(values, values, highs, lows);
+        let top = sizes.most * sizes.most;
+        self.sum.add_products(highs, values, top * sizes.most);
+        let top = top * (f64::EPSILON / 2.0);
+        self.sum.add_products(lows, values, top * sizes.most);
     }
-}
-
-/// Whether every part of every cube is a normal double, or zero: within 2^-280 and 2^280, the last bit of a cube is above
-/// 2^-1000.
-fn no_cube_leaves_the_range(values: &[f64]) -> bool {
-    const LEAST: f64 = f64::from_bits((1023 - 280) << 52);
-    const MOST: f64 = f64::from_bits((1023 + 280) << 52);
-    values.iter().fold(true, |all, x| {
-        all & ((*x == 0.0) | (x.abs() >= LEAST) & (x.abs() <= MOST))
-    })
 }

@@ -157,6 +157,21 @@ pub(crate) fn exact_groups(values: &[f64], groups: &[Range<usize>], sums: &mut V
 /// Up to this many values, choosing a vector unit costs more than it gains.
 const FEW: usize = 16;
 
+/// The rounders to two units in which so many values, `top` the largest size, are added up without an error; `None` where they
+/// would leave the range of doubles.
+pub(super) fn rounders(len: usize, top: f64) -> Option<[f64; 2]> {
+    // Every |x| < 2^size. The rounder is n + 2 times that or more: sums of multiples of its 2^-53rd then stay within 53 bits.
+    let size = (top.to_bits() >> 52) as i32 - 1022;
+    let headroom = (len + 2).next_power_of_two().ilog2().cast_signed();
+    // Below the smallest normal double, every double is a multiple of the unit.
+    (size + headroom <= 1022).then(|| {
+        [
+            power_of_two(size + headroom),
+            power_of_two(size + 2 * headroom - 53),
+        ]
+    })
+}
+
 /// The exact sum of a batch's multiples of two units, and whether any value has bits below both.
 #[derive(Debug)]
 struct Split {
@@ -166,23 +181,9 @@ struct Split {
 }
 
 impl Split {
-    /// Splits finite values, at most [`CHUNK`] of them and `top` the largest size; `None` where the rounder would leave the range of
-    /// doubles.
+    /// Splits finite values, at most [`CHUNK`] of them and `top` the largest size; `None` where there are no [`rounders`].
     fn of(samples: &[f64], top: f64) -> Option<Split> {
-        // Every |x| < 2^size. The rounder is n + 2 times that or more: sums of multiples of its 2^-53rd then stay within 53 bits.
-        let size = (top.to_bits() >> 52) as i32 - 1022;
-        let headroom = (samples.len() + 2)
-            .next_power_of_two()
-            .ilog2()
-            .cast_signed();
-        if size + headroom > 1022 {
-            return None;
-        }
-        // Below the smallest normal double, every double is a multiple of the unit.
-        let rounders = [
-            power_of_two(size + headroom),
-            power_of_two(size + 2 * headroom - 53),
-        ];
+        let rounders = rounders(samples.len(), top)?;
         let extracted = if samples.len() <= FEW {
             extract_body(samples, rounders)
         } else {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::fixed::{power_of_two, scale};
 use super::sum::exact_groups;
-use crate::kernel::column::ordinary;
+use crate::kernel::column::sizes;
 
 /// The population standard deviation of each group, 0 for an empty one.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn effective_sizes(weights: &[f64], groups: &[Range<usize>]) -> Vec<f
 /// largest.
 fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
     let mut scaled = values.to_vec();
-    if ordinary(values) {
+    if sizes(values).have_products() {
         return (scaled, vec![0; groups.len()]);
     }
     let down = |group: &Range<usize>| {
