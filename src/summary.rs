@@ -17,10 +17,8 @@ use std::collections::BTreeMap;
 use crate::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
 use crate::shard::Shard;
 use crate::shard::completions::Completions;
-use crate::shard::groups::ZERO_STD;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
-use crate::stat::Moments;
 pub use behaviour::BehaviourNumbers;
 use behaviour::behaviour;
 pub use distribution::{Distribution, QUANTILES};
@@ -94,8 +92,6 @@ pub struct Summary {
     pub zero_advantage_groups: Option<f64>,
     /// Share of completions whose group's rewards do not vary: of those rewards that are there, at least two.
     pub zero_std_completions: Option<f64>,
-    /// 1 if the rewards of all completions do not vary, else 0.
-    pub zero_std_of_all: Option<f64>,
     pub q_entropy: Option<Moment>,
     pub weight_entropy: Option<Moment>,
     pub weight_entropy_norm: Option<Moment>,
@@ -204,7 +200,6 @@ impl Summary {
                 .then_some(shard.completions.total_tokens as f64),
             zero_advantage_groups: share(&settled.zero_advantage),
             zero_std_completions: share(&settled.zero_std),
-            zero_std_of_all: zero_std_of_all(&shard.rewards.moments),
             q_entropy: moment(&settled.q_entropy),
             weight_entropy: moment(&settled.weight_entropy),
             weight_entropy_norm: moment(&settled.weight_entropy_norm),
@@ -260,11 +255,6 @@ impl Summary {
     fn snapshot<T: Default>(&self, word: fn(&Weighting) -> Option<T>) -> T {
         self.weighting.as_ref().and_then(word).unwrap_or_default()
     }
-}
-
-fn zero_std_of_all(rewards: &Moments) -> Option<f64> {
-    let zero = rewards.sample_std().is_some_and(|std| std <= ZERO_STD);
-    (rewards.count() > 0).then(|| f64::from(u8::from(zero)))
 }
 
 fn cut_off(completions: &Completions) -> Option<f64> {

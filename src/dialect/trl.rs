@@ -67,7 +67,7 @@ fn clipping(s: &Summary) -> Option<&BehaviourNumbers> {
 fn zero_std(s: &Summary) -> Option<f64> {
     match s.reward_scale() {
         RewardScale::Group | RewardScale::None => s.zero_std_completions,
-        RewardScale::Batch => s.zero_std_of_all,
+        RewardScale::Batch => Some(f64::from(u8::from(s.rewards.as_ref()?.has_zero_std()))),
         RewardScale::Other => None,
     }
 }

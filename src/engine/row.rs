@@ -30,9 +30,9 @@ impl Engine {
             kept_out,
             renamed,
         } = self.options.dialect.named(&summary);
-        let count = self.census.entry("kept_out".to_owned()).or_default();
-        count.absent(kept_out.len() as u64);
         for name in kept_out {
+            let count = self.census.entry("kept_out".to_owned()).or_default();
+            count.absent(1);
             self.once.say(format!(
                 "`{name}` is one of the row's own keys: a number reported under that name is kept out of the row"
             ));

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::shard::column::Column;
+use crate::shard::groups::ZERO_STD;
 use crate::shard::{PARALLEL_FROM, Shard};
 use crate::stat::{Census, Quantile};
 
@@ -39,6 +40,12 @@ impl Distribution {
     #[must_use]
     pub fn max(&self) -> f64 {
         self.quantiles[6]
+    }
+
+    /// Whether its sample standard deviation is within 1e-8 of 0; one that is undefined is not.
+    #[must_use]
+    pub fn has_zero_std(&self) -> bool {
+        self.sample_std.is_some_and(|std| std <= ZERO_STD)
     }
 }
 
