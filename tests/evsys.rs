@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gateway::fixed::Fixed;
 use gateway::{Fault, Gateway, KEY};
 use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::run::Ending;
@@ -615,4 +616,201 @@ fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_at_the_gateway_too() 
     assert_eq!(put(2, true, 3.0), (1, 2.0));
     assert_eq!(put(3, true, 4.0), (0, 4.0));
     assert_eq!(put(3, false, 5.0), (0, 5.0));
+}
+
+#[test]
+fn a_redirect_that_the_key_does_not_follow_keeps_every_row_and_says_where_it_points() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Gateway::start();
+    let elsewhere = Fixed::start("200 OK", r#"{"result": []}"#);
+    let to = format!("http://127.0.0.1:{}/there", elsewhere.address.port());
+    let location: &str = Box::leak(format!("Location: {to}").into_boxed_str());
+    for status in 300..309 {
+        let run = gateway.run();
+        let mut sink = durable(&gateway, &run, &dir.path().join(status.to_string()));
+        gateway.script(move |_, _, _| Some(Fault::Status(status, location)));
+        for step in 0..60 {
+            sink.write(&row(step)).unwrap();
+        }
+        let receipt = sink.flush_within(Duration::from_millis(100));
+        balanced(&receipt);
+        assert_eq!(
+            (receipt.pending, receipt.dropped),
+            (60, 0),
+            "{status}: {receipt:?}"
+        );
+        let error = receipt.error.unwrap();
+        assert!(
+            error.contains(&to) && error.contains(&status.to_string()),
+            "{error}"
+        );
+        gateway.recover();
+        let receipt = sink.close();
+        assert_eq!(
+            (receipt.written, receipt.dropped),
+            (60, 0),
+            "{status}: {receipt:?}"
+        );
+        all_there_once(&gateway, &run, 0..60);
+    }
+    assert_eq!(elsewhere.heard(), [""; 0]);
+    assert!(!dir.path().join("dead.jsonl").exists());
+}
+
+/// What libraries said on this thread through `log`, at TRACE.
+mod trace {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+
+    struct Trace;
+
+    impl log::Log for Trace {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            SAID.with_borrow_mut(|said| said.push_str(&format!("{}\n", record.args())));
+        }
+        fn flush(&self) {}
+    }
+
+    pub fn of(body: impl FnOnce()) -> String {
+        // The one test of this file that listens.
+        log::set_logger(&Trace).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        body();
+        SAID.take()
+    }
+}
+
+/// The bytes of a dump as `ureq` logs them: 16 in a row, by number in groups of two, and then as characters.
+fn dumped(log: &str) -> String {
+    let rows = log
+        .lines()
+        .filter(|line| line.len() == 57 && line.is_char_boundary(40));
+    let digits: String = rows.map(|row| row[..40].replace([' ', '-'], "")).collect();
+    let bytes = digits.as_bytes().chunks(2);
+    let bytes =
+        bytes.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    bytes.map(char::from).collect()
+}
+
+#[test]
+fn the_key_shows_in_no_trace_of_the_http_library() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Gateway::start();
+    let log = trace::of(|| {
+        let mut store = store(&gateway, dir.path());
+        store.create_experiment(&Experiment::default()).unwrap();
+    });
+    let dump = dumped(&log);
+    let header = format!("authorization: Bearer {}\r\n", "*".repeat(KEY.len()));
+    assert!(dump.contains(&header), "{dump}\n{log}");
+    assert!(!dump.contains(KEY) && !log.contains(KEY), "{dump}");
+    assert_eq!(gateway.ops(), ["create_experiment"]);
+}
+
+#[test]
+fn a_key_that_the_server_echoes_escaped_shows_in_no_error_and_no_dead_letter() {
+    let key = r#"sk/very+secret&"0123456789"#;
+    let echoes = [
+        r#"{"bad": "sk\/very+secret&\"0123456789"}"#,
+        "bad=sk%2Fvery%2Bsecret%26%220123456789",
+        "<p>sk/very+secret&amp;&quot;0123456789</p>",
+    ];
+    for echo in echoes {
+        let dir = TempDir::new().unwrap();
+        let dead = dir.path().join("dead.jsonl");
+        let (server, garbled) = (Fixed::start("422 No", echo), Fixed::start("200 OK", echo));
+        let pointing = Fixed::start(&format!("302 Found\r\nLocation: http://x/{echo}"), "");
+        let mut said = String::new();
+        for server in [&server, &garbled, &pointing] {
+            let mut store = EvSys::new(&format!("http://{}", server.address), key)
+                .unwrap()
+                .patience(quick())
+                .dead_letters(&dead);
+            let error = store.list_experiments().unwrap_err();
+            said += &format!("{error} {error:?} {error:#?}");
+            let error = store
+                .log_rows("r", &[(1, &row(1).metrics)], Split::Train)
+                .unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            said += &format!("{error} {error:?} {source:?}");
+            let checkpoint = grpo_metrics::store::Checkpoint::default();
+            let error = store.add_checkpoint(&checkpoint).unwrap_err();
+            said += &format!("{error} {error:?}");
+            assert!(server.heard()[0].contains(&format!("Bearer {key}\r\n")));
+        }
+        said += &fs::read_to_string(&dead).unwrap();
+        assert!(
+            said.contains("<key>") && !said.contains("0123456789"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_only_begins_like_this_machine_is_warned_of() {
+    for (url, warned) in [
+        ("http://localhost.evil.invalid", true),
+        ("http://127.0.0.1.evil.invalid:8000", true),
+        ("http://localhost@evil.invalid", true),
+        ("http://localhost:8000", false),
+        ("http://127.0.0.2", false),
+        ("http://[::1]:8000/base", false),
+        ("https://evsys.example", false),
+    ] {
+        let log = logged(|| drop(EvSys::new(url, KEY).unwrap()));
+        assert_eq!(log.contains("without TLS"), warned, "{url}: {log}");
+    }
+}
+
+#[test]
+fn what_goes_to_this_machine_or_a_host_in_no_proxy_passes_no_proxy() {
+    // This test again, in a process of its own, whose environment names a proxy.
+    if let Ok(url) = std::env::var("GATEWAY_OF_THE_TEST") {
+        let patience = Patience {
+            retries: 0,
+            ..quick()
+        };
+        let store = EvSys::new(&url, KEY).unwrap().patience(patience);
+        let _ = store.list_experiments();
+        return;
+    }
+    let name = "what_goes_to_this_machine_or_a_host_in_no_proxy_passes_no_proxy";
+    let gateway = Gateway::start();
+    let heard = |url: &str, list: &str| {
+        let proxy = Fixed::start("502 No", "");
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again
+            .args(["--exact", name])
+            .env("GATEWAY_OF_THE_TEST", url);
+        for variable in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "http_proxy"] {
+            again.env(variable, format!("http://{}", proxy.address));
+        }
+        again.env_remove("no_proxy").env("NO_PROXY", list);
+        assert!(again.output().unwrap().status.success());
+        proxy.heard().concat()
+    };
+    let port = gateway.url().rsplit(':').next().unwrap().to_owned();
+    for host in ["127.0.0.1", "localhost"] {
+        assert_eq!(heard(&format!("http://{host}:{port}"), ""), "");
+    }
+    assert_eq!(gateway.ops(), ["list_experiments"; 2]);
+    for list in [
+        "gateway.invalid",
+        "x, gateway.invalid",
+        "invalid",
+        ".invalid",
+        "*",
+    ] {
+        assert_eq!(heard("http://gateway.invalid", list), "", "{list}");
+    }
+    // Others do, by way of a tunnel; one that fails is told nothing.
+    let asked = heard("http://gateway.invalid", "other.invalid");
+    assert!(asked.starts_with("CONNECT gateway.invalid:80 "), "{asked}");
+    assert!(!asked.contains("Bearer"), "{asked}");
 }

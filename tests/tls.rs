@@ -1,6 +1,8 @@
 //! The key of the `EvSys` gateway goes to a server whose certificate is in order, and to no other.
 #![cfg(feature = "evsys")]
 
+mod gateway;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gateway::fixed::Fixed;
 use grpo_metrics::store::{EvSys, Patience, Store, StoreError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -18,7 +21,7 @@ use tempfile::TempDir;
 
 const KEY: &str = "sk-very-secret-0123456789";
 
-/// A server behind TLS that answers every request with an empty list.
+/// A server behind TLS that answers every request with an empty list, but `/ring` with where it is.
 struct Server {
     address: SocketAddr,
     heard: Arc<Heard>,
@@ -104,6 +107,13 @@ impl Heard {
         reader.read_exact(&mut body)?;
         self.text.lock().unwrap().extend(body);
         let stream = reader.get_mut();
+        if self.text.lock().unwrap().starts_with(b"POST /ring ") {
+            stream.write_all(
+                b"HTTP/1.1 301 Round\r\nLocation: /ring\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            )?;
+            stream.conn.send_close_notify();
+            return stream.flush();
+        }
         stream.write_all(
             b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{\"result\":[]}",
         )?;
@@ -271,4 +281,68 @@ fn a_file_of_authorities_that_names_none_is_refused() {
             .ca_file(missing)
             .is_err()
     );
+}
+
+/// A store whose gateway answers with `status` and points to `to`, and that gateway.
+fn pointed(status: u16, to: &str, authority: &Authority) -> (EvSys, Fixed) {
+    let open = Fixed::start(&format!("{status} Elsewhere\r\nLocation: {to}"), "");
+    let patience = Patience {
+        retries: 0,
+        ..Patience::default()
+    };
+    let store = EvSys::new(&format!("http://localhost:{}", open.address.port()), KEY);
+    let store = store.unwrap().patience(patience);
+    (store.ca_file(&authority.file).unwrap(), open)
+}
+
+#[test]
+fn a_redirect_to_tls_on_the_same_host_takes_the_whole_request_there() {
+    let authority = Authority::new();
+    for (status, first_asked) in [(301, 1), (302, 2), (307, 2), (308, 1)] {
+        let server = authority.vouch("localhost", |_| {});
+        let to = format!("{}/api/dashboard/api/sdk/data/", server.url());
+        let (store, open) = pointed(status, &to, &authority);
+        for _ in 0..2 {
+            assert!(store.list_experiments().unwrap().is_empty());
+        }
+        // What has moved for good is asked where it is.
+        assert_eq!(open.heard().len(), first_asked, "{status}");
+        let (_, heard) = server.end();
+        for part in [
+            "POST /api/dashboard/api/sdk/data/ HTTP/1.1\r\n",
+            &format!("Bearer {KEY}\r\n"),
+            r#""op":"list_experiments""#,
+        ] {
+            assert_eq!(heard.matches(part).count(), 2, "{status}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_to_another_host_takes_no_key_there_though_its_certificate_is_in_order() {
+    let authority = Authority::new();
+    for status in [301, 302, 303, 307, 308] {
+        let server = authority.vouch("127.0.0.1", |_| {});
+        let to = format!("https://127.0.0.1:{}/x", server.address.port());
+        let (store, open) = pointed(status, &to, &authority);
+        let error = store.list_experiments().unwrap_err();
+        assert!(!error.is_permanent(), "{error}");
+        let said = format!("{error} {error:?}");
+        assert!(said.contains(&to), "{said}");
+        assert_eq!(open.heard().len(), 1);
+        assert_eq!(server.end(), (0, String::new()));
+    }
+}
+
+#[test]
+fn redirects_in_a_ring_end_and_the_row_stays() {
+    let authority = Authority::new();
+    let server = authority.vouch("localhost", |_| {});
+    let (store, open) = pointed(301, &format!("{}/ring", server.url()), &authority);
+    let error = store.list_experiments().unwrap_err();
+    assert!(
+        !error.is_permanent() && error.to_string().contains("/ring"),
+        "{error}"
+    );
+    assert_eq!((open.heard().len(), server.end().0), (1, 5));
 }

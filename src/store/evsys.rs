@@ -31,6 +31,7 @@ const DEFAULT_URL: &str = "http://localhost:8000";
 /// What a server cannot do for now (no connection, no answer, 408, 425, 429, 5xx) is tried again, at growing intervals with
 /// jitter or when the server says; then it is an error, and put behind a [`Durable`](crate::sink::Durable) sink it is tried on. Any other
 /// 4xx is final: the record goes to a file of dead letters with the reason. A 413 is tried in halves first.
+/// A redirect to the same host behind TLS is followed; any other is an error that says where it points, and is tried on.
 ///
 /// A row whose answer was lost, and any first row of a run that this process sends, is asked for before it is sent (again): what the server has
 /// is not sent twice. A new record (an experiment, a run, ...) that may have been made without an answer is not asked for

@@ -4,6 +4,8 @@
 //! replaced, so that one that comes twice is seen twice.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod fixed;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,23 +1,32 @@
 //! The HTTP of the gateway: one endpoint, tried until it answers or there is no sense in it.
 
+mod fault;
+mod proxy;
+mod redirect;
 mod retry_after;
 mod secret;
+mod signing;
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde_json::{Map, Value, json};
-use ureq::http::{Response, header};
+use ureq::http::{Response, Uri, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, Timeout};
 
+pub(super) use fault::{Again, Fault};
 use retry_after::retry_after;
 pub(super) use secret::Secret;
+use signing::Signing;
 
 /// The path of the one endpoint.
 const ENDPOINT: &str = "/api/dashboard/api/sdk/data/";
@@ -25,7 +34,9 @@ const ENDPOINT: &str = "/api/dashboard/api/sdk/data/";
 const TEXT: usize = 300;
 /// The most that is read of an answer, and of a refusal.
 const ANSWER_BYTES: u64 = 1 << 30;
-const REFUSAL_BYTES: u64 = 1 << 16;
+const REFUSAL_BYTES: usize = 1 << 16;
+/// How often a request is sent on.
+const REDIRECTS: usize = 5;
 
 /// How long an [`EvSys`](super::EvSys) waits, and how often it tries again.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,57 +65,11 @@ impl Default for Patience {
     }
 }
 
-/// Why the gateway did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
-    /// It said so.
-    #[error("status {status}: {text}")]
-    Status {
-        status: u16,
-        text: String,
-        retry_after: Option<Duration>,
-    },
-    /// It said nothing that can be understood; it may have done it nevertheless if the request was sent.
-    #[error("{reason}")]
-    Unanswered { sent: bool, reason: String },
-}
-
-impl Fault {
-    /// Whether the same request may fare better later.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => Self::is_passing(*status),
-            Self::Unanswered { .. } => true,
-        }
-    }
-
-    /// Whether a status is a no for now: request time-out, too early, too many requests, or the server's own trouble.
-    pub(super) fn is_passing(status: u16) -> bool {
-        matches!(status, 408 | 425 | 429 | 500..)
-    }
-
-    /// Whether the request may have been carried out all the same.
-    pub(super) fn maybe_done(&self) -> bool {
-        match self {
-            // A server that says it is unavailable has not begun.
-            Self::Status { status, .. } => *status >= 500 && *status != 503,
-            Self::Unanswered { sent, .. } => *sent,
-        }
-    }
-}
-
-/// Whether a request may be made twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
-    /// Twice is as once.
-    Always,
-    /// Twice would be two records.
-    IfNotDone,
-}
-
 pub(super) struct Gateway {
     agent: Agent,
     endpoint: String,
+    /// Where the endpoint is for good, as it said itself.
+    moved: OnceLock<String>,
     /// The endpoint's base, without what a URL may have of a user's name and password.
     pub(super) place: String,
     key: Secret,
@@ -117,9 +82,11 @@ impl Gateway {
         let patience = Patience::default();
         let base = base.trim_end_matches('/');
         let roots = RootCerts::WebPki;
+        let endpoint = format!("{base}{ENDPOINT}");
         Self {
-            agent: agent(&patience, &roots),
-            endpoint: format!("{base}{ENDPOINT}"),
+            agent: agent(&endpoint, &key, &patience, &roots),
+            endpoint,
+            moved: OnceLock::new(),
             place: key.scrub(&without_user(base)),
             key,
             patience,
@@ -129,7 +96,7 @@ impl Gateway {
 
     pub(super) fn with(self, patience: Patience) -> Self {
         Self {
-            agent: agent(&patience, &self.roots),
+            agent: agent(&self.endpoint, &self.key, &patience, &self.roots),
             patience,
             ..self
         }
@@ -138,7 +105,7 @@ impl Gateway {
     /// Believes these authorities and no others.
     pub(super) fn trusting(self, roots: RootCerts) -> Self {
         Self {
-            agent: agent(&self.patience, &roots),
+            agent: agent(&self.endpoint, &self.key, &self.patience, &roots),
             roots,
             ..self
         }
@@ -146,9 +113,10 @@ impl Gateway {
 
     /// Whether the key crosses a network that others can read.
     pub(super) fn in_the_clear(&self) -> bool {
-        let host = self.place.strip_prefix("http://").unwrap_or_default();
-        let local = ["localhost", "127.", "[::1]"];
-        !host.is_empty() && !local.iter().any(|name| host.starts_with(name))
+        let Ok(url) = self.endpoint.parse::<Uri>() else {
+            return true;
+        };
+        url.scheme_str() != Some("https") && !proxy::host(&url).is_some_and(proxy::is_here)
     }
 
     pub(super) fn scrub(&self, text: &str) -> String {
@@ -199,7 +167,7 @@ impl Gateway {
         };
         let asked = match &fault {
             Fault::Status { retry_after, .. } => retry_after.unwrap_or_default(),
-            Fault::Unanswered { .. } => Duration::ZERO,
+            Fault::Redirected { .. } | Fault::Unanswered { .. } => Duration::ZERO,
         };
         let delay = delay.max(asked.min(self.patience.retry_after));
         tracing::debug!("{}: {op}: {fault}; again in {delay:?}", self.place);
@@ -207,30 +175,87 @@ impl Gateway {
         Ok(())
     }
 
-    /// Asks for `op` once.
+    /// Asks for `op` once, wherever the endpoint has moved on its host.
     pub(super) fn once(&self, op: &str, args: &Map<String, Value>) -> Result<Value, Fault> {
         let body = json!({"op": op, "args": args}).to_string();
-        let answer = self
-            .agent
-            .post(&self.endpoint)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.0))
-            .content_type("application/json")
-            .send(body.as_bytes())
-            .map_err(|error| self.unanswered(&error))?;
-        let status = answer.status().as_u16();
-        if (200..300).contains(&status) {
-            return self.result(answer);
+        let mut url = self.moved.get().unwrap_or(&self.endpoint).clone();
+        let mut for_good = true;
+        let mut redirects = 0;
+        loop {
+            let answer = self.post(&url, &body)?;
+            let status = answer.status().as_u16();
+            match status {
+                200..300 => {
+                    let result = self.result(answer)?;
+                    if redirects > 0 && for_good {
+                        self.stay_at(url);
+                    }
+                    return Ok(result);
+                }
+                300..400 => {
+                    url = self.onward(&url, &answer, redirects)?;
+                    for_good &= matches!(status, 301 | 308);
+                    redirects += 1;
+                }
+                _ => return Err(self.refused(answer)),
+            }
         }
+    }
+
+    fn post(&self, url: &str, body: &str) -> Result<Response<Body>, Fault> {
+        let request = self
+            .agent
+            .post(url)
+            .header(header::AUTHORIZATION, signing::stars(&self.key))
+            .content_type("application/json");
+        let answer = request.send(body.as_bytes());
+        answer.map_err(|error| self.unanswered(&error))
+    }
+
+    /// Where the same request goes next: to the same host behind TLS, or nowhere.
+    fn onward(&self, url: &str, answer: &Response<Body>, before: usize) -> Result<String, Fault> {
+        let status = answer.status().as_u16();
+        let location = answer.headers().get(header::LOCATION);
+        let to = location
+            .and_then(|value| value.to_str().ok())
+            .map(|value| redirect::absolute(url, value));
+        match to {
+            Some(to)
+                if matches!(status, 301 | 302 | 307 | 308)
+                    && before < REDIRECTS
+                    && redirect::same_host_behind_tls(&self.endpoint, &to) =>
+            {
+                Ok(to)
+            }
+            to => Err(Fault::Redirected {
+                status,
+                to: to.map_or_else(
+                    || "nowhere".to_owned(),
+                    |to| self.short(without_user(&to).as_bytes()),
+                ),
+            }),
+        }
+    }
+
+    /// From now on the endpoint is asked where it is: the first of two ways may be one that others can read.
+    fn stay_at(&self, url: String) {
+        let to = self.short(url.as_bytes());
+        if self.moved.set(url).is_ok() {
+            tracing::warn!("{}: it has moved to {to}; name that address", self.place);
+        }
+    }
+
+    fn refused(&self, answer: Response<Body>) -> Fault {
         let retry_after = answer
             .headers()
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, SystemTime::now()));
-        Err(Fault::Status {
-            status,
+        Fault::Status {
+            status: answer.status().as_u16(),
             text: self.refusal(answer),
             retry_after,
-        })
+        }
     }
 
     fn result(&self, mut answer: Response<Body>) -> Result<Value, Fault> {
@@ -253,13 +278,14 @@ impl Gateway {
     }
 
     fn refusal(&self, mut answer: Response<Body>) -> String {
-        let limited = answer.body_mut().with_config().limit(REFUSAL_BYTES);
+        let limited = answer.body_mut().with_config().limit(REFUSAL_BYTES as u64);
         let text = limited.read_to_vec().unwrap_or_default();
         self.short(&text)
     }
 
     /// The beginning of a text of the server's. What it echoes of the key goes before the text is cut, which could leave half.
     fn short(&self, text: &[u8]) -> String {
+        let text = &text[..text.len().min(REFUSAL_BYTES)];
         let text = self.key.scrub(&String::from_utf8_lossy(text));
         text.trim().chars().take(TEXT).collect()
     }
@@ -297,19 +323,21 @@ pub(super) fn certificates(path: &Path) -> Result<RootCerts, String> {
     Ok(certificates.into())
 }
 
-fn agent(patience: &Patience, roots: &RootCerts) -> Agent {
+fn agent(endpoint: &str, key: &Secret, patience: &Patience, roots: &RootCerts) -> Agent {
     let tls = TlsConfig::builder().root_certs(roots.clone()).build();
     let config = Agent::config_builder()
         .tls_config(tls)
+        .proxy(proxy::proxy(endpoint))
         .timeout_connect(Some(patience.connect))
         .timeout_global(Some(patience.answer))
         // A refusal's text says why.
         .http_status_as_error(false)
-        // The key goes to the server it is meant for, and nowhere else.
+        // Where the key may go is for `onward` to say.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("grpo-metrics/", env!("CARGO_PKG_VERSION")));
-    config.build().new_agent()
+    let connector = DefaultConnector::default().chain(Signing(key.clone()));
+    Agent::with_parts(config.build(), connector, DefaultResolver::default())
 }
 
 impl fmt::Debug for Gateway {
@@ -351,11 +379,20 @@ mod tests {
             let key = Secret::new("k".to_owned()).unwrap();
             Gateway::new(base, key).in_the_clear()
         };
-        assert!(clear("http://evsys.example"));
+        for open in [
+            "http://evsys.example",
+            "http://localhost.evil.invalid",
+            "http://127.evil.invalid",
+            "http://127.0.0.1@evil.invalid",
+        ] {
+            assert!(clear(open), "{open}");
+        }
         for fine in [
             "https://evsys.example",
             "http://localhost:8000",
             "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://me@localhost/base",
         ] {
             assert!(!clear(fine), "{fine}");
         }
