@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use loss::{ClipRange, ImportanceLevel, LossType, RewardScale, WordError};
+pub use loss::{ClipRange, ImportanceLevel, LossType, RangeError, RewardScale, WordError};
 
 /// How the reports of one step's ranks and micro-batches become one number (RECORDING.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
 use crate::column::{Flat, Numbers, Read, Tokens, View, kind_of, number};
 use crate::error;
+use crate::interruption::Noted;
 
 macro_rules! columns {
     ($($name:ident: $kind:ty,)*) => {
@@ -211,6 +212,7 @@ impl<'py> Read<'py> for u32 {
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         value
             .extract()
+            .noted()
             .map_err(|_| expected(name, "a whole number from 0 to 4294967295", value))
     }
 }
@@ -228,6 +230,7 @@ impl<'py> Read<'py> for Vec<String> {
         }
         value
             .extract()
+            .noted()
             .map_err(|_| expected(name, "a list of texts", value))
     }
 }
@@ -253,13 +256,13 @@ fn members<'py>(
     let mut members = Vec::new();
     if let Ok(dict) = value.cast::<PyDict>() {
         for (key, value) in dict {
-            members.push((key.extract().map_err(refuse)?, value));
+            members.push((key.extract().noted().map_err(refuse)?, value));
         }
     } else {
         let mapping = value.cast::<PyMapping>().map_err(|e| refuse(e.into()))?;
         for item in mapping.items()? {
             let (key, value): (Bound<'py, PyAny>, _) = item.extract()?;
-            members.push((key.extract().map_err(refuse)?, value));
+            members.push((key.extract().noted().map_err(refuse)?, value));
         }
     }
     members.retain(|(_, value)| !value.is_none());
@@ -297,6 +300,7 @@ impl<'py> Read<'py> for Weighting {
             if Self::WORDS.contains(&member.as_str()) {
                 let word: String = value
                     .extract()
+                    .noted()
                     .map_err(|_| expected(&field, "a text", &value))?;
                 if let Some(Err(unknown)) = weighting.set_word(&member, &word) {
                     return Err(error::column(format!("`{field}`: {unknown}")));

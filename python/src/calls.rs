@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use crate::ending;
 use crate::error::{GrpoMetricsError, guarded};
+use crate::interruption;
 use crate::running::Running;
 use crate::threads::within_pool;
 
@@ -148,14 +149,12 @@ pub fn let_go(calls: &Arc<Calls>) {
         // Objects also go while an error is on its way.
         let on_its_way = PyErr::take(py);
         let ended = guarded(|| calls.end(py, &Ending::open()));
-        if let Some(error) = on_its_way.or(ended.err().filter(|error| !is_ordinary(py, error))) {
+        if let Some(error) =
+            on_its_way.or(ended.err().filter(|error| interruption::is_one(py, error)))
+        {
             error.restore(py);
         }
     });
-}
-
-fn is_ordinary(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<pyo3::exceptions::PyException>(py)
 }
 
 /// The interpreter exits: what is not finished sends its rows. Where an error that nobody caught has ended the program, the runs
@@ -166,12 +165,15 @@ pub fn _finish_open(py: Python<'_>) -> PyResult<()> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *open)
     };
-    let ending = ending::of_program(py);
-    for calls in open.iter().filter_map(Weak::upgrade) {
-        let ended = guarded(|| calls.end_within(py, &ending, Some(PATIENCE)));
-        if let Err(error) = ended {
-            tracing::warn!("an engine could not be finished at exit: {error}");
+    guarded(|| {
+        let ending = ending::of_program(py);
+        for calls in open.iter().filter_map(Weak::upgrade) {
+            let ended = guarded(|| calls.end_within(py, &ending, Some(PATIENCE)));
+            if let Err(error) = ended {
+                interruption::note(&error);
+                tracing::warn!("an engine could not be finished at exit: {error}");
+            }
         }
-    }
-    guarded(|| Ok(()))
+        Ok(())
+    })
 }

@@ -14,6 +14,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{PyTypeInfo, intern};
 
 use crate::error::{self, guarded};
+use crate::interruption::Noted;
 
 /// What can be read from a Python object that was handed in under a name.
 pub trait Read<'py>: Sized {
@@ -110,7 +111,7 @@ pub fn number(cell: &Bound<'_, PyAny>) -> Option<f64> {
             _ => None,
         };
     }
-    cell.extract().ok()
+    cell.extract().noted().ok()
 }
 
 /// The name of an object's type, for a message.
@@ -118,7 +119,18 @@ pub fn kind_of(value: &Bound<'_, PyAny>) -> String {
     value
         .get_type()
         .name()
+        .noted()
         .map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+}
+
+/// An object as a message shows it: as itself where that is short, else by its type.
+pub fn shown(value: &Bound<'_, PyAny>) -> String {
+    match value.repr().noted() {
+        Ok(repr) if !value.is_instance_of::<PyList>() && repr.len().unwrap_or(0) <= 80 => {
+            repr.to_string()
+        }
+        _ => kind_of(value),
+    }
 }
 
 /// One cell a completion or group; never absent.
@@ -268,6 +280,7 @@ fn flat<'py, T: Element>(
 fn shape_error(name: &str, array: &Bound<'_, PyAny>, expected: &str) -> PyErr {
     let shape = array
         .getattr(intern!(array.py(), "shape"))
+        .noted()
         .map_or_else(|_| "none".to_owned(), |shape| shape.to_string());
     error::column(format!(
         "`{name}`: expected {expected}, found an array of shape {shape}"
@@ -296,5 +309,6 @@ fn convert<'py>(
     module
         .bind(py)
         .call_method1(function, (value, dtype))
+        .noted()
         .map_err(|error| error::column(format!("`{name}`: {}", error.value(py))))
 }

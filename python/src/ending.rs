@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyException, PySystemExit};
 use pyo3::prelude::*;
 
 use crate::error;
+use crate::interruption::Noted;
 
 /// Letters of an error's text that a store is given at most.
 const SHOWN: usize = 1000;
@@ -31,8 +32,8 @@ pub fn of(status: &str, error_message: Option<String>) -> PyResult<Ending> {
 /// other (Ctrl-C, a task or generator that was closed) is somebody's wish to stop.
 pub fn of_raised(raised: &Bound<'_, PyAny>) -> Ending {
     if raised.is_instance_of::<PySystemExit>() {
-        let code = raised.getattr("code").ok();
-        let clean = code.is_none_or(|code| code.is_none() || code.eq(0).unwrap_or(false));
+        let code = raised.getattr("code").noted().ok();
+        let clean = code.is_none_or(|code| code.is_none() || code.eq(0).noted().unwrap_or(false));
         if clean {
             return Ending::completed();
         }
@@ -52,13 +53,13 @@ pub fn of_program(py: Python<'_>) -> Ending {
         let raised = sys.getattr("last_value")?;
         Ok((!raised.is_none()).then(|| of_raised(&raised)))
     });
-    uncaught.ok().flatten().unwrap_or_else(Ending::open)
+    uncaught.noted().ok().flatten().unwrap_or_else(Ending::open)
 }
 
 /// The exception's type, and its own text where it has one.
-fn text(raised: &Bound<'_, PyAny>) -> String {
+pub fn text(raised: &Bound<'_, PyAny>) -> String {
     let kind = crate::column::kind_of(raised);
-    let said = raised.str().map(|said| said.to_string());
+    let said = raised.str().noted().map(|said| said.to_string());
     let said = said.unwrap_or_default();
     if said.is_empty() {
         return kind;

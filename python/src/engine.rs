@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use grpo_metrics::run::Ending;
-use grpo_metrics::scalars::{ClipRange, Scalars, Weighting};
-use pyo3::exceptions::PyException;
+use grpo_metrics::scalars::{Scalars, Weighting};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -14,9 +13,11 @@ use crate::calls::{self, Calls};
 use crate::column::Read;
 use crate::ending;
 use crate::error::guarded;
-use crate::options::Options;
+use crate::interruption;
+use crate::options::{Options, clip_range};
 use crate::running::Running;
 use crate::sink::{numbers, receipt};
+use crate::step::Step;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
@@ -51,7 +52,12 @@ impl Engine {
             })
         });
         if let Err(error) = &observed {
-            self.fail(py, &error.value(py).to_string())?;
+            let reason = if interruption::is_one(py, error) {
+                ending::text(error.value(py))
+            } else {
+                error.value(py).to_string()
+            };
+            self.fail(py, &reason)?;
         }
         observed
     }
@@ -70,8 +76,8 @@ impl Engine {
     /// Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say.
     fn expect_clip_range(&self, py: Python<'_>, low: f64, high: f64) -> PyResult<()> {
         guarded(|| {
+            let range = clip_range(low, high)?;
             self.0.run(py, |running| {
-                let range = ClipRange::new(low, high);
                 running
                     .engine()
                     .map(|engine| engine.expect_clip_range(range))
@@ -85,7 +91,7 @@ impl Engine {
     fn step<'py>(
         &self,
         py: Python<'py>,
-        step: u64,
+        step: Step,
         scalars: Option<&Bound<'py, PyAny>>,
         weighting: Option<&Bound<'py, PyAny>>,
         goes_out: Option<bool>,
@@ -99,15 +105,15 @@ impl Engine {
                 .transpose()?;
             let scalars = scalars.unwrap_or_default();
             let row = self.0.run(py, |running| {
-                running.step(step, scalars, weighting, goes_out)
+                running.step(step.0, scalars, weighting, goes_out)
             })?;
             row.map(|row| numbers(py, &row)).transpose()
         })
     }
 
     /// Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val.
-    fn log(&self, py: Python<'_>, step: u64, metrics: BTreeMap<String, f64>) -> PyResult<()> {
-        guarded(|| self.0.run(py, |running| running.log(step, metrics)))
+    fn log(&self, py: Python<'_>, step: Step, metrics: BTreeMap<String, f64>) -> PyResult<()> {
+        guarded(|| self.0.run(py, |running| running.log(step.0, metrics)))
     }
 
     /// Whether rows have a number of this engine's own under `key`.
@@ -179,10 +185,13 @@ impl Engine {
         raised: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let ending = raised.map_or_else(Ending::completed, ending::of_raised);
-        match guarded(|| self.0.end(py, &ending).map(drop)) {
+        let outcome = guarded(|| {
+            let ending = raised.map_or_else(Ending::completed, ending::of_raised);
+            self.0.end(py, &ending).map(drop)
+        });
+        match outcome {
             // What ended the block is more than what failed while it was noted.
-            Err(error) if raised.is_some() && error.is_instance_of::<PyException>(py) => {
+            Err(error) if raised.is_some() && !interruption::is_one(py, &error) => {
                 tracing::warn!("the engine could not be finished: {error}");
                 guarded(|| Ok(()))
             }

@@ -8,7 +8,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::log;
+use crate::{interruption, log};
 
 create_exception!(
     grpo_metrics,
@@ -54,16 +54,22 @@ create_exception!(
 );
 
 /// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. `PyO3`'s own `PanicException` is a `BaseException`, which a
-/// trainer's `except Exception` does not stop. What the crate had to say meanwhile is told.
+/// trainer's `except Exception` does not stop. An [interruption] that came meanwhile is raised in the place of what it gave. What
+/// the crate had to say meanwhile is told.
 pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let reason = reason(&*panic);
-        Err(GrpoMetricsError::new_err(format!(
-            "a fault in grpo_metrics itself, please report it: {reason}"
-        )))
+    let (outcome, interruption) = interruption::within(|| {
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+            let reason = reason(&*panic);
+            Err(GrpoMetricsError::new_err(format!(
+                "a fault in grpo_metrics itself, please report it: {reason}"
+            )))
+        })
     });
-    log::tell()?;
-    outcome
+    let told = log::tell();
+    match interruption {
+        Some(interruption) => Err(interruption),
+        None => told.and(outcome),
+    }
 }
 
 fn reason(panic: &(dyn Any + Send)) -> &str {

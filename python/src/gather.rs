@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 
 use crate::column::kind_of;
 use crate::error;
+use crate::interruption::Noted;
 
 /// Hands every rank's bytes to an object's `gather(payload) -> list[bytes | None] | None`: one a rank at rank 0, where `None`
 /// stands for a rank that has ended, and `None` everywhere else.
@@ -28,10 +29,15 @@ impl PythonGather {
                 "`gather`: expected an object with `rank`, `world_size` and `gather(payload)`, found {kind}"
             ))
         };
-        let number = |name| object.getattr(name)?.extract::<u32>();
+        let number = |name| {
+            object
+                .getattr(name)
+                .and_then(|number| number.extract::<u32>())
+                .noted()
+        };
         let rank = number("rank").map_err(refuse)?;
         let world_size = number("world_size").map_err(refuse)?;
-        object.getattr("gather").map_err(refuse)?;
+        object.getattr("gather").noted().map_err(refuse)?;
         if rank >= world_size {
             return Err(error::option(format!(
                 "`gather`: expected a rank less than the {world_size} of `world_size`, found {rank}"
@@ -103,9 +109,11 @@ impl Gather for PythonGather {
             0 => Vec::new(),
             _ => part(Vec::new()),
         };
-        self.call(&payload).map_err(|error| GatherError::Other {
-            rank: self.rank,
-            reason: format!("{}: {error}", self.kind),
-        })
+        self.call(&payload)
+            .noted()
+            .map_err(|error| GatherError::Other {
+                rank: self.rank,
+                reason: format!("{}: {error}", self.kind),
+            })
     }
 }

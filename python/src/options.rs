@@ -14,11 +14,12 @@ use grpo_metrics::shard::{KlKind, KlPenalty, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Queued, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyString};
 
-use crate::column::kind_of;
+use crate::column::shown;
 use crate::error;
 use crate::gather::PythonGather;
+use crate::interruption::Noted;
 use crate::json;
 use crate::sink::PythonSink;
 use word::{Words, meaning};
@@ -100,6 +101,8 @@ impl<'a, 'py> Options<'a, 'py> {
         value
             .extract()
             .map(Some)
+            .map_err(Into::into)
+            .noted()
             .map_err(|_| refuse(name, expected, &value))
     }
 
@@ -168,7 +171,7 @@ impl<'a, 'py> Options<'a, 'py> {
             builder = builder.ratio_cap(cap);
         }
         if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
-            builder = builder.clip_range(ClipRange::new(low, high));
+            builder = builder.clip_range(clip_range(low, high)?);
         }
         if let Some(extended) = self.read("extended", "True or False")? {
             builder = builder.extended(extended);
@@ -229,12 +232,14 @@ impl<'a, 'py> Options<'a, 'py> {
         let Some(sinks) = self.get("sinks")? else {
             return Ok(builder);
         };
-        if sinks.is_instance_of::<PyString>() {
-            return Err(refuse("sinks", "a list of paths and sinks", &sinks));
-        }
-        for (i, sink) in sinks.try_iter()?.enumerate() {
+        let listed = sinks.try_iter().noted();
+        let listed = match listed {
+            Ok(listed) if !sinks.is_instance_of::<PyString>() => listed,
+            _ => return Err(refuse("sinks", "a list of paths and sinks", &sinks)),
+        };
+        for (i, sink) in listed.enumerate() {
             let (sink, name) = (sink?, format!("sink{i}"));
-            if let Ok(path) = sink.extract::<PathBuf>() {
+            if let Ok(path) = sink.extract::<PathBuf>().noted() {
                 builder = self.add(builder, &name, Jsonl::open(path).map_err(error::sink)?)?;
             } else if sink.hasattr("write")? {
                 builder = self.add(builder, &name, PythonSink::over(&sink))?;
@@ -270,7 +275,7 @@ impl<'a, 'py> Options<'a, 'py> {
         store: &Bound<'py, PyAny>,
     ) -> PyResult<EngineBuilder> {
         let run = self.text("run")?;
-        if let Ok(path) = store.extract::<PathBuf>() {
+        if let Ok(path) = store.extract::<PathBuf>().noted() {
             let config = self.get("config")?;
             let spec = RunSpec {
                 name: run.unwrap_or_else(|| "default".to_owned()),
@@ -279,7 +284,7 @@ impl<'a, 'py> Options<'a, 'py> {
                 seed: self.read("seed", "a whole number")?,
                 config: config
                     .as_ref()
-                    .map(json::value)
+                    .map(|config| json::value("config", config))
                     .transpose()?
                     .unwrap_or_default(),
             };
@@ -329,19 +334,19 @@ impl<'a, 'py> Options<'a, 'py> {
 }
 
 fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
-    let found = match found.repr() {
-        Ok(repr) if found.is_instance_of::<PyList>() || repr.len().unwrap_or(0) > 80 => {
-            kind_of(found)
-        }
-        Ok(repr) => repr.to_string(),
-        Err(_) => kind_of(found),
-    };
+    let found = shown(found);
     error::option(format!("`{name}`: expected {expected}, found {found}"))
+}
+
+/// A clip range that was given as an option or argument.
+pub fn clip_range(low: f64, high: f64) -> PyResult<ClipRange> {
+    ClipRange::checked(low, high).map_err(|e| error::option(format!("`clip_range`: {e}")))
 }
 
 fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
     let texts: std::collections::BTreeMap<String, String> = given
         .extract()
+        .noted()
         .map_err(|_| refuse("metadata", "a dictionary of texts", given))?;
     let mut metadata = RunMetadata::default();
     for (name, text) in texts {

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::filter::Mode;
-use grpo_metrics::scalars::{ClipRange, Weighting};
+use grpo_metrics::scalars::Weighting;
 use grpo_metrics::shard::{DetailError, KlPenalty, Shard as CoreShard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::wire;
@@ -13,8 +13,10 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::batch::with_batch;
 use crate::error::{self, guarded};
+use crate::options;
 use crate::options::word::{self, meaning};
 use crate::sink::numbers;
+use crate::step::Step;
 use crate::threads::within_pool;
 
 /// What some of a step's records know, to be joined with what others do.
@@ -49,7 +51,7 @@ impl Shard {
     #[allow(clippy::too_many_arguments)] // one a keyword
     fn of(
         py: Python<'_>,
-        step: Option<u64>,
+        step: Option<Step>,
         dialect: &str,
         extended: bool,
         clip_range: Option<(f64, f64)>,
@@ -62,6 +64,9 @@ impl Shard {
         guarded(|| {
             let dialect: Dialect = dialect.parse().map_err(error::option)?;
             let kind = meaning("kl_penalty_kind", kl_penalty_kind, word::KL_KINDS)?;
+            let given = clip_range
+                .map(|(low, high)| options::clip_range(low, high))
+                .transpose()?;
             let success = success.map(|(component, threshold)| Success {
                 component,
                 threshold,
@@ -72,7 +77,6 @@ impl Shard {
                     .weighting
                     .as_ref()
                     .map(Weighting::clip_range);
-                let given = clip_range.map(|(low, high)| ClipRange::new(low, high));
                 let thresholds = Thresholds {
                     clip_range: given.or(own).unwrap_or_default(),
                     ratio_cap: is_ratio_cap,
@@ -83,7 +87,7 @@ impl Shard {
                 let place = batch.place().unwrap_or_default();
                 let mut shard = within_pool(|| CoreShard::counted(&batch, place, &thresholds))?;
                 if let Some(step) = step {
-                    shard.assign(step).map_err(error::step)?;
+                    shard.assign(step.0).map_err(error::step)?;
                 }
                 Ok(shard.into())
             })
@@ -132,7 +136,7 @@ impl Shard {
         py: Python<'py>,
         dialect: &str,
         mode: &str,
-        step: Option<u64>,
+        step: Option<Step>,
     ) -> PyResult<Bound<'py, PyDict>> {
         guarded(|| {
             let dialect: Dialect = dialect.parse().map_err(error::option)?;
@@ -143,7 +147,7 @@ impl Shard {
                     .check_detail(dialect.detail(false))
                     .map_err(|e| uncounted(dialect, &e))?;
                 within_pool(move || {
-                    let step = step.or(shard.step()).unwrap_or_default();
+                    let step = step.map(|step| step.0).or(shard.step()).unwrap_or_default();
                     let thresholds = shard.thresholds().unwrap_or_default();
                     shard.close(step).map_err(error::step)?;
                     let mut summary = Summary::from(&shard);

@@ -9,6 +9,8 @@ use grpo_metrics::sink::{Receipt, Sink, SinkError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::interruption::Noted;
+
 /// Hands every row to an object's `write(row)`, and calls its `flush()`, `ended(status, error)` and `close()` where it has them.
 pub struct PythonSink {
     object: Py<PyAny>,
@@ -42,7 +44,8 @@ impl PythonSink {
         work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
     ) -> Result<(), SinkError> {
         let called = Python::try_attach(|py| {
-            work(self.object.bind(py)).map_err(|error| io::Error::other(error.to_string()))
+            let outcome = work(self.object.bind(py)).noted();
+            outcome.map_err(|error| io::Error::other(error.to_string()))
         });
         let called = called.unwrap_or_else(|| Err(io::Error::other("the interpreter has ended")));
         called.map_err(|source| SinkError::Io {

@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use crate::batch::with_batch;
 use crate::column::Read;
 use crate::error::{self, guarded};
+use crate::interruption::Noted;
 use crate::options::Options;
 use crate::sink::numbers;
 use crate::threads::within_pool;
@@ -78,7 +79,7 @@ impl<'py> Heading<'py> {
         for (name, value) in record {
             let name: String = name.extract()?;
             match name.as_str() {
-                "step" => head.step = value.extract().map_err(expected)?,
+                "step" => head.step = value.extract().noted().map_err(expected)?,
                 "rank" => head.rank = Read::read(&name, &value)?,
                 "micro" => head.micro = Read::read(&name, &value)?,
                 "scalars" | "weighting" => head.columns.set_item(&name, value)?,

@@ -7,6 +7,7 @@ use pyo3::PyResult;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::GrpoMetricsError;
+use crate::interruption;
 
 /// The process that loaded the library.
 static LOADED_IN: OnceLock<u32> = OnceLock::new();
@@ -28,7 +29,11 @@ pub fn within_pool<T: Send>(work: impl FnOnce() -> T + Send) -> PyResult<T> {
     if LOADED_IN.get().is_none_or(|&loaded_in| loaded_in == own) {
         return Ok(work());
     }
-    Ok(child_pool(own)?.install(work))
+    let (outcome, interruption) = child_pool(own)?.install(|| interruption::within(work));
+    if let Some(interruption) = interruption {
+        interruption::note(&interruption);
+    }
+    Ok(outcome)
 }
 
 fn child_pool(own: u32) -> PyResult<&'static ThreadPool> {

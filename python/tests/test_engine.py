@@ -385,6 +385,51 @@ def test_an_option_that_cannot_be_is_an_error_that_says_so(given, message):
         gm.Engine(**given)
 
 
+CYCLIC: dict[str, object] = {}
+CYCLIC["config"] = CYCLIC
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sinks": 5}, "`sinks`: expected a list of paths and sinks, found 5"),
+        ({"config": CYCLIC}, "`config`: expected an object that JSON can hold: Circular reference"),
+        ({"config": {(1, 2): 3}}, "`config`: expected an object that JSON can hold: keys must be"),
+    ],
+)
+def test_what_python_itself_would_refuse_of_an_option_is_an_option_error(tmp_path, given, message):
+    with pytest.raises(gm.OptionError, match=message):
+        gm.Engine(store=tmp_path / "runs.db", **given)
+
+
+@pytest.mark.parametrize("sides", [(float("nan"), -5), (float("nan"), 0.2), (0.2, -0.1), (0.2, float("inf"))], ids=str)
+def test_a_clip_range_is_two_finite_numbers_from_0_up(sides):
+    for taking in (
+        lambda: gm.Engine(clip_range=sides),
+        lambda: gm.Engine().expect_clip_range(*sides),
+        lambda: gm.Shard.of(**SMALL, clip_range=sides),
+        lambda: gm.summarize({"step": 1, "batch": SMALL}, clip_range=sides),
+    ):
+        with pytest.raises(gm.OptionError, match=r"`clip_range`: expected two finite numbers from 0 up, \(low, high\), found"):
+            taking()
+    gm.Engine(clip_range=(0, 0.28)).expect_clip_range(0.2, 5)
+
+
+@pytest.mark.parametrize("step", [-1, 2**64, "two", 1.5], ids=repr)
+def test_a_step_that_no_step_can_be_is_a_step_error_and_the_engine_goes_on(step):
+    engine, shard = gm.Engine(), gm.Shard.of(**SMALL)
+    engine.observe(**SMALL)
+    for taking in (
+        lambda: engine.step(step),
+        lambda: engine.log(step, {"eval/reward": 1.0}),
+        lambda: gm.Shard.of(**SMALL, step=step),
+        lambda: shard.row(step=step),
+    ):
+        with pytest.raises(gm.StepError, match="`step`: expected a whole number from 0 to 18446744073709551615, found"):
+            taking()
+    assert engine.step(1)["train/reward"] == 0.5
+
+
 def test_the_mode_comes_from_the_environment_unless_it_is_given(monkeypatch):
     monkeypatch.setenv("MAXENT_METRICS_MODE", "slim")
     assert "train/reward_p00" not in gm.summarize({"step": 1, "batch": SMALL})

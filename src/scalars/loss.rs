@@ -13,6 +13,14 @@ pub struct WordError {
     pub found: String,
 }
 
+/// Two numbers that are no clip range.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
+#[error("expected two finite numbers from 0 up, (low, high), found ({low}, {high})")]
+pub struct RangeError {
+    pub low: f64,
+    pub high: f64,
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $kind:ident { $($(#[$variant_doc:meta])* $variant:ident $word:literal,)* }) => {
         $(#[$doc])*
@@ -140,6 +148,18 @@ impl ClipRange {
             delta: None,
             of_logs: false,
         }
+    }
+
+    /// A plain range that somebody has given.
+    ///
+    /// # Errors
+    /// If a side is negative or not finite. (A snapshot's side that is not finite is one that was not given.)
+    pub fn checked(low: f64, high: f64) -> Result<Self, RangeError> {
+        let is_side = |side: f64| side.is_finite() && side >= 0.0;
+        if is_side(low) && is_side(high) {
+            return Ok(Self::new(low, high));
+        }
+        Err(RangeError { low, high })
     }
 }
 

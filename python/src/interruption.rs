@@ -1,0 +1,69 @@
+//! What is raised and is no error: Ctrl-C, an exit, a generator's end. It is never ours to catch.
+//!
+//! It comes where Python's own code runs within a call of ours: in a sink, in a column's conversion. The call goes on to its end,
+//! so that every row is accounted for and the engine can be used again; then it is raised, unchanged, in the place of whatever
+//! the call had to say. A sink's delivery thread has no caller to raise it in: there it is a failed attempt like any other, as
+//! it ends nothing but the thread in Python's own. (Ctrl-C itself only ever reaches the main thread.)
+
+use std::cell::RefCell;
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+thread_local! {
+    /// What came within this thread's innermost call of ours; `None` outside of any.
+    static CAME: RefCell<Option<Option<PyErr>>> = const { RefCell::new(None) };
+}
+
+/// Runs the body of a call: what it gave, and the first interruption that came meanwhile.
+pub fn within<T>(body: impl FnOnce() -> T) -> (T, Option<PyErr>) {
+    let call = Call {
+        outer: CAME.replace(Some(None)),
+    };
+    let outcome = body();
+    let came = CAME.with_borrow_mut(Option::take).flatten();
+    drop(call);
+    (outcome, came)
+}
+
+/// A call of ours; once it is over, the one around it goes on.
+struct Call {
+    outer: Option<Option<PyErr>>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        CAME.set(self.outer.take());
+    }
+}
+
+/// Whether this is somebody's wish to stop, and no error.
+pub fn is_one(py: Python<'_>, raised: &PyErr) -> bool {
+    !raised.is_instance_of::<PyException>(py)
+}
+
+/// Has the call that this thread is in raise an interruption at its end; an error is left to whoever called.
+pub fn note(raised: &PyErr) {
+    Python::attach(|py| {
+        if is_one(py, raised) {
+            let raised = raised.clone_ref(py);
+            CAME.with_borrow_mut(|came| {
+                if let Some(came) = came {
+                    came.get_or_insert(raised);
+                }
+            });
+        }
+    });
+}
+
+/// An outcome of Python's code whose error becomes another, or nothing.
+pub trait Noted {
+    /// The same, an interruption [noted](note).
+    fn noted(self) -> Self;
+}
+
+impl<T> Noted for PyResult<T> {
+    fn noted(self) -> Self {
+        self.inspect_err(note)
+    }
+}
