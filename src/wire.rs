@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
@@ -106,7 +107,10 @@ pub(crate) fn seal<T: Serialize>(kind: Kind, message: &T) -> Result<Vec<u8>, Wir
     Ok(bytes)
 }
 
-pub(crate) fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, WireError> {
+pub(crate) fn open<T: DeserializeOwned + Serialize>(
+    kind: Kind,
+    bytes: &[u8],
+) -> Result<T, WireError> {
     let short = WireError::Header { found: bytes.len() };
     let (magic, rest) = bytes.split_first_chunk().ok_or(short.clone())?;
     if *magic != kind.magic() {
@@ -135,8 +139,39 @@ pub(crate) fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, W
     }
     let refuse = |reason: String| WireError::Body { kind, reason };
     match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
+        Ok((message, [])) if is_written(&message, body) => Ok(message),
+        Ok((_, [])) => Err(refuse("writing would have put them otherwise".to_owned())),
         Ok((_, rest)) => Err(refuse(format!("{} bytes are left over", rest.len()))),
         Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+/// Whether these bytes are what writing `message` gives: postcard reads a number also from more bytes than it needs, and a map from
+/// any order.
+fn is_written<T: Serialize>(message: &T, body: &[u8]) -> bool {
+    matches!(
+        postcard::serialize_with_flavor(message, Expected(body)),
+        Ok(Expected([]))
+    )
+}
+
+/// Takes nothing but these bytes, one after the other.
+struct Expected<'a>(&'a [u8]);
+
+impl Flavor for Expected<'_> {
+    type Output = Self;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Self> {
+        Ok(self)
     }
 }

@@ -473,6 +473,37 @@ fn every_byte_of_an_extended_shard_may_be_any_other_and_nothing_panics() {
 }
 
 #[test]
+fn a_shard_is_read_from_no_bytes_but_those_that_writing_it_gives() {
+    let mut sketched = extended(Grouping::Ids(&[7, 7, 7, 8]));
+    sketched.sketch();
+    for good in [
+        of_rewards(&[1.0; 8]),
+        extended(Grouping::Sizes(&[2, 2])),
+        extended(Grouping::Ids(&[7, 7, 7, 8])),
+        sketched,
+    ] {
+        let good = wire::write(&good).unwrap();
+        let mut taken = Vec::new();
+        for at in HEADER..good.len() {
+            // A number in a byte more than it needs, in place of every byte that may end one; and other bytes at all.
+            let overlong = [good[at] | 0x80, 0];
+            let others = [1, good[at] ^ 1].map(|byte| vec![byte]);
+            for other in others.into_iter().chain([overlong.to_vec()]) {
+                let mut bytes = good.clone();
+                bytes.splice(at..=at, other);
+                let bytes = sealed(bytes);
+                if let Ok(shard) = wire::read(&bytes)
+                    && wire::write(&shard).unwrap() != bytes
+                {
+                    taken.push(at);
+                }
+            }
+        }
+        assert!(taken.is_empty(), "{} of them, at {taken:?}", taken.len());
+    }
+}
+
+#[test]
 fn sketches_answer_within_a_percent_and_do_not_join_values() {
     let rewards = noise(20_000, 3);
     let exact = of_rewards(&rewards);
