@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -102,12 +103,35 @@ impl Metrics {
 impl<K: Into<Key>> FromIterator<(K, f64)> for Metrics {
     /// Later values of a key replace earlier ones.
     fn from_iter<I: IntoIterator<Item = (K, f64)>>(entries: I) -> Self {
-        let mut metrics = Self::default();
-        for (key, value) in entries {
-            metrics.set(key, value);
+        let entries = entries.into_iter().map(|(key, value)| (key.into(), value));
+        let mut entries: Vec<(Key, f64)> = entries.collect();
+        let again = repeated(&entries);
+        for (first, at) in &again {
+            entries[*first].1 = entries[*at].1;
         }
-        metrics
+        let mut again = again.into_iter().map(|(_, at)| at).peekable();
+        let mut places = 0..;
+        entries.retain(|_| {
+            let at = places.next();
+            again.next_if(|again| Some(*again) == at).is_none()
+        });
+        Self { entries }
     }
+}
+
+/// Where a key stands again, with where it stood first.
+fn repeated(entries: &[(Key, f64)]) -> Vec<(usize, usize)> {
+    let mut first: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    let mut again = Vec::new();
+    for (at, (key, _)) in entries.iter().enumerate() {
+        match first.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(at);
+            }
+            Entry::Occupied(place) => again.push((*place.get(), at)),
+        }
+    }
+    again
 }
 
 impl IntoIterator for Metrics {
@@ -146,4 +170,31 @@ pub struct Row {
     /// What belongs to the run and is no number: `run/git_sha`, ... on a run's first row; `failed/step 7/rank 3` with the
     /// reason where a row went on without a rank. Empty on all others.
     pub text: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_keys_that_stand_there_twice_the_first_place_and_the_last_value_are_kept() {
+        let entries = [
+            ("b", 1.0),
+            ("a", 2.0),
+            ("b", 3.0),
+            ("c", 4.0),
+            ("b", 5.0),
+            ("a", 6.0),
+        ];
+        let collected: Metrics = entries.into_iter().collect();
+        assert_eq!(
+            collected.entries,
+            [("b".into(), 5.0), ("a".into(), 6.0), ("c".into(), 4.0)]
+        );
+        let mut set = Metrics::default();
+        for (key, value) in entries {
+            set.set(key, value);
+        }
+        assert_eq!(collected, set);
+    }
 }

@@ -153,6 +153,12 @@ impl Scalars {
         self.own.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
+    /// The user's own metric of this name.
+    #[must_use]
+    pub fn own_named(&self, name: &str) -> Option<f64> {
+        self.own.get(name).copied()
+    }
+
     /// Everything reported, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         let known = Scalar::ALL

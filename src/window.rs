@@ -1,5 +1,7 @@
 //! Fewer rows: the steps between two rows become one.
 
+use std::collections::HashMap;
+
 use crate::metrics::{Key, Metrics};
 use crate::scalars::WindowFold;
 use crate::stat::exact;
@@ -26,11 +28,15 @@ impl MeanWindow {
     /// Takes in the row of one step.
     pub fn push(&mut self, metrics: Metrics) {
         self.steps += 1;
+        // Steps have nearly always the same keys in the same order; where they have not, keys are looked up from there on.
+        let mut places = None;
         for (i, (key, value)) in metrics.into_iter().enumerate() {
-            // Steps have nearly always the same keys in the same order.
             let at = match self.keys.get(i) {
                 Some((known, _)) if *known == key => Some(i),
-                _ => self.keys.iter().position(|(known, _)| *known == key),
+                _ => {
+                    let places = places.get_or_insert_with(|| places_of(&self.keys));
+                    places.get(&key).copied()
+                }
             };
             match at {
                 Some(at) => self.keys[at].1.push(value),
@@ -62,6 +68,12 @@ impl MeanWindow {
         }
         metrics
     }
+}
+
+/// Where each key stands.
+fn places_of(keys: &[(Key, Vec<f64>)]) -> HashMap<Key, usize> {
+    let keys = keys.iter().map(|(key, _)| key.clone());
+    keys.zip(0..).collect()
 }
 
 fn folded(fold: WindowFold, values: &[f64]) -> Option<f64> {

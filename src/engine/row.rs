@@ -124,11 +124,14 @@ fn now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::batch::{Batch, Columns};
     use crate::dialect::Dialect;
     use crate::group::Grouping;
     use crate::logged::logged;
+    use crate::scalars::Scalars;
     use crate::sink::Memory;
 
     #[test]
@@ -194,5 +197,43 @@ mod tests {
         assert_eq!(rows.rows()[0].metrics, said);
         assert_eq!(rows.rows()[1], row);
         assert!(engine.computes("train/reward") && !engine.computes("train/cispo_clip_ratio"));
+    }
+
+    /// Two steps of one window, the second with a key less, whose row is then logged; `keys` numbers of the user's own in each.
+    fn steps(keys: usize) -> Duration {
+        let mut engine = Engine::builder()
+            .logging_steps(2)
+            .logging_first_step(false)
+            .build()
+            .unwrap();
+        let names: Vec<String> = (0..keys).map(|i| format!("own/{i:07}")).collect();
+        let scalars = |names: &[String]| {
+            let mut scalars = Scalars::default();
+            for name in names {
+                scalars.set(name, 1.0);
+            }
+            scalars
+        };
+        let (first, second) = (scalars(&names), scalars(&names[1..]));
+        let since = Instant::now();
+        engine.report(first, None);
+        assert!(engine.step(1).unwrap().is_none());
+        engine.report(second, None);
+        let row = engine.step(2).unwrap().unwrap();
+        let logged = engine.log(2, row.metrics.into_iter().collect());
+        let took = since.elapsed();
+        assert!(logged.metrics.len() >= keys);
+        took
+    }
+
+    #[test]
+    fn a_step_takes_as_long_as_it_has_keys_and_not_their_square() {
+        let least = |keys| (0..3).map(|_| steps(keys)).min().unwrap_or_default();
+        let (few, many) = (least(4_000), least(32_000));
+        // Eight times the keys: eight times the time, where the square would take 64 times.
+        assert!(
+            many < few * 28,
+            "{few:?} for 4,000 keys, {many:?} for 32,000"
+        );
     }
 }

@@ -93,13 +93,7 @@ impl<'a> Reports<'a> {
                     .get(name)
                     .copied()
                     .unwrap_or((Fold::Mean, WindowFold::Mean));
-                let value = |report: &Report| {
-                    report
-                        .scalars
-                        .own()
-                        .find(|(own, _)| *own == name)
-                        .map(|(_, value)| value)
-                };
+                let value = |report: &Report| report.scalars.own_named(name);
                 Some((name.to_owned(), self.folded(folds, value)?))
             })
             .collect()
