@@ -149,9 +149,10 @@ pub fn let_go(calls: &Arc<Calls>) {
         // Objects also go while an error is on its way.
         let on_its_way = PyErr::take(py);
         let ended = guarded(|| calls.end(py, &Ending::open()));
-        if let Some(error) =
-            on_its_way.or(ended.err().filter(|error| interruption::is_one(py, error)))
-        {
+        if let Some(error) = ended.err().filter(|error| interruption::is_one(py, error)) {
+            interruption::hand_on(py, error);
+        }
+        if let Some(error) = on_its_way {
             error.restore(py);
         }
     });

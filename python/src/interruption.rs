@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 
 thread_local! {
@@ -54,6 +54,15 @@ pub fn note(raised: &PyErr) {
             });
         }
     });
+}
+
+/// Hands on what came where nothing can be raised, as an object goes: Ctrl-C comes again at the main thread's next instruction, any
+/// other goes where Python's own go from there, to `sys.unraisablehook`.
+pub fn hand_on(py: Python<'_>, raised: PyErr) {
+    let again = || py.import("_thread")?.call_method0("interrupt_main");
+    if !raised.is_instance_of::<PyKeyboardInterrupt>(py) || again().is_err() {
+        raised.write_unraisable(py, None);
+    }
 }
 
 /// An outcome of Python's code whose error becomes another, or nothing.
