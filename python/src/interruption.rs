@@ -11,29 +11,27 @@ use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 
 thread_local! {
-    /// What came within this thread's innermost call of ours; `None` outside of any.
-    static CAME: RefCell<Option<Option<PyErr>>> = const { RefCell::new(None) };
+    /// This thread's calls of ours, the innermost last, each with what came within it.
+    static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs the body of a call: what it gave, and the first interruption that came meanwhile.
 pub fn within<T>(body: impl FnOnce() -> T) -> (T, Option<PyErr>) {
-    let call = Call {
-        outer: CAME.replace(Some(None)),
-    };
+    CALLS.with_borrow_mut(|calls| calls.push(None));
+    let call = Call;
     let outcome = body();
-    let came = CAME.with_borrow_mut(Option::take).flatten();
+    let came = CALLS.with_borrow_mut(|calls| calls.last_mut().and_then(Option::take));
     drop(call);
     (outcome, came)
 }
 
-/// A call of ours; once it is over, the one around it goes on.
-struct Call {
-    outer: Option<Option<PyErr>>,
-}
+/// A call of ours, which ends however its body does.
+struct Call;
 
 impl Drop for Call {
     fn drop(&mut self) {
-        CAME.set(self.outer.take());
+        let came = CALLS.with_borrow_mut(Vec::pop);
+        drop(came);
     }
 }
 
@@ -47,8 +45,8 @@ pub fn note(raised: &PyErr) {
     Python::attach(|py| {
         if is_one(py, raised) {
             let raised = raised.clone_ref(py);
-            CAME.with_borrow_mut(|came| {
-                if let Some(came) = came {
+            CALLS.with_borrow_mut(|calls| {
+                if let Some(came) = calls.last_mut() {
                     came.get_or_insert(raised);
                 }
             });
