@@ -476,12 +476,13 @@ fn every_byte_of_an_extended_shard_may_be_any_other_and_nothing_panics() {
 fn a_shard_is_read_from_no_bytes_but_those_that_writing_it_gives() {
     let mut sketched = extended(Grouping::Ids(&[7, 7, 7, 8]));
     sketched.sketch();
-    for good in [
+    let shards = vec![
         of_rewards(&[1.0; 8]),
         extended(Grouping::Sizes(&[2, 2])),
         extended(Grouping::Ids(&[7, 7, 7, 8])),
         sketched,
-    ] {
+    ];
+    for good in shards {
         let good = wire::write(&good).unwrap();
         let mut taken = Vec::new();
         for at in HEADER..good.len() {
