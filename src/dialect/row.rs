@@ -1,0 +1,162 @@
+//! A summary's row in a dialect's words: its tables line by line, and no two numbers under one key.
+
+use std::collections::HashSet;
+
+use super::{Dialect, Line, Take};
+use crate::metrics::Metrics;
+use crate::summary::{Attempts, Distribution, Summary};
+
+/// A row in a dialect's words.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Named {
+    pub metrics: Metrics,
+    /// The users' own metrics whose name is that of one of the row's keys: not in the row.
+    pub kept_out: Vec<String>,
+    /// Keys that two names came to (components `a` and `a/corr_total`): the later one, and what it is called instead.
+    pub renamed: Vec<(String, String)>,
+}
+
+impl Dialect {
+    /// The numbers of [`Dialect::named`].
+    #[must_use]
+    pub fn row(self, summary: &Summary) -> Metrics {
+        self.named(summary).metrics
+    }
+
+    /// The row of a summary: the dialect's keys, the extended metrics where they were counted, then the users' own metrics
+    /// under their own names.
+    #[must_use]
+    pub fn named(self, summary: &Summary) -> Named {
+        let mut metrics = Metrics::with_capacity(192);
+        let extended = match summary.extended {
+            Some(_) => self.extended_tables(),
+            None => &[],
+        };
+        for table in self.tables().iter().chain(extended) {
+            let mut rest = *table;
+            while let [first, ..] = rest {
+                let kind = std::mem::discriminant(&first.take);
+                let same = rest
+                    .iter()
+                    .take_while(|l| std::mem::discriminant(&l.take) == kind)
+                    .count();
+                let (block, after) = rest.split_at(same);
+                push_block(&mut metrics, block, summary);
+                rest = after;
+            }
+        }
+        let renamed = if self.may_repeat(summary) {
+            metrics.set_apart()
+        } else {
+            Vec::new()
+        };
+        let kept_out = push_own(&mut metrics, &summary.own);
+        let counts = extended.iter().copied().flatten();
+        for line in counts.filter(|line| matches!(line.take, Take::KeptOut)) {
+            metrics.push(line.key, kept_out.len() as f64);
+        }
+        Named {
+            metrics,
+            kept_out,
+            renamed,
+        }
+    }
+
+    /// Whether two of a summary's names may come to one key: only a name with a slash can end as a key's own end does, or
+    /// one that stands at the end of its key.
+    fn may_repeat(self, summary: &Summary) -> bool {
+        let ends_in_name = |line: &Line| line.key.ends_with('}');
+        let sliced = |(name, _): &(String, Distribution)| name.contains('/');
+        summary.components.iter().any(sliced)
+            || (!summary.components.is_empty() && self.lines().any(ends_in_name))
+    }
+}
+
+/// Adds the users' own metrics; the names of those whose key the row has already.
+fn push_own(metrics: &mut Metrics, own: &[(String, f64)]) -> Vec<String> {
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let taken: HashSet<&str> = metrics.iter().map(|(key, _)| key).collect();
+    let (kept_out, free): (Vec<_>, Vec<_>) = own
+        .iter()
+        .partition(|(name, _)| taken.contains(name.as_str()));
+    for (name, value) in free {
+        metrics.push(name.clone(), *value);
+    }
+    kept_out.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// Lines of one kind that follow each other: component by component (or bucket by bucket, tag by tag), and line by line
+/// within.
+fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
+    for line in block {
+        if let Take::Number(take) = line.take
+            && let Some(value) = take(summary)
+        {
+            metrics.push(line.key, value);
+        }
+    }
+    let components = summary
+        .components
+        .iter()
+        .map(|(name, c)| (name.as_str(), c));
+    push_each(metrics, block, components, |take, c| match take {
+        Take::Component(take) => take(c),
+        _ => None,
+    });
+    let buckets = summary.reference.buckets.iter().map(|b| (b.label, b));
+    push_each(metrics, block, buckets, |take, b| match take {
+        Take::Bucket(take) => take(b),
+        _ => None,
+    });
+    let Some(extended) = &summary.extended else {
+        return;
+    };
+    let correlations = extended
+        .components
+        .iter()
+        .map(|(name, c)| (name.as_str(), c));
+    push_each(metrics, block, correlations, |take, c| match take {
+        Take::Correlation => Some(**c),
+        _ => None,
+    });
+    let ks: Vec<(String, &Attempts)> = extended
+        .attempts
+        .iter()
+        .map(|a| (a.k.to_string(), a))
+        .collect();
+    let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
+    push_each(metrics, block, attempts, |take, a| match take {
+        Take::Attempts(take) => take(a),
+        _ => None,
+    });
+    let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
+    push_each(metrics, block, tags, |take, t| match take {
+        Take::Tag(take) => take(t),
+        _ => None,
+    });
+    let families = summary.census.iter().map(|(name, c)| (name.as_str(), c));
+    push_each(metrics, block, families, |take, c| match take {
+        Take::Family(take) => take(c),
+        _ => None,
+    });
+}
+
+fn push_each<'n, T>(
+    metrics: &mut Metrics,
+    block: &[Line],
+    each: impl Iterator<Item = (&'n str, T)>,
+    take: impl Fn(Take, &T) -> Option<f64>,
+) {
+    for (name, of) in each {
+        for line in block {
+            if let Some(value) = take(line.take, &of) {
+                // The one place that a key has for a name stands in braces.
+                let (before, rest) = line.key.split_once('{').unwrap_or((line.key, ""));
+                let after = rest.split_once('}').map_or("", |(_, after)| after);
+                metrics.push([before, name, after].concat(), value);
+            }
+        }
+    }
+}
