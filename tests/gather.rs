@@ -253,6 +253,60 @@ fn a_rank_that_answers_after_the_deadline_is_named_and_its_answer_is_not_taken_f
 }
 
 #[test]
+fn a_rank_that_missed_three_steps_costs_no_deadline_and_is_in_the_row_of_the_step_it_comes_back_in()
+{
+    const DEADLINE: Duration = Duration::from_secs(1);
+    const SILENT: u64 = 13;
+    for shape in [Shape::Binomial, Shape::Flat] {
+        let gathers = Threads::of(4, DEADLINE)
+            .into_iter()
+            .map(|g| g.shape(shape))
+            .collect();
+        let back = std::sync::Barrier::new(2);
+        let ended = ranks(gathers, Policy::GoOn, |rank, mut engine| {
+            let mut step = |step: u64| {
+                observe(&mut engine, &[f64::from(rank)], "a");
+                engine.step(step).unwrap()
+            };
+            if rank != 0 {
+                if rank == 2 {
+                    back.wait();
+                }
+                for at in 1..=SILENT + 2 {
+                    step(at);
+                }
+                return (Vec::new(), Duration::ZERO);
+            }
+            let mut rows: Vec<_> = (1..=3).map(&mut step).collect();
+            let begun = Instant::now();
+            rows.extend((4..=SILENT).map(&mut step));
+            let took = begun.elapsed();
+            back.wait();
+            // It has missed steps to send first, which it is heard by.
+            thread::sleep(DEADLINE / 10);
+            rows.extend((SILENT + 1..=SILENT + 2).map(step));
+            (rows, took)
+        });
+        let (rows, took) = &ended[0];
+        assert!(*took < 3 * DEADLINE, "ten steps took {took:?}");
+        for row in rows.iter().flatten() {
+            let key = format!("failed/step {}/rank 2", row.step);
+            let why = row.text.iter().find(|(name, _)| *name == key);
+            let why = why.map_or("", |(_, why)| why);
+            match row.step {
+                ..=3 => assert!(why.starts_with("did not answer within "), "{row:?}"),
+                ..=SILENT => assert!(why.starts_with("is left out until "), "{row:?}"),
+                _ => {
+                    assert_eq!(row.text, []);
+                    assert_eq!(row.metrics.get("train/reward"), Some(1.5));
+                }
+            }
+        }
+        assert_eq!(rows.len() as u64, SILENT + 2);
+    }
+}
+
+#[test]
 fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() {
     use grpo_metrics::scalars::ClipRange;
     let stepped = ranks(Threads::of(4, PATIENT), Policy::GoOn, |rank, mut engine| {

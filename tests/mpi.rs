@@ -202,6 +202,37 @@ fn a_rank_that_answers_after_the_deadline_is_named_and_heard_again_in_the_next_s
 }
 
 #[test]
+fn a_rank_that_missed_three_steps_costs_no_deadline_until_it_is_heard_again() {
+    if !has_mpirun() {
+        return;
+    }
+    let output = ranks_of("silent", 4);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{stdout}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for rank in [0, 3] {
+        let free = format!("rank {rank}: steps 4 to 10 cost no deadline\n");
+        assert!(stdout.contains(&free), "{stdout}");
+    }
+    assert!(
+        stdout.contains("row 10: reward 0.5, without ranks 2 3\n"),
+        "{stdout}"
+    );
+    // Rank 2 is heard as it comes back; rank 3, which has left it out, a step later.
+    assert!(
+        stdout.contains("row 11: reward 1, without ranks 3\n"),
+        "{stdout}"
+    );
+    for row in 12..=13 {
+        let whole = format!("row {row}: reward 1.5, without ranks\n");
+        assert!(stdout.contains(&whole), "{stdout}");
+    }
+}
+
+#[test]
 fn a_rank_that_dies_before_the_gather_ends_the_job_and_is_named() {
     if !has_mpirun() {
         return;
@@ -220,7 +251,8 @@ fn one_rank_of_a_case() {
     let Ok(case) = std::env::var(CASE) else {
         return;
     };
-    let (universe, gather) = Mpi::start(Duration::from_secs(3)).unwrap();
+    let deadline = Duration::from_secs(3);
+    let (universe, gather) = Mpi::start(deadline).unwrap();
     let world = universe.world();
     let rank = world.rank();
     let mut engine = Engine::builder()
@@ -229,16 +261,10 @@ fn one_rank_of_a_case() {
         .build()
         .unwrap();
     world.barrier();
-    for step in 1..=2_u32 {
-        let rewards = [if step == 1 { 1.0 } else { 10.0 } * f64::from(rank)];
+    let mut step = |step: u32, own: f64| {
+        let rewards = [own];
         let columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
         engine.observe(&Batch::of(columns).unwrap()).unwrap();
-        if step == 1 && rank == 2 {
-            match case.as_str() {
-                "dies" => std::process::exit(3),
-                _ => thread::sleep(Duration::from_secs(8)),
-            }
-        }
         match engine.step(step.into()) {
             Ok(Some(row)) => {
                 let reward = row.metrics.get("train/reward").unwrap();
@@ -250,6 +276,36 @@ fn one_rank_of_a_case() {
             Ok(None) => {}
             Err(error) => println!("rank {rank} in step {step}: {error}"),
         }
+    };
+    let own = f64::from(rank);
+    if case == "silent" {
+        // Rank 2 comes to its first ten steps when the others have done theirs.
+        if rank == 2 {
+            world.barrier();
+        }
+        (1..=3).for_each(|at| step(at, own));
+        let begun = Instant::now();
+        (4..=10).for_each(|at| step(at, own));
+        if begun.elapsed() < deadline {
+            println!("rank {rank}: steps 4 to 10 cost no deadline");
+        }
+        if rank != 2 {
+            world.barrier();
+        }
+        for at in 11..=13 {
+            step(at, own);
+            world.barrier();
+        }
+        return;
+    }
+    for at in 1..=2_u32 {
+        if at == 1 && rank == 2 {
+            match case.as_str() {
+                "dies" => std::process::exit(3),
+                _ => thread::sleep(Duration::from_secs(8)),
+            }
+        }
+        step(at, own * if at == 1 { 1.0 } else { 10.0 });
         world.barrier();
     }
 }

@@ -33,6 +33,8 @@ pub enum Silence {
     Gone,
     /// It is at a later step.
     Ahead,
+    /// It missed this step and those before it, so many in a row, and was no longer waited for.
+    LeftOut { missed: u64 },
 }
 
 impl fmt::Display for Silence {
@@ -41,6 +43,10 @@ impl fmt::Display for Silence {
             Self::Late(waited) => write!(f, "did not answer within {waited:?}"),
             Self::Gone => f.write_str("has ended"),
             Self::Ahead => f.write_str("had waited long enough and gone on to a later step"),
+            Self::LeftOut { missed } => write!(
+                f,
+                "is left out until it is heard again: nothing of it came in time for {missed} steps"
+            ),
         }
     }
 }
