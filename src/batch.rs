@@ -53,9 +53,10 @@ impl<'a> Batch<'a> {
         if let Some(lengths) = &lengths {
             offsets.reserve(n + 1);
             offsets.push(0);
-            let mut end = 0;
+            let mut end: usize = 0;
             for &length in lengths.iter() {
-                end += length as usize;
+                // More than memory has cells, and so never what a column has.
+                end = end.saturating_add(length as usize);
                 offsets.push(end);
             }
         }

@@ -55,6 +55,7 @@ def _cast(array: Array, dtype: str) -> Array:
     whole = dtype not in ("float32", "float64")
     # Token ids are told apart, not counted with, and padding is often -1 or -100: padded ones are taken modulo 2**32.
     if whole and array.dtype != dtype and not (dtype == "uint32" and array.ndim == 2 and array.dtype.kind in "iu"):
+        array = array.copy()  # what is checked is what is converted, whatever another thread writes meanwhile
         _check_whole(array, dtype)
     return np.require(array, dtype, ["C", "A", "E"])
 

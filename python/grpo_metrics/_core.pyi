@@ -232,7 +232,7 @@ def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, 
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
 
 def _address(name: str, column: _Column) -> int:
-    """Where the cells of a column lie once it is read: where they lay before, if it is borrowed."""
+    """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""
 
 def _panic(reason: str) -> None:
     """Panics, to show what Python sees of a panic."""

@@ -9,7 +9,7 @@ use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
-use crate::column::{Flat, Numbers, Read, Tokens, View, kind_of, number};
+use crate::column::{Flat, Mask, Numbers, Read, Tokens, View, kind_of, number};
 use crate::error;
 use crate::interruption::Noted;
 
@@ -43,20 +43,20 @@ macro_rules! columns {
 }
 
 columns! {
-    group_sizes: Flat<'py, u32>,
-    group_ids: Flat<'py, u64>,
-    completion_index: Flat<'py, u32>,
-    rewards: Numbers<'py>,
-    reward_components: Vec<(String, Numbers<'py>)>,
-    advantages: Numbers<'py>,
-    q: Numbers<'py>,
-    weights: Numbers<'py>,
-    completion_lengths: Flat<'py, u32>,
-    padding_mask: Tokens<'py, u8>,
-    prompt_lengths: Flat<'py, u32>,
+    group_sizes: Flat<u32>,
+    group_ids: Flat<u64>,
+    completion_index: Flat<u32>,
+    rewards: Numbers,
+    reward_components: Vec<(String, Numbers)>,
+    advantages: Numbers,
+    q: Numbers,
+    weights: Numbers,
+    completion_lengths: Flat<u32>,
+    padding_mask: Mask<'py>,
+    prompt_lengths: Flat<u32>,
     max_completion_length: u32,
     max_prompt_length: u32,
-    terminated: Flat<'py, bool>,
+    terminated: Flat<bool>,
     token_logps: Tokens<'py, f32>,
     old_token_logps: Tokens<'py, f32>,
     ref_token_logps: Tokens<'py, f32>,
@@ -65,10 +65,10 @@ columns! {
     token_advantages: Tokens<'py, f32>,
     returns: Tokens<'py, f32>,
     values: Tokens<'py, f32>,
-    loss_mask: Tokens<'py, u8>,
+    loss_mask: Mask<'py>,
     token_ids: Tokens<'py, u32>,
-    semantic_entropies: Numbers<'py>,
-    advantage_scales: Numbers<'py>,
+    semantic_entropies: Numbers,
+    advantage_scales: Numbers,
     seed_alpha_effective: f64,
     seed_max_possible_entropy: f64,
     prompts: Vec<String>,
@@ -94,7 +94,7 @@ impl Held<'_> {
         tokens("token_advantages", &self.token_advantages)?;
         tokens("returns", &self.returns)?;
         tokens("values", &self.values)?;
-        if let Some(mask) = &self.loss_mask {
+        if let Some(Mask(mask)) = &self.loss_mask {
             mask.check_rows("loss_mask", lengths)?;
         }
         if let Some(ids) = &self.token_ids {
@@ -106,7 +106,7 @@ impl Held<'_> {
             .ok_or_else(|| error::column("`rewards` is missing"))?;
         let padding_mask = match &self.padding_mask {
             None => None,
-            Some(mask) => Some(mask.padded().ok_or_else(|| {
+            Some(Mask(mask)) => Some(mask.padded().ok_or_else(|| {
                 error::column("`padding_mask`: expected two dimensions, found one")
             })?),
         };
@@ -134,10 +134,13 @@ impl Held<'_> {
             token_advantages: singles(self.token_advantages.as_ref()),
             returns: singles(self.returns.as_ref()),
             values: singles(self.values.as_ref()),
-            loss_mask: self.loss_mask.as_ref().map(|column| match column.view() {
-                View::Ragged(cells) => TokenMask::Ragged(cells),
-                View::Padded(rows) => TokenMask::Padded(rows),
-            }),
+            loss_mask: self
+                .loss_mask
+                .as_ref()
+                .map(|Mask(column)| match column.view() {
+                    View::Ragged(cells) => TokenMask::Ragged(cells),
+                    View::Padded(rows) => TokenMask::Padded(rows),
+                }),
             token_ids: self.token_ids.as_ref().map(|column| match column.view() {
                 View::Ragged(cells) => TokenIds::Ragged(cells),
                 View::Padded(rows) => TokenIds::Padded(rows),
@@ -177,8 +180,8 @@ fn singles<'a>(column: Option<&'a Tokens<'_, f32>>) -> Option<TokenColumn<'a>> {
     })
 }
 
-/// Checks the columns and hands them to `work` as a batch, without the GIL. They are borrowed until it returns; an array
-/// that another thread writes to meanwhile is that thread's fault.
+/// Checks the columns and hands them to `work` as a batch, without the GIL. Token columns are borrowed until it returns; what
+/// another thread writes there meanwhile can make a number wrong and nothing else.
 pub fn with_batch<T: Send>(
     py: Python<'_>,
     columns: Option<&Bound<'_, PyDict>>,
@@ -235,7 +238,7 @@ impl<'py> Read<'py> for Vec<String> {
     }
 }
 
-impl<'py> Read<'py> for Vec<(String, Numbers<'py>)> {
+impl<'py> Read<'py> for Vec<(String, Numbers)> {
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         members(name, value)?
             .into_iter()

@@ -1,4 +1,7 @@
-//! One column from Python: borrowed where it lies in memory as the crate reads it, else converted once.
+//! One column from Python: token columns are borrowed where they lie in memory as the crate reads them, else converted once.
+//!
+//! Everything else is copied before anything is checked: another thread may write to an array at any time, and sizes, groups
+//! and masks must be those that were checked when they are read again. Of numbers a token no size is ever made.
 
 use std::mem::{align_of, size_of};
 
@@ -6,7 +9,7 @@ use grpo_metrics::batch::Values;
 use numpy::ndarray::{ArrayView2, Dimension};
 use numpy::{
     Element, PyArray, PyArrayMethods, PyReadonlyArray, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArray, PyUntypedArrayMethods,
+    PyUntypedArray, PyUntypedArrayMethods, ToPyArray,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -22,50 +25,46 @@ pub trait Read<'py>: Sized {
 }
 
 /// Doubles, one a completion or group, some of which may be absent (`None`).
-pub enum Numbers<'py> {
-    Borrowed(PyReadonlyArray1<'py, f64>),
-    Owned { values: Vec<f64>, absent: Vec<bool> },
+pub struct Numbers {
+    values: Vec<f64>,
+    /// Empty where none is.
+    absent: Vec<bool>,
 }
 
-impl Numbers<'_> {
+impl Numbers {
     pub fn values(&self) -> Values<'_> {
-        match self {
-            Self::Borrowed(array) => Values::from(array.as_array()),
-            Self::Owned { values, absent } => Values::masked(values, absent),
-        }
+        Values::masked(&self.values, &self.absent)
     }
 }
 
-impl<'py> Read<'py> for Numbers<'py> {
+impl<'py> Read<'py> for Numbers {
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if let Some(array) = borrowed(value) {
-            return Ok(Self::Borrowed(array));
-        }
         if let Some(cells) = cells_of(value) {
             return numbers_of(name, &cells);
         }
-        let converted = converted(name, value, "float64")?;
+        let whole = |values| Self {
+            values,
+            absent: Vec::new(),
+        };
+        if let Some(values) = copied(value) {
+            return Ok(whole(values));
+        }
+        let converted = converted(name, value, f64::NAME)?;
         match cells_of(&converted) {
             Some(cells) => numbers_of(name, &cells),
-            None => flat(name, &converted).map(Self::Borrowed),
+            None => flat(name, &converted).map(whole),
         }
     }
 }
 
-/// Where the cells of a column lie once it is read: where they lay before, if it is borrowed.
+/// Where the cells of a token column lie once it is read: where they lay before, if it is borrowed.
 #[pyfunction]
 pub fn _address(name: &str, column: &Bound<'_, PyAny>) -> PyResult<usize> {
     guarded(|| {
-        if name.starts_with("token_") {
-            let tokens = Tokens::<f32>::read(name, column)?;
-            return Ok(match tokens.view() {
-                View::Ragged(cells) => cells.as_ptr().addr(),
-                View::Padded(rows) => rows.as_ptr().addr(),
-            });
-        }
-        Ok(match Numbers::read(name, column)? {
-            Numbers::Borrowed(array) => array.as_array().as_ptr().addr(),
-            Numbers::Owned { values, .. } => values.as_ptr().addr(),
+        let tokens = Tokens::<f32>::read(name, column)?;
+        Ok(match tokens.view() {
+            View::Ragged(cells) => cells.as_ptr().addr(),
+            View::Padded(rows) => rows.as_ptr().addr(),
         })
     })
 }
@@ -79,7 +78,7 @@ fn cells_of<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
     Some(tuple.iter().collect())
 }
 
-fn numbers_of<'py>(name: &str, cells: &[Bound<'py, PyAny>]) -> PyResult<Numbers<'py>> {
+fn numbers_of(name: &str, cells: &[Bound<'_, PyAny>]) -> PyResult<Numbers> {
     let mut values = Vec::with_capacity(cells.len());
     let mut absent = vec![false; cells.len()];
     for (i, cell) in cells.iter().enumerate() {
@@ -98,7 +97,7 @@ fn numbers_of<'py>(name: &str, cells: &[Bound<'py, PyAny>]) -> PyResult<Numbers<
     if !absent.contains(&true) {
         absent.clear();
     }
-    Ok(Numbers::Owned { values, absent })
+    Ok(Numbers { values, absent })
 }
 
 /// A number, or one of the words that a recording has for those that JSON lacks.
@@ -134,23 +133,30 @@ pub fn shown(value: &Bound<'_, PyAny>) -> String {
 }
 
 /// One cell a completion or group; never absent.
-pub struct Flat<'py, T: Element>(PyReadonlyArray1<'py, T>);
+pub struct Flat<T>(Vec<T>);
 
-impl<T: Element> Flat<'_, T> {
-    /// `None` cannot be: what is read is contiguous.
+impl<T> Flat<T> {
     pub fn cells(&self) -> &[T] {
-        self.0.as_slice().unwrap_or_default()
+        &self.0
     }
 }
 
-impl<'py, T: Cell> Read<'py> for Flat<'py, T> {
+impl<'py, T: Cell> Read<'py> for Flat<T> {
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if let Some(array) = borrowed(value)
-            && is_contiguous(&array)
-        {
-            return Ok(Self(array));
+        if let Some(cells) = copied(value) {
+            return Ok(Self(cells));
         }
-        flat(name, &converted(name, value, T::NAME)?).map(Self)
+        let converted = converted(name, value, T::NAME)?;
+        flat(name, &converted).map(Self)
+    }
+}
+
+impl<'py> Read<'py> for Flat<bool> {
+    fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        // By its bytes, which may be others than the 0 and 1 of a `bool`.
+        let bytes = converted(name, value, "bool")?.call_method1("view", ("uint8",))?;
+        let bytes: Vec<u8> = flat(name, &bytes)?;
+        Ok(Self(bytes.into_iter().map(|byte| byte != 0).collect()))
     }
 }
 
@@ -217,6 +223,21 @@ impl<'py, T: Cell> Read<'py> for Tokens<'py, T> {
     }
 }
 
+/// 0 or 1 a token, in an array that nobody else has.
+pub struct Mask<'py>(pub Tokens<'py, u8>);
+
+impl<'py> Read<'py> for Mask<'py> {
+    fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let tokens = Tokens::read(name, value)?;
+        let layout = match tokens.view() {
+            View::Ragged(cells) => Layout::Flat(cells.to_pyarray(value.py()).readonly()),
+            View::Padded(rows) => Layout::Padded(rows.to_pyarray(value.py()).readonly()),
+        };
+        let rows = tokens.rows;
+        Ok(Self(Tokens { layout, rows }))
+    }
+}
+
 fn layout<'py, T: Cell>(value: &Bound<'py, PyAny>) -> Option<Layout<'py, T>> {
     if let Some(array) = borrowed(value) {
         return is_contiguous(&array).then_some(Layout::Flat(array));
@@ -226,10 +247,13 @@ fn layout<'py, T: Cell>(value: &Bound<'py, PyAny>) -> Option<Layout<'py, T>> {
 }
 
 /// The cells of a column, by `NumPy`'s name.
-pub trait Cell: Element {
+pub trait Cell: Element + Copy {
     const NAME: &'static str;
 }
 
+impl Cell for f64 {
+    const NAME: &'static str = "float64";
+}
 impl Cell for f32 {
     const NAME: &'static str = "float32";
 }
@@ -241,9 +265,6 @@ impl Cell for u64 {
 }
 impl Cell for u8 {
     const NAME: &'static str = "uint8";
-}
-impl Cell for bool {
-    const NAME: &'static str = "bool";
 }
 
 /// The array as it is, if it is one of this type and dimension and aligned. A subclass is not: it may mean more than its cells.
@@ -270,11 +291,14 @@ fn is_contiguous<T: Element, D: Dimension>(array: &PyReadonlyArray<'_, T, D>) ->
     width <= 1 || stride.cast_unsigned() == size_of::<T>()
 }
 
-fn flat<'py, T: Element>(
-    name: &str,
-    array: &Bound<'py, PyAny>,
-) -> PyResult<PyReadonlyArray1<'py, T>> {
-    borrowed(array).ok_or_else(|| shape_error(name, array, "one dimension"))
+/// The cells of an array of this type and one dimension.
+fn copied<T: Cell>(array: &Bound<'_, PyAny>) -> Option<Vec<T>> {
+    let array: PyReadonlyArray1<'_, T> = borrowed(array)?;
+    Some(array.as_array().iter().copied().collect())
+}
+
+fn flat<T: Cell>(name: &str, array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    copied(array).ok_or_else(|| shape_error(name, array, "one dimension"))
 }
 
 fn shape_error(name: &str, array: &Bound<'_, PyAny>, expected: &str) -> PyErr {

@@ -143,7 +143,7 @@ impl Batch<'_> {
                 }
                 for completion in 0..rows {
                     let span = self.span(completion);
-                    let end = span.start + span.length;
+                    let end = span.start.saturating_add(span.length);
                     if end > width {
                         return Err(BatchError::Width {
                             field,
