@@ -274,10 +274,11 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Nats above which a token's KL to the reference counts as high [default: 0.1]
 
           --limit <NAME=X>
-              Beyond which number a flag of health rises: entropy, entropy-steps, saturated-groups,
-              zero-std, clipped, kl, length-at-cap, sampler-distance; may be given several times
-              [default: entropy=0.05, entropy-steps=3, saturated-groups=0.9, zero-std=0.9, clipped=0.3,
-              kl=1, length-at-cap=0.5, sampler-distance=0.1]
+              Beyond which number a flag of health rises: entropy, entropy-share, entropy-first,
+              entropy-steps, saturated-groups, zero-std, clipped, kl, length-at-cap, sampler-distance,
+              sampler-probability; may be given several times [default: entropy=0.05, entropy-share=0.2,
+              entropy-first=20, entropy-steps=3, saturated-groups=0.9, zero-std=0.7, clipped=0.1,
+              kl=0.2, length-at-cap=0.3, sampler-distance=0.02, sampler-probability=0.01]
 
           --kl-penalty <X>
               Coefficient of the KL penalty that the training takes off its rewards, for verl's
@@ -633,6 +634,60 @@ fn what_verl_and_the_extended_metrics_are_told_is_in_their_keys() {
     let out = replay(&dir, TWO_RANKS, &["--high-kl", "0.2"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(said(&out).contains("--extended"), "{}", said(&out));
+}
+
+#[test]
+fn an_argument_that_makes_no_sense_as_a_number_is_refused_by_its_name_before_anything_is_stored() {
+    const TRIED: [&str; 6] = ["NaN", "inf", "-1", "0", "1e300", "much"];
+    const ANY: [bool; 6] = [false, false, true, true, true, false];
+    const FROM_0: [bool; 6] = [false, false, false, true, true, false];
+    const ABOVE_0: [bool; 6] = [false, false, false, false, true, false];
+    let verl = &["--dialect", "verl", "--extended", "--success=accuracy"][..];
+    let epochs = &["--num-epochs=2", "--total-training-steps=9"][..];
+    let cases = [
+        ("--is-ratio-cap=", "is_ratio_cap", ABOVE_0, &[][..]),
+        ("--kl-penalty=", "kl_penalty", FROM_0, verl),
+        ("--success-threshold=", "success", ANY, verl),
+        ("--high-kl=", "high_kl", ANY, verl),
+        (
+            "--limit=kl=",
+            "limits.kl",
+            [false, true, false, true, true, false],
+            verl,
+        ),
+        ("--limit=entropy-steps=", "entropy-steps", [false; 6], verl),
+        ("--devices=", "devices", [false; 6], verl),
+        ("--steps-per-epoch=", "steps_per_epoch", ANY, &[]),
+        ("--num-generations=", "num_generations", ANY, &[]),
+        ("--num-epochs=", "num_epochs", ANY, &epochs[1..]),
+        (
+            "--total-training-steps=",
+            "total_training_steps",
+            ANY,
+            &epochs[..1],
+        ),
+        ("--deadline=", "deadline", [false; 6], &[]),
+    ];
+    let dir = folder();
+    for (flag, option, taken, beside) in cases {
+        for (number, taken) in TRIED.into_iter().zip(taken) {
+            let given = format!("{flag}{number}");
+            let store = dir.path().join("refused.db");
+            let args = ["--store", "refused.db", "--quiet", given.as_str()];
+            let out = replay(&dir, TWO_RANKS, &[&args, beside].concat());
+            if taken {
+                assert!(out.status.success(), "{given}: {}", said(&out));
+                std::fs::remove_file(&store).unwrap();
+                continue;
+            }
+            assert_eq!(out.status.code(), Some(2), "{given}");
+            let said = said(&out);
+            let (flag, _) = flag.split_once('=').unwrap();
+            let by_name = said.contains(&format!("`{option}`: expected ")) || said.contains(flag);
+            assert!(by_name && !said.contains("panicked"), "{given}: {said}");
+            assert!(!store.exists(), "{given}");
+        }
+    }
 }
 
 #[test]

@@ -206,6 +206,8 @@ impl<'a, 'py> Options<'a, 'py> {
         if let Some(metadata) = self.get("metadata")? {
             builder = builder.metadata(metadata_of(&metadata)?);
         }
+        // Before a sink is opened, and a run begun that nobody will end.
+        builder.check().map_err(error::option)?;
         self.with_sinks(self.with_folds(builder)?)
     }
 

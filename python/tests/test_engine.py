@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import multiprocessing
 import os
 import pickle
@@ -362,6 +363,35 @@ def test_an_engine_knows_which_keys_are_its_own():
     assert engine.computes("train/reward") and engine.computes("train/rewards/a/b/mean")
     assert not engine.computes("reward") and not engine.computes("train/pass@4") and not engine.computes("train/cispo_clip_ratio")
     assert extended.computes("reward") and extended.computes("pass@4") and not extended.computes("train/reward")
+
+
+NOT_FINITE = (math.nan, math.inf, -math.inf)
+
+
+@pytest.mark.parametrize(
+    ("option", "refused", "taken"),
+    [
+        ("is_ratio_cap", (*NOT_FINITE, -1, 0), 1e300),
+        ("kl_penalty", (*NOT_FINITE, -1), 0),
+        ("clip_range", [pair for x in (*NOT_FINITE, -1) for pair in ((x, 0.2), (0.2, x))], (0, 1e300)),
+        ("success", [(None, x) for x in NOT_FINITE], ("accuracy", -1)),
+        ("devices", (math.nan, -1, 0, 1e300, 2**32), 1),
+        ("steps_per_epoch", NOT_FINITE, 0),
+        ("num_generations", NOT_FINITE, -1),
+        ("num_epochs", NOT_FINITE, 1e300),
+        ("total_training_steps", NOT_FINITE, 0),
+        ("logging_steps", (math.nan, math.inf, 1e300, 2**63), -1),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_its_name_before_anything_is_stored(tmp_path, option, refused, taken):
+    store = tmp_path / "runs.db"
+    for number in refused:
+        with pytest.raises(gm.OptionError, match=f"`{option}`: expected "):
+            gm.Engine(store=store, **{option: number})
+        assert not store.exists()
+    with gm.Engine(**{option: taken}) as engine:
+        engine.observe(group_sizes=[2], rewards=[0.0, 1.0])
+        assert engine.step(1)["train/reward"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::rows::{EngineArgs, RowArgs};
-use crate::engine::EngineError;
-use crate::filter::ModeError;
+use crate::engine::{EngineError, OptionError};
 use crate::metrics::Row;
 use crate::run::Ending;
 use crate::shard::{DetailError, Shard};
@@ -61,9 +60,8 @@ pub enum MergeVerbError {
     Engine { step: u64, source: EngineError },
     #[error("{}: {source}", path.display())]
     Join { path: PathBuf, source: EngineError },
-    /// The environment names no mode.
     #[error(transparent)]
-    Mode(#[from] ModeError),
+    Option(#[from] OptionError),
     #[error("cannot write the rows: {0}")]
     Write(#[from] io::Error),
 }

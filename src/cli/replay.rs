@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::say::{self, complain};
-use crate::engine::{Engine, EngineError, Scope};
-use crate::filter::ModeError;
+use crate::engine::{Engine, EngineError, OptionError, Scope};
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
 use crate::run::Ending;
 use crate::scalars::Weighting;
@@ -36,9 +35,8 @@ pub enum ReplayError {
     Gather(EngineError),
     #[error("{at}: {source}")]
     Engine { at: String, source: EngineError },
-    /// The environment names no mode.
     #[error(transparent)]
-    Mode(#[from] ModeError),
+    Option(#[from] OptionError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

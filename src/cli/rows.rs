@@ -55,16 +55,26 @@ pub struct EngineArgs {
     #[arg(long)]
     pub no_emit_partial: bool,
     /// Epoch, where none is reported: step / N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps_per_epoch: Option<f64>,
     /// Epoch, else: step / N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub num_generations: Option<f64>,
     /// Epoch, else: step * N / total training steps
-    #[arg(long, value_name = "N", requires = "total_training_steps")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        requires = "total_training_steps"
+    )]
     pub num_epochs: Option<f64>,
     /// See --num-epochs
-    #[arg(long, value_name = "N", requires = "num_epochs")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        requires = "num_epochs"
+    )]
     pub total_training_steps: Option<f64>,
     /// trl's kl without the ratio to the behaviour policy
     #[arg(long)]

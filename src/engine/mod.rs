@@ -1,5 +1,6 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
+mod check;
 mod error;
 mod once;
 mod options;
@@ -20,6 +21,7 @@ use crate::stat::{Census, Statistic};
 use crate::summary::Summary;
 use crate::table::Table;
 use crate::window::{MeanWindow, Reduction};
+pub use check::OptionError;
 pub use error::EngineError;
 use error::check_range;
 use once::Once;

@@ -2,7 +2,7 @@
 
 use crate::cadence::{Cadence, Schedule, Strategy};
 use crate::dialect::Dialect;
-use crate::filter::{Mode, ModeError};
+use crate::filter::Mode;
 use crate::gather::{Alone, Gather};
 use crate::health::Limits;
 use crate::run::RunMetadata;
@@ -13,6 +13,7 @@ use crate::summary::{DeclaredFolds, HIGH_KL};
 use crate::window::Reduction;
 
 use super::Engine;
+use super::check::{OptionError, check};
 
 /// Whose data a row is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,11 +278,20 @@ impl EngineBuilder {
         self
     }
 
+    /// Whether the numbers that it was told make sense, as [`EngineBuilder::build`] would say: for a caller that opens sinks next.
+    ///
+    /// # Errors
+    /// The first that makes none: negative, infinite or NaN where it may not be.
+    pub fn check(&self) -> Result<(), OptionError> {
+        check(&self.options)
+    }
+
     /// The engine.
     ///
     /// # Errors
-    /// If no mode was chosen and the environment names one that there is not.
-    pub fn build(mut self) -> Result<Engine, ModeError> {
+    /// As [`EngineBuilder::check`], or if no mode was chosen and the environment names one that there is not.
+    pub fn build(mut self) -> Result<Engine, OptionError> {
+        self.check()?;
         self.options.mode = Mode::resolve(self.mode, |name| std::env::var(name).ok())?;
         Ok(Engine::of(self))
     }

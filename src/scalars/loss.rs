@@ -13,12 +13,13 @@ pub struct WordError {
     pub found: String,
 }
 
-/// Two numbers that are no clip range.
+/// Numbers that are no clip range.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
-#[error("expected two finite numbers from 0 up, (low, high), found ({low}, {high})")]
+#[error(
+    "expected two finite numbers from 0 up, (low, high), and a cap above 0 if any, found {found}"
+)]
 pub struct RangeError {
-    pub low: f64,
-    pub high: f64,
+    pub found: ClipRange,
 }
 
 macro_rules! words {
@@ -153,13 +154,23 @@ impl ClipRange {
     /// A plain range that somebody has given.
     ///
     /// # Errors
-    /// If a side is negative or not finite. (A snapshot's side that is not finite is one that was not given.)
+    /// As [`ClipRange::check`].
     pub fn checked(low: f64, high: f64) -> Result<Self, RangeError> {
+        let range = Self::new(low, high);
+        range.check().map(|()| range)
+    }
+
+    /// Whether tokens can be held against it.
+    ///
+    /// # Errors
+    /// If a side is negative or not finite (a snapshot's side that is not finite is one that was not given), or the cap is.
+    pub fn check(&self) -> Result<(), RangeError> {
         let is_side = |side: f64| side.is_finite() && side >= 0.0;
-        if is_side(low) && is_side(high) {
-            return Ok(Self::new(low, high));
+        let is_cap = |cap: f64| cap.is_finite() && cap > 0.0;
+        if is_side(self.low) && is_side(self.high) && self.delta.is_none_or(is_cap) {
+            return Ok(());
         }
-        Err(RangeError { low, high })
+        Err(RangeError { found: *self })
     }
 }
 

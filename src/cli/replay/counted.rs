@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::dialect::{finite, kind_parser};
+use crate::cli::dialect::kind_parser;
 use crate::engine::EngineBuilder;
 use crate::shard::{KlKind, KlPenalty, Success};
 
@@ -12,10 +12,15 @@ use crate::shard::{KlKind, KlPenalty, Success};
 #[allow(missing_docs)] // each is documented for --help
 pub struct CountedArgs {
     /// Cap of the importance ratio to the sampler
-    #[arg(long, value_name = "X", help_heading = "Engine")]
+    #[arg(
+        long,
+        value_name = "X",
+        help_heading = "Engine",
+        allow_negative_numbers = true
+    )]
     pub is_ratio_cap: Option<f64>,
     /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards [default: no penalty]
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub kl_penalty: Option<f64>,
     /// Estimator of that penalty
     #[arg(long, value_name = "KIND", default_value = "k1", value_parser = kind_parser(), requires = "kl_penalty")]
@@ -24,7 +29,13 @@ pub struct CountedArgs {
     #[arg(long, value_name = "NAME", requires = "extended")]
     pub success: Option<String>,
     /// A completion succeeds from this value on
-    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = finite, requires = "extended")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value = "1",
+        allow_negative_numbers = true,
+        requires = "extended"
+    )]
     pub success_threshold: f64,
 }
 
