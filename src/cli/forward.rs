@@ -191,7 +191,7 @@ fn bar() -> ProgressBar {
 fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
     let say = |message: String| {
         if verbose {
-            complain(&one_line(&message));
+            complain(&message);
         }
     };
     match event {

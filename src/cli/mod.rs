@@ -123,7 +123,15 @@ impl From<io::Error> for Failure {
 /// Runs the command with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let verb = Command::parse().verb;
+    let verb = match Command::try_parse() {
+        Ok(command) => command.verb,
+        // Without colours, since what was given stands in it.
+        Err(error) if error.use_stderr() => {
+            say::tell(&error.render().to_string());
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     say::listen(verb.level());
     match run(verb, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -107,7 +107,7 @@ fn replay(
     let closed = outputs.close(walked.as_ref().err().map(ToString::to_string));
     if !args.quiet && !nobody_reads && ranks.is_root() {
         report.destinations = closed.destinations;
-        complain(report.to_string().trim_end());
+        say::tell(&report.to_string());
     }
     match (walked, closed.outcome) {
         (Err(fault), Err(lost)) => {

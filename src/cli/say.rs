@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent};
 
 use crate::event::Said;
-use crate::sink::one_line;
+use crate::sink::{lines, one_line};
 
 /// The bar that is drawn. What is said goes above it, not through it.
 static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
@@ -21,9 +21,15 @@ pub(super) fn above(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
 }
 
-/// Says something. Nobody is left to be told if that fails, where `eprintln!` would panic.
+/// Says something in a line. Nobody is left to be told if that fails, where `eprintln!` would panic.
 pub(super) fn complain(message: &str) {
-    let _ = Stderr.write_all(format!("{message}\n").as_bytes());
+    tell(&one_line(message));
+}
+
+/// Says something in lines of our own; a name from outside among them is [`one_line`].
+pub(super) fn tell(text: &str) {
+    let text = lines(text.trim_end()) + "\n";
+    let _ = Stderr.write_all(text.as_bytes());
 }
 
 /// From here on, what the library says from this level up is said as the command's own messages are: no time, no colour,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
+use crate::sink::lines;
 use crate::store::{Sqlite, Store, StoreError};
 use table::{metrics_table, runs_table};
 
@@ -80,7 +81,7 @@ pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
             })
         }
     };
-    out.write_all(text.as_bytes())?;
+    out.write_all(lines(&text).as_bytes())?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::shown::{self, one_line};
 use super::{Nested, Receipt, Sink, SinkError, Tally};
 use crate::metrics::{Metrics, Row};
 use crate::table::Table;
@@ -46,7 +47,10 @@ impl Console {
     /// Every row whole, as indented JSON on standard output; tables of samples likewise, as an object a sample.
     #[must_use]
     pub fn pretty() -> Self {
-        let form: Form = |row| serde_json::to_string_pretty(&Nested(row)).map(|json| json + "\n");
+        let form: Form = |row| {
+            let json = serde_json::to_string_pretty(&Nested(row))?;
+            Ok(shown::json(&json) + "\n")
+        };
         Self::of(form, true)
     }
 
@@ -84,7 +88,8 @@ impl Console {
         };
         let samples: Vec<_> = table.data.iter().map(sample).collect();
         let json = json!({"table": table.name, "step": table.step, "samples": samples});
-        writeln!(self.out, "{json:#}").map_err(refused)
+        let json = shown::json(&format!("{json:#}"));
+        writeln!(self.out, "{json}").map_err(refused)
     }
 }
 
@@ -181,17 +186,6 @@ pub(crate) fn named<'a>(metrics: &'a Metrics, name: &str) -> Option<(&'a str, f6
             .iter()
             .find(|(key, _)| key.split_once('/').is_some_and(|(_, rest)| rest == name))
     })
-}
-
-/// A line stays one line, and says nothing to the terminal, whatever a user calls a metric.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
 }
 
 /// A number in at most four significant digits (whole numbers below ten million in full): for the eye, not for reading back.

@@ -7,6 +7,7 @@ mod journal;
 mod jsonl;
 mod log;
 mod memory;
+mod shown;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
 
@@ -22,12 +23,15 @@ use crate::table::Table;
 
 pub use background::{Durable, Fsync, Full, Policy, Queued, Recovered};
 pub use console::Console;
-pub(crate) use console::{compact, line_of, named, one_line};
+pub(crate) use console::{compact, line_of, named};
 pub use fanout::Fanout;
 pub(crate) use fanout::said;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;
+#[cfg(feature = "cli")]
+pub(crate) use shown::lines;
+pub(crate) use shown::one_line;
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;
 

@@ -61,7 +61,7 @@ impl fmt::Display for Report {
             )?;
         }
         for destination in &self.destinations {
-            writeln!(f, "{destination}")?;
+            writeln!(f, "{}", one_line(destination))?;
         }
         write!(f, "{}", nonfinite(&self.census))
     }

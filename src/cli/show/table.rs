@@ -37,7 +37,7 @@ pub fn runs_table(runs: &[RunOverview]) -> String {
             end(run.span.map(|(_, last)| last)),
             run.values.to_string(),
             // To the second, as a person reads it.
-            run.created_at
+            one_line(&run.created_at)
                 .chars()
                 .take(19)
                 .map(|c| if c == 'T' { ' ' } else { c })
@@ -63,6 +63,7 @@ pub fn metrics_table(run: &str, metrics: &[Metric], shown: impl Fn(&str) -> bool
             .push(metric.value);
         steps.push(metric.step);
     }
+    let run = one_line(run);
     // Metrics come by step.
     steps.dedup();
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
