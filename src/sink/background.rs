@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::journal::{self, Appender};
+use super::owned::Owned;
 use super::{Receipt, Sink, SinkError, after};
 use crate::metrics::Row;
 use crate::run::Ending;
@@ -41,11 +42,15 @@ pub(super) const NAME: &str = "durable";
 /// At any time `accepted == written + dropped + pending`, where rows that an earlier process left count as accepted by
 /// this one. One process uses a folder at a time.
 pub struct Durable {
-    shared: Arc<Shared>,
-    appender: Appender,
+    running: Owned<Running>,
     policy: Policy,
     dir: PathBuf,
     recovered: Recovered,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    appender: Appender,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -158,26 +163,25 @@ impl Durable {
             );
         }
         let shared = Arc::new(Shared::of_journal(&opened));
+        let (mark, fsync) = (opened.mark, policy.fsync);
+        let backlog = Backlog::journal(dir, extent.segment, mark, opened.lock, fsync);
+        let worker = Worker::new(Box::new(sink), backlog, &policy, Arc::clone(&shared));
+        let deliver = spawned("deliver", dir, move || worker.run())?;
         let mut durable = Self {
-            shared: Arc::clone(&shared),
-            appender: opened.appender,
+            running: Owned::new(Running {
+                shared: Arc::clone(&shared),
+                appender: opened.appender,
+                threads: vec![deliver],
+            }),
             dir: dir.to_owned(),
             recovered,
-            threads: Vec::new(),
             policy,
         };
-        let (mark, fsync) = (opened.mark, durable.policy.fsync);
-        let backlog = Backlog::journal(dir, extent.segment, mark, opened.lock, fsync);
-        let worker = Worker::new(
-            Box::new(sink),
-            backlog,
-            &durable.policy,
-            Arc::clone(&shared),
-        );
-        durable.spawn("deliver", move || worker.run())?;
         if let Fsync::Every(interval) = durable.policy.fsync {
-            let dir = dir.to_owned();
-            durable.spawn("fsync", move || worker::sync_every(interval, &dir, &shared))?;
+            let folder = dir.to_owned();
+            let sync = move || worker::sync_every(interval, &folder, &shared);
+            let running = durable.running.get_mut(NAME)?;
+            running.threads.push(spawned("fsync", dir, sync)?);
         }
         Ok(durable)
     }
@@ -191,45 +195,61 @@ impl Durable {
     /// What became of every row so far.
     #[must_use]
     pub fn receipt(&self) -> Receipt {
-        self.shared.lock().receipt()
+        match self.shared() {
+            Ok(shared) => shared.lock().receipt(),
+            Err(error) => Receipt::failed(NAME, &error),
+        }
     }
 
     /// Waits until every row is delivered and flushed behind, `within` at most; what became of them.
     pub fn flush_within(&mut self, within: Duration) -> Receipt {
-        self.shared.flush(after(within))
+        match self.shared() {
+            Ok(shared) => shared.flush(after(within)),
+            Err(error) => Receipt::failed(NAME, &error),
+        }
     }
 
-    fn spawn(
-        &mut self,
-        what: &'static str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<(), SinkError> {
-        let thread = thread::Builder::new()
-            .name(format!("grpo-{what}"))
-            .spawn(body)
-            .map_err(journal::io_error("start a thread for", &self.dir))?;
-        self.threads.push(thread);
-        Ok(())
+    fn shared(&self) -> Result<&Shared, SinkError> {
+        Ok(&self.running.get(NAME)?.shared)
     }
 
     /// Ends delivery by `deadline`. A thread that is caught in the sink behind ends when that lets go of it.
-    fn end(&mut self, deadline: Instant) -> Receipt {
-        let receipt = self.shared.end(deadline);
-        for thread in self.threads.drain(..) {
+    ///
+    /// # Errors
+    /// In another process than the one that made it, or where it has ended.
+    fn end(&mut self, deadline: Instant) -> Result<Receipt, SinkError> {
+        let Running {
+            shared,
+            appender,
+            threads,
+        } = self.running.take(NAME)?;
+        let receipt = shared.end(deadline);
+        for thread in threads {
             if thread.is_finished() || receipt.is_some() {
                 // It answers for nothing that is not in the receipt.
                 let _ = thread.join();
             }
         }
-        let receipt = receipt.unwrap_or_else(|| self.shared.lock().receipt());
+        let receipt = receipt.unwrap_or_else(|| shared.lock().receipt());
         if receipt.pending > 0
             && self.policy.fsync != Fsync::Never
-            && let Err(error) = self.appender.sync()
+            && let Err(error) = appender.sync()
         {
             tracing::warn!("{error}");
         }
-        receipt
+        Ok(receipt)
     }
+}
+
+fn spawned(
+    what: &str,
+    dir: &Path,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, SinkError> {
+    thread::Builder::new()
+        .name(format!("grpo-{what}"))
+        .spawn(body)
+        .map_err(journal::io_error("start a thread for", dir))
 }
 
 impl Sink for Durable {
@@ -242,18 +262,20 @@ impl Sink for Durable {
     /// # Errors
     /// If the disk refuses the journal, or [`Full::Drop`] the row. The row is then dropped.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
-        let admitted = self.shared.admit(self.policy.full);
-        let outcome = admitted.and_then(|()| self.appender.append(row));
+        let Running {
+            shared, appender, ..
+        } = self.running.get_mut(NAME)?;
+        let admitted = shared.admit(self.policy.full);
+        let outcome = admitted.and_then(|()| appender.append(row));
         // The row is in the journal: if the disk cannot promise more than that, it is told, and delivered all the same.
         let synced = match (&outcome, self.policy.fsync) {
-            (Ok(_), Fsync::Each) => self.appender.sync(),
+            (Ok(_), Fsync::Each) => appender.sync(),
             _ => Ok(()),
         };
-        self.shared
-            .taken(outcome.as_ref().ok().copied(), outcome.as_ref().err());
+        shared.taken(outcome.as_ref().ok().copied(), outcome.as_ref().err());
         outcome.map(drop)?;
         if let Err(error) = &synced {
-            self.shared.lock().error = Some(error.to_string());
+            shared.lock().error = Some(error.to_string());
             tracing::warn!("{error}");
         }
         Ok(())
@@ -262,7 +284,7 @@ impl Sink for Durable {
     /// Leaves the table to the thread that delivers, which shows it once no row is waiting. It is in no journal: what is not shown
     /// when the process ends, and the oldest where more than eight wait, is never shown.
     fn show(&mut self, table: &Table) -> Result<(), SinkError> {
-        self.shared.show(table.clone());
+        self.shared()?.show(table.clone());
         Ok(())
     }
 
@@ -271,30 +293,32 @@ impl Sink for Durable {
     /// # Errors
     /// If rows are still pending then; they stay in the journal and are tried on.
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.flush_within(self.policy.patience).delivered(NAME)
+        let receipt = self.shared()?.flush(after(self.policy.patience));
+        receipt.delivered(NAME)
     }
 
     /// Kept until the last row is delivered: the sink behind is told then, and not at all where rows stay for the next process,
     /// which goes on with the run.
     fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
-        self.shared.lock().ending = Some(ending.clone());
+        self.shared()?.lock().ending = Some(ending.clone());
         Ok(())
     }
 
     /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What
     /// is pending then waits in the journal for the next process.
     fn close(mut self: Box<Self>) -> Receipt {
-        let deadline = after(self.policy.patience);
-        self.end(deadline)
+        let ended = self.end(after(self.policy.patience));
+        ended.unwrap_or_else(|error| Receipt::failed(NAME, &error))
     }
 }
 
 /// One that is not closed leaves what is waiting to the next process, and the run as it stands.
 impl Drop for Durable {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
-            self.shared.lock().ending.get_or_insert_with(Ending::open);
-            self.end(Instant::now());
+        if let Ok(shared) = self.shared() {
+            shared.lock().ending.get_or_insert_with(Ending::open);
+            // Nobody is left to read the receipt.
+            let _ = self.end(Instant::now());
         }
     }
 }
@@ -305,5 +329,43 @@ impl fmt::Debug for Durable {
             .field("dir", &self.dir)
             .field("receipt", &self.receipt())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Memory;
+    use super::*;
+
+    /// What a forked child has of it: the memory, and none of the threads.
+    #[test]
+    fn a_child_of_the_process_that_opened_them_writes_delivers_and_waits_for_nothing() {
+        let since = Instant::now();
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::new();
+        let mut durable = Durable::new(memory.clone(), dir.path()).unwrap();
+        durable.running = Owned::inherited(durable.running.take(NAME).unwrap());
+        let mut queued = Queued::new(memory.clone()).unwrap();
+        queued.inherit();
+        let sinks: [Box<dyn Sink>; 2] = [Box::new(durable), Box::new(queued)];
+        for mut sink in sinks {
+            let refused = [
+                sink.write(&Row::default()),
+                sink.flush(),
+                sink.ended(&Ending::completed()),
+            ];
+            for outcome in refused {
+                assert!(matches!(outcome, Err(SinkError::Inherited { .. })));
+            }
+            let receipt = sink.close();
+            assert_eq!((receipt.accepted, receipt.dropped), (0, 0));
+            assert!(receipt.error.unwrap().contains("forked"));
+        }
+        // Neither the patience of the one, 10 s, nor that of the other, 30 s.
+        assert!(since.elapsed() < Duration::from_secs(8));
+        assert!(memory.rows().is_empty());
+        // And what the parent has is still the parent's.
+        let error = Durable::new(Memory::new(), dir.path()).unwrap_err();
+        assert!(matches!(error, SinkError::Locked { .. }), "{error}");
     }
 }

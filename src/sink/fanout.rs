@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
+use super::owned::Owned;
 use super::{Receipt, Sink, SinkError};
 use crate::metrics::Row;
 use crate::run::Ending;
@@ -22,7 +23,7 @@ pub struct Fanout {
 
 struct Branch {
     name: &'static str,
-    sink: Box<dyn Sink>,
+    sink: Owned<Box<dyn Sink>>,
     /// Rows this fanout handed to the sink: the measure of its receipt, as a sink that panicked may have miscounted.
     handed: u64,
     error: Option<String>,
@@ -62,7 +63,7 @@ impl Fanout {
     fn with_boxed(mut self, sink: Box<dyn Sink>) -> Self {
         let branch = Branch {
             name: sink.name(),
-            sink,
+            sink: Owned::new(sink),
             handed: 0,
             error: None,
         };
@@ -97,14 +98,14 @@ impl Branch {
         &mut self,
         act: impl FnOnce(&mut dyn Sink) -> Result<(), SinkError>,
     ) -> Result<(), SinkError> {
-        let sink = self.sink.as_mut();
-        let outcome =
-            panic::catch_unwind(AssertUnwindSafe(|| act(sink))).unwrap_or_else(|payload| {
-                Err(SinkError::Panicked {
-                    sink: self.name,
-                    reason: said(payload.as_ref()),
-                })
-            });
+        let sink = self.sink.get_mut(self.name)?;
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| act(sink.as_mut())));
+        let outcome = outcome.unwrap_or_else(|payload| {
+            Err(SinkError::Panicked {
+                sink: self.name,
+                reason: said(payload.as_ref()),
+            })
+        });
         if let Err(error) = &outcome {
             self.error = Some(error.to_string());
         }
@@ -115,10 +116,15 @@ impl Branch {
     fn close(self) -> Receipt {
         let Self {
             name,
-            sink,
+            mut sink,
             handed,
             error,
         } = self;
+        let sink = match sink.take(name) {
+            Ok(sink) => sink,
+            // The rows that it was handed are not this process's to account for.
+            Err(error) => return Receipt::failed(name, &error),
+        };
         let mut receipt =
             panic::catch_unwind(AssertUnwindSafe(|| sink.close())).unwrap_or_else(|payload| {
                 Receipt {
@@ -206,5 +212,26 @@ impl Sink for Fanout {
             pending: kept - written,
             error: (!errors.is_empty()).then(|| errors.join("; ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Memory;
+    use super::*;
+
+    #[test]
+    fn a_child_of_the_process_that_opened_a_sink_neither_writes_to_it_nor_ends_it() {
+        let memory = Memory::new();
+        let mut fanout = Fanout::default().with(memory.clone());
+        for branch in &mut fanout.branches {
+            branch.sink = Owned::inherited(branch.sink.take(branch.name).unwrap());
+        }
+        let outcome = fanout.write(&Row::default());
+        assert!(matches!(outcome, Err(SinkError::Inherited { .. })));
+        let [receipt] = fanout.close_each().try_into().unwrap();
+        assert_eq!((receipt.accepted, receipt.dropped), (0, 0));
+        assert!(receipt.error.unwrap().contains("forked"));
+        assert!(memory.rows().is_empty());
     }
 }

@@ -7,6 +7,7 @@ mod journal;
 mod jsonl;
 mod log;
 mod memory;
+mod owned;
 mod shown;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
@@ -129,6 +130,15 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Of a sink that took nothing here.
+    fn failed(sink: &str, error: &SinkError) -> Self {
+        Self {
+            sink: sink.to_owned(),
+            error: Some(error.to_string()),
+            ..Self::default()
+        }
+    }
+
     /// An error of `sink` if rows are still waiting.
     fn delivered(self, sink: &'static str) -> Result<(), SinkError> {
         if self.pending == 0 {
@@ -192,6 +202,11 @@ pub enum SinkError {
         "durable: expected the journal {dir} for this process alone, found it in use by process {owner}"
     )]
     Locked { dir: String, owner: String },
+    /// Another process opened the sink, and this one was forked from it: what is open is that one's alone.
+    #[error(
+        "{sink}: process {owner} opened it, and what it has open is its own: a process that was forked from it opens another"
+    )]
+    Inherited { sink: &'static str, owner: u32 },
     /// A newer version of this program wrote the journal.
     #[error(
         "{path}: expected a journal of version {known} or older, found version {found}: a newer grpo-metrics wrote it"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::super::owned::Owned;
 use super::super::{Receipt, Sink, SinkError, after};
 use super::backlog::Backlog;
 use super::shared::Shared;
@@ -28,11 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// not delivered by then are dropped, with an error. A process that is killed loses the rows that were waiting, which is the
 /// last one as a rule.
 pub struct Queued {
-    shared: Arc<Shared>,
+    running: Owned<Running>,
     name: &'static str,
     capacity: u64,
     patience: Duration,
-    thread: Option<JoinHandle<()>>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
 }
 
 impl Queued {
@@ -59,11 +64,10 @@ impl Queued {
                 source,
             })?;
         Ok(Self {
-            shared,
+            running: Owned::new(Running { shared, thread }),
             name,
             capacity: CAPACITY,
             patience: PATIENCE,
-            thread: Some(thread),
         })
     }
 
@@ -84,19 +88,28 @@ impl Queued {
     /// What became of every row so far.
     #[must_use]
     pub fn receipt(&self) -> Receipt {
-        self.shared.lock().receipt()
+        match self.shared() {
+            Ok(shared) => shared.lock().receipt(),
+            Err(error) => Receipt::failed(self.name, &error),
+        }
+    }
+
+    fn shared(&self) -> Result<&Shared, SinkError> {
+        Ok(&self.running.get(self.name)?.shared)
     }
 
     /// Ends delivery by `deadline`. What is waiting then is lost: there is no next process that would know of it.
-    fn end(&mut self, deadline: Instant) -> Receipt {
-        let ended = self.shared.end(deadline);
-        if let Some(thread) = self.thread.take()
-            && (ended.is_some() || thread.is_finished())
-        {
+    ///
+    /// # Errors
+    /// In another process than the one that made it, or where it has ended.
+    fn end(&mut self, deadline: Instant) -> Result<Receipt, SinkError> {
+        let Running { shared, thread } = self.running.take(self.name)?;
+        let ended = shared.end(deadline);
+        if ended.is_some() || thread.is_finished() {
             // It answers for nothing that is not in the receipt.
             let _ = thread.join();
         }
-        let mut receipt = ended.unwrap_or_else(|| self.shared.lock().receipt());
+        let mut receipt = ended.unwrap_or_else(|| shared.lock().receipt());
         if receipt.pending > 0 {
             let reason = receipt.error.as_deref().unwrap_or("no time left");
             let error = format!(
@@ -107,7 +120,16 @@ impl Queued {
             receipt.pending = 0;
             receipt.error = Some(error);
         }
-        receipt
+        Ok(receipt)
+    }
+}
+
+#[cfg(test)]
+impl Queued {
+    /// Becomes what a forked child has of it.
+    pub(super) fn inherit(&mut self) {
+        let running = self.running.take(self.name);
+        self.running = Owned::inherited(running.expect("made here"));
     }
 }
 
@@ -121,17 +143,18 @@ impl Sink for Queued {
     /// # Errors
     /// If there is no room. The row is then dropped.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
-        let admitted = self.shared.admit(Full::Drop(self.capacity));
+        let shared = self.shared()?;
+        let admitted = shared.admit(Full::Drop(self.capacity));
         match &admitted {
-            Ok(()) => self.shared.keep(row.clone()),
-            Err(error) => self.shared.taken(None, Some(error)),
+            Ok(()) => shared.keep(row.clone()),
+            Err(error) => shared.taken(None, Some(error)),
         }
         admitted
     }
 
     /// Leaves the table to the thread that delivers, which shows it once no row is waiting.
     fn show(&mut self, table: &Table) -> Result<(), SinkError> {
-        self.shared.show(table.clone());
+        self.shared()?.show(table.clone());
         Ok(())
     }
 
@@ -140,26 +163,29 @@ impl Sink for Queued {
     /// # Errors
     /// If rows are still waiting then; they are tried on.
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.shared.flush(after(self.patience)).delivered(self.name)
+        let receipt = self.shared()?.flush(after(self.patience));
+        receipt.delivered(self.name)
     }
 
     /// Kept until the last row is delivered, when the sink behind is told.
     fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
-        self.shared.lock().ending = Some(ending.clone());
+        self.shared()?.lock().ending = Some(ending.clone());
         Ok(())
     }
 
     fn close(mut self: Box<Self>) -> Receipt {
-        self.end(after(self.patience))
+        let ended = self.end(after(self.patience));
+        ended.unwrap_or_else(|error| Receipt::failed(self.name, &error))
     }
 }
 
 /// One that is not closed delivers what is waiting all the same; nobody has said how the run ended, so it has not.
 impl Drop for Queued {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.shared.lock().ending.get_or_insert_with(Ending::open);
-            self.end(after(self.patience));
+        if let Ok(shared) = self.shared() {
+            shared.lock().ending.get_or_insert_with(Ending::open);
+            // Nobody is left to read the receipt.
+            let _ = self.end(after(self.patience));
         }
     }
 }
