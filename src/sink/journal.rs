@@ -5,10 +5,11 @@
 //! kernel holds it. What it takes to survive the death of the machine is [`super::Fsync`].
 
 mod entry;
+mod lock;
 mod read;
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::SinkError;
 use crate::metrics::Row;
+pub(super) use lock::Lock;
 pub(super) use read::{Extent, Item, Reader};
 
 /// What a segment begins with, then the version, the number of its first entry, and the checksum of all three.
@@ -31,8 +33,7 @@ pub(super) struct Opened {
     pub(super) segments: VecDeque<u64>,
     /// Bytes of an entry that was never finished, cut off the end.
     pub(super) torn: u64,
-    /// Held for as long as the journal is in use.
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 /// Opens the journal in `dir`, making it if need be.
@@ -42,7 +43,7 @@ pub(super) struct Opened {
 pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, SinkError> {
     let fault = |act| io_error(act, dir);
     fs::create_dir_all(dir).map_err(fault("make"))?;
-    let lock = lock(dir)?;
+    let lock = Lock::take(dir)?;
     let mut segments = listed(dir).map_err(fault("read"))?;
     let mut mark = Mark::open(dir).map_err(fault("open the mark of"))?;
     for first in &segments {
@@ -98,35 +99,6 @@ pub(super) fn io_error(act: &'static str, dir: &Path) -> impl Fn(io::Error) -> S
 
 fn segment(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.journal"))
-}
-
-fn lock(dir: &Path) -> Result<File, SinkError> {
-    let fault = |act| io_error(act, dir);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(dir.join("lock"))
-        .map_err(fault("lock"))?;
-    match file.try_lock() {
-        Ok(()) => {
-            // Who has it is for people: a lock without a number is a lock too.
-            let _ = file
-                .set_len(0)
-                .and_then(|()| write!(file, "{}", std::process::id()));
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let _ = file.take(20).read_to_string(&mut owner);
-            Err(SinkError::Locked {
-                dir: dir.display().to_string(),
-                owner,
-            })
-        }
-        Err(TryLockError::Error(error)) => Err(fault("lock")(error)),
-    }
 }
 
 fn listed(dir: &Path) -> io::Result<VecDeque<u64>> {

@@ -1,12 +1,11 @@
 //! Where rows wait until they are delivered: in a journal, or in memory alone.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::SinkError;
-use super::super::journal::{self, Extent, Item, Mark, Reader};
+use super::super::journal::{self, Extent, Item, Lock, Mark, Reader};
 use super::Fsync;
 use super::shared::Shared;
 
@@ -25,17 +24,17 @@ pub(super) struct OnDisk {
     reader: Reader,
     mark: Mark,
     fsync: Fsync,
-    _lock: File,
+    lock: Lock,
 }
 
 impl Backlog {
-    pub(super) fn journal(dir: &Path, segment: u64, mark: Mark, lock: File, fsync: Fsync) -> Self {
+    pub(super) fn journal(dir: &Path, segment: u64, mark: Mark, lock: Lock, fsync: Fsync) -> Self {
         Self::Journal(OnDisk {
             reader: Reader::new(dir, segment, mark.settled()),
             dir: dir.to_owned(),
             mark,
             fsync,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -50,7 +49,7 @@ impl Backlog {
     /// Up to `limit` rows of those up to `extent`.
     ///
     /// # Errors
-    /// If the journal cannot be read; nothing is skipped then.
+    /// If the journal cannot be read, or another process has it by now; nothing is skipped then.
     pub(super) fn read(
         &mut self,
         shared: &Shared,
@@ -59,6 +58,7 @@ impl Backlog {
     ) -> Result<Vec<Item>, SinkError> {
         match self {
             Self::Journal(journal) => {
+                journal.lock.hold(&journal.dir)?;
                 let read = journal.reader.read(extent, limit);
                 read.map_err(|error| journal.fault("read", error))
             }
