@@ -23,6 +23,10 @@ pub enum EngineError {
     #[error("step {step}: {source}")]
     Gather { step: u64, source: GatherError },
     #[error(
+        "step {step}: process {owner} made the engine, and gathers its rank's steps: one that was forked from it makes another"
+    )]
+    Inherited { step: u64, owner: u32 },
+    #[error(
         "step {step}: tokens were counted against the clip range {counted}, but the controller's snapshot says {snapshot}: give the snapshot with the batches, or the range in the engine's options"
     )]
     ClipRange {

@@ -7,6 +7,7 @@ mod options;
 mod row;
 
 use std::collections::BTreeMap;
+use std::process;
 
 use crate::batch::{Batch, Place};
 use crate::cadence::Cadence;
@@ -48,6 +49,8 @@ pub struct Engine {
     cadence: Cadence,
     sinks: Fanout,
     gather: Box<dyn Gather>,
+    /// The process that made the engine: a forked child is no rank of its own.
+    process: u32,
     /// What has been observed of the step that is not over.
     pending: Shard,
     next_micro: u32,
@@ -96,6 +99,7 @@ impl Engine {
             cadence: builder.cadence,
             sinks: builder.sinks,
             gather: builder.gather,
+            process: process::id(),
             pending: Shard::default(),
             next_micro: 0,
             known_range: None,
@@ -272,6 +276,12 @@ impl Engine {
             Part::of(own)
         };
         if self.gathers() {
+            if self.process != process::id() {
+                return Err(EngineError::Inherited {
+                    step,
+                    owner: self.process,
+                });
+            }
             let mut outgoing = |answers| {
                 std::mem::take(&mut part)
                     .join(answers)

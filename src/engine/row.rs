@@ -129,6 +129,7 @@ mod tests {
     use super::*;
     use crate::batch::{Batch, Columns};
     use crate::dialect::Dialect;
+    use crate::engine::EngineError;
     use crate::group::Grouping;
     use crate::logged::logged;
     use crate::scalars::Scalars;
@@ -197,6 +198,33 @@ mod tests {
         assert_eq!(rows.rows()[0].metrics, said);
         assert_eq!(rows.rows()[1], row);
         assert!(engine.computes("train/reward") && !engine.computes("train/cispo_clip_ratio"));
+    }
+
+    /// A collective that a forked child would take part in for its parent.
+    #[derive(Debug)]
+    struct Never;
+
+    impl crate::gather::Gather for Never {
+        fn rank(&self) -> u32 {
+            0
+        }
+        fn world_size(&self) -> u32 {
+            2
+        }
+        fn gather(
+            &mut self,
+            _: &mut dyn FnMut(Vec<crate::gather::Answer>) -> Vec<u8>,
+        ) -> Result<Option<Vec<crate::gather::Answer>>, crate::gather::GatherError> {
+            panic!("a child has taken its parent's place")
+        }
+    }
+
+    #[test]
+    fn a_forked_child_gathers_nothing_in_its_parents_place() {
+        let mut engine = Engine::builder().gather(Never).build().unwrap();
+        engine.process += 1;
+        let error = engine.step(7).unwrap_err();
+        assert!(matches!(error, EngineError::Inherited { step: 7, .. }));
     }
 
     /// Two steps of one window, the second with a key less, whose row is then logged; `keys` numbers of the user's own in each.
