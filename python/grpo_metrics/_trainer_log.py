@@ -57,11 +57,12 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """The training has come to its end."""
-        if self._is_mine(state) and self._unfinished is not None:
+        if self._is_mine(state) and self._unfinished is not None and self._waiting is not None:
             self._unfinished.detach()
             self._unfinished = None
-            if self._waiting is not None:
-                self._waiting.drain()
+            if self._waiting.is_inherited:
+                return
+            self._waiting.drain()
             shielded(self._store.update_run, self.run, {"status": "completed"})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
@@ -165,6 +166,8 @@ def _last_error() -> BaseException | None:
 
 def _broke_off(waiting: Worker, store: Any, run: str, before: int) -> None:
     """The callback is gone, and its training never said that it had come to its end."""
+    if waiting.is_inherited:
+        return
     waiting.drain()
     error = _last_error()
     status, text = "failed", "the training did not come to its end"

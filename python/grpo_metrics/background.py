@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,16 +14,23 @@ _log = logging.getLogger("grpo_metrics")
 class Worker:
     """Makes calls one after the other, off the training's thread.
 
-    A call that raises stays at the head of the queue, and is tried again when the worker is next woken; nothing is dropped.
+    A call that raises stays at the head of the queue, and is tried again when the worker is next woken; nothing is dropped. A
+    process that was forked from the worker's own has no such thread: there, calls are not taken and nothing is waited for.
     """
 
     def __init__(self, name: str) -> None:
         self.error: Exception | None = None
+        self._process = os.getpid()
         self._calls: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._awake = False
         self._thread = threading.Thread(target=self._run, name=f"grpo-metrics-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the worker's own."""
+        return os.getpid() != self._process
 
     @property
     def pending(self) -> int:
@@ -31,17 +39,23 @@ class Worker:
 
     def add(self, call: Callable[[], None]) -> None:
         """Queues a call for when the worker is next woken."""
+        if self.is_inherited:
+            return
         with self._changed:
             self._calls.append(call)
 
     def wake(self) -> None:
         """Lets the queued calls be made; does not wait for them."""
+        if self.is_inherited:
+            return
         with self._changed:
             self._awake = True
             self._changed.notify_all()
 
     def drain(self, seconds: float = 60.0) -> bool:
         """Waits until every queued call was tried, or a call has not come back for this long; whether all succeeded."""
+        if self.is_inherited:
+            return False
         self.wake()
         with self._changed:
             self._changed.wait_for(lambda: not self._awake, seconds)

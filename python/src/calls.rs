@@ -1,6 +1,7 @@
 //! An engine that any thread may call, one call at a time.
 
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Calls {
     held_by: Mutex<Option<ThreadId>>,
     /// The process that made the engine. A forked child has a copy without its threads, of a run that is not its own.
     process: u32,
+    /// The last process that was told so; 0 is none.
+    told: AtomicU32,
 }
 
 impl Calls {
@@ -35,6 +38,7 @@ impl Calls {
             running: Mutex::new(running),
             held_by: Mutex::new(None),
             process: process::id(),
+            told: AtomicU32::new(0),
         });
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|engine| engine.strong_count() > 0);
@@ -42,18 +46,21 @@ impl Calls {
         calls
     }
 
-    /// Runs `work` on the engine. The caller has let go of the GIL: who waits here must not hold it, for the call that is waited
-    /// for may need it.
-    pub fn exclusively<T: Send>(
+    /// Runs `work` on the engine; in a forked child nothing, which gives nothing. The caller has let go of the GIL: who waits here
+    /// must not hold it, for the call that is waited for may need it.
+    pub fn exclusively<T: Send + Default>(
         &self,
         work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
     ) -> PyResult<T> {
+        if self.is_left_alone() {
+            return Ok(T::default());
+        }
         let mut running = self.lock(None)?;
         self.within(&mut running, work)
     }
 
     /// Runs `work` without the GIL.
-    pub fn run<T: Send>(
+    pub fn run<T: Send + Default>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
@@ -79,6 +86,19 @@ impl Calls {
             let mut running = self.lock(patience)?;
             self.within(&mut running, |running| Ok(running.finish(ending)))
         })
+    }
+
+    /// Whether this is a forked child, whose calls are to do nothing: its parent's rows, files and ranks are not its own, and an
+    /// error would end a worker for a metric. It is told once.
+    pub fn is_left_alone(&self) -> bool {
+        let (owner, here) = (self.process, process::id());
+        if owner != here && self.told.swap(here, Ordering::Relaxed) != here {
+            tracing::warn!(
+                "process {owner} opened the engine, and in process {here}, which was forked from it, its calls do nothing: open \
+                 another engine there, with outputs of its own"
+            );
+        }
+        owner != here
     }
 
     fn is_inherited(&self) -> bool {

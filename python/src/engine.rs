@@ -47,6 +47,9 @@ impl Engine {
     #[pyo3(signature = (**columns))]
     fn observe(&self, py: Python<'_>, columns: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let observed = guarded(|| {
+            if self.0.is_left_alone() {
+                return Ok(());
+            }
             with_batch(py, columns, |batch| {
                 self.0.exclusively(|running| running.observe(&batch))
             })

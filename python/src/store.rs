@@ -1,6 +1,7 @@
 //! `Store`: the embedded store, by the operations of the `EvSys` gateway.
 
 use std::path::PathBuf;
+use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use grpo_metrics::metrics::Row;
@@ -17,11 +18,38 @@ use crate::error::{self, guarded};
 
 /// An embedded store; `grpo_metrics.Store` gives its operations their Python signatures.
 #[pyclass(module = "grpo_metrics._core", frozen)]
-pub struct Sqlite3(Mutex<Sqlite>);
+pub struct Sqlite3 {
+    /// `None` once let go of.
+    store: Option<Mutex<Sqlite>>,
+    /// The process that opened it: SQLite's connections do not survive a fork, not even being closed in the child.
+    process: u32,
+}
 
 impl Sqlite3 {
-    fn store(&self) -> MutexGuard<'_, Sqlite> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of(store: Sqlite) -> Self {
+        Self {
+            store: Some(Mutex::new(store)),
+            process: process::id(),
+        }
+    }
+
+    fn store(&self) -> PyResult<MutexGuard<'_, Sqlite>> {
+        let here = process::id() == self.process;
+        let store = self.store.as_ref().filter(|_| here).ok_or_else(|| {
+            error::store(format!(
+                "process {} opened the store, and this one was forked from it: open another here",
+                self.process
+            ))
+        })?;
+        Ok(store.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Sqlite3 {
+    fn drop(&mut self) {
+        if process::id() != self.process {
+            std::mem::forget(self.store.take());
+        }
     }
 }
 
@@ -37,16 +65,14 @@ impl Sqlite3 {
                 } else {
                     Sqlite::open(path)
                 };
-                opened
-                    .map(|store| Self(Mutex::new(store)))
-                    .map_err(error::store)
+                opened.map(Self::of).map_err(error::store)
             })
         })
     }
 
     /// One operation of the gateway: its arguments and its result as JSON.
     fn call(&self, py: Python<'_>, op: &str, args: &str) -> PyResult<String> {
-        guarded(|| py.detach(|| operate(&mut self.store(), op, args)))
+        guarded(|| py.detach(|| operate(&mut *self.store()?, op, args)))
     }
 
     /// Writes metrics of one step; how many were NaN and left out.
@@ -65,7 +91,7 @@ impl Sqlite3 {
                     .iter()
                     .map(|(name, value)| (name.as_str(), *value))
                     .collect();
-                let logged = self.store().log_metrics(run_id, step, &metrics, split);
+                let logged = self.store()?.log_metrics(run_id, step, &metrics, split);
                 logged.map(|logged| logged.nan).map_err(error::store)
             })
         })
@@ -90,7 +116,7 @@ impl Sqlite3 {
                     metrics: metrics.into_iter().collect(),
                     ..Row::default()
                 };
-                let logged = self.store().log_windows(run_id, &[row]);
+                let logged = self.store()?.log_windows(run_id, &[row]);
                 logged.map(|logged| logged.nan).map_err(error::store)
             })
         })
@@ -110,7 +136,7 @@ impl Sqlite3 {
                     .map(str::parse::<Split>)
                     .transpose()
                     .map_err(error::store)?;
-                let metrics = self.store().get_metrics(run_id, name, split);
+                let metrics = self.store()?.get_metrics(run_id, name, split);
                 let rows = metrics.map_err(error::store)?.into_iter();
                 Ok(rows
                     .map(|m| (m.step, m.name, m.value, m.split.as_str()))
