@@ -156,8 +156,11 @@ fn header_version(header: &[u8; HEADER]) -> Option<u32> {
 fn repair(path: &Path, first: u64) -> io::Result<(u64, u64)> {
     let bytes = fs::read(path)?;
     let (mut at, mut next) = (HEADER.min(bytes.len()), first);
+    let beyond = first.saturating_add((bytes.len() / entry::HEAD) as u64);
+    let mut budget = entry::Budget::default();
+    budget.grow(bytes.len());
     loop {
-        if let Some(entry) = entry::next(&bytes, at, next) {
+        if let Some(entry) = entry::next(&bytes, at, &(next..beyond), &mut budget) {
             (at, next) = (entry.end, entry.number + 1);
         } else if let Some(length) = entry::claimed(&bytes[at..], next) {
             (at, next) = (at + length, next + 1);

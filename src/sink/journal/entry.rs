@@ -3,6 +3,8 @@
 //! Every entry carries its number, so that what is missing between two entries can be counted, and a mark that a search for
 //! the next whole entry can stop at. The checksum is over the length, the number and the row.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -11,7 +13,11 @@ use crate::metrics::Row;
 /// What an entry begins with: bytes that no text in UTF-8 has.
 const MARK: [u8; 4] = [0xF5, b'r', b'o', 0xF6];
 /// Mark, length (u32), number (u64), checksum (u64).
-const HEAD: usize = 24;
+pub(super) const HEAD: usize = 24;
+
+/// How often a segment's bytes may be hashed for entries that are none. Damage makes such an entry now and then, of a length that was
+/// hit; bytes that are made for it could do so at each of their marks, and reading them would take the square of their number.
+const TRIES: u64 = 32;
 
 /// A row as it is written: fields of [`Row`] by position, so a change of them is a new version of the journal.
 #[derive(Serialize, Deserialize)]
@@ -74,21 +80,38 @@ pub(super) struct Entry {
     pub(super) end: usize,
 }
 
-/// The first whole entry at `at` or after it, wherever it begins, whose number is `least` or more; `None` if there is none.
-pub(super) fn next(bytes: &[u8], at: usize, least: u64) -> Option<Entry> {
+/// Bytes that may still be hashed for entries that are none.
+#[derive(Debug, Default)]
+pub(super) struct Budget(u64);
+
+impl Budget {
+    /// Enough for so many bytes of a segment more.
+    pub(super) fn grow(&mut self, bytes: usize) {
+        self.0 += bytes as u64 * TRIES;
+    }
+}
+
+/// The first whole entry at `at` or after it, wherever it begins, with one of `numbers`; `None` if there is none, or none that the
+/// budget could find.
+pub(super) fn next(
+    bytes: &[u8],
+    at: usize,
+    numbers: &Range<u64>,
+    budget: &mut Budget,
+) -> Option<Entry> {
     let mut at = at;
     loop {
         let rest = bytes.get(at..)?;
         at += rest.windows(MARK.len()).position(|window| window == MARK)?;
-        match whole(&bytes[at..]) {
-            Some((number, payload)) if number >= least => {
+        match whole(&bytes[at..], numbers, budget) {
+            Some((number, payload)) => {
                 return Some(Entry {
                     number,
                     row: decode(payload),
                     end: at + HEAD + payload.len(),
                 });
             }
-            _ => at += 1,
+            None => at += 1,
         }
     }
 }
@@ -101,12 +124,26 @@ pub(super) fn claimed(bytes: &[u8], number: u64) -> Option<usize> {
         .then_some(end)
 }
 
-/// The number and the row's bytes of the entry that stands first in `bytes`, if it is all there and as it was written.
-fn whole(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (length, number, expected) = head(bytes)?;
-    let size = usize::try_from(u32::from_le_bytes(length)).ok()?;
-    let payload = bytes[HEAD..].get(..size)?;
-    (checksum(length, number, payload) == expected).then_some((u64::from_le_bytes(number), payload))
+/// The number and the row's bytes of the entry that stands first in `bytes`, if it is all there, as it was written and one of
+/// `numbers`.
+fn whole<'a>(
+    bytes: &'a [u8],
+    numbers: &Range<u64>,
+    budget: &mut Budget,
+) -> Option<(u64, &'a [u8])> {
+    let (length, own, expected) = head(bytes)?;
+    let number = u64::from_le_bytes(own);
+    let size = u32::from_le_bytes(length);
+    let payload = bytes[HEAD..].get(..usize::try_from(size).ok()?)?;
+    let left = budget.0.checked_sub(HEAD as u64 + u64::from(size))?;
+    if !numbers.contains(&number) {
+        return None;
+    }
+    if checksum(length, own, payload) == expected {
+        return Some((number, payload));
+    }
+    budget.0 = left;
+    None
 }
 
 fn head(bytes: &[u8]) -> Option<([u8; 4], [u8; 8], u64)> {
@@ -183,9 +220,20 @@ pub(super) mod tests {
         bytes
     }
 
+    fn budget(bytes: &[u8]) -> Budget {
+        let mut budget = Budget::default();
+        budget.grow(bytes.len());
+        budget
+    }
+
+    fn first(bytes: &[u8]) -> Option<Entry> {
+        next(bytes, 0, &(0..u64::MAX), &mut budget(bytes))
+    }
+
     fn read(bytes: &[u8]) -> Vec<u64> {
         let (mut at, mut least, mut found) = (0, 0, Vec::new());
-        while let Some(entry) = next(bytes, at, least) {
+        let mut budget = budget(bytes);
+        while let Some(entry) = next(bytes, at, &(least..u64::MAX), &mut budget) {
             assert_eq!(entry.row.unwrap().step, entry.number);
             found.push(entry.number);
             (at, least) = (entry.end, entry.number + 1);
@@ -197,7 +245,7 @@ pub(super) mod tests {
     fn a_row_comes_back_whole_and_to_the_last_bit() {
         let mut buffer = Vec::new();
         encode(7, &row(3), &mut buffer).unwrap();
-        let entry = next(&buffer, 0, 0).unwrap();
+        let entry = first(&buffer).unwrap();
         assert_eq!((entry.number, entry.end), (7, buffer.len()));
         let (found, expected) = (entry.row.unwrap(), row(3));
         let bits = |row: &Row| -> Vec<(String, u64)> {
@@ -243,8 +291,8 @@ pub(super) mod tests {
     fn an_empty_row_is_an_entry_too() {
         let mut buffer = Vec::new();
         encode(0, &Row::default(), &mut buffer).unwrap();
-        assert_eq!(next(&buffer, 0, 0).unwrap().row, Some(Row::default()));
-        assert_eq!(next(&[], 0, 0), None);
+        assert_eq!(first(&buffer).unwrap().row, Some(Row::default()));
+        assert_eq!(first(&[]), None);
     }
 
     #[test]
@@ -256,6 +304,49 @@ pub(super) mod tests {
             assert_eq!(claimed(&bytes[2 * size..end], 2), None);
         }
         assert_eq!(claimed(&bytes[2 * size..], 2), Some(size));
+    }
+
+    #[test]
+    fn bytes_that_are_all_marks_are_hashed_so_often_at_most_however_long_they_claim_to_be() {
+        let size = 8 << 20;
+        let mut crafted = Vec::with_capacity(size);
+        while crafted.len() + HEAD <= size {
+            let rest = u32::try_from(size - crafted.len() - HEAD).unwrap();
+            crafted.extend(MARK);
+            crafted.extend(rest.to_le_bytes());
+            crafted.extend(1u64.to_le_bytes());
+            crafted.extend(7u64.to_le_bytes());
+        }
+        let numbers = 0..crafted.len() as u64 / HEAD as u64;
+        let mut left = budget(&crafted);
+        let whole = left.0;
+        let mut at = 0;
+        while let Some(entry) = next(&crafted, at, &numbers, &mut left) {
+            at = entry.end;
+        }
+        let hashed = whole - left.0;
+        assert!(hashed <= TRIES * crafted.len() as u64, "{hashed}");
+        // And it had enough to find what came before.
+        let honest = journal(3);
+        let both = [honest.as_slice(), &crafted].concat();
+        assert_eq!(read(&both), [0, 1, 2]);
+    }
+
+    #[test]
+    fn lengths_that_were_hit_cost_their_own_entries_alone() {
+        let mut bytes = journal(2_000);
+        let hit: Vec<u64> = (0..50).map(|n| 7 + n * 31).collect();
+        let mut at = 0;
+        for number in 0..2_000 {
+            let size = claimed(&bytes[at..], number).unwrap();
+            if hit.contains(&number) {
+                // It now claims some 64 KiB more, which are there.
+                bytes[at + MARK.len() + 2] ^= 1;
+            }
+            at += size;
+        }
+        let expected: Vec<u64> = (0..2_000).filter(|number| !hit.contains(number)).collect();
+        assert_eq!(read(&bytes), expected);
     }
 
     proptest! {
@@ -271,9 +362,9 @@ pub(super) mod tests {
 
         #[test]
         fn no_bytes_make_the_search_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0usize..300) {
-            let _ = next(&bytes, at, 0);
+            let _ = next(&bytes, at, &(0..u64::MAX), &mut budget(&bytes));
             let marked = [&MARK[..], &bytes].concat();
-            let _ = (next(&marked, 0, 0), claimed(&marked, 0), decode(&bytes));
+            let _ = (first(&marked), claimed(&marked, 0), decode(&bytes));
         }
     }
 }

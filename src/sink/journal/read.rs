@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::entry::Budget;
 use super::{HEADER, entry, segment};
 use crate::metrics::Row;
 
@@ -35,6 +36,7 @@ pub(in crate::sink) struct Reader {
     read: u64,
     bytes: Vec<u8>,
     at: usize,
+    budget: Budget,
     /// The number of the next entry.
     next: u64,
 }
@@ -48,6 +50,7 @@ impl Reader {
             read: 0,
             bytes: Vec::new(),
             at: 0,
+            budget: Budget::default(),
             next,
         }
     }
@@ -65,18 +68,17 @@ impl Reader {
         if self.segment != extent.segment {
             (self.segment, self.read, self.at) = (extent.segment, 0, 0);
             self.bytes.clear();
+            self.budget = Budget::default();
         }
         let mut items = Vec::new();
         while items.len() < limit && self.next < extent.next {
-            let found = match entry::next(&self.bytes, self.at, self.next) {
-                None if self.read < extent.len => {
-                    self.fill(extent.len)?;
-                    continue;
-                }
-                found => found,
-            };
             // A number beyond the segment's own is no entry of it.
-            let found = found.filter(|entry| entry.number < extent.next);
+            let numbers = self.next..extent.next;
+            let found = entry::next(&self.bytes, self.at, &numbers, &mut self.budget);
+            if found.is_none() && self.read < extent.len {
+                self.fill(extent.len)?;
+                continue;
+            }
             let number = found.as_ref().map_or(extent.next, |entry| entry.number);
             if number > self.next {
                 items.push(Item::Lost(number - self.next));
@@ -111,6 +113,7 @@ impl Reader {
             self.bytes.truncate(held);
             return Err(error);
         }
+        self.budget.grow(self.bytes.len() - held);
         self.read = len;
         Ok(())
     }

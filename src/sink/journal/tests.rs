@@ -190,3 +190,31 @@ fn a_newer_version_is_refused_by_name_and_left_alone() {
     );
     assert_eq!(fs::read(segment(dir.path(), 0)).unwrap(), newer);
 }
+
+#[test]
+fn a_segment_made_of_marks_is_read_and_counted_and_the_next_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut crafted = header(0).to_vec();
+    while crafted.len() < 8 << 20 {
+        let head = [
+            [0xF5, b'r', b'o', 0xF6],
+            [0, 0, 0x40, 0],
+            [3, 0, 0, 0],
+            [0; 4],
+            [9; 4],
+            [9; 4],
+        ];
+        crafted.extend(head.concat());
+    }
+    fs::write(segment(dir.path(), 0), &crafted).unwrap();
+    let mut appender = Appender::new(dir.path(), 5, SEGMENT).unwrap();
+    appender.append(&row(70)).unwrap();
+    let expected = [None, None, None, None, None, Some(70)];
+    assert_eq!(left(dir.path()), expected);
+    for later in [5, 6] {
+        fs::remove_file(segment(dir.path(), later)).unwrap();
+    }
+    // As the last one it is cut off: nothing in it was ever taken.
+    let opened = open(dir.path(), SEGMENT).unwrap();
+    assert_eq!(opened.torn, (crafted.len() - HEADER) as u64);
+}
