@@ -1,6 +1,6 @@
 //! Opening the file: what it is, what version it has, how it is written.
 
-use std::path::Path;
+use std::path::{self, Path};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,45 @@ const NEWEST: u32 = 1;
 /// it has been through. Only ever appended to.
 const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("schema_1.sql")];
 
+/// The path as it is shown, if it is a file's. The words that `SQLite` has for a database in memory, and a device, would take
+/// every row and keep none.
+fn name(path: &Path) -> Result<String, StoreError> {
+    let name = path.display().to_string();
+    let found = if name.is_empty() {
+        "nothing"
+    } else if name == ":memory:" {
+        "SQLite's word for a database that is gone when it is closed (a file of that name is `./:memory:`)"
+    } else if path.metadata().is_ok_and(|there| there.is_dir()) {
+        "a folder"
+    } else if path.metadata().is_ok_and(|there| !there.is_file()) {
+        "something that is no file"
+    } else {
+        return Ok(name);
+    };
+    Err(StoreError::NotAStore {
+        path: if name.is_empty() {
+            "the path of the store".to_owned()
+        } else {
+            name
+        },
+        found: found.to_owned(),
+    })
+}
+
+/// Opens a path as a path: `SQLite` takes one that begins with `file:` for a URI, which may say that nothing is to be kept.
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Connection::open_with_flags(absolute, flags)
+}
+
 /// Opens for reading and writing, making the file if need be.
 pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
-    let at = path.display().to_string();
+    let at = name(path)?;
     let failed = |error| fault(&at, "open", error);
-    let mut db = Connection::open(path).map_err(failed)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = connect(path, flags).map_err(failed)?;
     db.busy_timeout(PATIENCE).map_err(failed)?;
     // Before anything is written: a file of somebody else's is left as it is.
     let version = version(&db, &at)?;
@@ -43,13 +77,13 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
 /// Opens for reading only; never makes a store. `SQLITE_OPEN_READ_ONLY` would leave the log's two files behind, as it may not
 /// clear them away.
 pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
-    let at = path.display().to_string();
+    let at = name(path)?;
     if !path.exists() {
         return Err(StoreError::Missing { path: at });
     }
     let failed = |error| fault(&at, "open", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let db = connect(path, flags).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     db.busy_timeout(PATIENCE).map_err(failed)?;
     if version(&db, &at)? == 0 {
