@@ -2,6 +2,7 @@
 
 mod open;
 mod overview;
+mod place;
 mod run;
 mod table;
 mod window;
@@ -19,6 +20,7 @@ use super::record::{
 use super::{Logged, Store, StoreError, place};
 use crate::metrics::{Metrics, Row};
 pub use overview::RunOverview;
+use place::Place;
 use table::{Table, text_of_json, text_of_list};
 use window::Window;
 
@@ -27,10 +29,16 @@ use window::Window;
 /// Every write is one transaction that is on the disk when the call returns (write-ahead log, `synchronous = FULL`). Several
 /// processes may write the same file: one waits for the other, up to 30 s. Readers never wait. Doubles come back to the
 /// last bit, infinities too, but for the sign of a zero, which `SQLite` does not keep.
+///
+/// A file that is deleted or replaced while it is open is not written any more: with the next write, the runs that were written
+/// here go on in the file that is at the path then, or in a new one, as they were. A path leads where it led at the opening,
+/// whatever becomes of its links. Where there is no going on, writes fail for now ([`StoreError::is_permanent`] is false).
 #[derive(Debug)]
 pub struct Sqlite {
     db: Connection,
     path: String,
+    /// `None` where it is only read.
+    place: Option<Place>,
 }
 
 impl Sqlite {
@@ -40,7 +48,9 @@ impl Sqlite {
     /// If `path` cannot be opened, is no database or another program's, or was written by a newer version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        Ok(Self::over(open::writable(path)?, path))
+        let db = open::writable(path)?;
+        let place = Place::of(&db, path)?;
+        Ok(Self::over(db, path, Some(place)))
     }
 
     /// Opens the store at `path` for reading, also while others write. Writing to it is an error.
@@ -49,14 +59,22 @@ impl Sqlite {
     /// As [`Sqlite::open`], and if there is no store: reading makes none.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        Ok(Self::over(open::readable(path)?, path))
+        Ok(Self::over(open::readable(path)?, path, None))
     }
 
-    fn over(db: Connection, path: &Path) -> Self {
+    fn over(db: Connection, path: &Path, place: Option<Place>) -> Self {
         db.set_prepared_statement_cache_capacity(64);
         Self {
             db,
             path: path.display().to_string(),
+            place,
+        }
+    }
+
+    /// Notes a run that is written.
+    fn keeps(&mut self, run_id: &str) {
+        if let Some(place) = &mut self.place {
+            place.keeps(run_id);
         }
     }
 
@@ -72,20 +90,29 @@ impl Sqlite {
         belongs_to: impl FnOnce() -> String,
         body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        if let Some(place) = &mut self.place
+            && place.stands().is_err()
+        {
+            place.move_on(&mut self.db)?;
+        }
         let outcome = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
                 let value = body(&transaction)?;
+                // It may have waited long for its turn.
+                if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
+                    return Ok(Err(gone));
+                }
                 transaction.commit()?;
-                Ok(value)
+                Ok(Ok(value))
             });
         outcome.map_err(|error| match error.sqlite_error() {
             Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
                 StoreError::Unknown { what: belongs_to() }
             }
             _ => self.fault(act, error),
-        })
+        })?
     }
 
     fn insert<T: Table>(
@@ -151,13 +178,16 @@ impl Store for Sqlite {
                 run.group_id.as_deref(),
             )
         };
-        self.insert("create a run", place, run)
+        let created = self.insert("create a run", place, run)?;
+        self.keeps(&created.id);
+        Ok(created)
     }
 
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
         let sql = "UPDATE runs SET run_config = coalesce(?2, run_config), status = coalesce(?3, status),
             error_message = nullif(coalesce(?4, error_message), ''), wandb_run_url = coalesce(?5, wandb_run_url) WHERE id = ?1";
         let config = patch.run_config.as_ref().and_then(text_of_json);
+        self.keeps(id);
         let updated = self.write("update a run", String::new, |db| {
             db.prepare_cached(sql)?.execute(params![
                 id,
@@ -218,11 +248,13 @@ impl Store for Sqlite {
         &mut self,
         checkpoint: &Checkpoint,
     ) -> Result<Stored<Checkpoint>, StoreError> {
+        self.keeps(&checkpoint.run_id);
         let run = || format!("run `{}`", checkpoint.run_id);
         self.insert("add a checkpoint", run, checkpoint)
     }
 
     fn create_eval(&mut self, eval: &Eval) -> Result<Stored<Eval>, StoreError> {
+        self.keeps(&eval.run_id);
         let place = || {
             place(
                 "run",
@@ -238,10 +270,14 @@ impl Store for Sqlite {
         &mut self,
         prediction: &Prediction,
     ) -> Result<Stored<Prediction>, StoreError> {
+        self.keeps(&prediction.run_id);
         self.insert("add a prediction", || place_of(prediction), prediction)
     }
 
     fn log_predictions(&mut self, predictions: &[Prediction]) -> Result<u64, StoreError> {
+        for prediction in predictions {
+            self.keeps(&prediction.run_id);
+        }
         // The one being written, for the error that says what it should belong to.
         let at = Cell::new(None);
         let place = || at.get().map(place_of).unwrap_or_default();

@@ -15,6 +15,7 @@ impl Sqlite {
     /// # Errors
     /// If the run belongs to another experiment or group than `spec` says.
     pub fn open_run(&mut self, spec: &RunSpec) -> Result<Stored<Run>, StoreError> {
+        self.keeps(&spec.name);
         self.write("open a run", || format!("run `{}`", spec.name), |db| {
             let Some(run) = Run::by_id(db, &spec.name)? else {
                 return new_run(db, spec).map(Ok);

@@ -9,13 +9,17 @@ use crate::metrics::Metrics;
 
 /// How many steps a row is over, where it is more than one. Made with the first such row, so that a store without any is as it
 /// was; programs that do not know of it read the others as before.
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS windows (
-    run_id TEXT    NOT NULL REFERENCES runs (id),
-    step   INTEGER NOT NULL,
-    split  TEXT    NOT NULL,
-    steps  INTEGER NOT NULL,
-    PRIMARY KEY (run_id, step, split)
-) STRICT, WITHOUT ROWID";
+pub(super) fn table(database: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {database}.windows (
+            run_id TEXT    NOT NULL REFERENCES runs (id),
+            step   INTEGER NOT NULL,
+            split  TEXT    NOT NULL,
+            steps  INTEGER NOT NULL,
+            PRIMARY KEY (run_id, step, split)
+        ) STRICT, WITHOUT ROWID"
+    )
+}
 
 /// A row as this room needs it.
 pub(super) struct Window<'a> {
@@ -40,6 +44,7 @@ impl Sqlite {
             .map(|row| signed(row.step))
             .collect::<Result<_, _>>()?;
         let belongs_to = || format!("run `{run_id}`");
+        self.keeps(run_id);
         self.write("write metrics", belongs_to, |db| {
             let mut logged = Logged::default();
             for (row, step) in rows.iter().zip(steps) {
@@ -78,7 +83,7 @@ impl Window<'_> {
     /// Notes how many steps the row is over, in place of what stood there.
     fn note(&self, db: &Connection, run_id: &str, step: i64, split: Split) -> rusqlite::Result<()> {
         if self.steps > 1 {
-            db.execute_batch(TABLE)?;
+            db.execute_batch(&table("main"))?;
             let sql = "INSERT OR REPLACE INTO windows (run_id, step, split, steps) VALUES (?1, ?2, ?3, ?4)";
             let steps = i64::try_from(self.steps).unwrap_or(i64::MAX);
             db.prepare_cached(sql)?
@@ -93,7 +98,7 @@ impl Window<'_> {
 }
 
 /// Whether any row of this store is over more than one step.
-fn is_there(db: &Connection) -> rusqlite::Result<bool> {
+pub(super) fn is_there(db: &Connection) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'windows'")?
         .query_row([], |line| line.get(0))
 }

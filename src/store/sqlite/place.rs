@@ -1,0 +1,221 @@
+//! Which files a connection writes, and going on where somebody deleted or replaced them: a database that is open is written on
+//! without an error when it has no name any more, and what is written so is gone when the process ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+
+use super::super::StoreError;
+use super::open;
+
+/// The database and the two files of its write-ahead log, as the file system tells them from others; `None` where there is none.
+type Files = [Option<(u64, u64)>; 3];
+
+/// Where a connection writes.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Without links, as the log's files stand beside the file itself.
+    path: PathBuf,
+    /// What was opened; `None` where it was closed and nothing is open in its place.
+    opened: Option<Files>,
+    /// The runs that were written, which go along where the writing goes on in another file.
+    runs: BTreeSet<String>,
+}
+
+impl Place {
+    /// What `db` has just opened at `path`.
+    pub(super) fn of(db: &Connection, path: &Path) -> Result<Self, StoreError> {
+        let mut place = Self {
+            path: fs::canonicalize(path).map_err(|error| fault(path, error))?,
+            opened: None,
+            runs: BTreeSet::new(),
+        };
+        place.note(db)?;
+        Ok(place)
+    }
+
+    fn note(&mut self, db: &Connection) -> Result<(), StoreError> {
+        // The log's files are there from the first read on.
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(|error| open::fault(&self.name(), "read", error))?;
+        self.opened = Some(self.look()?);
+        Ok(())
+    }
+
+    /// Notes a run that is written.
+    pub(super) fn keeps(&mut self, run_id: &str) {
+        if !self.runs.contains(run_id) {
+            self.runs.insert(run_id.to_owned());
+        }
+    }
+
+    /// Whether the files at the path are still those that were opened.
+    ///
+    /// # Errors
+    /// If they are not, or that cannot be found out: nothing may be committed then.
+    pub(super) fn stands(&self) -> Result<(), StoreError> {
+        if self.opened == Some(self.look()?) {
+            return Ok(());
+        }
+        Err(fault(&self.path, "it was deleted or replaced"))
+    }
+
+    /// Goes on in the database that is at the path now, or in a new one, with the runs that were written. What is in that database
+    /// already stays.
+    ///
+    /// # Errors
+    /// If there is something else at the path, or it cannot be written; nothing is lost then, and the next attempt may do better.
+    pub(super) fn move_on(&mut self, db: &mut Connection) -> Result<(), StoreError> {
+        let name = self.name();
+        let now = self.look()?;
+        let same_database = self
+            .opened
+            .is_some_and(|opened| opened[0].is_some() && opened[0] == now[0]);
+        let found = if same_database {
+            "its write-ahead log was deleted"
+        } else {
+            "it was deleted or replaced"
+        };
+        let failed = |error: StoreError| {
+            let found = format!("{found}, and there is no going on at its path: {error}");
+            fault(&self.path, found)
+        };
+        if same_database {
+            // The log is still open here: what is in it is brought into the database. Two logs of one database would spoil it.
+            let busy: bool = db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |line| line.get(0))
+                .map_err(|error| open::fault(&name, "bring its log into", error))?;
+            if busy {
+                return Err(fault(&self.path, format!("{found}, and it is being read")));
+            }
+            let closed = Connection::open_in_memory()
+                .map(|nothing| std::mem::replace(db, nothing))
+                .map_err(|error| open::fault(&name, "close", error))?;
+            self.opened = None;
+            drop(closed);
+        } else {
+            self.clear_away(now)
+                .map_err(|error| fault(&self.path, error))?;
+        }
+        let next = open::writable(&self.path).map_err(failed)?;
+        if !same_database && self.opened.is_some() {
+            let carried = carry_over(db, &self.path, &self.runs);
+            carried
+                .map_err(|error| open::fault(&name, "carry its runs over to", error))
+                .map_err(failed)?;
+        }
+        *db = next;
+        self.note(db)?;
+        let runs: Vec<_> = self.runs.iter().map(|run| format!("`{run}`")).collect();
+        tracing::warn!(
+            "{name}: {found} while it was being written; what stands there now is written on, with the runs of before: {}",
+            runs.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Removes the log of the database that is gone: whoever opens another at the path would take it for that one's.
+    fn clear_away(&self, now: Files) -> io::Result<()> {
+        let opened = self.opened.unwrap_or_default();
+        for (i, path) in self.paths().into_iter().enumerate().skip(1) {
+            if now[i].is_some() && now[i] == opened[i] {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Result<Files, StoreError> {
+        let mut files = Files::default();
+        for (file, path) in files.iter_mut().zip(self.paths()) {
+            *file = identity(&path).map_err(|error| fault(&self.path, error))?;
+        }
+        Ok(files)
+    }
+
+    fn paths(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|suffix| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            path.into()
+        })
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// An error that may pass: the rows stay where they wait.
+fn fault(path: &Path, found: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Backend {
+        place: path.display().to_string(),
+        act: "write to the file that was opened",
+        source: found.into(),
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a file that is open cannot be deleted, there is nothing to tell apart.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> io::Result<Option<(u64, u64)>> {
+    Ok(None)
+}
+
+/// Adds to the database at `path` what `db` has of `runs` and that one has not.
+fn carry_over(db: &mut Connection, path: &Path, runs: &BTreeSet<String>) -> rusqlite::Result<()> {
+    let name = path.to_str();
+    let name = name.ok_or_else(|| rusqlite::Error::InvalidPath(path.to_owned()))?;
+    db.execute("ATTACH DATABASE ?1 AS present", [name])?;
+    let carried = db.transaction().and_then(|transaction| {
+        for run in runs {
+            for (table, condition) in tables(&transaction)? {
+                let sql = format!(
+                    "INSERT OR IGNORE INTO present.{table} SELECT * FROM main.{table} WHERE {condition}"
+                );
+                transaction.execute(&sql, params![run])?;
+            }
+        }
+        transaction.commit()
+    });
+    let _ = db.execute("DETACH DATABASE present", []);
+    carried
+}
+
+/// The tables, in the order in which their records refer to each other, and which of them are a run's.
+fn tables(db: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
+    let mut tables = vec![
+        (
+            "experiments",
+            "id = (SELECT experiment_id FROM main.runs WHERE id = ?1)
+                AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
+        ),
+        (
+            "groups",
+            "id = (SELECT group_id FROM main.runs WHERE id = ?1)
+                AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
+        ),
+        ("runs", "id = ?1"),
+        ("metrics", "run_id = ?1"),
+        ("checkpoints", "run_id = ?1"),
+        ("evals", "run_id = ?1"),
+        ("predictions", "run_id = ?1"),
+    ];
+    if super::window::is_there(db)? {
+        db.execute_batch(&super::window::table("present"))?;
+        tables.push(("windows", "run_id = ?1"));
+    }
+    Ok(tables)
+}
