@@ -3,24 +3,27 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Nested, Receipt, Sink, SinkError, Tally};
+use super::{Nested, Receipt, Sink, SinkError, Tally, file};
 use crate::metrics::Row;
 
 /// Writes each row as one line `{"ts", "step", "metrics"}`, with `"run": {...}` on the row that carries the run's text.
 ///
 /// A line is one write, doubles read back to the last bit, and an infinity is the text `"Infinity"` or `"-Infinity"` as
 /// in the recordings, never `null`. One sink writes a file at a time.
+///
+/// Where the file is not what it was at the next row, that row still is a line that can be read. Of a file that was deleted or
+/// replaced, the lines that are not in what stands there now are written there; one that was moved, as by `logrotate`, has its
+/// lines, and a new one is begun; what another program has cut off is gone, which is told.
 pub struct Jsonl {
     lines: Box<dyn Lines>,
     target: String,
-    /// Bytes of whole lines; what a failed write left behind them is cut off before the next line.
-    len: u64,
-    torn: bool,
+    /// Where a write began that failed: what it left behind is cut off before the next line.
+    torn: Option<u64>,
     repaired: Repair,
     /// The buffer of the line being written.
     line: Vec<u8>,
@@ -52,35 +55,15 @@ impl Jsonl {
         let path = path.as_ref();
         let target = path.display().to_string();
         let io = |act| io_error(act, &target);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(io("open"))?;
-        let regular = file.metadata().map_err(io("open"))?.is_file();
-        if !regular {
+        let file = Grown::file(path).map_err(io("open"))?;
+        if !file.metadata().map_err(io("open"))?.is_file() {
             return Ok(Self::over(Box::new(Stream(file)), target));
         }
-        let (start, tail) = last_line(&mut file).map_err(io("read"))?;
-        let repaired = repair_of(&tail).ok_or_else(|| SinkError::NotRows {
-            path: target.clone(),
-            at: start,
-            found: String::from_utf8_lossy(&tail).chars().take(20).collect(),
-        })?;
-        match repaired {
-            Repair::None => {}
-            Repair::Completed => file.write_all(b"\n").map_err(io("repair"))?,
-            Repair::Truncated(bytes) => {
-                file.set_len(start).map_err(io("repair"))?;
-                tracing::warn!("{target}: cut off a torn last row of {bytes} bytes");
-            }
-        }
-        let len = file.metadata().map_err(io("read"))?.len();
+        let path = path.canonicalize().map_err(io("open"))?;
+        let (file, repaired) = Grown::open(file, path.clone(), &target)?;
         Ok(Self {
-            len,
             repaired,
-            path: Some(path.to_owned()),
+            path: Some(path),
             ..Self::over(Box::new(file), target)
         })
     }
@@ -101,8 +84,7 @@ impl Jsonl {
         Self {
             lines,
             target,
-            len: 0,
-            torn: false,
+            torn: None,
             repaired: Repair::None,
             line: Vec::new(),
             path: None,
@@ -114,13 +96,13 @@ impl Jsonl {
     fn put(&mut self, row: &Row) -> Result<(), SinkError> {
         self.spell(row)?;
         self.mend()?;
+        let end = self.lines.end(&self.target)?;
         if let Err(source) = self.lines.append(&self.line) {
             // A full disk may have taken half the line.
-            self.torn = true;
+            self.torn = Some(end);
             let _ = self.mend();
             return Err(io_error("write to", &self.target)(source));
         }
-        self.len += self.line.len() as u64;
         Ok(())
     }
 
@@ -138,11 +120,11 @@ impl Jsonl {
 
     /// Cuts off what a failed write left behind.
     fn mend(&mut self) -> Result<(), SinkError> {
-        if self.torn {
+        if let Some(end) = self.torn {
             self.lines
-                .cut(self.len)
+                .cut(end)
                 .map_err(io_error("repair", &self.target))?;
-            self.torn = false;
+            self.torn = None;
         }
         Ok(())
     }
@@ -175,7 +157,10 @@ impl Sink for Jsonl {
         };
         let before = match self.before.take() {
             Some(before) => before,
-            None => checksums(path, self.len).map_err(io_error("read", &self.target))?,
+            None => {
+                let file = File::open(path).map_err(io_error("read", &self.target))?;
+                checksums(file).map_err(io_error("read", &self.target))?
+            }
         };
         self.spell(row)?;
         let held = before.contains(&xxh3_64(&self.line));
@@ -187,7 +172,8 @@ impl Sink for Jsonl {
     fn flush(&mut self) -> Result<(), SinkError> {
         let outcome = self
             .mend()
-            .and_then(|()| self.lines.sync().map_err(io_error("flush", &self.target)));
+            .and_then(|()| self.lines.end(&self.target))
+            .and_then(|_| self.lines.sync().map_err(io_error("flush", &self.target)));
         self.tally.note(outcome)
     }
 
@@ -207,35 +193,154 @@ fn io_error<'a>(act: &'static str, target: &'a str) -> impl Fn(io::Error) -> Sin
     }
 }
 
-/// The checksums of the lines in the first `len` bytes of a file.
-fn checksums(path: &Path, len: u64) -> io::Result<HashSet<u64>> {
-    let mut lines = BufReader::new(File::open(path)?.take(len));
-    let (mut found, mut line) = (HashSet::new(), Vec::new());
+/// The checksums of the lines of a file.
+fn checksums(file: impl Read) -> io::Result<HashSet<u64>> {
+    let mut found = HashSet::new();
+    each_line(file, |line| {
+        found.insert(xxh3_64(line));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Hands on every whole line, with its line break.
+fn each_line(file: impl Read, mut act: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let (mut lines, mut line) = (BufReader::new(file), Vec::new());
     while lines.read_until(b'\n', &mut line)? > 0 {
-        found.insert(xxh3_64(&line));
+        if line.ends_with(b"\n") {
+            act(&line)?;
+        }
         line.clear();
     }
-    Ok(found)
+    Ok(())
 }
 
 /// What lines are appended to.
 trait Lines: Send {
+    /// Where the next line begins.
+    fn end(&mut self, target: &str) -> Result<u64, SinkError>;
     fn append(&mut self, line: &[u8]) -> io::Result<()>;
-    fn cut(&mut self, len: u64) -> io::Result<()>;
+    /// Takes back what was written from `end` on.
+    fn cut(&mut self, end: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
 }
 
-impl Lines for File {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.write_all(line)
+/// A file that grows at its end, unless another program does something to it.
+struct Grown {
+    file: File,
+    path: PathBuf,
+    /// Its bytes, all of whole lines.
+    len: u64,
+}
+
+impl Grown {
+    fn file(path: &Path) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
     }
 
-    fn cut(&mut self, len: u64) -> io::Result<()> {
-        self.set_len(len)
+    /// Takes the file at `path` and repairs its last line.
+    fn open(mut file: File, path: PathBuf, target: &str) -> Result<(Self, Repair), SinkError> {
+        let io = |act| io_error(act, target);
+        let (start, tail) = last_line(&mut file).map_err(io("read"))?;
+        let repaired = repair_of(&tail).ok_or_else(|| SinkError::NotRows {
+            path: target.to_owned(),
+            at: start,
+            found: String::from_utf8_lossy(&tail).chars().take(20).collect(),
+        })?;
+        match repaired {
+            Repair::None => {}
+            Repair::Completed => file.write_all(b"\n").map_err(io("repair"))?,
+            Repair::Truncated(bytes) => {
+                file.set_len(start).map_err(io("repair"))?;
+                tracing::warn!("{target}: cut off a torn last row of {bytes} bytes");
+            }
+        }
+        let len = file.metadata().map_err(io("read"))?.len();
+        Ok((Self { file, path, len }, repaired))
+    }
+
+    /// Goes on in what is at the path now.
+    fn move_on(&mut self, nameless: bool, target: &str) -> Result<(), SinkError> {
+        let io = |act| io_error(act, target);
+        let file = Self::file(&self.path).map_err(io("open"))?;
+        let (mut next, _) = Self::open(file, self.path.clone(), target)?;
+        if nameless {
+            next.take_over(&mut self.file)
+                .map_err(io("write the rows of the deleted file to"))?;
+            tracing::warn!(
+                "{target}: it was deleted or replaced while it was being written; its rows stand in what is there now"
+            );
+        } else {
+            tracing::info!("{target}: it was moved; rows go on in a new file");
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Appends the lines of another file that this one has not: all of them, or none where that fails.
+    fn take_over(&mut self, other: &mut File) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let known = checksums(&self.file)?;
+        other.seek(SeekFrom::Start(0))?;
+        let mut out = BufWriter::new(&self.file);
+        let taken = each_line(other, |line| {
+            if known.contains(&xxh3_64(line)) {
+                return Ok(());
+            }
+            out.write_all(line)
+        });
+        let taken = taken.and_then(|()| out.flush());
+        // What is left in it where it could not be written would be written when it goes.
+        drop(out.into_parts());
+        if taken.is_err() {
+            self.file.set_len(self.len)?;
+        }
+        taken?;
+        self.len = self.file.metadata()?.len();
+        Ok(())
+    }
+}
+
+impl Lines for Grown {
+    fn end(&mut self, target: &str) -> Result<u64, SinkError> {
+        let io = |act| io_error(act, target);
+        let metadata = self.file.metadata().map_err(io("look at"))?;
+        let (own, nameless) = file::opened(&metadata);
+        if file::identity(&self.path).map_err(io("look at"))? != own {
+            self.move_on(nameless, target)?;
+        } else if metadata.len() < self.len {
+            let (before, now) = (self.len, metadata.len());
+            tracing::warn!(
+                "{target}: another program cut it from {before} bytes to {now}: the rows that stood there are gone, unless it has them elsewhere"
+            );
+            let file = self.file.try_clone().map_err(io("open"))?;
+            (*self, _) = Self::open(file, self.path.clone(), target)?;
+        } else {
+            self.len = metadata.len();
+        }
+        Ok(self.len)
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.file.write_all(line)?;
+        self.len += line.len() as u64;
+        Ok(())
+    }
+
+    /// Never makes it longer: what another program cut off would become zeros.
+    fn cut(&mut self, end: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > end {
+            self.file.set_len(end)?;
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
+        self.file.sync_all()
     }
 }
 
@@ -243,6 +348,10 @@ impl Lines for File {
 struct Stream<W>(W);
 
 impl<W: Write + Send> Lines for Stream<W> {
+    fn end(&mut self, _: &str) -> Result<u64, SinkError> {
+        Ok(0)
+    }
+
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.0.write_all(line)
     }
@@ -307,6 +416,10 @@ mod tests {
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
     impl Lines for Disk {
+        fn end(&mut self, _: &str) -> Result<u64, SinkError> {
+            Ok(self.0.lock().unwrap().0.len() as u64)
+        }
+
         fn append(&mut self, line: &[u8]) -> io::Result<()> {
             let (bytes, room) = &mut *self.0.lock().unwrap();
             let taken = line.len().min(*room);
@@ -359,6 +472,75 @@ mod tests {
             (3, 2, 1)
         );
         assert!(receipt.error.unwrap().contains("disk"));
+    }
+
+    /// The steps of a file's lines, each of which is one of a row.
+    fn steps(path: &Path) -> Vec<u64> {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+        let row = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        text.lines()
+            .map(|line| row(line)["step"].as_u64().unwrap())
+            .collect()
+    }
+
+    fn written(receipt: &Receipt) -> (u64, u64) {
+        (receipt.accepted, receipt.written)
+    }
+
+    #[test]
+    fn a_file_that_another_program_cuts_has_no_hole_and_no_line_that_cannot_be_read() {
+        for torn in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("rows.jsonl");
+            let mut sink = Box::new(Jsonl::open(&path).unwrap());
+            for step in 1..=3 {
+                sink.write(&row(step)).unwrap();
+            }
+            // As a write that the disk refused would have left it.
+            sink.torn = torn.then(|| path.metadata().unwrap().len());
+            let line = path.metadata().unwrap().len() / 3;
+            let other = OpenOptions::new().write(true).open(&path).unwrap();
+            // Within the second line, then to nothing, as `copytruncate` does.
+            other.set_len(line + line / 2).unwrap();
+            sink.write(&row(4)).unwrap();
+            assert_eq!(steps(&path), [1, 4]);
+            other.set_len(0).unwrap();
+            sink.write(&row(5)).unwrap();
+            assert_eq!(steps(&path), [5]);
+            assert_eq!(written(&sink.close()), (5, 5));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_deleted_or_replaced_has_every_row_again_and_one_that_is_moved_has_its_own() {
+        use std::fs;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        let mut sink = Box::new(Jsonl::open(&path).unwrap());
+        sink.write(&row(1)).unwrap();
+        sink.write(&row(2)).unwrap();
+        fs::remove_file(&path).unwrap();
+        sink.write(&row(3)).unwrap();
+        assert_eq!(steps(&path), [1, 2, 3]);
+        // An editor writes another file in its place, which has some of the lines already, and one of its own.
+        let text = fs::read_to_string(&path).unwrap();
+        let (first, _) = text.split_once('\n').unwrap();
+        let edited = dir.path().join("edited");
+        fs::write(&edited, format!("{first}\n{{\"step\":100}}\n")).unwrap();
+        fs::rename(&edited, &path).unwrap();
+        sink.write(&row(4)).unwrap();
+        assert_eq!(steps(&path), [1, 100, 2, 3, 4]);
+        let moved = dir.path().join("rows.jsonl.1");
+        fs::rename(&path, &moved).unwrap();
+        sink.write(&row(5)).unwrap();
+        assert_eq!(steps(&moved), [1, 100, 2, 3, 4]);
+        assert_eq!(steps(&path), [5]);
+        // Also what nobody has written behind.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(written(&sink.close()), (5, 5));
+        assert_eq!(steps(&path), [5]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod background;
 mod console;
 mod fanout;
+mod file;
 mod journal;
 mod jsonl;
 mod log;
@@ -27,6 +28,8 @@ pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
 pub use fanout::Fanout;
 pub(crate) use fanout::said;
+#[cfg(feature = "sqlite")]
+pub(crate) use file::identity;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;

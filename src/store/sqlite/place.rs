@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::super::StoreError;
 use super::open;
+use crate::sink::identity;
 
 /// The database and the two files of its write-ahead log, as the file system tells them from others; `None` where there is none.
 type Files = [Option<(u64, u64)>; 3];
@@ -156,22 +157,6 @@ fn fault(path: &Path, found: impl Into<Box<dyn std::error::Error + Send + Sync>>
         act: "write to the file that was opened",
         source: found.into(),
     }
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    use std::os::unix::fs::MetadataExt;
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Where a file that is open cannot be deleted, there is nothing to tell apart.
-#[cfg(not(unix))]
-fn identity(_: &Path) -> io::Result<Option<(u64, u64)>> {
-    Ok(None)
 }
 
 /// Adds to the database at `path` what `db` has of `runs` and that one has not.
