@@ -1,8 +1,10 @@
 //! Sinks that take rows and deliver them behind the caller's back: from a journal on disk, or from memory.
 
 mod backlog;
+mod notes;
 mod queued;
 mod shared;
+mod voice;
 mod worker;
 
 use std::fmt;
@@ -121,12 +123,35 @@ impl Default for Fsync {
 }
 
 /// What opening a journal found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Rows that an earlier process took and did not deliver. They go first.
     pub pending: u64,
     /// Bytes of a row that was being written when the earlier process died, and that was never taken; cut off.
     pub torn_bytes: u64,
+    /// Rows that an earlier process dropped for good, and did not live to say so in a receipt.
+    pub dropped: u64,
+    /// Why the last of them was.
+    pub dropped_for: Option<String>,
+}
+
+impl Recovered {
+    fn tell(&self, dir: &Path) {
+        let dir = dir.display();
+        if self.pending > 0 || self.torn_bytes > 0 {
+            tracing::warn!(
+                "journal {dir}: found {} rows that are not delivered yet, and {} bytes of a row that was never taken",
+                self.pending,
+                self.torn_bytes
+            );
+        }
+        if let Some(error) = &self.dropped_for {
+            let rows = self.dropped;
+            tracing::warn!(
+                "journal {dir}: the process before dropped {rows} rows for good: {error}"
+            );
+        }
+    }
 }
 
 impl Durable {
@@ -150,18 +175,24 @@ impl Durable {
         let dir = dir.as_ref();
         let opened = journal::open(dir, policy.segment_bytes)?;
         let extent = opened.appender.extent();
+        let dropped = notes::dropped(dir).unwrap_or_else(|error| {
+            tracing::warn!(
+                "journal {}: the note of dropped rows: {error}",
+                dir.display()
+            );
+            None
+        });
         let recovered = Recovered {
             pending: extent.next - opened.mark.settled(),
             torn_bytes: opened.torn,
+            dropped: dropped.as_ref().map_or(0, |dropped| dropped.rows),
+            dropped_for: dropped.map(|dropped| dropped.error),
         };
-        if recovered != Recovered::default() {
-            tracing::warn!(
-                "journal {}: found {} rows that are not delivered yet, and {} bytes of a row that was never taken",
-                dir.display(),
-                recovered.pending,
-                recovered.torn_bytes
-            );
-        }
+        recovered.tell(dir);
+        let noted = sink.run().map_or(Ok(()), |run| notes::note_run(dir, run));
+        noted
+            .and_then(|()| notes::forget_dropped(dir))
+            .map_err(journal::io_error("write beside", dir))?;
         let shared = Arc::new(Shared::of_journal(&opened));
         let (mark, fsync) = (opened.mark, policy.fsync);
         let backlog = Backlog::journal(dir, extent.segment, mark, opened.lock, fsync);
@@ -188,8 +219,30 @@ impl Durable {
 
     /// What opening the journal found.
     #[must_use]
-    pub fn recovered(&self) -> Recovered {
-        self.recovered
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// Rows of the journal that could not be read back so far; they are among the dropped.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.shared().map_or(0, |shared| shared.lock().damaged)
+    }
+
+    /// Whether there is a journal in the folder `dir`.
+    #[must_use]
+    pub fn is_in(dir: impl AsRef<Path>) -> bool {
+        let dir = dir.as_ref();
+        ["lock", "delivered"].map(|name| dir.join(name).is_file()) == [true, true]
+    }
+
+    /// The run that the rows of the journal in the folder `dir` belong to ([`Sink::run`]); `None` where that is not noted.
+    ///
+    /// # Errors
+    /// If the note cannot be read.
+    pub fn run_of(dir: impl AsRef<Path>) -> Result<Option<String>, SinkError> {
+        let dir = dir.as_ref();
+        notes::run(dir).map_err(journal::io_error("read the run of", dir))
     }
 
     /// What became of every row so far.
@@ -307,6 +360,9 @@ impl Sink for Durable {
     /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What
     /// is pending then waits in the journal for the next process.
     fn close(mut self: Box<Self>) -> Receipt {
+        if let Ok(shared) = self.shared() {
+            shared.lock().heard = true;
+        }
         let ended = self.end(after(self.policy.patience));
         ended.unwrap_or_else(|error| Receipt::failed(NAME, &error))
     }

@@ -14,6 +14,7 @@ mod shown;
 mod tensorboard;
 
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,11 @@ pub(crate) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(CENTURY)
 }
 
+/// A number that is another in each process and at each call, for waits that are not to fall together.
+pub(crate) fn chance() -> u64 {
+    RandomState::new().hash_one(())
+}
+
 /// Something that takes rows.
 ///
 /// The law every sink keeps: `accepted == written + dropped + pending` (nothing is pending after `close`, unless a
@@ -52,6 +58,11 @@ pub(crate) fn after(time: Duration) -> Instant {
 pub trait Sink: Send {
     /// The sink's name in receipts and errors.
     fn name(&self) -> &'static str;
+
+    /// The run that the rows go to, if the sink writes one: a journal keeps its name with the rows.
+    fn run(&self) -> Option<&str> {
+        None
+    }
 
     /// Takes one row.
     ///

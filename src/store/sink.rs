@@ -92,14 +92,28 @@ impl StoreSink {
             again.error_message = Some(String::new());
             store.update_run(&run_id, &again)?;
         }
-        Ok(Self {
+        Ok(Self::of(store, run_id, Ending::completed()))
+    }
+
+    /// Writes rows that come after their run, which `store` has already, and leaves the run as it stands.
+    ///
+    /// # Errors
+    /// If the store has no such run or cannot be asked.
+    pub fn after(store: Box<dyn Store>, run_id: impl Into<String>) -> Result<Self, StoreError> {
+        let run_id = run_id.into();
+        store.get_run(&run_id)?;
+        Ok(Self::of(store, run_id, Ending::open()))
+    }
+
+    fn of(store: Box<dyn Store>, run_id: String, ending: Ending) -> Self {
+        Self {
             store,
             run_id,
             metadata: Vec::new(),
             nan: 0,
             tally: Tally::default(),
-            ending: Ending::completed(),
-        })
+            ending,
+        }
     }
 
     /// The id of the run.
@@ -166,6 +180,10 @@ impl fmt::Debug for StoreSink {
 impl Sink for StoreSink {
     fn name(&self) -> &'static str {
         "store"
+    }
+
+    fn run(&self) -> Option<&str> {
+        Some(&self.run_id)
     }
 
     /// The row's text is kept until the store takes it: if that fails, the row's metrics still count as written.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::SinkError;
 use super::super::journal::{self, Extent, Item, Lock, Mark, Reader};
 use super::Fsync;
+use super::notes::{self, Dropped};
 use super::shared::Shared;
 
 /// The delivering end of what waits.
@@ -24,6 +25,8 @@ pub(super) struct OnDisk {
     reader: Reader,
     mark: Mark,
     fsync: Fsync,
+    /// What this process has dropped.
+    dropped: Dropped,
     lock: Lock,
 }
 
@@ -34,6 +37,7 @@ impl Backlog {
             dir: dir.to_owned(),
             mark,
             fsync,
+            dropped: Dropped::default(),
             lock,
         })
     }
@@ -87,6 +91,27 @@ impl Backlog {
                 (settled, noted)
             }
             Self::Memory { next } => (*next, Ok(())),
+        }
+    }
+
+    /// Notes that `rows` rows are lost for good, where another process can find it.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(super) fn note_dropped(&mut self, rows: u64, error: &str) -> Result<(), SinkError> {
+        let Self::Journal(journal) = self else {
+            return Ok(());
+        };
+        journal.dropped.rows += rows;
+        error.clone_into(&mut journal.dropped.error);
+        notes::note_dropped(&journal.dir, &journal.dropped)
+            .map_err(|error| journal.fault("note what was dropped of", error))
+    }
+
+    /// Somebody has heard of what was dropped. Where the note stays, it is heard once more.
+    pub(super) fn forget_dropped(&self) {
+        if let Self::Journal(journal) = self {
+            let _ = notes::forget_dropped(&journal.dir);
         }
     }
 

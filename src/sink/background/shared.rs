@@ -41,6 +41,8 @@ pub(super) struct State {
     accepted: u64,
     pub(super) written: u64,
     pub(super) dropped: u64,
+    /// Those of them that could not be read back.
+    pub(super) damaged: u64,
     pub(super) error: Option<String>,
     /// What is to be shown once nothing is pending; the oldest first.
     pub(super) tables: VecDeque<Table>,
@@ -52,6 +54,8 @@ pub(super) struct State {
     /// Until when there is to be delivered, once the end is asked for.
     pub(super) deadline: Option<Instant>,
     pub(super) ended: bool,
+    /// Whether the caller hears what became of the rows.
+    pub(super) heard: bool,
     /// How the run ended, once that is known.
     pub(super) ending: Option<Ending>,
 }
@@ -131,12 +135,14 @@ impl Shared {
                 accepted,
                 written: 0,
                 dropped: 0,
+                damaged: 0,
                 error: None,
                 tables: VecDeque::new(),
                 wakes_at: NEVER,
                 flush: false,
                 deadline: None,
                 ended: false,
+                heard: false,
                 ending: None,
             }),
             work: Condvar::new(),

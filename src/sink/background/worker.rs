@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::super::fanout::said;
 use super::super::journal::{self, Extent, Item};
-use super::super::{Delivery, Sink, SinkError, after};
+use super::super::{Delivery, Sink, SinkError, after, chance};
 use super::backlog::Backlog;
 use super::shared::{NEVER, Shared, wait};
+use super::voice::Voice;
 use super::{Fsync, Policy};
 use crate::metrics::Row;
 use crate::table::Table;
@@ -59,6 +60,7 @@ pub(super) struct Worker {
     backlog: Backlog,
     policy: Policy,
     shared: Arc<Shared>,
+    voice: Voice,
     /// Whether the next rows may have been delivered by an earlier process.
     in_doubt: bool,
     /// Whether rows go one by one, to find the one that makes the sink panic.
@@ -81,6 +83,7 @@ impl Worker {
     ) -> Self {
         let pending = shared.lock().pending();
         Self {
+            voice: Voice::of(sink.name()),
             sink,
             backlog,
             policy: policy.clone(),
@@ -211,14 +214,15 @@ impl Worker {
             };
             let settled = delivery.written + delivery.dropped;
             left = left.get(settled..).unwrap_or(&[]);
-            self.settle(&delivery);
             if settled > 0 {
                 self.failures = 0;
+                self.voice.works();
             }
+            self.settle(&delivery);
             match &delivery.error {
                 Some(error) if !left.is_empty() => self.failed(error),
-                Some(error) => self.told(error),
-                None => {}
+                Some(error) if delivery.dropped == 0 => self.told(error),
+                _ => {}
             }
         }
         true
@@ -267,12 +271,26 @@ impl Worker {
     }
 
     fn lost(&mut self, count: u64) {
-        self.told(&self.backlog.damaged(count));
+        self.shared.lock().damaged += count;
+        self.drop_for_good(count, &self.backlog.damaged(count).to_string());
         self.advance(0, count);
     }
 
     fn settle(&mut self, delivery: &Delivery) {
+        if delivery.dropped > 0 {
+            let error = delivery.error.as_ref().map(ToString::to_string);
+            self.drop_for_good(delivery.dropped as u64, &error.unwrap_or_default());
+        }
         self.advance(delivery.written as u64, delivery.dropped as u64);
+    }
+
+    /// Tells of rows that are lost, and notes them for the next process: before they count as settled, as this one may die.
+    fn drop_for_good(&mut self, rows: u64, error: &str) {
+        self.voice.dropped(rows, error);
+        self.shared.lock().error = Some(error.to_owned());
+        if let Err(error) = self.backlog.note_dropped(rows, error) {
+            self.told(&error);
+        }
     }
 
     /// Notes, on the disk and to the caller, that so many more entries are done with; removes the segments that are.
@@ -300,25 +318,36 @@ impl Worker {
         }
     }
 
-    /// Tells of an error, and waits the longer the more often there was one.
+    /// Tells of an error, and waits the longer the more often there was one. Chance takes up to half of the wait off, so that the
+    /// many that one outage has stopped do not all come back at once.
     fn failed(&mut self, error: &SinkError) {
-        self.told(error);
+        let pending = {
+            let mut state = self.shared.lock();
+            state.error = Some(error.to_string());
+            state.pending()
+        };
+        self.voice.failed(error, pending);
         let (first, longest) = self.policy.backoff;
         let wait = first
             .saturating_mul(1 << self.failures.min(20))
             .min(longest);
         self.failures = self.failures.saturating_add(1);
-        self.shared.pause(wait);
+        let share = chance() as f64 / u64::MAX as f64;
+        self.shared.pause(wait.mul_f64(1.0 - share / 2.0));
     }
 
-    fn told(&self, error: &SinkError) {
-        tracing::warn!("{error}");
+    fn told(&mut self, error: &SinkError) {
+        self.voice.otherwise(error);
         self.shared.lock().error = Some(error.to_string());
     }
 
     /// Closes the sink behind if it has everything; a journal that holds nothing any more is emptied.
-    fn finish(self) {
-        let pending = self.shared.lock().pending();
+    fn finish(mut self) {
+        self.voice.end();
+        let (pending, heard) = {
+            let state = self.shared.lock();
+            (state.pending(), state.heard)
+        };
         if pending == 0 {
             let mut sink = self.sink;
             let ending = self.shared.lock().ending.take();
@@ -340,6 +369,9 @@ impl Worker {
         } else {
             // Not flushed: what is pending says that the sink behind is not in a state to answer.
             drop(self.sink);
+        }
+        if heard {
+            self.backlog.forget_dropped();
         }
         // With it goes the lock of the journal, before anybody hears that this has ended.
         drop(self.backlog);

@@ -23,6 +23,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, Timeout};
 
+use crate::sink::chance;
 pub(super) use fault::{Again, Fault};
 use retry_after::retry_after;
 pub(super) use secret::Secret;
@@ -151,6 +152,8 @@ impl Gateway {
             .with_max_delay(longest)
             .with_max_times(self.patience.retries)
             .with_jitter()
+            // Left to itself, it is the same in every process.
+            .with_jitter_seed(chance())
             .build()
     }
 
