@@ -1,5 +1,6 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
+pub mod deliver;
 mod dialect;
 pub mod forward;
 pub mod keys;
@@ -42,6 +43,7 @@ enum Verb {
     Keys(keys::KeysArgs),
     Merge(merge::MergeArgs),
     Forward(forward::ForwardArgs),
+    Deliver(deliver::DeliverArgs),
     /// Show the runs of a store, or a run's metrics
     Show(show::ShowArgs),
 }
@@ -107,6 +109,13 @@ impl From<forward::ForwardVerbError> for Failure {
     }
 }
 
+impl From<deliver::DeliverError> for Failure {
+    fn from(error: deliver::DeliverError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<show::ShowError> for Failure {
     fn from(error: show::ShowError) -> Self {
         let is_output = matches!(error, show::ShowError::Write(_));
@@ -149,6 +158,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
         Verb::Forward(args) => forward::run(&args, out)?,
+        Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Show(args) => show::run(&args, out)?,
     }
     out.flush()?;

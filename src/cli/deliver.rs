@@ -1,0 +1,238 @@
+//! `deliver`: what waits in the journal of a training that is over, to where it was meant to go.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+use super::say::complain;
+use crate::run::Ending;
+use crate::sink::{Durable, Jsonl, Policy, Receipt, Recovered, Sink, SinkError, one_line};
+#[cfg(feature = "evsys")]
+use crate::store::EvSys;
+use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
+
+/// Deliver the rows that wait in a journal to a store or a file
+///
+/// For a training that was killed and is not run again: the next training with the same journal delivers them by itself. What is
+/// delivered is noted in the journal, so that a second deliver sends what the first could not. The run stays as it stands.
+#[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("to").required(true).args(["store", "evsys", "jsonl"]))]
+#[allow(clippy::doc_markdown)] // clap prints these docs as they are
+pub struct DeliverArgs {
+    /// The folder of the journal. Python's journal= has one for each sink in it: store, sink0, ...
+    pub journal: PathBuf,
+    /// The embedded store to deliver to, made if need be.
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+    /// Deliver to the EvSys server that EVSYS_API_URL and EVSYS_API_KEY name.
+    #[arg(long)]
+    pub evsys: bool,
+    /// The file of JSON lines to deliver to, made if need be.
+    #[arg(long, value_name = "FILE")]
+    pub jsonl: Option<PathBuf>,
+    /// The run to write to [default: the one that the journal names]
+    #[arg(long, value_name = "ID", conflicts_with = "jsonl")]
+    pub run: Option<String>,
+    /// Give up when nothing was taken for so long; the rows stay in the journal.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub patience: u64,
+}
+
+/// Why not everything was delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// There is nothing to deliver from.
+    #[error("{dir}: expected the folder of a journal, found {found}")]
+    NoJournal { dir: String, found: String },
+    /// Nobody says where the rows belong.
+    #[error("{dir}: expected --run, as the journal does not name the run that its rows belong to")]
+    NoRun { dir: String },
+    /// It is in use, or cannot be read.
+    #[error(transparent)]
+    Journal(SinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    File(SinkError),
+    #[cfg(not(feature = "evsys"))]
+    #[error("built without `evsys`")]
+    NotBuilt,
+    /// They stay in the journal.
+    #[error("{rows} rows are not delivered; they stay in the journal: {reason}")]
+    Pending { rows: u64, reason: String },
+    /// They are lost.
+    #[error("{rows} rows could not be delivered and are lost: {reason}")]
+    Lost { rows: u64, reason: String },
+    #[error("could not write the counts: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl DeliverError {
+    /// Whether it is an output that failed, not what was given.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        matches!(
+            self,
+            Self::Pending { .. } | Self::Lost { .. } | Self::Write(_) | Self::Store(_)
+        )
+    }
+}
+
+/// Delivers what `args` says, and writes the counts to `out`.
+///
+/// # Errors
+/// If there is no such journal or another process uses it, the store or file cannot be opened, or a row was not delivered.
+pub fn run(args: &DeliverArgs, out: &mut dyn Write) -> Result<(), DeliverError> {
+    check(args)?;
+    if let Some(path) = &args.jsonl {
+        let file = Jsonl::open(path).map_err(DeliverError::File)?;
+        return deliver(args, file, out);
+    }
+    let run = run_id(args)?;
+    let store = store(args, &run)?;
+    deliver(args, StoreSink::after(store, run)?, out)
+}
+
+/// Nothing is made where there is no journal.
+fn check(args: &DeliverArgs) -> Result<(), DeliverError> {
+    if Durable::is_in(&args.journal) {
+        return Ok(());
+    }
+    let entries = args.journal.read_dir();
+    let mut within: Vec<String> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| Durable::is_in(entry.path()))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    within.sort_unstable();
+    let found = if !args.journal.exists() {
+        "nothing".to_owned()
+    } else if within.is_empty() {
+        "something else".to_owned()
+    } else {
+        format!("one that has journals in it: {}", within.join(", "))
+    };
+    Err(DeliverError::NoJournal {
+        dir: args.journal.display().to_string(),
+        found,
+    })
+}
+
+fn run_id(args: &DeliverArgs) -> Result<String, DeliverError> {
+    let named = Durable::run_of(&args.journal).map_err(DeliverError::Journal)?;
+    if let (Some(given), Some(named)) = (&args.run, &named)
+        && given != named
+    {
+        let warning =
+            format!("warning: the journal's rows are of the run `{named}`; they go to `{given}`");
+        complain(&one_line(&warning));
+    }
+    let run = args.run.clone().or(named);
+    run.ok_or_else(|| DeliverError::NoRun {
+        dir: args.journal.display().to_string(),
+    })
+}
+
+fn store(args: &DeliverArgs, run: &str) -> Result<Box<dyn Store>, DeliverError> {
+    let Some(path) = &args.store else {
+        return evsys(args);
+    };
+    let mut store = Sqlite::open(path)?;
+    store.open_run(&RunSpec::new(run))?;
+    Ok(Box::new(store))
+}
+
+/// What it refuses for good is kept beside the journal, with the reason.
+#[cfg(feature = "evsys")]
+fn evsys(args: &DeliverArgs) -> Result<Box<dyn Store>, DeliverError> {
+    let store = EvSys::from_env(|name| std::env::var(name).ok())?;
+    let dead_letters = args.journal.join("dead-letters.jsonl");
+    Ok(Box::new(store.dead_letters(dead_letters)))
+}
+
+#[cfg(not(feature = "evsys"))]
+fn evsys(_: &DeliverArgs) -> Result<Box<dyn Store>, DeliverError> {
+    Err(DeliverError::NotBuilt)
+}
+
+fn deliver(
+    args: &DeliverArgs,
+    sink: impl Sink + 'static,
+    out: &mut dyn Write,
+) -> Result<(), DeliverError> {
+    let patience = Duration::from_secs(args.patience);
+    let policy = Policy {
+        patience,
+        ..Policy::default()
+    };
+    let mut journal = Durable::with(sink, &args.journal, policy).map_err(DeliverError::Journal)?;
+    let receipt = drain(&mut journal, patience);
+    let (recovered, damaged) = (journal.recovered().clone(), journal.damaged());
+    let receipt = if receipt.pending > 0 {
+        receipt
+    } else {
+        // How the run ended is not known here.
+        let _ = journal.ended(&Ending::open());
+        Box::new(journal).close()
+    };
+    report(args, &recovered, &receipt, damaged, out)
+}
+
+/// Delivers for as long as something is taken.
+fn drain(journal: &mut Durable, patience: Duration) -> Receipt {
+    let mut pending = journal.receipt().pending;
+    loop {
+        let receipt = journal.flush_within(patience);
+        if receipt.pending == 0 || receipt.pending == pending {
+            return receipt;
+        }
+        pending = receipt.pending;
+    }
+}
+
+fn report(
+    args: &DeliverArgs,
+    recovered: &Recovered,
+    receipt: &Receipt,
+    damaged: u64,
+    out: &mut dyn Write,
+) -> Result<(), DeliverError> {
+    let Receipt {
+        written,
+        pending,
+        dropped,
+        ..
+    } = *receipt;
+    let journal = one_line(&args.journal.display().to_string());
+    let refused = dropped - damaged;
+    writeln!(
+        out,
+        "{journal}: delivered {written}, pending {pending}, dropped {refused}, damaged {damaged}"
+    )?;
+    if recovered.torn_bytes > 0 {
+        let bytes = recovered.torn_bytes;
+        writeln!(
+            out,
+            "{bytes} bytes of a row that was never taken are cut off"
+        )?;
+    }
+    if let Some(reason) = &recovered.dropped_for {
+        let rows = recovered.dropped;
+        writeln!(
+            out,
+            "the process before dropped {rows}: {}",
+            one_line(reason)
+        )?;
+    }
+    let reason = receipt.error.clone();
+    let reason = reason.unwrap_or_else(|| "no time left".to_owned());
+    match (pending, dropped) {
+        (0, 0) => Ok(()),
+        (0, rows) => Err(DeliverError::Lost { rows, reason }),
+        (rows, _) => Err(DeliverError::Pending { rows, reason }),
+    }
+}
