@@ -160,6 +160,10 @@ class Engine:
     def last_row(self) -> dict[str, float] | None:
         """The last row that went out; None before the first."""
 
+    @property
+    def recovered(self) -> list[dict[str, Any]]:
+        """What its journals held of an earlier process: `journal`, `pending`, `torn_bytes`, `dropped`, `error`; one a journal that held anything."""
+
     def __enter__(self) -> Self: ...
     def __exit__(self, _kind: object = None, raised: object = None, _traceback: object = None) -> None:
         """Ends the run as what left the block says; what was raised goes on."""

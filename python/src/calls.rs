@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 static OPEN: Mutex<Vec<Weak<Calls>>> = Mutex::new(Vec::new());
 
 pub struct Calls {
-    running: Mutex<Running>,
-    /// The thread that is within a call, so that a sink that calls back is told instead of waiting for itself.
-    held_by: Mutex<Option<ThreadId>>,
+    running: Turn<Running>,
+    /// Taken while the run ends. The engine is not in `running` then: the end waits for sinks, and theirs is the last row too.
+    ending: Turn<()>,
     /// The process that made the engine. A forked child has a copy without its threads, of a run that is not its own.
     process: u32,
     /// The last process that was told so; 0 is none.
@@ -35,8 +35,8 @@ pub struct Calls {
 impl Calls {
     pub fn to(running: Running) -> Arc<Self> {
         let calls = Arc::new(Self {
-            running: Mutex::new(running),
-            held_by: Mutex::new(None),
+            running: Turn::at(running),
+            ending: Turn::at(()),
             process: process::id(),
             told: AtomicU32::new(0),
         });
@@ -55,8 +55,9 @@ impl Calls {
         if self.is_left_alone() {
             return Ok(T::default());
         }
-        let mut running = self.lock(None)?;
-        self.within(&mut running, work)
+        let mut taken = self.running.take(None)?;
+        let running = &mut *taken.value;
+        within_pool(|| work(running))?
     }
 
     /// Runs `work` without the GIL.
@@ -83,8 +84,17 @@ impl Calls {
             return Ok(Vec::new());
         }
         py.detach(|| {
-            let mut running = self.lock(patience)?;
-            self.within(&mut running, |running| Ok(running.finish(ending)))
+            let _ending = self.ending.take(patience)?;
+            let (engine, receipts) = {
+                let mut taken = self.running.take(patience)?;
+                (taken.value.take_engine(), taken.value.receipts())
+            };
+            let Some(engine) = engine else {
+                return Ok(receipts);
+            };
+            let (row, receipts) = within_pool(|| engine.finish_as(ending))?;
+            let mut taken = self.running.take(None)?;
+            Ok(taken.value.ended(ending, row, receipts))
         })
     }
 
@@ -104,24 +114,36 @@ impl Calls {
     fn is_inherited(&self) -> bool {
         self.process != process::id()
     }
+}
 
-    fn within<T: Send>(
-        &self,
-        running: &mut Running,
-        work: impl FnOnce(&mut Running) -> PyResult<T> + Send,
-    ) -> PyResult<T> {
-        *self.held_by() = Some(thread::current().id());
-        let _held = Held(self);
-        within_pool(|| work(running))?
+/// What one thread at a time may have.
+struct Turn<T> {
+    value: Mutex<T>,
+    /// The thread that has it, so that a sink that calls back is told instead of waiting for itself.
+    held_by: Mutex<Option<ThreadId>>,
+}
+
+impl<T> Turn<T> {
+    fn at(value: T) -> Self {
+        Self {
+            value: Mutex::new(value),
+            held_by: Mutex::new(None),
+        }
     }
 
-    fn lock(&self, patience: Option<Duration>) -> PyResult<MutexGuard<'_, Running>> {
+    fn take(&self, patience: Option<Duration>) -> PyResult<Taken<'_, T>> {
+        let value = self.lock(patience)?;
+        *self.held_by() = Some(thread::current().id());
+        Ok(Taken { value, turn: self })
+    }
+
+    fn lock(&self, patience: Option<Duration>) -> PyResult<MutexGuard<'_, T>> {
         let since = Instant::now();
         loop {
-            match self.running.try_lock() {
-                Ok(running) => return Ok(running),
+            match self.value.try_lock() {
+                Ok(value) => return Ok(value),
                 // What a panic left behind is numbers that may be missing, not memory that may not be read.
-                Err(TryLockError::Poisoned(running)) => return Ok(running.into_inner()),
+                Err(TryLockError::Poisoned(value)) => return Ok(value.into_inner()),
                 Err(TryLockError::WouldBlock) => {}
             }
             if *self.held_by() == Some(thread::current().id()) {
@@ -130,7 +152,7 @@ impl Calls {
                 ));
             }
             match patience {
-                None => return Ok(self.running.lock().unwrap_or_else(PoisonError::into_inner)),
+                None => return Ok(self.value.lock().unwrap_or_else(PoisonError::into_inner)),
                 Some(patience) if since.elapsed() < patience => {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -148,12 +170,15 @@ impl Calls {
     }
 }
 
-/// Forgets who is within a call when the call ends, however it ends.
-struct Held<'a>(&'a Calls);
+/// What a thread has until this is dropped, which forgets the thread first.
+struct Taken<'a, T> {
+    value: MutexGuard<'a, T>,
+    turn: &'a Turn<T>,
+}
 
-impl Drop for Held<'_> {
+impl<T> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        *self.0.held_by() = None;
+        *self.turn.held_by() = None;
     }
 }
 

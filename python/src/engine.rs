@@ -16,7 +16,7 @@ use crate::error::guarded;
 use crate::interruption;
 use crate::options::{Options, clip_range};
 use crate::running::Running;
-use crate::sink::{numbers, receipt};
+use crate::sink::{numbers, receipt, recovered};
 use crate::step::Step;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
@@ -153,6 +153,20 @@ impl Engine {
         guarded(|| {
             let row = self.0.run(py, |running| Ok(running.last_row.clone()))?;
             row.map(|row| numbers(py, &row)).transpose()
+        })
+    }
+
+    /// What its journals held of an earlier process when they were opened, one dictionary a journal that held anything: rows that
+    /// are delivered first, bytes of a row that was never taken, and rows that were dropped with nobody left to be told.
+    #[getter]
+    fn recovered<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        guarded(|| {
+            let found = self.0.run(py, |running| Ok(running.recovered.clone()))?;
+            let found: Vec<_> = found
+                .iter()
+                .map(|(journal, found)| recovered(py, journal, found))
+                .collect::<PyResult<_>>()?;
+            PyList::new(py, found)
         })
     }
 

@@ -11,7 +11,7 @@ use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::run::RunMetadata;
 use grpo_metrics::scalars::ClipRange;
 use grpo_metrics::shard::{KlKind, KlPenalty, Success};
-use grpo_metrics::sink::{Durable, Jsonl, Queued, Sink};
+use grpo_metrics::sink::{Durable, Jsonl, Queued, Recovered, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -65,6 +65,25 @@ const NAMES: &[&str] = &[
 
 /// How often a store that is an object, and has no journal before it, is asked to take a row: for some seconds.
 const TRIES: u32 = 6;
+
+/// An engine in the making, and what its journals held when they were opened.
+pub struct Opening {
+    builder: EngineBuilder,
+    pub recovered: Vec<(PathBuf, Recovered)>,
+}
+
+impl Opening {
+    fn sink(self, sink: impl Sink + 'static) -> Self {
+        Self {
+            builder: self.builder.sink(sink),
+            ..self
+        }
+    }
+
+    pub fn engine(self) -> PyResult<Engine> {
+        self.builder.build().map_err(error::option)
+    }
+}
 
 /// Options that were given; `None` counts as not given.
 pub struct Options<'a, 'py>(Option<&'a Bound<'py, PyDict>>);
@@ -129,8 +148,11 @@ impl<'a, 'py> Options<'a, 'py> {
     }
 
     /// An engine with these options, its sinks opened.
-    pub fn engine(&self) -> PyResult<Engine> {
-        self.builder()?.build().map_err(error::option)
+    pub fn open(&self) -> PyResult<Opening> {
+        self.with_sinks(Opening {
+            builder: self.builder()?,
+            recovered: Vec::new(),
+        })
     }
 
     fn builder(&self) -> PyResult<EngineBuilder> {
@@ -208,7 +230,7 @@ impl<'a, 'py> Options<'a, 'py> {
         }
         // Before a sink is opened, and a run begun that nobody will end.
         builder.check().map_err(error::option)?;
-        self.with_sinks(self.with_folds(builder)?)
+        self.with_folds(builder)
     }
 
     fn with_folds(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
@@ -224,15 +246,15 @@ impl<'a, 'py> Options<'a, 'py> {
     }
 
     /// Rows are rank 0's, and so are the store, its run, the sinks and the journal: no other rank opens them.
-    fn with_sinks(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
+    fn with_sinks(&self, mut opening: Opening) -> PyResult<Opening> {
         if self.place()?.0 != 0 {
-            return Ok(builder);
+            return Ok(opening);
         }
         if let Some(store) = self.get("store")? {
-            builder = self.with_store(builder, &store)?;
+            opening = self.with_store(opening, &store)?;
         }
         let Some(sinks) = self.get("sinks")? else {
-            return Ok(builder);
+            return Ok(opening);
         };
         let listed = sinks.try_iter().noted();
         let listed = match listed {
@@ -242,40 +264,39 @@ impl<'a, 'py> Options<'a, 'py> {
         for (i, sink) in listed.enumerate() {
             let (sink, name) = (sink?, format!("sink{i}"));
             if let Ok(path) = sink.extract::<PathBuf>().noted() {
-                builder = self.add(builder, &name, Jsonl::open(path).map_err(error::sink)?)?;
+                opening = self.add(opening, &name, Jsonl::open(path).map_err(error::sink)?)?;
             } else if sink.hasattr("write")? {
-                builder = self.add(builder, &name, PythonSink::over(&sink))?;
+                opening = self.add(opening, &name, PythonSink::over(&sink))?;
             } else {
                 let expected = "paths of JSON lines, and sinks: objects with `write(row)` (`LoggerSink` makes one of a logger)";
                 return Err(refuse("sinks", expected, &sink));
             }
         }
-        Ok(builder)
+        Ok(opening)
     }
 
     /// Adds a sink, behind a journal of its own where there is a folder for them: then no step waits for it.
     fn add(
         &self,
-        builder: EngineBuilder,
+        mut opening: Opening,
         name: &str,
         sink: impl Sink + 'static,
-    ) -> PyResult<EngineBuilder> {
+    ) -> PyResult<Opening> {
         let folder: Option<PathBuf> = self.read("journal", "the path of a folder")?;
-        Ok(match folder {
-            Some(folder) => {
-                let durable = Durable::new(sink, folder.join(name)).map_err(error::sink)?;
-                builder.sink(durable)
-            }
-            None => builder.sink(sink),
-        })
+        let Some(folder) = folder else {
+            return Ok(opening.sink(sink));
+        };
+        let folder = folder.join(name);
+        let durable = Durable::new(sink, &folder).map_err(error::sink)?;
+        if *durable.recovered() != Recovered::default() {
+            let found = (folder, durable.recovered().clone());
+            opening.recovered.push(found);
+        }
+        Ok(opening.sink(durable))
     }
 
     /// A path is an embedded store; anything else an object with `EvSys`'s methods.
-    fn with_store(
-        &self,
-        builder: EngineBuilder,
-        store: &Bound<'py, PyAny>,
-    ) -> PyResult<EngineBuilder> {
+    fn with_store(&self, opening: Opening, store: &Bound<'py, PyAny>) -> PyResult<Opening> {
         let run = self.text("run")?;
         if let Ok(path) = store.extract::<PathBuf>().noted() {
             let config = self.get("config")?;
@@ -291,29 +312,25 @@ impl<'a, 'py> Options<'a, 'py> {
                     .unwrap_or_default(),
             };
             let sink = StoreSink::open(path, spec).map_err(error::store)?;
-            return self.add_store(builder, sink);
+            return self.add_store(opening, sink);
         }
         let run = run.ok_or_else(|| {
             error::option("`run` is missing: a store that is an object needs the id of the run")
         })?;
         let module = store.py().import("grpo_metrics._store")?;
-        let sink = PythonSink::over(&module.call_method1("StoreSink", (store, run))?);
+        let sink = PythonSink::over(&module.call_method1("StoreSink", (store, &run))?).of_run(run);
         if self.get("journal")?.is_some() {
-            return self.add_store(builder, sink);
+            return self.add_store(opening, sink);
         }
-        self.add_store(builder, sink.giving_up_after(TRIES))
+        self.add_store(opening, sink.giving_up_after(TRIES))
     }
 
     /// Adds a store, behind its journal, else behind a queue in memory: no step waits for a disk or a server.
-    fn add_store(
-        &self,
-        builder: EngineBuilder,
-        sink: impl Sink + 'static,
-    ) -> PyResult<EngineBuilder> {
+    fn add_store(&self, opening: Opening, sink: impl Sink + 'static) -> PyResult<Opening> {
         if self.get("journal")?.is_some() {
-            return self.add(builder, "store", sink);
+            return self.add(opening, "store", sink);
         }
-        Ok(builder.sink(Queued::new(sink).map_err(error::sink)?))
+        Ok(opening.sink(Queued::new(sink).map_err(error::sink)?))
     }
 
     /// This rank and how many there are, as the gather has them.

@@ -1,14 +1,15 @@
 //! What one call at a time may change of an engine.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use grpo_metrics::batch::{Batch, Place};
 use grpo_metrics::engine::Engine as CoreEngine;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::recording::{Record, Recorder};
 use grpo_metrics::run::Ending;
 use grpo_metrics::scalars::{Scalars, Weighting};
-use grpo_metrics::sink::Receipt;
+use grpo_metrics::sink::{Receipt, Recovered};
 use pyo3::prelude::*;
 
 use crate::error::{self, GrpoMetricsError};
@@ -23,6 +24,8 @@ pub struct Running {
     recording: Option<Recording>,
     pub last_row: Option<Metrics>,
     receipts: Vec<Receipt>,
+    /// What the journals held when they were opened.
+    pub recovered: Vec<(PathBuf, Recovered)>,
 }
 
 /// What was observed of the step that is not over, to be written down when its number is known.
@@ -35,8 +38,10 @@ impl Running {
     /// An engine with these options, its sinks opened.
     pub fn of(options: &Options<'_, '_>) -> PyResult<Self> {
         let recorder = options.recorder()?;
+        let mut opening = options.open()?;
         Ok(Self {
-            engine: Some(options.engine()?),
+            recovered: std::mem::take(&mut opening.recovered),
+            engine: Some(opening.engine()?),
             place: options.place()?,
             recording: recorder.map(|recorder| Recording {
                 recorder,
@@ -104,19 +109,37 @@ impl Running {
         Ok(())
     }
 
-    /// Ends the run, unless it has ended; what became of the rows.
-    pub fn finish(&mut self, ending: &Ending) -> Vec<Receipt> {
-        if let Some(engine) = self.engine.take() {
-            let (row, receipts) = engine.finish_as(ending);
-            if let Some(row) = row {
-                self.last_row = Some(row.metrics);
-            }
-            for error in receipts.iter().filter_map(|receipt| receipt.error.as_ref()) {
-                tracing::warn!("{error}");
-            }
-            self.receipts = receipts;
-        }
+    /// The engine, to be finished: none where it was before.
+    pub fn take_engine(&mut self) -> Option<CoreEngine> {
+        self.engine.take()
+    }
+
+    /// What became of the rows; nothing before the end.
+    pub fn receipts(&self) -> Vec<Receipt> {
         self.receipts.clone()
+    }
+
+    /// The run has ended: its last row, if one was left, and what became of the rows.
+    pub fn ended(
+        &mut self,
+        ending: &Ending,
+        row: Option<Row>,
+        receipts: Vec<Receipt>,
+    ) -> Vec<Receipt> {
+        if let Some(row) = row {
+            self.last_row = Some(row.metrics);
+        }
+        if !ending.status.is_final() && !receipts.is_empty() {
+            tracing::warn!(
+                "an engine was not finished: its rows go to its sinks as it goes, and its run stays as it is; call finish(), or open it in a \
+                 with block"
+            );
+        }
+        for error in receipts.iter().filter_map(|receipt| receipt.error.as_ref()) {
+            tracing::warn!("{error}");
+        }
+        self.receipts.clone_from(&receipts);
+        receipts
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::run::Ending;
-use grpo_metrics::sink::{Receipt, Sink, SinkError};
+use grpo_metrics::sink::{Receipt, Recovered, Sink, SinkError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,6 +16,7 @@ use crate::interruption::Noted;
 pub struct PythonSink {
     object: Py<PyAny>,
     kind: String,
+    run: Option<String>,
     receipt: Receipt,
     /// How often the row in hand may fail before it counts as refused for good, and how often it has.
     tries: Option<u32>,
@@ -26,10 +28,17 @@ impl PythonSink {
         Self {
             kind: crate::column::kind_of(object),
             object: object.clone().unbind(),
+            run: None,
             receipt: Receipt::default(),
             tries: None,
             failed: 0,
         }
+    }
+
+    /// Says which run the object writes.
+    pub fn of_run(mut self, run: String) -> Self {
+        self.run = Some(run);
+        self
     }
 
     /// Gives a row up that has failed so often: of an object's errors nobody knows which would pass.
@@ -83,6 +92,10 @@ impl fmt::Debug for PythonSink {
 impl Sink for PythonSink {
     fn name(&self) -> &'static str {
         "python"
+    }
+
+    fn run(&self) -> Option<&str> {
+        self.run.as_deref()
     }
 
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
@@ -178,5 +191,20 @@ pub fn receipt<'py>(py: Python<'py>, receipt: &Receipt) -> PyResult<Bound<'py, P
     dict.set_item("dropped", receipt.dropped)?;
     dict.set_item("pending", receipt.pending)?;
     dict.set_item("error", receipt.error.as_deref())?;
+    Ok(dict)
+}
+
+/// What the journal in a folder held of an earlier process, as a dictionary.
+pub fn recovered<'py>(
+    py: Python<'py>,
+    journal: &Path,
+    found: &Recovered,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("journal", journal.display().to_string())?;
+    dict.set_item("pending", found.pending)?;
+    dict.set_item("torn_bytes", found.torn_bytes)?;
+    dict.set_item("dropped", found.dropped)?;
+    dict.set_item("error", found.dropped_for.as_deref())?;
     Ok(dict)
 }

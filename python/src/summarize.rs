@@ -22,7 +22,7 @@ pub fn summarize<'py>(
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guarded(|| {
-        let mut engine = Options::of(options)?.engine()?;
+        let mut engine = Options::of(options)?.open()?.engine()?;
         let one = records.cast::<PyDict>().is_ok();
         let records: Vec<_> = if one {
             vec![Heading::of(records)?]

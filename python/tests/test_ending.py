@@ -1,5 +1,6 @@
 """How a run stands in the store once its training is over, however that came."""
 
+import json
 import os
 import signal
 import subprocess
@@ -167,9 +168,13 @@ OPTIONS = ["", ", journal='journal'"]
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_program_that_exits_without_finish_keeps_its_rows_and_its_run_has_not_ended(tmp_path, options):
-    said = script(tmp_path, f"engine = gm.Engine(store='runs.db', run='r', logging_steps=2{options}); train(engine, range(1, 6))")
-    assert how(tmp_path / "runs.db") == ("running", None) and said == ""
+    body = f"engine = gm.Engine(store='runs.db', run='r', sinks=['rows.jsonl'], logging_steps=2{options}); train(engine, range(1, 6))"
+    said = script(tmp_path, body)
+    assert how(tmp_path / "runs.db") == ("running", None)
+    assert said.startswith("an engine was not finished: its rows go to its sinks as it goes") and len(said.splitlines()) == 1
     assert steps_of(tmp_path / "runs.db") == [2, 4, 5]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 5]
     script(tmp_path, f"with gm.Engine(store='runs.db', run='r'{options}) as engine: train(engine, [6])")  # goes on with it
     assert how(tmp_path / "runs.db") == ("completed", None)
     assert steps_of(tmp_path / "runs.db") == [2, 4, 5, 6]

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 
 import grpo_metrics as gm
 import numpy as np
@@ -49,6 +50,75 @@ def test_a_warning_of_a_thread_behind_is_told_by_the_next_call(caplog):
     assert (receipt["accepted"], receipt["written"], receipt["dropped"]) == (1, 0, 1)
 
 
+def test_a_store_that_is_broken_for_299_steps_is_told_of_at_once_rarely_and_when_it_works_again(tmp_path, caplog):
+    broken, refused, taken = threading.Event(), threading.Event(), set()
+    broken.set()
+
+    class Store:
+        def log_metrics(self, *, step, **_):
+            if broken.is_set():
+                refused.set()
+                raise ConnectionError("the server is away")
+            taken.add(step)
+
+    engine = gm.Engine(store=Store(), run="r", journal=tmp_path / "journal")
+    engine.step(1)
+    assert refused.wait(60)
+    until = time.monotonic() + 60
+    while not warnings_of(caplog) and time.monotonic() < until:
+        engine.census()
+    [(_, first)] = warnings_of(caplog)
+    assert "the server is away" in first and "1 row" in first
+    for step in range(2, 300):
+        engine.step(step)
+    assert [text for _, text in warnings_of(caplog)] == [first]
+    broken.clear()
+    while len(taken) < 299 and time.monotonic() < until:
+        engine.census()
+        time.sleep(0.05)
+    engine.census()
+    said = [text for _, text in warnings_of(caplog)]
+    assert said[0] == first and "takes rows again, after" in said[1] and len(said) == 2
+    [receipt] = engine.finish()
+    assert (receipt["accepted"], receipt["written"], receipt["pending"]) == (299, 299, 0)
+
+
+DROPPED = """
+import os, sys, time
+import grpo_metrics as gm
+engine = gm.Engine(store="runs.db", run="r", journal="journal")
+for step in (1, 2**63 + 5, 2):
+    engine.step(step)
+until = time.monotonic() + 60
+while not os.path.exists("journal/store/dropped") and time.monotonic() < until:
+    time.sleep(0.02)
+time.sleep(1)  # and the row behind it
+os._exit(0)
+"""
+
+
+def test_what_a_process_dropped_and_could_not_tell_is_told_by_the_next_one_on_its_journal(tmp_path, caplog):
+    done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""  # it died before its next call
+    options = {"store": tmp_path / "runs.db", "run": "r", "journal": tmp_path / "journal"}
+    engine = gm.Engine(**options)
+    why = "store: expected a step up to 9223372036854775807, found 9223372036854775813"
+    folder = str(tmp_path / "journal" / "store")
+    assert engine.recovered == [{"journal": folder, "pending": 0, "torn_bytes": 0, "dropped": 1, "error": why}]
+    [(_, said)] = warnings_of(caplog)
+    assert said == f"journal {folder}: the process before dropped 1 rows for good: {why}"
+    engine.finish()
+    # It is told once; and what is told by a receipt is not told again.
+    engine = gm.Engine(**options)
+    assert engine.recovered == []
+    engine.step(2**63 + 5)
+    [receipt] = engine.finish()
+    assert (receipt["dropped"], receipt["error"]) == (1, why)
+    engine = gm.Engine(**options)
+    assert engine.recovered == []
+    engine.finish()
+
+
 def test_a_handler_that_fails_or_calls_back_ends_no_step(caplog):
     class Handler(logging.Handler):
         def emit(self, record):
@@ -75,8 +145,8 @@ engine.step(1)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
-    # One line has the errors of all sinks; at exit each sink's receipt is a line, and there is room for 1024.
-    assert "476 more warnings came at once and are not shown" in done.stderr.splitlines()
+    # One line has the errors of all sinks; at exit each sink's receipt is a line beside one that says so, and there is room for 1024.
+    assert "477 more warnings came at once and are not shown" in done.stderr.splitlines()
 
 
 TOKENS = {"group_sizes": [2], "rewards": [0.0, 1.0], "completion_lengths": [1, 1], "advantages": [1.0, -1.0]}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import grpo_metrics as gm
 import pytest
@@ -50,6 +51,39 @@ def test_no_step_waits_for_a_store_that_is_an_object_and_hangs():
     go_on.set()
     [receipt] = engine.finish()
     assert rows == [1, 2, 3] and (receipt["accepted"], receipt["written"]) == (3, 3)
+
+
+def test_a_sink_behind_a_journal_that_asks_for_the_last_row_does_not_hold_up_the_end(tmp_path):
+    class Asks:
+        def write(self, row):
+            time.sleep(0.2)  # so that the end waits for it
+            seen.append((row["step"], engine.last_row is not None, engine.recovered))
+
+    seen = []
+    engine = gm.Engine(sinks=[Asks()], journal=tmp_path / "journal", logging_steps=2)
+    train(engine, [1, 2, 3])
+    since = time.monotonic()
+    [receipt] = engine.finish()
+    assert time.monotonic() - since < 8  # its patience is 10 s
+    assert (receipt["written"], receipt["pending"], receipt["error"]) == (2, 0, None)
+    assert seen == [(2, True, []), (3, True, [])]
+
+
+def test_a_second_thread_that_finishes_waits_for_the_first_and_hears_the_same(tmp_path):
+    class Slow:
+        def write(self, row):
+            begun.set()
+            time.sleep(0.5)
+
+    begun, heard = threading.Event(), []
+    engine = gm.Engine(sinks=[Slow()], journal=tmp_path / "journal")
+    train(engine, [1])
+    assert begun.wait(60)
+    first = threading.Thread(target=lambda: heard.append(engine.finish()))
+    first.start()
+    heard.append(engine.finish())
+    first.join()
+    assert heard[0] == heard[1] and heard[0][0]["written"] == 1
 
 
 @pytest.mark.parametrize("kind", ["path", "object", "journal"])
