@@ -736,8 +736,8 @@ fn two_processes_write_the_same_file_at_once() {
     assert_eq!(
         held,
         [
-            ("ours", 100, Status::Completed),
-            ("theirs", 100, Status::Completed)
+            ("ours", 100, Some(Status::Completed)),
+            ("theirs", 100, Some(Status::Completed))
         ]
     );
 }

@@ -62,9 +62,8 @@ pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
     let text = match &args.run {
         None => runs_table(&store.overview()?),
         Some(run) => {
-            let runs = store.list_runs(None, None)?;
-            if !runs.iter().any(|known| known.id == *run) {
-                let runs: Vec<String> = runs.into_iter().map(|run| run.id).collect();
+            let runs = store.run_names()?;
+            if !runs.contains(run) {
                 return Err(ShowError::NoRun {
                     store: args.store.display().to_string(),
                     run: run.clone(),

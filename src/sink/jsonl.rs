@@ -157,10 +157,9 @@ impl Sink for Jsonl {
         };
         let before = match self.before.take() {
             Some(before) => before,
-            None => {
-                let file = File::open(path).map_err(io_error("read", &self.target))?;
-                checksums(file).map_err(io_error("read", &self.target))?
-            }
+            None => File::open(path)
+                .and_then(checksums)
+                .map_err(io_error("read", &self.target))?,
         };
         self.spell(row)?;
         let held = before.contains(&xxh3_64(&self.line));

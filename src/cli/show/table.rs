@@ -1,6 +1,7 @@
 //! The tables: of runs, and of a run's metrics.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -31,7 +32,8 @@ pub fn runs_table(runs: &[RunOverview]) -> String {
         table.add_row([
             one_line(&run.id),
             one_line(&run.experiment),
-            run.status.to_string(),
+            run.status
+                .map_or_else(|| "?".to_owned(), |status| status.to_string()),
             run.steps.to_string(),
             end(run.span.map(|(first, _)| first)),
             end(run.span.map(|(_, last)| last)),
@@ -44,7 +46,15 @@ pub fn runs_table(runs: &[RunOverview]) -> String {
                 .collect(),
         ]);
     }
-    printed(&table)
+    let mut text = printed(&table);
+    for (run, fault) in runs
+        .iter()
+        .filter_map(|run| Some((run, run.fault.as_ref()?)))
+    {
+        let line = one_line(&format!("{}: {fault}", run.id));
+        let _ = writeln!(text, "\n{line}");
+    }
+    text
 }
 
 /// A run's metrics, a line each, those of one family (what stands before the last `/`) together.
@@ -188,7 +198,8 @@ mod tests {
             RunOverview {
                 id: "trl-2rank".to_owned(),
                 experiment: "default".to_owned(),
-                status: Status::Completed,
+                status: Some(Status::Completed),
+                fault: None,
                 created_at: "2026-01-31T12:00:00.123Z".to_owned(),
                 steps: 20,
                 span: Some((1, 20)),
@@ -197,7 +208,8 @@ mod tests {
             RunOverview {
                 id: "new".to_owned(),
                 experiment: "default".to_owned(),
-                status: Status::Running,
+                status: Some(Status::Running),
+                fault: None,
                 created_at: "2026-02-01T12:00:00.000Z".to_owned(),
                 steps: 0,
                 span: None,

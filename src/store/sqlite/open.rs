@@ -4,7 +4,7 @@ use std::path::{self, Path};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::super::StoreError;
 
@@ -83,7 +83,13 @@ pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
     }
     let failed = |error| fault(&at, "open", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = connect(path, flags).map_err(failed)?;
+    let mut db = connect(path, flags).map_err(failed)?;
+    if let Err(error) = tables(&db) {
+        db = match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => as_it_lies(path, &at)?,
+            _ => return Err(fault(&at, "read", error)),
+        };
+    }
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     db.busy_timeout(PATIENCE).map_err(failed)?;
     if version(&db, &at)? == 0 {
@@ -93,6 +99,40 @@ pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
         });
     }
     Ok(db)
+}
+
+/// Opens the file alone, without the log and its locks, for which the disk or the folder would have to be written.
+fn as_it_lies(path: &Path, at: &str) -> Result<Connection, StoreError> {
+    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let escaped = |byte: &u8| match byte {
+        b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    let bytes = absolute.as_os_str().as_encoded_bytes();
+    let escaped: String = bytes.iter().map(escaped).collect();
+    let uri = format!("file:{escaped}?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(uri, flags).map_err(|error| fault(at, "open", error))?;
+    let mut log = absolute.into_os_string();
+    log.push("-wal");
+    match Path::new(&log).metadata() {
+        Ok(log) if log.len() > 0 => tracing::warn!(
+            "{at}: its folder cannot be written, so that the {} bytes of its log ({at}-wal) cannot be read: the last rows are missing here \
+             (copy both files to where they can be written)",
+            log.len()
+        ),
+        _ => tracing::warn!(
+            "{at}: its folder cannot be written, so it is read as it lies: what somebody is writing to it now may be missing"
+        ),
+    }
+    Ok(db)
+}
+
+fn tables(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |line| line.get(0))
 }
 
 /// An error of the database as the store's.
@@ -116,7 +156,7 @@ fn version(db: &Connection, at: &str) -> Result<u32, StoreError> {
         db.query_row(sql, [], |row| row.get::<_, i64>(0))
             .map_err(|error| fault(at, "read", error))
     };
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let tables = tables(db).map_err(|error| fault(at, "read", error))?;
     let version = number("PRAGMA user_version")?;
     if tables == 0 {
         return Ok(0);
@@ -127,6 +167,7 @@ fn version(db: &Connection, at: &str) -> Result<u32, StoreError> {
             found: "an SQLite database of another program".to_owned(),
         });
     }
+    no_disguise(db, at)?;
     u32::try_from(version)
         .ok()
         .filter(|version| *version <= NEWEST)
@@ -135,6 +176,25 @@ fn version(db: &Connection, at: &str) -> Result<u32, StoreError> {
             found: version,
             known: NEWEST,
         })
+}
+
+/// Refuses what is called like a table of ours and is none: a view may have rows without end, and keeps none.
+fn no_disguise(db: &Connection, at: &str) -> Result<(), StoreError> {
+    let sql = "SELECT name, iif(sql LIKE 'CREATE VIRTUAL%', 'virtual table', type) AS kind FROM sqlite_schema
+        WHERE lower(name) IN ('experiments', 'groups', 'runs', 'metrics', 'checkpoints', 'evals', 'predictions', 'windows')
+        AND kind <> 'table' LIMIT 1";
+    let found = db
+        .query_row(sql, [], |line| {
+            Ok((line.get::<_, String>(0)?, line.get::<_, String>(1)?))
+        })
+        .optional()
+        .map_err(|error| fault(at, "read", error))?;
+    found.map_or(Ok(()), |(name, kind)| {
+        Err(StoreError::NotAStore {
+            path: at.to_owned(),
+            found: format!("a {kind} called `{name}` in the place of a table"),
+        })
+    })
 }
 
 /// Turns on the write-ahead log, which lets readers read while a writer writes. `SQLite` does not wait its busy time here

@@ -1,9 +1,13 @@
 //! What `show` reads.
 
-use rusqlite::params;
+use std::error::Error;
 
-use super::super::record::Metric;
-use super::super::{Store, StoreError};
+use rusqlite::params;
+use rusqlite::types::ValueRef;
+
+use super::super::StoreError;
+use super::super::record::{Metric, Run};
+use super::table::Table;
 use super::{Sqlite, metric, natural};
 use crate::run::Status;
 
@@ -12,7 +16,8 @@ use crate::run::Status;
 pub struct RunOverview {
     pub id: String,
     pub experiment: String,
-    pub status: Status,
+    /// `None` where it cannot be read.
+    pub status: Option<Status>,
     pub created_at: String,
     /// Steps that have metrics.
     pub steps: u64,
@@ -20,39 +25,57 @@ pub struct RunOverview {
     pub span: Option<(u64, u64)>,
     /// Numbers stored.
     pub values: u64,
+    /// What of the run's own record cannot be read, if anything: another program's doing, or a disk's.
+    pub fault: Option<String>,
 }
 
 impl Sqlite {
-    /// All runs with what they hold, the oldest first.
+    /// All runs with what they hold, the oldest first. One that cannot be read wholly hides no other.
     pub fn overview(&self) -> Result<Vec<RunOverview>, StoreError> {
-        self.list_runs(None, None)?
-            .into_iter()
-            .map(|run| {
-                let experiment = self
-                    .get_experiment(&run.experiment_id)?
-                    .record
-                    .experiment_name;
-                let (steps, span) = self
-                    .steps(&run.id)
-                    .map_err(|error| self.fault("read", error))?;
-                let values = self
-                    .db
-                    .query_row(
-                        "SELECT count(*) FROM metrics WHERE run_id = ?1",
-                        [&run.id],
-                        natural,
-                    )
-                    .map_err(|error| self.fault("read", error))?;
-                Ok(RunOverview {
-                    experiment,
-                    status: run.status,
-                    created_at: run.created_at.unwrap_or_default(),
-                    id: run.id,
-                    steps,
-                    span,
-                    values,
-                })
+        let fault = |error| self.fault("read", error);
+        let mut runs = self.runs().map_err(fault)?;
+        for run in &mut runs {
+            (run.steps, run.span) = self.steps(&run.id).map_err(fault)?;
+            let sql = "SELECT count(*) FROM metrics WHERE run_id = ?1";
+            let values = self.db.query_row(sql, [&run.id], natural);
+            run.values = values.map_err(fault)?;
+            run.fault = Run::by_id(&self.db, &run.id).err().map(said);
+        }
+        Ok(runs)
+    }
+
+    /// The names of all runs, the oldest first.
+    pub fn run_names(&self) -> Result<Vec<String>, StoreError> {
+        let runs = self.runs().map_err(|error| self.fault("read", error))?;
+        Ok(runs.into_iter().map(|run| run.id).collect())
+    }
+
+    /// All runs, without what they hold. What is no text is shown as far as it is one.
+    fn runs(&self) -> rusqlite::Result<Vec<RunOverview>> {
+        let sql = "SELECT runs.id, experiment_name, runs.status, runs.created_at FROM runs
+            LEFT JOIN experiments ON experiments.id = experiment_id ORDER BY runs.created_at, runs.rowid";
+        let text = |line: &rusqlite::Row<'_>, column| {
+            line.get_ref(column).map(|value| match value {
+                ValueRef::Text(text) | ValueRef::Blob(text) => {
+                    String::from_utf8_lossy(text).into_owned()
+                }
+                _ => String::new(),
             })
+        };
+        self.db
+            .prepare_cached(sql)?
+            .query_map([], |line| {
+                Ok(RunOverview {
+                    id: text(line, 0)?,
+                    experiment: text(line, 1)?,
+                    status: text(line, 2)?.parse().ok(),
+                    created_at: text(line, 3)?,
+                    steps: 0,
+                    span: None,
+                    values: 0,
+                    fault: None,
+                })
+            })?
             .collect()
     }
 
@@ -94,5 +117,23 @@ impl Sqlite {
             .prepare_cached(sql)?
             .query_map(params![run_id, steps], metric)?
             .collect()
+    }
+}
+
+/// What cannot be read of a run, and why.
+fn said(error: rusqlite::Error) -> String {
+    let unread = |column, source: &dyn Error| {
+        let column = Run::COLUMNS.split(", ").nth(column).unwrap_or("name");
+        format!("its {column} cannot be read: {source}")
+    };
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(column, _, source) => {
+            unread(column, source.as_ref())
+        }
+        rusqlite::Error::Utf8Error(column, source) => unread(column, &source),
+        rusqlite::Error::InvalidColumnType(_, column, kind) => {
+            format!("its {column} cannot be read: found {kind}")
+        }
+        error => error.to_string(),
     }
 }
