@@ -4,6 +4,7 @@ mod ledger;
 mod row;
 mod session;
 mod source;
+mod trail;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,10 +27,12 @@ const RESEND_EVERY: Duration = Duration::from_secs(30);
 /// of the store each. A row that the store refuses is kept beside the file and sent again by the next forward.
 ///
 /// How far it came is in `.<file>.<16 hex digits>.forwarded.json` beside the metrics file, one for each store and run, with
-/// hashes of what was read: a file that was cut or written anew is read from its start, and of one that was moved aside
-/// (to a name that begins with its own) the rest is read first. It is written after every batch that the store took, so that
-/// a crash sends no more than one batch twice; a store replaces a metric that comes again. One forward of a file, store and
-/// run at a time.
+/// hashes of what was read. It is written after every batch that the store took, so that a crash sends no more than one batch
+/// twice; a store replaces a metric that comes again. One forward of a file, store and run at a time.
+///
+/// Of a file that was rotated the rest is read first, whether it was moved aside (to any name in the folder), copied and
+/// truncated, or gzipped; then, the oldest first, each that came after it and was rotated too: those with a number or a date
+/// behind the file's name or before its extension. What is in none of them is [`Gone`], which is told and counted.
 #[derive(Clone, Debug)]
 pub struct Forward {
     run_dir: PathBuf,
@@ -52,6 +55,8 @@ pub struct Forwarded {
     pub failed: u64,
     /// Numbers that were NaN, which a store leaves out.
     pub nan: u64,
+    /// How often a file was gone, or damaged, before all of it was read; how many rows that were nobody knows.
+    pub gone: u64,
     /// Whether the file ends in half a line, which is left for the next forward.
     pub torn: bool,
 }
@@ -65,8 +70,25 @@ pub enum Event<'a> {
     Failed { line: u64, error: &'a StoreError },
     /// This many of the file's bytes are read.
     Progress { read: u64, of: u64 },
-    /// The file is another one, or was cut: it is read from its start.
+    /// Another file is read now: one that came after the last, or the same, written anew.
     Restarted { path: &'a Path },
+    /// What was written to the file after this line cannot be sent.
+    Gone {
+        path: &'a Path,
+        line: u64,
+        why: &'a Gone,
+    },
+}
+
+/// Why what was written to a file cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Gone {
+    /// It no longer holds what was read of it, and no other file does.
+    #[error("it was cut or replaced, and what it held is under no other name beside it")]
+    NotThere,
+    /// It is gzipped, and does not unzip any further.
+    #[error("it does not unzip: {0}")]
+    Damaged(io::Error),
 }
 
 /// Why a forward ended early. What it had sent is not sent again.
@@ -100,7 +122,10 @@ pub fn forward_step_metrics(
     let mut log = |event: Event<'_>| match event {
         Event::Failed { line, error } => tracing::warn!(line, %error, "a row could not be sent"),
         Event::Skipped { line, reason } => tracing::debug!(line, %reason, "a line was skipped"),
-        _ => {}
+        Event::Gone { path, line, why } => {
+            tracing::warn!(path = %path.display(), line, %why, "what was written after a line is gone");
+        }
+        Event::Progress { .. } | Event::Restarted { .. } => {}
     };
     let mut session = Session::new(&forward, store, &mut log);
     let outcome = session.once();

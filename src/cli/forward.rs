@@ -74,6 +74,9 @@ pub enum ForwardVerbError {
         "the store refused {failed} of {rows} rows; they are kept, and the next forward sends them again"
     )]
     Refused { failed: u64, rows: u64 },
+    /// They were rotated away, or are damaged; which ones has been said.
+    #[error("rows may be lost: {files} files were gone, or damaged, before all of them was read")]
+    Gone { files: u64 },
     #[cfg(not(feature = "evsys"))]
     #[error("built without `evsys`")]
     NotBuilt,
@@ -85,14 +88,17 @@ impl ForwardVerbError {
     /// Whether it is an output that failed, not what was given.
     #[must_use]
     pub fn is_output(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Write(_) | Self::Store(_))
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Gone { .. } | Self::Write(_) | Self::Store(_)
+        )
     }
 }
 
 /// Forwards what `args` says, and writes the counts to `out`.
 ///
 /// # Errors
-/// If there is no such file or store, the file cannot be read, or the store refused a row.
+/// If there is no such file or store, the file cannot be read, the store refused a row, or some are gone.
 pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbError> {
     let (mut store, name, batch) = open(args)?;
     let forward = Forward::new(&args.run_dir, name, &args.run_id)
@@ -146,6 +152,9 @@ fn report(
         let rows = sent + failed;
         return Err(ForwardVerbError::Refused { failed, rows });
     }
+    if done.gone > 0 {
+        return Err(ForwardVerbError::Gone { files: done.gone });
+    }
     Ok(())
 }
 
@@ -198,9 +207,13 @@ fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
         Event::Skipped { line, reason } => say(format!("line {line}: skipped: {reason}")),
         Event::Failed { line, error } => say(format!("line {line}: failed: {error}")),
         Event::Restarted { path } => say(format!(
-            "{}: another file, or cut: read from its start",
+            "{}: another file, or written anew: read from its start",
             path.display()
         )),
+        Event::Gone { path, line, why } => complain(&one_line(&format!(
+            "{}: what was written after line {line} is gone: {why}",
+            path.display()
+        ))),
         Event::Progress { read, of } => {
             bar.set_length(*of);
             bar.set_position(*read);

@@ -62,6 +62,11 @@ impl Ledger {
         }
     }
 
+    /// The file that says how far the forward came.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// How far the last forward came, if there was one.
     pub fn load(&self) -> Result<Option<Position>, ForwardError> {
         let bytes = match fs::read(&self.state) {

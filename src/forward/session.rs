@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::ledger::{Call, Ledger};
 use super::row::{self, Skip};
-use super::source::{Identity, LONGEST_LINE, Line, Position, Source, find};
-use super::{Event, Forward, ForwardError, Forwarded};
+use super::source::{Identity, LONGEST_LINE, Line, Position, Source, find_below, find_near};
+use super::trail;
+use super::{Event, Forward, ForwardError, Forwarded, Gone};
 use crate::metrics::Metrics;
 use crate::store::{Split, Store};
 
@@ -45,44 +46,87 @@ impl<'a> Session<'a> {
     }
 
     pub fn once(&mut self) -> Result<(), ForwardError> {
-        let Some(path) = find(&self.forward.run_dir, &self.forward.file) else {
+        let Some(path) = self.place() else {
             return Ok(());
         };
-        let ledger = Ledger::beside(&path, &self.forward.store_name, &self.forward.run_id);
-        let position = ledger.load()?;
+        let ledger = self.ledger(&path);
+        let source = match ledger.load()? {
+            Some(position) => self.where_left(&path, &position)?,
+            None => Some(Source::open(&path).map_err(unreadable(&path))?),
+        };
+        let Some(source) = source else {
+            return Ok(());
+        };
         self.done.file = Some(path.clone());
-        let source = Source::open(&path).map_err(unreadable(&path))?;
         self.open = Some(Open {
             path,
             source,
             ledger,
         });
         self.resend()?;
-        if let Some(position) = position {
-            self.resume(&position)?;
-        }
-        self.drain()
+        self.walk()
     }
 
-    /// Goes on where the last forward left the file; of one that was moved aside since, the rest is sent first.
-    fn resume(&mut self, position: &Position) -> Result<(), ForwardError> {
-        let Some(open) = &mut self.open else {
-            return Ok(());
+    /// Where the metrics file is; or was, while rotation has put no new one in its place.
+    fn place(&self) -> Option<PathBuf> {
+        let Forward { run_dir, file, .. } = self.forward;
+        let ledger = self.ledger(Path::new(file));
+        let was = |state: PathBuf| Some(state.with_file_name(file)).filter(|it| trail::is_left(it));
+        find_near(run_dir, file)
+            .or_else(|| find_near(run_dir, ledger.state()).and_then(was))
+            .or_else(|| find_below(run_dir, file))
+            .or_else(|| find_below(run_dir, ledger.state()).and_then(was))
+    }
+
+    fn ledger(&self, file: &Path) -> Ledger {
+        Ledger::beside(file, &self.forward.store_name, &self.forward.run_id)
+    }
+
+    /// The file that was left at `position`, ready to go on there; where that is gone, what came after it. `None` where
+    /// there is neither yet.
+    fn where_left(
+        &mut self,
+        path: &Path,
+        position: &Position,
+    ) -> Result<Option<Source>, ForwardError> {
+        let left = trail::left(path, position).map_err(unreadable(path))?;
+        if left.is_some() {
+            return Ok(left);
+        }
+        let Some(next) = trail::since(path, position).map_err(unreadable(path))? else {
+            return Ok(None);
         };
-        let path = open.path.clone();
-        if open.source.resume(position).map_err(unreadable(&path))? {
-            return Ok(());
+        if position.offset > 0 {
+            self.gone(path, position.lines, &Gone::NotThere);
         }
-        if let Some(mut aside) = moved_aside(&path, position) {
-            mem::swap(&mut open.source, &mut aside);
+        (self.observe)(Event::Restarted { path: &next.path });
+        Ok(Some(next))
+    }
+
+    /// Sends the rest of the file that is open, and what came after it.
+    fn walk(&mut self) -> Result<(), ForwardError> {
+        self.drain()?;
+        while self.next_file()? {
             self.drain()?;
-            self.end_file();
-            if let Some(open) = &mut self.open {
-                open.source = aside;
-            }
         }
-        (self.observe)(Event::Restarted { path: &path });
         Ok(())
+    }
+
+    /// Opens the file that came after the one that is open; whether there is one.
+    fn next_file(&mut self) -> Result<bool, ForwardError> {
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        let next = trail::after(&open.path, &open.source).map_err(unreadable(&open.path))?;
+        let Some(next) = next else {
+            return Ok(false);
+        };
+        self.end_file();
+        (self.observe)(Event::Restarted { path: &next.path });
+        if let Some(open) = &mut self.open {
+            open.source = next;
+        }
+        Ok(true)
     }
 
     /// A follower's look: what was appended, or what the file has become.
@@ -93,32 +137,22 @@ impl<'a> Session<'a> {
         let path = open.path.clone();
         // Asked before the rest is read, so that what was written up to then is.
         let now = std::fs::metadata(&path).map(|metadata| Identity::of(&metadata));
-        let before = open.source.offset;
-        let replaced = now.is_ok_and(|identity| identity != open.source.identity);
-        let cut =
-            open.source.len().map_err(unreadable(&path))? < before || self.rewritten(&path)?;
-        if !cut {
-            self.drain()?;
-        }
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        // Of a file that was replaced, all there is must have been read.
-        let over = replaced && open.source.offset == before;
-        if over {
-            self.end_file();
-        }
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        if cut || over {
-            open.source = match Source::open(&path) {
-                Ok(source) => source,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(source) => return Err(unreadable(&path)(source)),
+        let before = open.source.position().map_err(unreadable(&path))?;
+        let cut = !open.source.holds(&before).map_err(unreadable(&path))?;
+        if cut {
+            let source = self.where_left(&path, &before)?;
+            let (Some(source), Some(open)) = (source, &mut self.open) else {
+                return Ok(());
             };
-            (self.observe)(Event::Restarted { path: &path });
-            self.drain()?;
+            open.source = source;
+            return self.walk();
+        }
+        let replaced = now.is_ok_and(|identity| identity != before.identity);
+        self.drain()?;
+        // Of a file that was replaced, all there is must have been read.
+        let over = |open: &Open| replaced && open.source.offset == before.offset;
+        if self.open.as_ref().is_some_and(over) && self.next_file()? {
+            self.walk()?;
         }
         Ok(())
     }
@@ -132,16 +166,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether the file no longer holds what was read of it: it was cut and has grown again.
-    fn rewritten(&mut self, path: &Path) -> Result<bool, ForwardError> {
-        let Some(open) = &mut self.open else {
-            return Ok(false);
-        };
-        let Some(position) = open.ledger.load()? else {
-            return Ok(false);
-        };
-        let holds = open.source.holds(&position).map_err(unreadable(path))?;
-        Ok(position.identity == open.source.identity && !holds)
+    fn gone(&mut self, path: &Path, line: u64, why: &Gone) {
+        self.done.gone += 1;
+        (self.observe)(Event::Gone { path, line, why });
     }
 
     /// Sends again what the store refused before.
@@ -171,9 +198,18 @@ impl<'a> Session<'a> {
             let Some(open) = &mut self.open else {
                 return Ok(());
             };
-            let unreadable = unreadable(&open.path);
-            let line = open.source.next().map_err(&unreadable)?;
             self.done.torn = false;
+            let line = match open.source.next() {
+                Ok(line) => line,
+                // Nobody writes what is missing of it any more.
+                Err(error) if open.source.is_gzipped() => {
+                    open.source.is_over = true;
+                    let (path, line) = (open.source.path.clone(), open.source.lines);
+                    self.gone(&path, line, &Gone::Damaged(error));
+                    break;
+                }
+                Err(error) => return Err(unreadable(&open.source.path)(error)),
+            };
             match line {
                 Line::End => break,
                 Line::TooLong => {
@@ -191,7 +227,8 @@ impl<'a> Session<'a> {
                 }
                 Line::Torn => {
                     self.done.torn = !open.source.line.trim_ascii().is_empty();
-                    open.source.rewind().map_err(&unreadable)?;
+                    let rewound = open.source.rewind();
+                    rewound.map_err(unreadable(&open.source.path))?;
                     break;
                 }
             }
@@ -290,18 +327,6 @@ impl<'a> Session<'a> {
             }
         }
     }
-}
-
-/// The file that was at `path` when it was left at `position`, under the name it has now: one beside it that begins alike.
-fn moved_aside(path: &Path, position: &Position) -> Option<Source> {
-    let name = path.file_name()?.to_string_lossy().into_owned();
-    let beside = std::fs::read_dir(path.parent()?).ok()?;
-    beside
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&name))
-        .filter_map(|entry| Source::open(&entry.path()).ok())
-        .filter(|source| source.identity == position.identity)
-        .find_map(|mut source| source.resume(position).ok()?.then_some(source))
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> ForwardError + use<> {

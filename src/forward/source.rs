@@ -3,7 +3,9 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
+use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,23 +13,22 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(super) const LONGEST_LINE: usize = 16 << 20;
 
 /// How much of either end of what has been read tells one file from another.
-const FINGERPRINT: u64 = 1024;
+const FINGERPRINT: usize = 1024;
 
-/// The file called `name` at `run_dir/logs/`, else `run_dir/`, else anywhere below: the shallowest, of equals the first by
-/// path. Links to folders are not followed. `None` where there is none.
-pub(super) fn find(run_dir: &Path, name: &str) -> Option<PathBuf> {
-    let near = [run_dir.join("logs").join(name), run_dir.join(name)];
-    near.into_iter()
-        .find(|path| path.is_file())
-        .or_else(|| find_below(run_dir, name))
+/// The file called `name` at `run_dir/logs/`, else `run_dir/`.
+pub(super) fn find_near(run_dir: &Path, name: impl AsRef<Path>) -> Option<PathBuf> {
+    let near = [run_dir.join("logs"), run_dir.to_owned()];
+    let near = near.map(|folder| folder.join(name.as_ref()));
+    near.into_iter().find(|path| path.is_file())
 }
 
-fn find_below(run_dir: &Path, name: &str) -> Option<PathBuf> {
+/// That anywhere below: the shallowest, of equals the first by path. Links to folders are not followed.
+pub(super) fn find_below(run_dir: &Path, name: impl AsRef<Path>) -> Option<PathBuf> {
     let mut level = vec![run_dir.to_owned()];
     while !level.is_empty() {
         let mut folders: Vec<PathBuf> = level.iter().flat_map(|dir| folders_in(dir)).collect();
         folders.sort();
-        let found = folders.iter().map(|dir| dir.join(name));
+        let found = folders.iter().map(|dir| dir.join(&name));
         if let Some(path) = found.into_iter().find(|path| path.is_file()) {
             return Some(path);
         }
@@ -71,35 +72,141 @@ impl Identity {
 }
 
 /// How far a file has been read, and what it held there: the length of what was read and the hashes of its two ends. A
-/// file that was cut, replaced or written anew does not hold it.
+/// file that was cut, replaced or written anew does not hold it; a copy does, also a gzipped one, as all of this is told of
+/// the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub offset: u64,
     /// Lines read.
     pub lines: u64,
     pub identity: Identity,
+    /// When the file was last written, in nanoseconds since 1970: what came after it was written since.
+    #[serde(default)]
+    pub modified: u64,
     head: u64,
     tail: u64,
 }
 
-impl Position {
-    /// Whether the file still holds what was read of it.
-    pub fn holds(&self, file: &mut File) -> io::Result<bool> {
-        let there = file.metadata()?.len() >= self.offset;
-        Ok(there && ends(file, self.offset)? == (self.head, self.tail))
+/// Nanoseconds since 1970; 0 where the system does not say.
+pub(super) fn modified(metadata: &Metadata) -> u64 {
+    let since = metadata.modified().ok();
+    let since = since.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The first and the last bytes of what has been read, at most [`FINGERPRINT`] of each.
+#[derive(Clone, Debug, Default)]
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Ends {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = FINGERPRINT.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.push_tail(bytes);
+    }
+
+    fn push_tail(&mut self, bytes: &[u8]) {
+        let kept = &bytes[bytes.len().saturating_sub(FINGERPRINT)..];
+        let over = (self.tail.len() + kept.len()).saturating_sub(FINGERPRINT);
+        self.tail.drain(..over);
+        self.tail.extend_from_slice(kept);
+    }
+
+    /// Goes on with what `next` has of the bytes that follow.
+    fn append(&mut self, next: &Self) {
+        self.push(&next.head);
+        // Of a short one the head is all, and is there already.
+        if next.tail.len() == FINGERPRINT {
+            self.push_tail(&next.tail);
+        }
     }
 }
 
-/// The hashes of both ends of the first `length` bytes.
-fn ends(file: &mut File, length: u64) -> io::Result<(u64, u64)> {
-    let size = length.min(FINGERPRINT);
-    let mut hash_at = |start| -> io::Result<u64> {
+/// The text of a file: its bytes, or those that they are gzipped from.
+enum Text {
+    Plain(File),
+    /// Also of several parts behind one another, as `cat a.gz b.gz` gives.
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+}
+
+impl Text {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut magic = Vec::new();
+        Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
+        file.rewind()?;
+        // No JSON begins so.
+        if magic == [0x1f, 0x8b] {
+            let decoder = MultiGzDecoder::new(BufReader::new(file));
+            return Ok(Self::Gzip(Box::new(decoder)));
+        }
+        Ok(Self::Plain(file))
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        match self {
+            Self::Plain(file) => file.metadata(),
+            Self::Gzip(decoder) => decoder.get_ref().get_ref().metadata(),
+        }
+    }
+
+    /// Bytes of the text; `None` where only reading it all would tell.
+    fn len(&self) -> io::Result<Option<u64>> {
+        match self {
+            Self::Plain(file) => file.metadata().map(|metadata| Some(metadata.len())),
+            Self::Gzip(_) => Ok(None),
+        }
+    }
+
+    fn go_to(&mut self, offset: u64) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.seek(SeekFrom::Start(offset)).map(drop),
+            Self::Gzip(decoder) => {
+                let mut file = decoder.get_ref().get_ref().try_clone()?;
+                file.rewind()?;
+                **decoder = MultiGzDecoder::new(BufReader::new(file));
+                io::copy(&mut decoder.as_mut().take(offset), &mut io::sink()).map(drop)
+            }
+        }
+    }
+
+    /// Up to [`FINGERPRINT`] bytes from `offset` on, of the first `end`.
+    fn part(&mut self, offset: u64, end: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(start))?;
-        file.take(size).read_to_end(&mut bytes)?;
-        Ok(xxh3_64(&bytes))
-    };
-    Ok((hash_at(0)?, hash_at(length - size)?))
+        self.go_to(offset)?;
+        let size = (end - offset).min(FINGERPRINT as u64);
+        self.take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// What was read of it up to `position`, if it still holds that.
+    fn holds(&mut self, position: &Position) -> io::Result<Option<Ends>> {
+        if self.len()?.is_some_and(|length| length < position.offset) {
+            return Ok(None);
+        }
+        let head = self.part(0, position.offset)?;
+        if xxh3_64(&head) != position.head {
+            return Ok(None);
+        }
+        let start = position.offset.saturating_sub(FINGERPRINT as u64);
+        let tail = self.part(start, position.offset)?;
+        let holds = xxh3_64(&tail) == position.tail;
+        Ok(holds.then_some(Ends { head, tail }))
+    }
+}
+
+impl Read for Text {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+        }
+    }
 }
 
 /// A line, as far as it is there.
@@ -116,70 +223,94 @@ pub(super) enum Line {
 }
 
 /// An open metrics file, read line by line.
-#[derive(Debug)]
 pub(super) struct Source {
-    reader: BufReader<File>,
-    /// A second handle for what is behind the reader.
-    probe: File,
+    /// What it was called when it was opened.
+    pub path: PathBuf,
+    reader: BufReader<Text>,
+    /// A second handle for what is not where the reader is.
+    probe: Text,
     pub identity: Identity,
     /// Where the next line begins, and how many are before it.
     pub offset: u64,
     pub lines: u64,
+    /// The ends of what is before it.
+    ends: Ends,
     /// The text of the last line.
     pub line: Vec<u8>,
-    /// Bytes of the last line, kept or not.
+    /// Bytes of the last line, kept or not, and their ends.
     length: u64,
+    line_ends: Ends,
+    /// Whether no more is to be had of it.
+    pub is_over: bool,
 }
 
 impl Source {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let text = Text::open(path)?;
         Ok(Self {
-            identity: Identity::of(&file.metadata()?),
-            probe: File::open(path)?,
-            reader: BufReader::with_capacity(1 << 16, file),
+            path: path.to_owned(),
+            identity: Identity::of(&text.metadata()?),
+            probe: Text::open(path)?,
+            reader: BufReader::with_capacity(1 << 16, text),
             offset: 0,
             lines: 0,
+            ends: Ends::default(),
             line: Vec::new(),
             length: 0,
+            line_ends: Ends::default(),
+            is_over: false,
         })
     }
 
-    /// Bytes in the file.
-    pub fn len(&self) -> io::Result<u64> {
-        Ok(self.probe.metadata()?.len())
+    /// Whether its text is gzipped.
+    pub fn is_gzipped(&self) -> bool {
+        matches!(self.probe, Text::Gzip(_))
     }
 
-    /// Whether the file still holds what was read of it.
+    /// Bytes of the text, as far as that is known without reading it.
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(self.probe.len()?.unwrap_or(self.offset))
+    }
+
+    /// When it was last written.
+    pub fn modified(&self) -> io::Result<u64> {
+        Ok(modified(&self.probe.metadata()?))
+    }
+
+    /// Whether the file still holds what was read of it. What is gzipped nobody writes to.
     pub fn holds(&mut self, position: &Position) -> io::Result<bool> {
-        position.holds(&mut self.probe)
+        Ok(self.is_gzipped() || self.probe.holds(position)?.is_some())
     }
 
     /// Goes on where the file was left, if it still holds what was read of it.
     pub fn resume(&mut self, position: &Position) -> io::Result<bool> {
-        let holds = position.holds(&mut self.probe)?;
-        if holds {
-            (self.offset, self.lines) = (position.offset, position.lines);
-            self.rewind()?;
-        }
-        Ok(holds)
+        let Some(ends) = self.probe.holds(position)? else {
+            return Ok(false);
+        };
+        (self.offset, self.lines, self.ends) = (position.offset, position.lines, ends);
+        self.rewind()?;
+        Ok(true)
     }
 
     /// How far the lines have been taken.
-    pub fn position(&mut self) -> io::Result<Position> {
-        let (head, tail) = ends(&mut self.probe, self.offset)?;
+    pub fn position(&self) -> io::Result<Position> {
         Ok(Position {
             offset: self.offset,
             lines: self.lines,
             identity: self.identity,
-            head,
-            tail,
+            modified: self.modified()?,
+            head: xxh3_64(&self.ends.head),
+            tail: xxh3_64(&self.ends.tail),
         })
     }
 
     /// Reads the line that begins at `offset`. It is there to be read again until it is taken.
     pub fn next(&mut self) -> io::Result<Line> {
+        if self.is_over {
+            return Ok(Line::End);
+        }
         self.line.clear();
+        self.line_ends = Ends::default();
         self.length = 0;
         loop {
             let chunk = self.reader.fill_buf()?;
@@ -187,6 +318,7 @@ impl Source {
             let part = end.map_or(chunk, |end| &chunk[..=end]);
             let read = part.len();
             self.length += read as u64;
+            self.line_ends.push(part);
             if self.length <= LONGEST_LINE as u64 {
                 self.line.extend_from_slice(part);
             } else {
@@ -208,12 +340,15 @@ impl Source {
     pub fn take(&mut self) {
         self.offset += self.length;
         self.lines += 1;
+        self.ends.append(&self.line_ends);
         self.length = 0;
     }
 
     /// Goes back to where the last line begins.
     pub fn rewind(&mut self) -> io::Result<()> {
         self.length = 0;
-        self.reader.seek(SeekFrom::Start(self.offset)).map(drop)
+        let unread = self.reader.buffer().len();
+        self.reader.consume(unread);
+        self.reader.get_mut().go_to(self.offset)
     }
 }

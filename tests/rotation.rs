@@ -1,0 +1,471 @@
+//! The forwarder through rotations: real renames, real `gzip`, real `logrotate`; every row once and in order, and what is
+//! gone is said.
+#![cfg(all(feature = "sqlite", unix))]
+
+mod faulty;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use faulty::Faulty;
+use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE};
+use grpo_metrics::store::{RunSpec, Sqlite};
+use tempfile::TempDir;
+
+/// A folder that a training writes to, and what the store is sent.
+struct Scene {
+    dir: TempDir,
+    store: Faulty,
+    gone: Vec<String>,
+}
+
+impl Scene {
+    /// After a first forward of these steps.
+    fn after(steps: RangeInclusive<u64>) -> Self {
+        let mut scene = Self::empty();
+        scene.write(steps.clone());
+        assert_eq!(scene.sent(), steps.collect::<Vec<_>>());
+        scene
+    }
+
+    fn empty() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("run")).unwrap();
+        let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
+        store.open_run(&RunSpec::new("r")).unwrap();
+        Self {
+            dir,
+            store: Faulty::over(store),
+            gone: Vec::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("run").join(name)
+    }
+
+    /// Appends rows to the metrics file.
+    fn write(&self, steps: RangeInclusive<u64>) {
+        append(&self.path(METRICS_FILE), &rows(steps));
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// As logrotate does by default: each to the next number, the one without a number first in age.
+    fn rotate(&self) {
+        for number in (1..9).rev() {
+            for end in ["", ".gz"] {
+                let from = self.path(&format!("{METRICS_FILE}.{number}{end}"));
+                let to = self.path(&format!("{METRICS_FILE}.{}{end}", number + 1));
+                if from.exists() {
+                    fs::rename(from, to).unwrap();
+                }
+            }
+        }
+        self.rename(METRICS_FILE, "metrics.jsonl.1");
+    }
+
+    fn gzip(&self, name: &str) {
+        let done = Command::new("gzip").arg(self.path(name)).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn options(&self) -> Forward {
+        Forward::new(self.path(""), "store", "r")
+    }
+
+    fn forward(&mut self) -> Forwarded {
+        let options = self.options();
+        let gone = &mut self.gone;
+        let mut observe = |event: Event<'_>| gone.extend(said(&event));
+        options.once(&mut self.store, &mut observe).unwrap()
+    }
+
+    /// The steps that a forward sends, in order.
+    fn sent(&mut self) -> Vec<u64> {
+        self.forward();
+        self.calls()
+    }
+
+    fn calls(&self) -> Vec<u64> {
+        let calls = std::mem::take(&mut *self.store.calls.lock().unwrap());
+        calls.into_iter().flat_map(|(steps, _)| steps).collect()
+    }
+}
+
+fn said(event: &Event<'_>) -> Option<String> {
+    match event {
+        Event::Gone { path, line, why } => {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some(format!("{name} after line {line}: {why}"))
+        }
+        _ => None,
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn rows(steps: RangeInclusive<u64>) -> String {
+    let row = |step| format!("{{\"ts\": 1.0, \"step\": {step}, \"metrics\": {{\"loss\": 0.5}}}}\n");
+    steps.map(row).collect()
+}
+
+fn steps(steps: RangeInclusive<u64>) -> Vec<u64> {
+    steps.collect()
+}
+
+#[test]
+fn two_rotations_between_looks_lose_nothing_and_keep_the_order() {
+    let mut scene = Scene::after(1..=50);
+    scene.write(51..=60);
+    scene.rotate();
+    scene.write(61..=160);
+    scene.rotate();
+    scene.write(161..=170);
+    assert_eq!(scene.sent(), steps(51..=170));
+    assert_eq!(scene.sent(), [0_u64; 0]);
+    assert_eq!(scene.gone, [""; 0]);
+}
+
+#[test]
+fn a_rotated_file_that_was_gzipped_is_read_on_from_where_it_was_left() {
+    let mut scene = Scene::after(1..=50);
+    scene.write(51..=100);
+    scene.rotate();
+    scene.gzip("metrics.jsonl.1");
+    scene.write(101..=110);
+    scene.rotate();
+    scene.gzip("metrics.jsonl.1");
+    scene.write(111..=120);
+    assert_eq!(scene.sent(), steps(51..=120));
+    assert_eq!(scene.sent(), [0_u64; 0]);
+    assert_eq!(scene.gone, [""; 0]);
+}
+
+#[test]
+fn dates_and_another_middle_are_rotated_names_too() {
+    for [first, second, third] in [
+        [
+            "metrics.jsonl-20261119",
+            "metrics.jsonl-20261120",
+            "metrics.jsonl-20261121",
+        ],
+        [
+            "metrics-20261119.jsonl",
+            "metrics-20261120.jsonl",
+            "metrics-20261121.jsonl",
+        ],
+        ["metrics.3.jsonl", "metrics.2.jsonl", "metrics.1.jsonl"],
+        [
+            "metrics.jsonl.2026-11-21_09",
+            "metrics.jsonl.2026-11-21_10",
+            "metrics.jsonl.2026-11-21_11",
+        ],
+        [
+            "metrics.jsonl.old",
+            "metrics-20261120.jsonl",
+            "metrics.jsonl.1",
+        ],
+    ] {
+        let mut scene = Scene::after(1..=5);
+        // Of other files and other trainings nothing is taken.
+        for other in [
+            "metrics_eval.jsonl",
+            "metrics.jsonl.swp",
+            "other-20261121.jsonl",
+            "metrics-1.csv",
+        ] {
+            append(&scene.path(other), &rows(900..=901));
+        }
+        let mut step = 5;
+        for name in [first, second, third] {
+            scene.write(step + 1..=step + 5);
+            scene.rename(METRICS_FILE, name);
+            step += 5;
+        }
+        scene.write(step + 1..=step + 5);
+        assert_eq!(scene.sent(), steps(6..=25), "{first}");
+        assert_eq!(scene.gone, [""; 0]);
+    }
+}
+
+#[test]
+fn what_was_there_before_the_file_that_was_left_is_not_sent() {
+    let mut scene = Scene::empty();
+    for steps in [1..=3, 4..=6] {
+        scene.write(steps);
+        scene.rotate();
+    }
+    scene.gzip("metrics.jsonl.2");
+    scene.write(7..=9);
+    assert_eq!(scene.sent(), steps(7..=9));
+    scene.rotate();
+    scene.gzip("metrics.jsonl.2");
+    scene.write(10..=12);
+    assert_eq!(scene.sent(), steps(10..=12));
+}
+
+#[test]
+fn what_was_copied_and_truncated_is_read_from_the_copies() {
+    let mut scene = Scene::after(1..=50);
+    let copy_and_truncate = |scene: &Scene, name: &str| {
+        fs::copy(scene.path(METRICS_FILE), scene.path(name)).unwrap();
+        fs::write(scene.path(METRICS_FILE), "").unwrap();
+    };
+    scene.write(51..=60);
+    copy_and_truncate(&scene, "metrics.jsonl.2");
+    scene.write(61..=160);
+    copy_and_truncate(&scene, "metrics.jsonl.1");
+    scene.gzip("metrics.jsonl.2");
+    scene.write(161..=165);
+    assert_eq!(scene.sent(), steps(51..=165));
+    // Once more, longer than what was read of it.
+    copy_and_truncate(&scene, "metrics.jsonl.0");
+    scene.write(166..=300);
+    assert_eq!(scene.sent(), steps(166..=300));
+    assert_eq!(scene.gone, [""; 0]);
+}
+
+#[test]
+fn a_rotation_with_no_new_file_yet_is_read_from_the_rotated_one() {
+    let mut scene = Scene::after(1..=3);
+    // Another training's file below is not taken for it.
+    fs::create_dir(scene.path("other")).unwrap();
+    append(&scene.path("other/metrics.jsonl"), &rows(900..=901));
+    scene.write(4..=6);
+    scene.rotate();
+    assert_eq!(scene.sent(), steps(4..=6));
+    // A writer that was not told yet goes on in the old one, though the new one is made.
+    append(&scene.path(METRICS_FILE), "");
+    append(&scene.path("metrics.jsonl.1"), &rows(7..=8));
+    assert_eq!(scene.sent(), steps(7..=8));
+    append(&scene.path("metrics.jsonl.1"), &rows(9..=9));
+    scene.write(10..=11);
+    assert_eq!(scene.sent(), steps(9..=11));
+    assert_eq!(scene.gone, [""; 0]);
+}
+
+#[test]
+fn a_file_that_was_empty_when_it_was_left_is_read_under_its_rotated_names() {
+    for gzipped in [false, true] {
+        let mut scene = Scene::empty();
+        append(&scene.path(METRICS_FILE), "");
+        assert_eq!(scene.sent(), [0_u64; 0]);
+        scene.write(1..=3);
+        scene.rotate();
+        scene.write(4..=6);
+        scene.rotate();
+        if gzipped {
+            scene.gzip("metrics.jsonl.2");
+        }
+        scene.write(7..=8);
+        assert_eq!(scene.sent(), steps(1..=8));
+    }
+}
+
+#[test]
+fn what_is_gone_is_said_and_counted_and_the_rest_is_sent() {
+    let mut scene = Scene::after(1..=50);
+    scene.write(51..=60);
+    scene.rotate();
+    scene.write(61..=70);
+    scene.rotate();
+    fs::remove_file(scene.path("metrics.jsonl.2")).unwrap();
+    scene.write(71..=80);
+    let done = scene.forward();
+    assert_eq!((done.sent, done.gone), (20, 1));
+    assert_eq!(scene.calls(), steps(61..=80));
+    assert_eq!(
+        scene.gone,
+        [
+            "metrics.jsonl after line 50: it was cut or replaced, and what it held is under no other name beside it"
+        ]
+    );
+    assert_eq!(scene.forward().gone, 0);
+}
+
+#[test]
+fn a_gzipped_file_that_is_damaged_is_sent_as_far_as_it_reads() {
+    let mut scene = Scene::after(1..=50);
+    scene.rotate();
+    scene.write(51..=600);
+    scene.rotate();
+    scene.gzip("metrics.jsonl.1");
+    let path = scene.path("metrics.jsonl.1.gz");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    scene.write(601..=610);
+    let done = scene.forward();
+    let sent = scene.calls();
+    assert!(
+        sent.len() > 100 && done.gone == 1,
+        "{}, {done:?}",
+        sent.len()
+    );
+    assert_eq!(sent[..100], steps(51..=150));
+    assert_eq!(sent[sent.len() - 10..], steps(601..=610));
+    assert!(
+        scene.gone[0].starts_with("metrics.jsonl.1.gz after line "),
+        "{:?}",
+        scene.gone
+    );
+    assert_eq!(scene.forward().gone, 0);
+}
+
+#[test]
+fn a_follower_goes_through_two_rotations_and_a_copy_between_two_looks() {
+    let mut scene = Scene::after(1..=3);
+    let options = scene.options();
+    let other = Scene {
+        store: Faulty::over(Sqlite::open(scene.dir.path().join("o.db")).unwrap()),
+        dir: scene.dir,
+        gone: Vec::new(),
+    };
+    let mut gone = Vec::new();
+    let mut look = 0;
+    let done = options
+        .follow(
+            &mut scene.store,
+            Duration::from_millis(1),
+            &mut |event| gone.extend(said(&event)),
+            &mut || {
+                match look {
+                    0 => {
+                        other.write(4..=6);
+                        other.rotate();
+                        other.write(7..=10);
+                        other.rotate();
+                        other.gzip("metrics.jsonl.1");
+                        other.write(11..=12);
+                    }
+                    5 => {
+                        other.write(13..=14);
+                        fs::copy(other.path(METRICS_FILE), other.path("metrics.jsonl.0")).unwrap();
+                        fs::write(other.path(METRICS_FILE), rows(15..=15)).unwrap();
+                    }
+                    10 => fs::write(other.path(METRICS_FILE), rows(21..=29)).unwrap(),
+                    _ => {}
+                }
+                look += 1;
+                look > 15
+            },
+        )
+        .unwrap();
+    let sent = std::mem::take(&mut *scene.store.calls.lock().unwrap());
+    let sent: Vec<u64> = sent.into_iter().flat_map(|call| call.0).collect();
+    // Two rows of step 15 and the nine, of which the file that was written anew says nothing of what was before.
+    assert_eq!(sent, [steps(4..=15), steps(21..=29)].concat());
+    assert_eq!((done.gone, gone.len()), (1, 1));
+    assert!(
+        gone[0].starts_with("metrics.jsonl after line 1: "),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn the_verb_says_what_is_gone_and_exits_with_1() {
+    let scene = Scene::empty();
+    scene.write(1..=3);
+    let forward = || {
+        let mut command = assert_cmd::Command::cargo_bin("grpo-metrics").unwrap();
+        command
+            .arg("forward")
+            .arg(scene.path(""))
+            .args(["--run-id", "new", "--store"]);
+        command.arg(scene.dir.path().join("runs.db")).assert()
+    };
+    forward().code(0);
+    fs::write(scene.path(METRICS_FILE), rows(7..=8)).unwrap();
+    let output = forward().code(1).get_output().clone();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        out.contains("metrics.jsonl: sent 2, skipped 0, failed 0\n"),
+        "{out}"
+    );
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        err.contains(
+            "metrics.jsonl: what was written after line 3 is gone: it was cut or replaced"
+        ),
+        "{err}"
+    );
+    forward().code(0);
+}
+
+/// Runs real `logrotate` over the metrics file; false where there is none.
+fn logrotate(scene: &Scene, rules: &str) -> bool {
+    let config = scene.dir.path().join("logrotate.conf");
+    let file = scene.path(METRICS_FILE);
+    fs::write(&config, format!("\"{}\" {{\n{rules}\n}}\n", file.display())).unwrap();
+    let state = scene.dir.path().join("logrotate.state");
+    let run = Command::new("logrotate")
+        .arg("--force")
+        .arg("--state")
+        .arg(state)
+        .arg(&config)
+        .stderr(Stdio::piped())
+        .output();
+    match run {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            true
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            eprintln!("skipped: there is no logrotate here");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn rows_survive_what_logrotate_does_by_number_date_copy_and_compression() {
+    for rules in [
+        "rotate 9\nmissingok",
+        "rotate 9\ncreate",
+        "rotate 9\ncompress",
+        "rotate 9\ncompress\ndelaycompress",
+        "rotate 9\ncopytruncate",
+        "rotate 9\ncopytruncate\ncompress",
+        "rotate 9\nextension .jsonl",
+        "rotate 9\nextension .jsonl\ncompress",
+        "rotate 9\ndateext\ndateformat -%Y%m%d-%H%M%S\ncompress",
+    ] {
+        let mut scene = Scene::after(1..=5);
+        let mut expected = 6;
+        let mut written = 5;
+        // As many rotations between two forwards as have a name: dates are by the second.
+        let rotations = if rules.contains("dateext") {
+            vec![1, 1]
+        } else {
+            vec![2, 0, 3, 1]
+        };
+        for times in rotations {
+            for _ in 0..times {
+                scene.write(written + 1..=written + 20);
+                written += 20;
+                if !logrotate(&scene, rules) {
+                    return;
+                }
+                if rules.contains("dateext") {
+                    std::thread::sleep(Duration::from_millis(1100));
+                }
+            }
+            scene.write(written + 1..=written + 3);
+            written += 3;
+            assert_eq!(scene.sent(), steps(expected..=written), "{rules}");
+            expected = written + 1;
+        }
+        assert_eq!(scene.gone, [""; 0], "{rules}");
+    }
+}
