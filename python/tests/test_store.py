@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 
 import pytest
 
@@ -86,3 +87,26 @@ def test_what_the_store_has_no_place_for_is_said(store, caplog):
     with caplog.at_level(logging.WARNING, "grpo_metrics"):
         store.create_experiment(experiment_name="e", project_goal_id="x", owner="y")
     assert "project_goal_id, owner" in caplog.text
+
+
+@pytest.mark.parametrize(("path", "found"), [("", "found nothing"), (":memory:", "gone when it is closed"), ("/dev/null", "no file")])
+def test_a_path_that_keeps_nothing_is_no_store(path, found):
+    for opened in (lambda: gm.Store(path), lambda: gm.Engine(store=path)):
+        with pytest.raises(gm.StoreError, match=found):
+            opened()
+
+
+def test_a_database_that_is_deleted_under_the_run_has_every_row_in_the_end(tmp_path, caplog):
+    engine = gm.Engine(store=tmp_path / "runs.db", run="r", journal=tmp_path / "journal")
+    for step in range(1, 13):
+        engine.observe(group_sizes=[2], rewards=[0.0, 1.0])
+        engine.step(step)
+        if step % 4 == 0:
+            time.sleep(0.5)  # so that rows are in the file that goes
+            (tmp_path / "runs.db").unlink()
+    [receipt] = engine.finish()
+    assert (receipt["written"], receipt["dropped"], receipt["pending"]) == (12, 0, 0)
+    store = gm.Store(tmp_path / "runs.db", read_only=True)
+    assert {m["step"] for m in store.get_metrics("r")} == set(range(1, 13))
+    assert store.get_run("r")["status"] == "completed"
+    assert any("it was deleted or replaced while it was being written" in r.getMessage() for r in caplog.records)

@@ -351,3 +351,40 @@ impl Serialize for Number {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::chance;
+
+    #[test]
+    #[ignore = "run as another process"]
+    fn another_process() {
+        println!("chance {}", chance());
+    }
+
+    #[test]
+    fn chance_is_another_in_every_process_and_at_every_call() {
+        let elsewhere = || {
+            let test = [
+                "sink::tests::another_process",
+                "--ignored",
+                "--exact",
+                "--nocapture",
+            ];
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(test)
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let (_, said) = text.split_once("chance ").unwrap();
+            let (number, _) = said.split_once('\n').unwrap();
+            number.parse::<u64>().unwrap()
+        };
+        let chances = [chance(), chance(), elsewhere(), elsewhere()];
+        for (i, one) in chances.iter().enumerate() {
+            assert!(!chances[..i].contains(one), "{chances:?}");
+        }
+    }
+}

@@ -377,6 +377,18 @@ mod tests {
     }
 
     #[test]
+    fn those_that_one_outage_has_stopped_do_not_come_back_in_step() {
+        let key = || Secret::new("k".to_owned()).unwrap();
+        let waits = || -> Vec<Duration> {
+            let gateway = Gateway::new("http://localhost", key());
+            gateway.waits().collect()
+        };
+        let first = waits();
+        assert_eq!(first.len(), 4);
+        assert!((0..4).all(|_| waits() != first), "{first:?}");
+    }
+
+    #[test]
     fn a_key_is_in_the_clear_only_to_another_machine_without_tls() {
         let clear = |base: &str| {
             let key = Secret::new("k".to_owned()).unwrap();
