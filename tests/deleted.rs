@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use grpo_metrics::metrics::Row;
@@ -142,6 +143,48 @@ fn a_database_replaced_under_the_run_keeps_what_it_has_and_gets_every_row() {
         let expected: Vec<u64> = (1..=12).chain(101..=104).collect();
         assert_eq!(steps(&path, "r"), expected, "{name}");
         assert_eq!(steps(&path, "theirs"), [104]);
+    }
+}
+
+#[test]
+fn at_whatever_moment_the_database_is_deleted_every_row_is_there_in_the_end() {
+    for deleted in [&[""][..], &["", "-wal", "-shm"]] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("runs.db");
+        let policy = Policy {
+            backoff: (Duration::from_millis(1), Duration::from_millis(10)),
+            pace: Duration::ZERO,
+            batch: 4,
+            ..Policy::default()
+        };
+        let store = StoreSink::open(&path, spec()).unwrap();
+        let mut sink = Box::new(Durable::with(store, dir.path().join("journal"), policy).unwrap());
+        let over = AtomicBool::new(false);
+        let mut deletions = 0;
+        std::thread::scope(|scope| {
+            let cleaner = scope.spawn(|| {
+                let mut deletions = 0;
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_micros(700 + 1300 * (deletions % 7)));
+                    for suffix in deleted {
+                        let _ = fs::remove_file(beside(&path, suffix));
+                    }
+                    deletions += 1;
+                }
+                deletions
+            });
+            for step in 1..=400 {
+                sink.write(&row(step)).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            over.store(true, Ordering::Relaxed);
+            deletions = cleaner.join().unwrap();
+        });
+        assert!(deletions > 20, "{deletions}");
+        let receipt = sink.close();
+        let numbers = (receipt.written, receipt.dropped, receipt.pending);
+        assert_eq!(numbers, (400, 0, 0), "{receipt:?}");
+        assert_eq!(steps(&path, "r"), (1..=400).collect::<Vec<_>>());
     }
 }
 

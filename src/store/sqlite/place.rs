@@ -29,21 +29,12 @@ pub(super) struct Place {
 impl Place {
     /// What `db` has just opened at `path`.
     pub(super) fn of(db: &Connection, path: &Path) -> Result<Self, StoreError> {
-        let mut place = Self {
-            path: fs::canonicalize(path).map_err(|error| fault(path, error))?,
-            opened: None,
+        let path = fs::canonicalize(path).map_err(|error| fault(path, error))?;
+        Ok(Self {
+            opened: Some(files_of(db, &path)?),
+            path,
             runs: BTreeSet::new(),
-        };
-        place.note(db)?;
-        Ok(place)
-    }
-
-    fn note(&mut self, db: &Connection) -> Result<(), StoreError> {
-        // The log's files are there from the first read on.
-        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-            .map_err(|error| open::fault(&self.name(), "read", error))?;
-        self.opened = Some(self.look()?);
-        Ok(())
+        })
     }
 
     /// Notes a run that is written.
@@ -58,7 +49,7 @@ impl Place {
     /// # Errors
     /// If they are not, or that cannot be found out: nothing may be committed then.
     pub(super) fn stands(&self) -> Result<(), StoreError> {
-        if self.opened == Some(self.look()?) {
+        if self.opened == Some(look(&self.path)?) {
             return Ok(());
         }
         Err(fault(&self.path, "it was deleted or replaced"))
@@ -71,7 +62,7 @@ impl Place {
     /// If there is something else at the path, or it cannot be written; nothing is lost then, and the next attempt may do better.
     pub(super) fn move_on(&mut self, db: &mut Connection) -> Result<(), StoreError> {
         let name = self.name();
-        let now = self.look()?;
+        let now = look(&self.path)?;
         let same_database = self
             .opened
             .is_some_and(|opened| opened[0].is_some() && opened[0] == now[0]);
@@ -86,10 +77,12 @@ impl Place {
         };
         if same_database {
             // The log is still open here: what is in it is brought into the database. Two logs of one database would spoil it.
-            let busy: bool = db
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |line| line.get(0))
+            let (all, done): (i64, i64) = db
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |line| {
+                    Ok((line.get(1)?, line.get(2)?))
+                })
                 .map_err(|error| open::fault(&name, "bring its log into", error))?;
-            if busy {
+            if done < all {
                 return Err(fault(&self.path, format!("{found}, and it is being read")));
             }
             let closed = Connection::open_in_memory()
@@ -108,8 +101,8 @@ impl Place {
                 .map_err(|error| open::fault(&name, "carry its runs over to", error))
                 .map_err(failed)?;
         }
+        self.opened = Some(files_of(&next, &self.path).map_err(failed)?);
         *db = next;
-        self.note(db)?;
         let runs: Vec<_> = self.runs.iter().map(|run| format!("`{run}`")).collect();
         tracing::warn!(
             "{name}: {found} while it was being written; what stands there now is written on, with the runs of before: {}",
@@ -121,7 +114,7 @@ impl Place {
     /// Removes the log of the database that is gone: whoever opens another at the path would take it for that one's.
     fn clear_away(&self, now: Files) -> io::Result<()> {
         let opened = self.opened.unwrap_or_default();
-        for (i, path) in self.paths().into_iter().enumerate().skip(1) {
+        for (i, path) in paths(&self.path).into_iter().enumerate().skip(1) {
             if now[i].is_some() && now[i] == opened[i] {
                 fs::remove_file(path)?;
             }
@@ -129,25 +122,41 @@ impl Place {
         Ok(())
     }
 
-    fn look(&self) -> Result<Files, StoreError> {
-        let mut files = Files::default();
-        for (file, path) in files.iter_mut().zip(self.paths()) {
-            *file = identity(&path).map_err(|error| fault(&self.path, error))?;
-        }
-        Ok(files)
-    }
-
-    fn paths(&self) -> [PathBuf; 3] {
-        ["", "-wal", "-shm"].map(|suffix| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(suffix);
-            path.into()
-        })
-    }
-
     fn name(&self) -> String {
         self.path.display().to_string()
     }
+}
+
+fn look(path: &Path) -> Result<Files, StoreError> {
+    let mut files = Files::default();
+    for (file, each) in files.iter_mut().zip(paths(path)) {
+        *file = identity(&each).map_err(|error| fault(path, error))?;
+    }
+    Ok(files)
+}
+
+fn paths(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    })
+}
+
+/// What `db` has open, if nobody was at it meanwhile: one that is missing already could not be missed later.
+fn files_of(db: &Connection, path: &Path) -> Result<Files, StoreError> {
+    let failed = |error| open::fault(&path.display().to_string(), "read", error);
+    // The log's files are there from the first read on.
+    let mode: String = db
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .and_then(|()| db.query_row("PRAGMA journal_mode", [], |line| line.get(0)))
+        .map_err(failed)?;
+    let files = look(path)?;
+    let needed = if mode == "wal" { 3 } else { 1 };
+    if cfg!(unix) && files[..needed].contains(&None) {
+        return Err(fault(path, "it was deleted as it was opened"));
+    }
+    Ok(files)
 }
 
 /// An error that may pass: the rows stay where they wait.
