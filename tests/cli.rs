@@ -101,6 +101,7 @@ fn help_says_what_the_verbs_do() {
       keys     List the keys that a row can have, and what they mean
       merge    Merge shards of ranks into rows
       forward  Send a training's metrics.jsonl to a store, each row once
+      deliver  Deliver the rows that wait in a journal to a store or a file
       show     Show the runs of a store, or a run's metrics
       help     Print this message or the help of the given subcommand(s)
 

@@ -1,6 +1,9 @@
 //! `grpo-metrics deliver`: the journal of a training that is over, to where its rows were meant to go.
 #![cfg(all(feature = "cli", feature = "sqlite"))]
 
+#[cfg(feature = "evsys")]
+mod gateway;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,12 +54,17 @@ fn killed() -> TempDir {
 
 /// Exit code, standard output and standard error.
 fn deliver(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
-        .arg("deliver")
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .unwrap();
+    ended(command(dir, args))
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    command.arg("deliver").args(args).current_dir(dir);
+    command
+}
+
+fn ended(mut command: Command) -> (i32, String, String) {
+    let out = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         out.status.code().unwrap(),
@@ -207,4 +215,44 @@ fn what_is_no_journal_and_one_that_is_in_use_are_refused_and_left_alone() {
     let (code, _, said) = deliver(dir.path(), &["journal/store"]);
     assert_eq!(code, 2);
     assert!(said.contains("--store <FILE>|--evsys|--jsonl"), "{said}");
+}
+
+#[cfg(feature = "evsys")]
+#[test]
+fn a_journal_is_delivered_to_a_gateway_whose_run_is_known_and_to_no_other() {
+    use grpo_metrics::store::{EvSys, Experiment, Run};
+    let dir = killed();
+    let server = gateway::Gateway::start();
+    let mut store = EvSys::new(&server.url(), gateway::KEY).unwrap();
+    let experiment = Experiment {
+        experiment_name: "e".to_owned(),
+        ..Experiment::default()
+    };
+    let run = Run {
+        experiment_id: store.create_experiment(&experiment).unwrap().id,
+        ..Run::default()
+    };
+    let run = store.create_run(&run).unwrap().id;
+    let deliver = |args: &[&str]| {
+        let mut command = command(dir.path(), &[&["journal/store", "--evsys"], args].concat());
+        command
+            .env("EVSYS_API_URL", server.url())
+            .env("EVSYS_API_KEY", gateway::KEY);
+        ended(command)
+    };
+    // The journal names a run of another store: no row is thrown at a gateway that would refuse each for good.
+    let (code, out, said) = deliver(&[]);
+    assert_eq!((code, out.as_str()), (2, ""), "{said}");
+    assert!(said.contains("expected run `r` at http"), "{said}");
+    let (_, out, said) = deliver(&["--run", &run]);
+    assert!(
+        out.contains("pending 0, dropped 1, damaged 0"),
+        "{out}{said}"
+    );
+    let metrics = store.get_metrics(&run, None, None).unwrap();
+    let mut steps: Vec<u64> = metrics.into_iter().map(|metric| metric.step).collect();
+    // The first may have been delivered to the store of before.
+    steps.retain(|step| *step > 1);
+    assert_eq!(steps, [2, 3, 4, 5, 6]);
+    assert_eq!(store.get_run(&run).unwrap().status, Status::Pending);
 }

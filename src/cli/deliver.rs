@@ -73,10 +73,12 @@ impl DeliverError {
     /// Whether it is an output that failed, not what was given.
     #[must_use]
     pub fn is_output(&self) -> bool {
-        matches!(
-            self,
-            Self::Pending { .. } | Self::Lost { .. } | Self::Write(_) | Self::Store(_)
-        )
+        match self {
+            Self::Pending { .. } | Self::Lost { .. } | Self::Write(_) => true,
+            // The name of a store or run is what was given.
+            Self::Store(error) => !error.is_permanent(),
+            _ => false,
+        }
     }
 }
 

@@ -367,14 +367,14 @@ mod tests {
     #[test]
     fn chance_is_another_in_every_process_and_at_every_call() {
         let elsewhere = || {
-            let test = [
+            let args = [
                 "sink::tests::another_process",
                 "--ignored",
                 "--exact",
                 "--nocapture",
             ];
             let output = Command::new(std::env::current_exe().unwrap())
-                .args(test)
+                .args(args)
                 .output()
                 .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
