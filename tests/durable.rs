@@ -592,6 +592,75 @@ fn a_full_disk_costs_the_rows_that_did_not_fit_and_no_other() {
     }
 }
 
+/// Rows that are delivered, each at once or all but the last few: the journal of all would be many times the disk's size.
+fn delivered_on_a_small_disk(rows: u64, each_at_once: bool) {
+    let dir = std::env::var("FULL_DIR").unwrap();
+    let policy = Policy {
+        full: Full::Block(30),
+        ..quick()
+    };
+    let memory = Memory::new();
+    let mut sink = Box::new(Durable::with(memory.clone(), Path::new(&dir), policy).unwrap());
+    for step in 0..rows {
+        sink.write(&row(step)).unwrap();
+        if each_at_once {
+            sink.flush().unwrap();
+        }
+    }
+    assert_eq!(numbers(&sink.close()), (rows, rows, 0, 0));
+    assert_eq!(steps(&memory.rows()), (0..rows).collect::<Vec<_>>());
+    println!("all are there");
+}
+
+#[test]
+#[ignore = "runs in a process of its own, whose files may not grow beyond a limit"]
+fn the_process_whose_rows_are_delivered_before_its_disk_is_full() {
+    delivered_on_a_small_disk(300, true);
+}
+
+#[test]
+#[ignore = "runs in a process of its own, on a disk of its own"]
+fn the_process_on_a_small_disk() {
+    delivered_on_a_small_disk(3_000, false);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_what_is_delivered_makes_room_before_a_row_is_dropped() {
+    // A limit on a file's size, which any user may set; then a disk of 256 KiB, which takes more rights than some have.
+    let limit = "trap '' XFSZ; ulimit -f 16; exec \"$@\"";
+    let disk = "unshare -rm bash -c 'mount -t tmpfs -o size=256k tmpfs \"$FULL_DIR\" || exit 77; exec \"$@\"' bash \"$@\" || exit $?";
+    let cases = [
+        (
+            "the_process_whose_rows_are_delivered_before_its_disk_is_full",
+            limit,
+        ),
+        ("the_process_on_a_small_disk", disk),
+    ];
+    for (name, script) in cases {
+        let dir = TempDir::new().unwrap();
+        let program = child(name);
+        let output = Command::new("bash")
+            .args(["-c", script, "bash"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .env("FULL_DIR", dir.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let told = String::from_utf8_lossy(&output.stderr);
+        if !text.contains("running 1 test") && (told.contains("unshare") || told.contains("mount"))
+        {
+            println!("skipped, no disk can be mounted here: {told}");
+            continue;
+        }
+        assert!(
+            output.status.success() && text.contains("all are there"),
+            "{text}{told}"
+        );
+    }
+}
+
 #[cfg(feature = "sqlite")]
 mod many {
     use super::*;

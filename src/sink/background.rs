@@ -38,8 +38,9 @@ pub(super) const NAME: &str = "durable";
 /// note it is asked for first ([`Sink::holds`]); and a store has one number for a run, step, split and name. A
 /// [`Fanout`](super::Fanout) behind it is asked as a whole, so give each of several sinks a journal of its own.
 ///
-/// **Training does not wait.** Taking a row is one `write` to the page cache, whatever the sink behind is doing. Behind a
-/// full disk, or beyond the limit of [`Full`], a row is dropped, counted and told of.
+/// **Training does not wait.** Taking a row is one `write` to the page cache, whatever the sink behind is doing. Beyond the limit of
+/// [`Full`] a row is dropped, counted and told of; so it is on a full disk, once nothing in the journal is delivered that could make
+/// room for it.
 ///
 /// At any time `accepted == written + dropped + pending`, where rows that an earlier process left count as accepted by
 /// this one. One process uses a folder at a time.
@@ -319,7 +320,7 @@ impl Sink for Durable {
             shared, appender, ..
         } = self.running.get_mut(NAME)?;
         let admitted = shared.admit(self.policy.full);
-        let outcome = admitted.and_then(|()| appender.append(row));
+        let outcome = admitted.and_then(|()| appender.append(row, || shared.lock().noted));
         // The row is in the journal: if the disk cannot promise more than that, it is told, and delivered all the same.
         let synced = match (&outcome, self.policy.fsync) {
             (Ok(_), Fsync::Each) => appender.sync(),

@@ -35,6 +35,8 @@ pub(super) struct State {
     /// Where the journal ends, and the segments it consists of, the oldest first.
     pub(super) extent: Extent,
     pub(super) segments: VecDeque<u64>,
+    /// The first entry that the mark on the disk does not count as settled.
+    pub(super) noted: u64,
     /// The rows themselves, where they wait in memory alone.
     rows: VecDeque<Row>,
     name: &'static str,
@@ -110,8 +112,7 @@ impl Shared {
     /// What a journal holds.
     pub(super) fn of_journal(opened: &Opened) -> Self {
         let extent = opened.appender.extent();
-        let left = extent.next - opened.mark.settled();
-        Self::new(NAME, extent, opened.segments.clone(), left)
+        Self::new(NAME, extent, opened.segments.clone(), opened.mark.settled())
     }
 
     /// Nothing yet, and what comes stays in memory: one segment that grows.
@@ -124,15 +125,16 @@ impl Shared {
         Self::new(name, extent, VecDeque::from([0]), 0)
     }
 
-    fn new(name: &'static str, extent: Extent, segments: VecDeque<u64>, accepted: u64) -> Self {
+    fn new(name: &'static str, extent: Extent, segments: VecDeque<u64>, noted: u64) -> Self {
         Self {
             name,
             state: Mutex::new(State {
                 extent,
                 segments,
+                noted,
                 rows: VecDeque::new(),
                 name,
-                accepted,
+                accepted: extent.next - noted,
                 written: 0,
                 dropped: 0,
                 damaged: 0,

@@ -299,11 +299,14 @@ impl Worker {
             return;
         }
         let (settled, noted) = self.backlog.advance(written + dropped);
-        if let Err(error) = noted {
-            self.told(&error);
+        if let Err(error) = &noted {
+            self.told(error);
         }
         let finished: Vec<u64> = {
             let mut state = self.shared.lock();
+            if noted.is_ok() {
+                state.noted = settled;
+            }
             state.written += written;
             state.dropped += dropped;
             let segments = &mut state.segments;
