@@ -15,7 +15,7 @@ use grpo_metrics::gather::Threads;
 use grpo_metrics::group::Grouping;
 use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::run::Ending;
-use grpo_metrics::sink::{Durable, Queued, Sink};
+use grpo_metrics::sink::{Durable, Memory, Queued, Sink};
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
     RunPatch, RunSpec, Split, Sqlite, Status, Store, StoreError, StoreSink,
@@ -945,6 +945,48 @@ fn a_rank_that_is_not_the_root_leaves_the_run_as_it_is() {
     assert_eq!(status(), Status::Running);
     let _ = root.finish_as(&Ending::failed("rank 1 died"));
     assert_eq!(status(), Status::Failed);
+}
+
+#[test]
+fn with_the_engine_on_every_rank_the_root_alone_opens_writes_and_ends_what_they_share() {
+    let dir = TempDir::new().unwrap();
+    let gathers = Threads::of(3, std::time::Duration::from_secs(60));
+    let given = Memory::new();
+    let engines: Vec<Engine> = gathers
+        .into_iter()
+        .map(|gather| {
+            let opened = || {
+                let store = StoreSink::open(file(&dir), "r").map_err(|e| e.to_string())?;
+                Durable::new(store, dir.path().join("journal")).map_err(|e| e.to_string())
+            };
+            let builder = Engine::builder().gather(gather).sink(given.clone());
+            builder.sink_at_root(opened).unwrap().build().unwrap()
+        })
+        .collect();
+    let receipts = std::thread::scope(|scope| {
+        let ranks: Vec<_> = engines
+            .into_iter()
+            .map(|mut engine| {
+                scope.spawn(move || {
+                    for step in 1..=5 {
+                        let columns = Columns::new(Grouping::Sizes(&[1]), &[1.0]);
+                        engine.observe(&Batch::of(columns).unwrap()).unwrap();
+                        engine.step(step).unwrap();
+                        engine.log(step, [("eval/own", 1.0)].into_iter().collect());
+                    }
+                    engine.finish()
+                })
+            })
+            .collect();
+        let ended = ranks.into_iter().map(|rank| rank.join().unwrap());
+        ended.collect::<Vec<_>>()
+    });
+    assert_eq!(receipts[0].len(), 2);
+    assert!(receipts[0].iter().all(|receipt| receipt.written == 10));
+    assert!(receipts[1].is_empty() && receipts[2].is_empty());
+    assert_eq!(given.rows().len(), 10);
+    let store = Sqlite::open(file(&dir)).unwrap();
+    assert_eq!(store.get_run("r").unwrap().status, Status::Completed);
 }
 
 /// A row as an engine hands it out: over `steps` steps, whose window was `cut` short or not.

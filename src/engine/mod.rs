@@ -94,10 +94,16 @@ impl Engine {
 
     fn of(builder: EngineBuilder) -> Self {
         let health = Health::new(builder.options.limits);
+        // Rows are the root's, and so are the sinks: what another rank was given is let go of unused.
+        let sinks = if builder.gather.rank() == 0 {
+            builder.sinks
+        } else {
+            Fanout::default()
+        };
         Self {
             options: builder.options,
             cadence: builder.cadence,
-            sinks: builder.sinks,
+            sinks,
             gather: builder.gather,
             process: process::id(),
             pending: Shard::default(),
@@ -316,16 +322,11 @@ impl Engine {
 
     /// As [`Engine::finish`], for a run that ended otherwise, or a caller that wants the last row too.
     ///
-    /// Rows are the root's, and so is the run: on any other rank its sinks are closed without a word of how it ended.
+    /// Rows are the root's, and so are the sinks and the run: any other rank has no receipts, and ends no run.
     #[must_use]
     pub fn finish_as(mut self, ending: &Ending) -> (Option<Row>, Vec<Receipt>) {
         let row = self.emit_left_over();
-        let ended = if self.gather.rank() == 0 {
-            self.sinks.ended(ending)
-        } else {
-            self.sinks.ended(&Ending::open())
-        };
-        if let Err(error) = ended {
+        if let Err(error) = self.sinks.ended(ending) {
             tracing::warn!(%error, "a sink could not note how the run ended");
         }
         (row, self.sinks.close_each())

@@ -251,10 +251,28 @@ impl EngineBuilder {
     }
 
     /// Adds a sink; every row goes to all of them, and one that fails does not stop the others.
+    ///
+    /// Rows are the root's: the engine of any other rank drops the sink when it is built, neither written to nor closed.
     #[must_use]
     pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
         self.sinks = self.sinks.with(sink);
         self
+    }
+
+    /// Adds the sink that `open` gives, which is called at the root alone: for what ranks share and one of them opens, such as a
+    /// store's run, a file or a journal. The [gather](Self::gather) comes first: it says which rank this is.
+    ///
+    /// # Errors
+    /// What `open` fails with.
+    pub fn sink_at_root<S: Sink + 'static, E>(
+        self,
+        open: impl FnOnce() -> Result<S, E>,
+    ) -> Result<Self, E> {
+        Ok(if self.gather.rank() == 0 {
+            self.sink(open()?)
+        } else {
+            self
+        })
     }
 
     /// What brings the ranks' parts together; [`Alone`] by default. How long it waits for a rank is the gather's own option.
