@@ -21,7 +21,7 @@ use crate::error::{self, guarded};
 pub struct Sqlite3 {
     /// `None` once let go of.
     store: Option<Mutex<Sqlite>>,
-    /// The process that opened it: SQLite's connections do not survive a fork, not even being closed in the child.
+    /// The process that opened it: a database's connections do not survive a fork, not even being closed in the child.
     process: u32,
 }
 
