@@ -32,6 +32,7 @@ pub mod gather;
 pub mod group;
 pub mod health;
 pub mod kernel;
+mod limits;
 #[cfg(test)]
 mod logged;
 pub mod metrics;

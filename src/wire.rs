@@ -13,12 +13,16 @@
 //! values, 128 times for a member of whom nothing is known), and is checked to be something that writing could have written.
 
 use std::fmt;
+#[cfg(feature = "cli")]
+use std::io::{self, Read as _};
 
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+#[cfg(feature = "cli")]
+use crate::limits;
 use crate::shard::Shard;
 
 /// The version that this build writes, and the only one that it reads.
@@ -71,6 +75,8 @@ pub enum WireError {
         "expected a body with checksum {expected:016x}, found {found:016x}: the message was changed on its way"
     )]
     Checksum { expected: u64, found: u64 },
+    #[error("expected a body of at most {limit} bytes, found one of {found}")]
+    TooLong { limit: u64, found: u64 },
     #[error("expected the body of a {kind}, found bytes that are none: {reason}")]
     Body { kind: Kind, reason: String },
     #[error("cannot write this {kind}: {reason}")]
@@ -93,6 +99,26 @@ pub fn read(bytes: &[u8]) -> Result<Shard, WireError> {
     open(Kind::Shard, bytes)
 }
 
+/// As [`read`], of what a reader gives to its end: of what does not begin as a shard no more than the beginning is read, and of
+/// what does no more than its header says, one GiB at most.
+///
+/// # Errors
+/// The outer one if `from` cannot be read, the inner one as [`read`]. Of bytes that are left over only the first is counted.
+#[cfg(feature = "cli")]
+pub(crate) fn read_from(mut from: impl io::Read) -> io::Result<Result<Shard, WireError>> {
+    let mut bytes = Vec::new();
+    from.by_ref().take(HEADER as u64).read_to_end(&mut bytes)?;
+    let (found, limit) = match header(Kind::Shard, &bytes) {
+        Ok((length, ..)) => (length, limits::SHARD),
+        Err(error) => return Ok(Err(error)),
+    };
+    if found > limit {
+        return Ok(Err(WireError::TooLong { limit, found }));
+    }
+    from.take(found + 1).read_to_end(&mut bytes)?;
+    Ok(read(&bytes))
+}
+
 pub(crate) fn seal<T: Serialize>(kind: Kind, message: &T) -> Result<Vec<u8>, WireError> {
     let mut bytes =
         postcard::to_extend(message, vec![0; HEADER]).map_err(|e| WireError::Unwritable {
@@ -107,10 +133,8 @@ pub(crate) fn seal<T: Serialize>(kind: Kind, message: &T) -> Result<Vec<u8>, Wir
     Ok(bytes)
 }
 
-pub(crate) fn open<T: DeserializeOwned + Serialize>(
-    kind: Kind,
-    bytes: &[u8],
-) -> Result<T, WireError> {
+/// The length and the checksum that the body is to have, and the body.
+fn header(kind: Kind, bytes: &[u8]) -> Result<(u64, u64, &[u8]), WireError> {
     let short = WireError::Header { found: bytes.len() };
     let (magic, rest) = bytes.split_first_chunk().ok_or(short.clone())?;
     if *magic != kind.magic() {
@@ -129,11 +153,20 @@ pub(crate) fn open<T: DeserializeOwned + Serialize>(
     }
     let (length, rest) = rest.split_first_chunk().ok_or(short.clone())?;
     let (checksum, body) = rest.split_first_chunk().ok_or(short)?;
-    let (expected, found) = (u64::from_le_bytes(*length), body.len() as u64);
+    let (length, checksum) = (u64::from_le_bytes(*length), u64::from_le_bytes(*checksum));
+    Ok((length, checksum, body))
+}
+
+pub(crate) fn open<T: DeserializeOwned + Serialize>(
+    kind: Kind,
+    bytes: &[u8],
+) -> Result<T, WireError> {
+    let (expected, checksum, body) = header(kind, bytes)?;
+    let found = body.len() as u64;
     if expected != found {
         return Err(WireError::Length { expected, found });
     }
-    let (expected, found) = (u64::from_le_bytes(*checksum), xxh3_64(body));
+    let (expected, found) = (checksum, xxh3_64(body));
     if expected != found {
         return Err(WireError::Checksum { expected, found });
     }

@@ -9,6 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Beneath them all: arithmetic.
     ("kernel", &[]),
     ("stat", &["kernel"]),
+    ("limits", &[]),
     // What a rank hands in.
     ("group", &[]),
     ("tokens", &["kernel"]),
@@ -16,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("batch", &["group", "kernel", "scalars", "tokens"]),
     // The joinable state, and its way between ranks.
     ("shard", &["batch", "group", "kernel", "scalars", "stat"]),
-    ("wire", &["shard"]),
+    ("wire", &["limits", "shard"]),
     ("gather", &["shard", "wire"]),
     // Numbers, then names.
     ("summary", &["batch", "kernel", "scalars", "shard", "stat"]),
@@ -32,11 +33,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Where rows go.
     ("table", &["metrics"]),
     ("sink", &["metrics", "run", "table"]),
-    ("store", &["metrics", "run", "sink"]),
+    ("store", &["limits", "metrics", "run", "sink"]),
     // Beside the corridor: what comes from disk, and what trainers hook in.
     (
         "recording",
-        &["batch", "group", "kernel", "scalars", "tokens"],
+        &["batch", "group", "kernel", "limits", "scalars", "tokens"],
     ),
     (
         "samples",
@@ -44,8 +45,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "batch", "group", "metrics", "sink", "stat", "store", "table",
         ],
     ),
-    ("callback", &["batch", "metrics", "run", "sink", "store"]),
-    ("forward", &["metrics", "store"]),
+    (
+        "callback",
+        &["batch", "limits", "metrics", "run", "sink", "store"],
+    ),
+    ("forward", &["limits", "metrics", "store"]),
 ];
 
 /// The only rooms that may name every other.

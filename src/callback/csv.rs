@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Artifacts, Callback, LoopState, Outcome};
 use crate::batch::Batch;
+use crate::limits;
 use crate::metrics::Metrics;
 
 /// Writes every step's row, and every evaluation's as `{eval_name}/{key}`, to a CSV file: `step`, then a column a key.
@@ -32,10 +33,10 @@ impl Csv {
             .append(true)
             .create(true)
             .open(&path)?;
+        let mut reader = BufReader::new(limits::open_file(&path)?);
         let whole = end_of_whole_lines(&file)?;
         file.set_len(whole)?;
         let mut header = String::new();
-        let mut reader = BufReader::new(File::open(&path)?);
         read_header(&mut reader, &mut header)?;
         let mut columns = fields(&header).into_iter();
         let mut out = BufWriter::new(file);
@@ -97,8 +98,11 @@ impl Csv {
         let keys: Vec<String> = self.keys.iter().cloned().chain(new).collect();
         let names: Vec<String> = keys.iter().map(|key| quoted(key)).collect();
         writeln!(wider, "step,{}", names.join(","))?;
-        for line in old.lines() {
-            writeln!(wider, "{}{empty}", line?)?;
+        let mut line = Vec::new();
+        while limits::line(&mut old, limits::TABLE_LINE, &mut line)? > 0 {
+            wider.write_all(line.strip_suffix(b"\n").unwrap_or(&line))?;
+            writeln!(wider, "{empty}")?;
+            line.clear();
         }
         wider.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&partial, &self.path)?;
@@ -160,11 +164,15 @@ fn quoted(field: &str) -> String {
 
 /// Reads the first record, whose quoted fields may hold line breaks.
 fn read_header(reader: &mut impl BufRead, header: &mut String) -> io::Result<()> {
-    while reader.read_line(header)? > 0 {
-        if header.matches('"').count().is_multiple_of(2) {
+    let mut bytes = Vec::new();
+    while limits::line(reader, limits::TABLE_LINE - bytes.len(), &mut bytes)? > 0 {
+        // A line break between quotes is the name's.
+        if bytes.split(|&byte| byte == b'"').count() % 2 == 1 {
             break;
         }
     }
+    *header = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if header.ends_with('\n') {
         header.pop();
     }
@@ -203,17 +211,17 @@ fn fields(record: &str) -> Vec<String> {
 fn end_of_whole_lines(file: &File) -> io::Result<u64> {
     let mut reader = BufReader::new(file);
     let (mut at, mut end) = (0, 0);
-    let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
+        let chunk = reader.fill_buf()?;
+        if let Some(last) = chunk.iter().rposition(|&byte| byte == b'\n') {
+            end = at + last as u64 + 1;
+        }
+        let read = chunk.len();
         if read == 0 {
             return Ok(end);
         }
         at += read as u64;
-        if line.ends_with(b"\n") {
-            end = at;
-        }
+        reader.consume(read);
     }
 }
 

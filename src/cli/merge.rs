@@ -1,7 +1,7 @@
 //! `merge`: shards of ranks into the rows of their steps.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -138,11 +138,12 @@ fn write(row: Option<Row>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn read(path: &PathBuf) -> Result<Shard, MergeVerbError> {
-    let bytes = fs::read(path).map_err(|source| MergeVerbError::Read {
+    let read = File::open(path).and_then(wire::read_from);
+    let shard = read.map_err(|source| MergeVerbError::Read {
         path: path.clone(),
         source,
     })?;
-    wire::read(&bytes).map_err(|source| MergeVerbError::Wire {
+    shard.map_err(|source| MergeVerbError::Wire {
         path: path.clone(),
         source,
     })

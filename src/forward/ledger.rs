@@ -1,7 +1,8 @@
 //! What a forward leaves beside the metrics file, so that the next one sends only what is new.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ForwardError;
 use super::source::Position;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::store::Split;
 
@@ -69,7 +71,7 @@ impl Ledger {
 
     /// How far the last forward came, if there was one.
     pub fn load(&self) -> Result<Option<Position>, ForwardError> {
-        let bytes = match fs::read(&self.state) {
+        let bytes = match limits::whole(&self.state, limits::FORWARD_STATE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.fault("read", source)),
@@ -116,9 +118,14 @@ impl Ledger {
             }
         }
         let file = File::open(&resent).map_err(|source| self.fault("read", source))?;
-        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let mut from = BufReader::new(file);
+        let lines = iter::from_fn(move || {
+            let mut line = Vec::new();
+            let read = limits::line(&mut from, limits::KEPT_ROW, &mut line).ok()?;
+            (read > 0).then_some(line)
+        });
         // A crash may have torn the last one, whose row is then sent from the metrics file.
-        let calls = lines.filter_map(|line| serde_json::from_str::<Kept>(&line).ok());
+        let calls = lines.filter_map(|line| serde_json::from_slice::<Kept>(&line).ok());
         Ok(Some(calls.map(Call::from)))
     }
 

@@ -9,8 +9,10 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// No row is as long as this; a longer line is skipped without being kept.
-pub(super) const LONGEST_LINE: usize = 16 << 20;
+use crate::limits;
+
+/// A longer line is skipped without being kept.
+pub(super) const LONGEST_LINE: usize = limits::ROW;
 
 /// How much of either end of what has been read tells one file from another.
 const FINGERPRINT: usize = 1024;

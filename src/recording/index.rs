@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::PathBuf;
 
 use super::cell::Reading;
@@ -11,6 +11,7 @@ use super::fault::{At, Fault, RecordingError};
 use super::record::Head;
 use super::{json, safetensors};
 use crate::batch::Place;
+use crate::limits;
 use crate::scalars::Weighting;
 
 /// Where one record of a recording is.
@@ -65,7 +66,7 @@ impl Indexing {
                 line: Some(line),
                 ..At::path(files.get(file).cloned().unwrap_or_default())
             };
-            match from.read_until(b'\n', &mut text) {
+            match limits::line(&mut from, limits::RECORD_LINE, &mut text) {
                 Ok(0) => return,
                 Ok(len) => next += len as u64,
                 Err(error) => return self.note(at.io("read it", error)),

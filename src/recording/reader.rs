@@ -11,6 +11,7 @@ use super::index::{self, Index, Indexing, RecordRef};
 use super::record::Record;
 use super::{Format, json, safetensors};
 use crate::batch::Place;
+use crate::limits;
 use crate::scalars::Weighting;
 
 /// An index of the records in some files and folders. It holds about a hundred bytes a record, never its columns.
@@ -24,6 +25,9 @@ use crate::scalars::Weighting;
 /// one, for that is where a record may be missing; if there is none, it is to be reported after the last step.
 ///
 /// What is wrong within a record's columns is found when it is loaded.
+///
+/// A line of more than 1 GiB, or a `.safetensors` file of more than 4 GiB, is no record, and a file is read no further than
+/// such a line.
 #[derive(Debug)]
 pub struct Recording {
     files: Vec<PathBuf>,
@@ -122,7 +126,7 @@ impl Recording {
         }
         let mut indexing = Indexing::default();
         for (file, path) in files.iter().enumerate() {
-            let opened = File::open(path).map_err(|e| At::path(path).io("open it", e))?;
+            let opened = limits::open_file(path).map_err(|e| At::path(path).io("open it", e))?;
             match Format::of(path) {
                 Format::JsonLines => indexing.lines(&files, file, opened),
                 Format::Safetensors => indexing.tensors(&files, file, opened)?,

@@ -13,6 +13,7 @@ use super::field::{COMPONENTS, Cells, Column, FIELDS, Fields, Kind, Numbers, fie
 use super::json;
 use super::line;
 use super::record::{Head, Record};
+use crate::limits;
 use crate::scalars::Weighting;
 
 /// The metadata key of the JSON.
@@ -45,6 +46,10 @@ pub(super) fn head(
     len: u64,
     reading: &Reading,
 ) -> Result<(Head, Option<Weighting>), Fault> {
+    if len > limits::RECORD_FILE {
+        let most = limits::RECORD_FILE;
+        return Err(torn(format!("expected at most {most} bytes, found {len}")));
+    }
     let mut prefix = [0; PREFIX];
     file.read_exact(&mut prefix).map_err(torn)?;
     let size = u64::from_le_bytes(prefix);

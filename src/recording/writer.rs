@@ -10,6 +10,7 @@ use super::fault::{At, Fault, RecordingError};
 use super::record::Record;
 use super::{Format, json, line, safetensors};
 use crate::batch::{Batch, Place};
+use crate::limits;
 
 /// Writes each record that it is handed, so that [`super::Recording`] reads the same bits back.
 ///
@@ -169,6 +170,11 @@ fn last_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
             break;
         }
         start = from;
+        if end - start > limits::RECORD_LINE as u64 {
+            let most = limits::RECORD_LINE;
+            let message = format!("expected lines of at most {most} bytes, found a longer one");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
     }
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(start))?;

@@ -18,7 +18,7 @@ use super::record::{
 };
 use super::{Logged, Store, StoreError};
 use crate::metrics::{Metrics, Row};
-use form::{args, fields};
+use form::{Said, args, fields};
 pub use gateway::Patience;
 use gateway::{Again, Gateway, Secret};
 use rows::Series;
@@ -251,9 +251,10 @@ impl Store for EvSys {
         split: Option<Split>,
     ) -> Result<Vec<Metric>, StoreError> {
         let args = series(run_id, name, split);
-        let answer = self.ask("get_metrics", &args, "", Again::Always)?;
-        let mut metrics = form::list(answer, |entry| form::metric(&entry, name, split))
-            .ok_or_else(|| self.damaged("get_metrics"))?;
+        let said: Vec<Said> = self.list("get_metrics", &args)?;
+        let metrics = said.into_iter().map(|said| said.metric(name, split));
+        let metrics: Option<Vec<Metric>> = metrics.collect();
+        let mut metrics = metrics.ok_or_else(|| self.damaged("get_metrics"))?;
         // The last of a step, split and name is the one that counts: the sort keeps their order.
         metrics.sort_by(|a, b| (a.step, a.split, &a.name).cmp(&(b.step, b.split, &b.name)));
         metrics.reverse();
@@ -315,7 +316,7 @@ impl Store for EvSys {
     fn get_run(&self, id: &str) -> Result<Stored<Run>, StoreError> {
         let what = format!("run `{id}`");
         let args = args([("run_id", id.into())]);
-        let answer = self.ask("get_run", &args, &what, Again::Always)?;
+        let answer: Value = self.ask("get_run", &args, &what, Again::Always)?;
         if answer.is_null() {
             return Err(StoreError::Unknown { what });
         }
@@ -323,12 +324,12 @@ impl Store for EvSys {
     }
 
     fn list_experiments(&self) -> Result<Vec<Stored<Experiment>>, StoreError> {
-        self.list("list_experiments", &args([]), form::stored)
+        self.list("list_experiments", &args([]))
     }
 
     fn list_groups(&self, experiment_id: &str) -> Result<Vec<Stored<Group>>, StoreError> {
         let args = args([("experiment_id", experiment_id.into())]);
-        self.list("list_groups", &args, form::stored)
+        self.list("list_groups", &args)
     }
 
     fn list_runs(
@@ -340,23 +341,15 @@ impl Store for EvSys {
             ("experiment_id", experiment_id.into()),
             ("group_id", group_id.into()),
         ]);
-        self.list("list_runs", &args, form::stored)
+        self.list("list_runs", &args)
     }
 
     fn list_checkpoints(&self, run_id: &str) -> Result<Vec<Stored<Checkpoint>>, StoreError> {
-        self.list(
-            "list_checkpoints",
-            &args([("run_id", run_id.into())]),
-            form::stored,
-        )
+        self.list("list_checkpoints", &args([("run_id", run_id.into())]))
     }
 
     fn list_evals(&self, run_id: &str) -> Result<Vec<Stored<Eval>>, StoreError> {
-        self.list(
-            "list_evals",
-            &args([("run_id", run_id.into())]),
-            form::stored,
-        )
+        self.list("list_evals", &args([("run_id", run_id.into())]))
     }
 
     fn list_predictions(
@@ -365,6 +358,6 @@ impl Store for EvSys {
         kind: Option<&str>,
     ) -> Result<Vec<Stored<Prediction>>, StoreError> {
         let args = args([("run_id", run_id.into()), ("kind", kind.into())]);
-        self.list("list_predictions", &args, form::stored_prediction)
+        self.list("list_predictions", &args)
     }
 }

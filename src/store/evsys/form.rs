@@ -1,10 +1,13 @@
 //! Records as the gateway's JSON, and back.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::record::{Metric, Prediction, Split, Stored};
+use super::super::record::{
+    Checkpoint, Eval, Experiment, Group, Metric, Prediction, Run, Split, Stored,
+};
+use super::gateway::Entry;
 
 /// Arguments by name; those that are null are left out, as the gateway has it.
 pub(super) fn args<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
@@ -85,24 +88,71 @@ pub(super) fn stored_prediction(mut answer: Value) -> Option<Stored<Prediction>>
     Some(stored)
 }
 
-/// Every entry of an answer that is a list; `None` if it is none, or one entry is not what it should be.
-pub(super) fn list<T>(answer: Value, of: impl Fn(Value) -> Option<T>) -> Option<Vec<T>> {
-    match answer {
-        Value::Array(entries) => entries.into_iter().map(of).collect(),
-        _ => None,
+impl<T: FromAnswer> Entry for Stored<T> {
+    const LEAST: u64 = 2048;
+
+    fn of(json: &str) -> Option<Self> {
+        T::stored(serde_json::from_str(json).ok()?)
     }
 }
 
-/// A metric of an answer, which need not repeat what was asked for.
-pub(super) fn metric(entry: &Value, name: Option<&str>, split: Option<Split>) -> Option<Metric> {
-    let said = |field| entry.get(field).and_then(Value::as_str);
-    Some(Metric {
-        step: entry.get("step")?.as_u64()?,
-        name: said("name").or(name)?.to_owned(),
-        value: number_of(entry.get("value")?)?,
-        split: match said("split") {
-            Some(split) => split.parse().ok()?,
-            None => split.unwrap_or_default(),
-        },
-    })
+/// A record that answers list.
+pub(super) trait FromAnswer: Sized {
+    fn stored(answer: Value) -> Option<Stored<Self>>;
+}
+
+macro_rules! from_answer {
+    ($($record:ty: $of:ident),*) => {
+        $(impl FromAnswer for $record {
+            fn stored(answer: Value) -> Option<Stored<Self>> {
+                $of(answer)
+            }
+        })*
+    };
+}
+
+from_answer!(
+    Experiment: stored,
+    Group: stored,
+    Run: stored,
+    Checkpoint: stored,
+    Eval: stored,
+    Prediction: stored_prediction
+);
+
+/// A number of an answer, which need not repeat what was asked for.
+#[derive(Deserialize)]
+pub(super) struct Said {
+    step: u64,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(deserialize_with = "word_or_number")]
+    value: f64,
+    #[serde(default)]
+    split: Option<Split>,
+}
+
+impl Entry for Said {
+    const LEAST: u64 = 64;
+
+    fn of(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+}
+
+impl Said {
+    /// The metric it is, to who asked for this name and split.
+    pub fn metric(self, name: Option<&str>, split: Option<Split>) -> Option<Metric> {
+        Some(Metric {
+            step: self.step,
+            name: self.name.or_else(|| name.map(str::to_owned))?,
+            value: self.value,
+            split: self.split.or(split).unwrap_or_default(),
+        })
+    }
+}
+
+fn word_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = Value::deserialize(from)?;
+    number_of(&value).ok_or_else(|| D::Error::custom("expected a number"))
 }

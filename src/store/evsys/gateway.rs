@@ -1,5 +1,6 @@
 //! The HTTP of the gateway: one endpoint, tried until it answers or there is no sense in it.
 
+mod answer;
 mod fault;
 mod proxy;
 mod redirect;
@@ -8,8 +9,7 @@ mod secret;
 mod signing;
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
@@ -23,7 +23,10 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, Timeout};
 
+use crate::limits;
 use crate::sink::chance;
+pub(super) use answer::{Answer, Done, Entries, Entry};
+use answer::{Kept, Whole};
 pub(super) use fault::{Again, Fault};
 use retry_after::retry_after;
 pub(super) use secret::Secret;
@@ -33,8 +36,7 @@ use signing::Signing;
 const ENDPOINT: &str = "/api/dashboard/api/sdk/data/";
 /// How much of a refusal's text is kept.
 const TEXT: usize = 300;
-/// The most that is read of an answer, and of a refusal.
-const ANSWER_BYTES: u64 = 1 << 30;
+/// The most that is read of a refusal, and kept of an answer that is none.
 const REFUSAL_BYTES: usize = 1 << 16;
 /// How often a request is sent on.
 const REDIRECTS: usize = 5;
@@ -125,12 +127,12 @@ impl Gateway {
     }
 
     /// Asks for `op`, again and again while there is sense in it; its result.
-    pub(super) fn call(
+    pub(super) fn call<T: Answer>(
         &self,
         op: &str,
         args: &Map<String, Value>,
         again: Again,
-    ) -> Result<Value, Fault> {
+    ) -> Result<T, Fault> {
         let mut waits = self.waits();
         loop {
             let fault = match self.once(op, args) {
@@ -179,7 +181,7 @@ impl Gateway {
     }
 
     /// Asks for `op` once, wherever the endpoint has moved on its host.
-    pub(super) fn once(&self, op: &str, args: &Map<String, Value>) -> Result<Value, Fault> {
+    pub(super) fn once<T: Answer>(&self, op: &str, args: &Map<String, Value>) -> Result<T, Fault> {
         let body = json!({"op": op, "args": args}).to_string();
         let mut url = self.moved.get().unwrap_or(&self.endpoint).clone();
         let mut for_good = true;
@@ -189,7 +191,7 @@ impl Gateway {
             let status = answer.status().as_u16();
             match status {
                 200..300 => {
-                    let result = self.result(answer)?;
+                    let result = self.result(answer, body.len())?;
                     if redirects > 0 && for_good {
                         self.stay_at(url);
                     }
@@ -261,21 +263,22 @@ impl Gateway {
         }
     }
 
-    fn result(&self, mut answer: Response<Body>) -> Result<Value, Fault> {
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES)
-            .read_to_vec()
-            .map_err(|error| self.unanswered(&error))?;
-        let result = serde_json::from_slice::<Value>(&body)
-            .ok()
-            .and_then(|mut answer| Some(answer.get_mut("result")?.take()));
-        result.ok_or_else(|| Fault::Unanswered {
+    /// Reads an answer to a request of so many bytes.
+    fn result<T: Answer>(&self, mut answer: Response<Body>, asked: usize) -> Result<T, Fault> {
+        let limited = answer.body_mut().with_config().limit(T::most(asked));
+        let mut body = Kept::new(limited.reader(), REFUSAL_BYTES);
+        let error = match serde_json::from_reader(BufReader::new(&mut body)) {
+            Ok(Whole { result }) => return Ok(result),
+            Err(error) => error,
+        };
+        if error.is_io() {
+            return Err(self.unanswered(&io::Error::from(error).into()));
+        }
+        Err(Fault::Unanswered {
             sent: true,
             reason: format!(
                 "expected an answer {{\"result\": ...}}, found {:?}",
-                self.short(&body)
+                self.short(body.beginning())
             ),
         })
     }
@@ -313,7 +316,7 @@ impl Gateway {
 
 /// The certificates in a file; what it holds instead, if there is none.
 pub(super) fn certificates(path: &Path) -> Result<RootCerts, String> {
-    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let text = limits::whole(path, limits::CERTIFICATES).map_err(|error| error.to_string())?;
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? {

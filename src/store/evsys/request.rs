@@ -3,18 +3,18 @@
 use serde_json::{Map, Value};
 
 use super::super::StoreError;
-use super::gateway::{Again, Fault};
-use super::{EvSys, dead_letter, form};
+use super::gateway::{Again, Answer, Entries, Entry, Fault};
+use super::{EvSys, dead_letter};
 
 impl EvSys {
     /// A request of which nothing is kept if it is refused; `again` says whether it may be made twice.
-    pub(super) fn ask(
+    pub(super) fn ask<T: Answer>(
         &self,
         op: &'static str,
         args: &Map<String, Value>,
         what: &str,
         again: Again,
-    ) -> Result<Value, StoreError> {
+    ) -> Result<T, StoreError> {
         let answer = self.gateway.call(op, args, again);
         answer.map_err(|fault| self.refused(op, what, fault))
     }
@@ -72,13 +72,15 @@ impl EvSys {
         }
     }
 
-    pub(super) fn list<T>(
+    pub(super) fn list<T: Entry>(
         &self,
         op: &'static str,
         args: &Map<String, Value>,
-        of: impl Fn(Value) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let answer = self.ask(op, args, "", Again::Always)?;
-        form::list(answer, of).ok_or_else(|| self.damaged(op))
+        let list: Entries<T> = self.ask(op, args, "", Again::Always)?;
+        if list.damaged {
+            return Err(self.damaged(op));
+        }
+        Ok(list.good)
     }
 }

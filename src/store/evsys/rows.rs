@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::StoreError;
 use super::super::record::Split;
-use super::form::{self, args, number};
-use super::gateway::{Again, Fault};
+use super::form::{Said, args, number};
+use super::gateway::{Again, Done, Entries, Fault};
 use super::{EvSys, series};
 
 /// The numbers of one name that the server has of a run: step and bits.
@@ -76,7 +76,7 @@ impl EvSys {
                 return Ok(());
             }
             self.seen = None;
-            let outcome = self.gateway.once("log_metrics", args);
+            let outcome: Result<Done, Fault> = self.gateway.once("log_metrics", args);
             let uncertain = outcome.as_ref().is_err_and(Fault::maybe_done);
             if uncertain {
                 self.certain.remove(run_id);
@@ -104,11 +104,9 @@ impl EvSys {
         });
         if !known {
             let args = series(run_id, Some(name), Some(split));
-            let answer = self.gateway.call("get_metrics", &args, Again::Always)?;
-            let entries = answer.as_array().map(Vec::as_slice).unwrap_or_default();
-            let metrics = entries
-                .iter()
-                .filter_map(|entry| form::metric(entry, Some(name), Some(split)));
+            let said: Entries<Said> = self.gateway.call("get_metrics", &args, Again::Always)?;
+            let metrics = said.good.into_iter();
+            let metrics = metrics.filter_map(|said| said.metric(Some(name), Some(split)));
             self.seen = Some(Series {
                 run_id: run_id.to_owned(),
                 name: name.to_owned(),
