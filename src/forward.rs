@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::store::{Store, StoreError};
+use crate::metrics::Metrics;
+use crate::store::{Logged, Split, Store, StoreError};
 pub use row::Skip;
 use session::Session;
 
@@ -21,6 +22,9 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// How often a follower tries again what the store refused.
 const RESEND_EVERY: Duration = Duration::from_secs(30);
 
+/// How many rows a store is handed at once, which takes any number.
+pub(crate) const BATCH: usize = 256;
+
 /// What to forward, and for whom.
 ///
 /// The rows of a line are those of its numbers whose keys begin `val/` (split val) and of all others (split train): a call
@@ -28,7 +32,7 @@ const RESEND_EVERY: Duration = Duration::from_secs(30);
 ///
 /// How far it came is in `.<file>.<16 hex digits>.forwarded.json` beside the metrics file, one for each store and run, with
 /// hashes of what was read. It is written after every batch that the store took, so that a crash sends no more than one batch
-/// twice; a store replaces a metric that comes again. One forward of a file, store and run at a time.
+/// twice; a store replaces a metric that comes again. One that is damaged is set aside. One forward of a file, store and run at a time.
 ///
 /// Of a file that was rotated the rest is read first, whether it was moved aside (to any name in the folder), copied and
 /// truncated, or gzipped; then, the oldest first, each that came after it and was rotated too: those with a number or a date
@@ -72,6 +76,8 @@ pub enum Event<'a> {
     Progress { read: u64, of: u64 },
     /// Another file is read now: one that came after the last, or the same, written anew.
     Restarted { path: &'a Path },
+    /// What said how far the forward came was damaged: it is set aside under this name, and the file is read from its start.
+    Forgot { path: &'a Path, why: &'a io::Error },
     /// What was written to the file after this line cannot be sent.
     Gone {
         path: &'a Path,
@@ -89,6 +95,60 @@ pub enum Gone {
     /// It is gzipped, and does not unzip any further.
     #[error("it does not unzip: {0}")]
     Damaged(io::Error),
+}
+
+/// What rows are forwarded to: any [`Store`], or what takes rows as one does.
+pub trait Recipient: Send {
+    /// Takes the rows of a run, all or none, as [`Store::log_rows`].
+    ///
+    /// # Errors
+    /// If it refuses them; they are kept, and sent again.
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError>;
+
+    /// How many rows it can be handed at once and still take all or none.
+    fn rows_at_once(&self) -> usize {
+        1
+    }
+
+    /// Whether it is to be handed no more rows: somebody wishes to stop. What is left is for the next forward.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Store> Recipient for S {
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        Store::log_rows(self, run_id, rows, split)
+    }
+
+    fn rows_at_once(&self) -> usize {
+        Store::rows_at_once(self)
+    }
+}
+
+impl Recipient for Box<dyn Store> {
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        self.as_mut().log_rows(run_id, rows, split)
+    }
+
+    fn rows_at_once(&self) -> usize {
+        self.as_ref().rows_at_once()
+    }
 }
 
 /// Why a forward ended early. What it had sent is not sent again.
@@ -109,7 +169,7 @@ pub enum ForwardError {
 /// Forwards once, as the original does: the rows sent; 0 where the store, the run, the folder or the file is missing, and
 /// where the file cannot be read. `store_name` tells this store from others in what is remembered.
 pub fn forward_step_metrics(
-    store: Option<&mut dyn Store>,
+    store: Option<&mut dyn Recipient>,
     store_name: &str,
     run_id: &str,
     run_dir: &Path,
@@ -118,10 +178,18 @@ pub fn forward_step_metrics(
     let Some(store) = store.filter(|_| !run_id.is_empty()) else {
         return 0;
     };
-    let forward = Forward::new(run_dir, store_name, run_id).file(metrics_file);
+    let forward = Forward::new(run_dir, store_name, run_id)
+        .file(metrics_file)
+        .batch(store.rows_at_once().min(BATCH));
+    let mut first_skipped = None;
     let mut log = |event: Event<'_>| match event {
         Event::Failed { line, error } => tracing::warn!(line, %error, "a row could not be sent"),
-        Event::Skipped { line, reason } => tracing::debug!(line, %reason, "a line was skipped"),
+        Event::Skipped { line, reason } => {
+            first_skipped.get_or_insert_with(|| format!("line {line}: {reason}"));
+        }
+        Event::Forgot { path, why } => {
+            tracing::warn!(path = %path.display(), %why, "how far the forward came is not known, and the file is read from its start");
+        }
         Event::Gone { path, line, why } => {
             tracing::warn!(path = %path.display(), line, %why, "what was written after a line is gone");
         }
@@ -132,7 +200,11 @@ pub fn forward_step_metrics(
     if let Err(error) = outcome {
         tracing::warn!(%error, "the forward ended early");
     }
-    session.done.sent
+    let Forwarded { sent, skipped, .. } = session.done;
+    if let Some(first) = first_skipped {
+        tracing::warn!(first, "{skipped} lines of {metrics_file} are no rows");
+    }
+    sent
 }
 
 impl Forward {
@@ -173,7 +245,7 @@ impl Forward {
     /// If the file cannot be read, or what says how far it came neither read nor written.
     pub fn once(
         &self,
-        store: &mut dyn Store,
+        store: &mut dyn Recipient,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Forwarded, ForwardError> {
         let mut session = Session::new(self, store, observe);
@@ -188,7 +260,7 @@ impl Forward {
     /// As [`Forward::once`].
     pub fn follow(
         &self,
-        store: &mut dyn Store,
+        store: &mut dyn Recipient,
         pause: Duration,
         observe: &mut dyn FnMut(Event<'_>),
         stop: &mut dyn FnMut() -> bool,

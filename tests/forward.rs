@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use faulty::{Faulty, Mood};
-use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE, forward_step_metrics};
-use grpo_metrics::store::{RunSpec, Split, Sqlite, Store};
+use grpo_metrics::forward::{
+    Event, Forward, Forwarded, METRICS_FILE, Recipient, forward_step_metrics,
+};
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, Store, StoreError};
 use tempfile::TempDir;
 
 /// A folder of a run, and a store that can fail.
@@ -111,6 +114,7 @@ fn said(event: &Event<'_>) -> Option<String> {
         Event::Skipped { line, reason } => Some(format!("{line}: {reason}")),
         Event::Failed { line, error } => Some(format!("{line}: {error}")),
         Event::Restarted { .. } => Some("restarted".to_owned()),
+        Event::Forgot { .. } => Some("forgot".to_owned()),
         Event::Gone { .. } => Some("gone".to_owned()),
         Event::Progress { .. } => None,
     }
@@ -194,7 +198,7 @@ fn the_file_is_in_logs_else_in_the_folder_else_the_shallowest_below() {
 fn what_is_missing_sends_nothing() {
     let mut scene = Scene::with(&row(1));
     let dir = scene.run_dir();
-    let forward = |store: Option<&mut dyn Store>, run, dir: &Path, file| {
+    let forward = |store: Option<&mut dyn Recipient>, run, dir: &Path, file| {
         forward_step_metrics(store, "store", run, dir, file)
     };
     assert_eq!(forward(None, "r", &dir, METRICS_FILE), 0);
@@ -339,21 +343,59 @@ fn the_rest_of_a_file_that_was_moved_aside_is_sent_first() {
 }
 
 #[test]
-fn a_state_that_does_not_read_is_an_error_that_names_its_file() {
-    let mut scene = Scene::with(&rows(1..=1));
+fn a_state_that_does_not_read_is_set_aside_and_the_file_is_read_from_its_start() {
+    let mut scene = Scene::with(&rows(1..=2));
     scene.forward();
-    let state = fs::read_dir(scene.run_dir())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_string_lossy().ends_with(".forwarded.json"))
-        .unwrap();
-    let text = fs::read_to_string(&state).unwrap();
+    let state = |kind: &str| {
+        let mut entries = fs::read_dir(scene.run_dir()).unwrap();
+        let path = entries.find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.to_string_lossy().ends_with(kind).then_some(path)
+        });
+        path.unwrap()
+    };
+    let path = state(".forwarded.json");
+    let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"store\":\"store\",\"run\":\"r\""), "{text}");
-    fs::write(&state, "{").unwrap();
-    let options = scene.options();
-    let error = options.once(&mut scene.store, &mut |_| ()).unwrap_err();
-    assert!(error.to_string().contains(".forwarded.json"), "{error}");
-    assert_eq!(scene.steps(), [1]);
+    for damage in ["{", "", "[1]", &"9".repeat(2 << 20)] {
+        fs::write(&path, damage).unwrap();
+        let (done, seen) = scene.forward_seen();
+        assert_eq!((done.sent, seen), (2, vec!["forgot".to_owned()]));
+        let aside = fs::read_to_string(path.with_extension("json.damaged")).unwrap();
+        assert_eq!(aside, damage);
+        assert_eq!(scene.counts(), (0, 0, 0));
+    }
+    assert_eq!(scene.steps(), [1, 2]);
+}
+
+#[test]
+fn a_recipient_that_is_over_is_handed_no_more_and_the_rest_is_for_the_next_forward() {
+    /// Takes so many rows.
+    struct Tired(Vec<u64>, usize);
+    impl Recipient for Tired {
+        fn log_rows(
+            &mut self,
+            _: &str,
+            rows: &[(u64, &Metrics)],
+            _: Split,
+        ) -> Result<Logged, StoreError> {
+            self.0.extend(rows.iter().map(|row| row.0));
+            Ok(Logged::default())
+        }
+
+        fn is_over(&self) -> bool {
+            self.0.len() >= self.1
+        }
+    }
+    let scene = Scene::with(&rows(1..=5));
+    let mut sent = Vec::new();
+    for most in [2, 1, 9] {
+        let mut tired = Tired(Vec::new(), most);
+        let done = scene.options().once(&mut tired, &mut |_| ()).unwrap();
+        assert_eq!(done.sent, tired.0.len() as u64);
+        sent.push(tired.0);
+    }
+    assert_eq!(sent, [vec![1, 2], vec![3], vec![4, 5]]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say::{self, complain};
-use crate::forward::{Event, Forward, ForwardError, Forwarded, METRICS_FILE};
+use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE};
 use crate::sink::one_line;
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
@@ -21,9 +21,6 @@ use crate::store::{RunSpec, Sqlite, Store, StoreError};
 
 /// How often a follower looks at the file.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How many rows the embedded store takes in one transaction.
-const BATCH: usize = 256;
 
 /// Send a training's metrics.jsonl to a store, each row once
 ///
@@ -100,17 +97,17 @@ impl ForwardVerbError {
 /// # Errors
 /// If there is no such file or store, the file cannot be read, the store refused a row, or some are gone.
 pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbError> {
-    let (mut store, name, batch) = open(args)?;
+    let (mut store, name) = open(args)?;
     let forward = Forward::new(&args.run_dir, name, &args.run_id)
         .file(&args.file)
-        .batch(batch);
+        .batch(store.rows_at_once().min(BATCH));
     let bar = bar();
     say::above(&bar);
     let mut observe = |event: Event<'_>| show(&event, &bar, args.verbose);
     let done = if args.follow {
-        forward.follow(store.as_mut(), PAUSE, &mut observe, &mut || false)
+        forward.follow(&mut store, PAUSE, &mut observe, &mut || false)
     } else {
-        forward.once(store.as_mut(), &mut observe)
+        forward.once(&mut store, &mut observe)
     };
     bar.finish_and_clear();
     report(args, &done?, out)
@@ -158,8 +155,8 @@ fn report(
     Ok(())
 }
 
-/// The store, what tells it from others, and how many rows it takes at once.
-type Opened = (Box<dyn Store>, String, usize);
+/// The store, and what tells it from others.
+type Opened = (Box<dyn Store>, String);
 
 fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     if args.evsys {
@@ -168,7 +165,7 @@ fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     let mut store = Sqlite::open(&args.store)?;
     store.open_run(&RunSpec::new(&args.run_id))?;
     let place = args.store.canonicalize().unwrap_or(args.store.clone());
-    Ok((Box::new(store), place.display().to_string(), BATCH))
+    Ok((Box::new(store), place.display().to_string()))
 }
 
 /// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
@@ -179,7 +176,7 @@ fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     let url = environment("EVSYS_API_URL").unwrap_or_default();
     // A URL may name a user with a password, which is not to be remembered.
     let place = url.rsplit('@').next().unwrap_or_default();
-    Ok((Box::new(store), format!("evsys {place}"), 1))
+    Ok((Box::new(store), format!("evsys {place}")))
 }
 
 #[cfg(not(feature = "evsys"))]
@@ -210,6 +207,10 @@ fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
             "{}: another file, or written anew: read from its start",
             path.display()
         )),
+        Event::Forgot { path, why } => complain(&one_line(&format!(
+            "{}: set aside, as it does not say how far the forward came ({why}); the file is read from its start",
+            path.display()
+        ))),
         Event::Gone { path, line, why } => complain(&one_line(&format!(
             "{}: what was written after line {line} is gone: {why}",
             path.display()

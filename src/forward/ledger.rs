@@ -69,16 +69,29 @@ impl Ledger {
         &self.state
     }
 
-    /// How far the last forward came, if there was one.
-    pub fn load(&self) -> Result<Option<Position>, ForwardError> {
-        let bytes = match limits::whole(&self.state, limits::FORWARD_STATE) {
-            Ok(bytes) => bytes,
+    /// How far the last forward came, if there was one. What does not say so is set aside, and `forgot` is told its new name
+    /// and why.
+    pub fn load(
+        &self,
+        forgot: &mut dyn FnMut(&Path, &io::Error),
+    ) -> Result<Option<Position>, ForwardError> {
+        let state = match limits::whole(&self.state, limits::FORWARD_STATE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // It is too long to be one.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error),
             Err(source) => return Err(self.fault("read", source)),
+            Ok(bytes) => serde_json::from_slice::<State>(&bytes).map_err(io::Error::from),
         };
-        let state: State = serde_json::from_slice(&bytes)
-            .map_err(|source| self.fault("understand", source.into()))?;
-        Ok(Some(state.position))
+        match state {
+            Ok(state) => Ok(Some(state.position)),
+            Err(why) => {
+                let aside = self.state.with_extension("json.damaged");
+                fs::rename(&self.state, &aside)
+                    .map_err(|source| self.fault("set aside", source))?;
+                forgot(&aside, &why);
+                Ok(None)
+            }
+        }
     }
 
     /// Says how far it came. A crash leaves the old or the new.
@@ -108,7 +121,10 @@ impl Ledger {
 
     /// Takes out what was kept, to be sent again: until [`Ledger::settle`], what is kept anew goes to another file, so that
     /// a crash in between loses neither.
-    pub fn kept(&self) -> Result<Option<impl Iterator<Item = Call> + use<>>, ForwardError> {
+    pub fn kept(
+        &self,
+    ) -> Result<Option<impl Iterator<Item = Result<Call, ForwardError>> + use<>>, ForwardError>
+    {
         let resent = self.resent();
         if !resent.exists() {
             match fs::rename(&self.failed, &resent) {
@@ -121,12 +137,19 @@ impl Ledger {
         let mut from = BufReader::new(file);
         let lines = iter::from_fn(move || {
             let mut line = Vec::new();
-            let read = limits::line(&mut from, limits::KEPT_ROW, &mut line).ok()?;
-            (read > 0).then_some(line)
+            let read = limits::line(&mut from, limits::KEPT_ROW, &mut line);
+            let read = read.map_err(|source| ForwardError::State {
+                path: resent.display().to_string(),
+                act: "read",
+                source,
+            });
+            read.map(|read| (read > 0).then_some(line)).transpose()
         });
         // A crash may have torn the last one, whose row is then sent from the metrics file.
-        let calls = lines.filter_map(|line| serde_json::from_slice::<Kept>(&line).ok());
-        Ok(Some(calls.map(Call::from)))
+        let call = |line: Vec<u8>| serde_json::from_slice::<Kept>(&line).ok().map(Call::from);
+        Ok(Some(
+            lines.filter_map(move |line| line.map(call).transpose()),
+        ))
     }
 
     /// What [`Ledger::kept`] gave is sent, or kept again.

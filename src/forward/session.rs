@@ -8,14 +8,14 @@ use super::ledger::{Call, Ledger};
 use super::row::{self, Skip};
 use super::source::{Identity, LONGEST_LINE, Line, Position, Source, find_below, find_near};
 use super::trail;
-use super::{Event, Forward, ForwardError, Forwarded, Gone};
+use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
 use crate::metrics::Metrics;
-use crate::store::{Split, Store};
+use crate::store::Split;
 
 /// A forward on its way.
 pub(super) struct Session<'a> {
     forward: &'a Forward,
-    store: &'a mut dyn Store,
+    store: &'a mut dyn Recipient,
     observe: &'a mut dyn FnMut(Event<'_>),
     open: Option<Open>,
     batch: Vec<Call>,
@@ -32,7 +32,7 @@ struct Open {
 impl<'a> Session<'a> {
     pub fn new(
         forward: &'a Forward,
-        store: &'a mut dyn Store,
+        store: &'a mut dyn Recipient,
         observe: &'a mut dyn FnMut(Event<'_>),
     ) -> Self {
         Self {
@@ -50,7 +50,10 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let ledger = self.ledger(&path);
-        let source = match ledger.load()? {
+        let mut forgot = |path: &Path, why: &io::Error| {
+            (self.observe)(Event::Forgot { path, why });
+        };
+        let source = match ledger.load(&mut forgot)? {
             Some(position) => self.where_left(&path, &position)?,
             None => Some(Source::open(&path).map_err(unreadable(&path))?),
         };
@@ -106,7 +109,7 @@ impl<'a> Session<'a> {
     /// Sends the rest of the file that is open, and what came after it.
     fn walk(&mut self) -> Result<(), ForwardError> {
         self.drain()?;
-        while self.next_file()? {
+        while !self.store.is_over() && self.next_file()? {
             self.drain()?;
         }
         Ok(())
@@ -180,9 +183,13 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         for call in kept {
-            self.batch.push(call);
+            self.batch.push(call?);
             if self.batch.len() >= self.forward.batch {
                 self.send()?;
+            }
+            if self.store.is_over() {
+                // They stay to be sent again, also those that were taken.
+                return Ok(());
             }
         }
         self.send()?;
@@ -194,7 +201,7 @@ impl<'a> Session<'a> {
 
     /// Sends every line up to the file's end.
     fn drain(&mut self) -> Result<(), ForwardError> {
-        loop {
+        while !self.store.is_over() {
             let Some(open) = &mut self.open else {
                 return Ok(());
             };
