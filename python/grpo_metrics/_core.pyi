@@ -13,6 +13,7 @@ __all__ = [
     "Engine",
     "GrpoMetricsError",
     "OptionError",
+    "RefusedError",
     "Shard",
     "SinkError",
     "Sqlite3",
@@ -21,6 +22,7 @@ __all__ = [
     "WireError",
     "__version__",
     "_address",
+    "_forward",
     "_panic",
     "normalised",
     "summarize",
@@ -118,6 +120,7 @@ class StepError(GrpoMetricsError): ...
 class WireError(GrpoMetricsError): ...
 class SinkError(GrpoMetricsError): ...
 class StoreError(GrpoMetricsError): ...
+class RefusedError(StoreError): ...
 
 @final
 class Engine:
@@ -234,6 +237,9 @@ def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **option
 
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
+
+def _forward(store: Any, name: str, run_id: Any, run_dir: str | PathLike[str], metrics_file: str) -> int:
+    """Forwards what is new in a metrics file to a `Sqlite3` or an object with `log_metrics`; the rows that it took."""
 
 def _address(name: str, column: _Column) -> int:
     """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""

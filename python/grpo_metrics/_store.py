@@ -25,6 +25,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = os.fspath(path)
+        self._place = os.path.realpath(path)  # wherever the process goes
         self._sqlite = Sqlite3(path, read_only=read_only)
 
     def __repr__(self) -> str:

@@ -14,12 +14,15 @@ _log = logging.getLogger("grpo_metrics")
 class Worker:
     """Makes calls one after the other, off the training's thread.
 
-    A call that raises stays at the head of the queue, and is tried again when the worker is next woken; nothing is dropped. A
+    A call that raises stays at the head of the queue, and is tried again when the worker is next woken; but one whose error
+    `is_final` is told, counted and dropped, as it would only hold up the others. A
     process that was forked from the worker's own has no such thread: there, calls are not taken and nothing is waited for.
     """
 
-    def __init__(self, name: str) -> None:
-        self.error: Exception | None = None
+    def __init__(self, name: str, *, is_final: Callable[[BaseException], bool] = lambda error: False) -> None:
+        self.error: BaseException | None = None
+        self.dropped = 0
+        self._is_final = is_final
         self._process = os.getpid()
         self._calls: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
@@ -76,8 +79,11 @@ class Worker:
         while self._calls:
             try:
                 self._calls[0]()
-            except Exception as error:  # a store may raise anything
-                self.error = error
-                _log.warning("could not send, keeping it: %s", error)
-                return
+            except BaseException as error:  # a store may raise anything, and here nobody can be told of an exit
+                if not self._is_final(error):
+                    self.error = error
+                    _log.warning("could not send, keeping it: %s", error)
+                    return
+                self.dropped += 1
+                _log.warning("dropped, as it would be refused again: %s", error)
             self._calls.popleft()

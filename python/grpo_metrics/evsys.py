@@ -2,130 +2,81 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import operator
 import os
+import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ._core import RefusedError, StoreError, _forward
 from ._store import Store
 from .background import Worker
 
 _log = logging.getLogger("grpo_metrics")
-
-_NO_METRICS = frozenset(("step", "epoch", "ts", "timestamp", "progress", "metrics"))
-_VAL = "val/"
-
-Rows = list[tuple[int, dict[str, float], str | None]]
-
 
 def forward_step_metrics(
     store: Any, run_id: str | None, run_dir: str | os.PathLike[str] | None, *, metrics_file: str = "metrics.jsonl"
 ) -> int:
     """Sends what is new in a training's metrics file to a run of `store`; how many rows the store took.
 
-    A row is a call: a line whose keys partly begin `val/` is two. What the store refuses is logged and kept beside the
-    file, as is how far the file was read; the next call sends both the refused and the new rows. A file that was cut or
-    written anew is read from its start. 0 where the store, the run, the folder or the file is missing.
+    This is the command's `forward`, with the same memory beside the file: what the one has sent the other does not send
+    again. A row is a call: a line whose keys partly begin `val/` is two. What the store refuses is logged and kept beside the
+    file; the next call sends both the refused and the new rows, through rotation too. 0 where the store, the run, the folder
+    or the file is missing.
+
+    What was sent is remembered by store and run. A store of ours is its file; another object is its type with its `name`,
+    `url`, `base_url` or `path`, the first that it has. Of a type without any, the first object of a process counts as one
+    store, the second as another, and so on: give it a `name` where several are used.
     """
-    file = _metrics_file(run_dir, metrics_file) if run_dir else None
-    if store is None or not run_id or file is None:
+    if store is None or not run_id or not run_dir:
         return 0
+    ours = isinstance(store, Store)
+    name = store._place if ours else _name_of(store)
+    return _forward(store._sqlite if ours else store, name, run_id, run_dir, metrics_file)
+
+
+def _name_of(store: Any) -> str:
+    """What tells a store from others, also in the next process."""
+    kind = f"{type(store).__module__}.{type(store).__qualname__}"
+    for attribute in ("name", "url", "base_url", "path"):
+        told = getattr(store, attribute, None)
+        if isinstance(told, (str, os.PathLike)) and str(told):
+            # A URL may name a user with a password, which is not to be remembered.
+            return f"{kind} {str(told).rpartition('@')[2]}"
+    with _nameless_lock:
+        others = _nameless.setdefault(kind, [])
+        known = [number for number, other in enumerate(others) if other() is store]
+        if not known:
+            known = [len(others)]
+            others.append(_reference(store))
+    return f"{kind} {known[0]}" if known[0] else kind
+
+
+_nameless: dict[str, list[Callable[[], Any]]] = {}
+"""The stores without a name, by their type, in the order in which they were used."""
+_nameless_lock = threading.Lock()
+
+
+def _reference(store: Any) -> Callable[[], Any]:
     try:
-        memory = _Memory.of(file, run_id)
-        pending = memory.refused + _new_rows(file, memory)
-        memory.refused = [row for row in pending if not _sent(store, run_id, *row)]
-        memory.write()
-        return len(pending) - len(memory.refused)
-    except OSError as error:
-        _log.warning("could not forward %s: %s", file, error)
-        return 0
-
-
-def _metrics_file(run_dir: str | os.PathLike[str], name: str) -> Path | None:
-    """At `run_dir/logs/`, else `run_dir/`, else the shallowest anywhere below."""
-    folder = Path(run_dir)
-    near = [folder / "logs" / name, folder / name]
-    below = sorted(folder.rglob(name), key=lambda path: (len(path.parts), path)) if folder.is_dir() else []
-    return next((path for path in [*near, *below] if path.is_file()), None)
-
-
-class _Memory:
-    """What is remembered of a file and a run: how far it was read, what its beginning was, and what the store refused."""
-
-    HEAD = 4096
-
-    def __init__(self, file: Path, path: Path) -> None:
-        self.file, self.path = file, path
-        self.read, self.head = 0, ""
-        self.refused: Rows = []
-
-    @classmethod
-    def of(cls, file: Path, run_id: str) -> _Memory:
-        name = hashlib.sha256(run_id.encode()).hexdigest()[:16]
-        memory = cls(file, file.with_name(f".{file.name}.{name}.sent.json"))
-        try:
-            kept = json.loads(memory.path.read_text())
-        except (OSError, ValueError):
-            return memory
-        memory.refused = [(step, metrics, split) for step, metrics, split in kept["refused"]]
-        if kept["read"] <= file.stat().st_size and kept["head"] == memory.hash_of_head(kept["read"]):
-            memory.read = kept["read"]
-        return memory
-
-    def hash_of_head(self, read: int) -> str:
-        with self.file.open("rb") as lines:
-            return hashlib.sha256(lines.read(min(read, self.HEAD))).hexdigest()
-
-    def write(self) -> None:
-        """Replaces the file at once, so that a crash leaves the old or the new."""
-        kept = {"read": self.read, "head": self.hash_of_head(self.read), "refused": self.refused}
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(kept))
-        new.replace(self.path)
-
-
-def _new_rows(file: Path, memory: _Memory) -> Rows:
-    """The rows of the whole lines after what was read; half a line at the end is for the next time."""
-    with file.open("rb") as lines:
-        lines.seek(memory.read)
-        text = lines.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    memory.read += len(whole)
-    return [row for line in whole.splitlines() for row in _rows(line)]
-
-
-def _rows(line: bytes) -> Rows:
-    """The calls of one line; none of one that is not JSON, has no step or no metrics."""
-    try:
-        row = json.loads(line)
-        step = int(row["step"])
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return []
-    nested = row.get("metrics")
-    if isinstance(nested, dict) and nested:
-        metrics = _numbers(nested)
-    else:
-        metrics = _numbers({key: value for key, value in row.items() if key not in _NO_METRICS})
-    train = {key: value for key, value in metrics.items() if not key.startswith(_VAL)}
-    val = {key: value for key, value in metrics.items() if key.startswith(_VAL)}
-    return [(step, numbers, split) for numbers, split in ((train, None), (val, "val")) if numbers]
+        return weakref.ref(store)
+    except TypeError:  # kept, then
+        return lambda: store
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float))}
-
-
-def _sent(store: Any, run_id: str, step: int, metrics: dict[str, float], split: str | None) -> bool:
-    try:
-        of_split = {} if split is None else {"split": split}
-        store.log_metrics(run_id=run_id, step=step, metrics=metrics, **of_split)
-    except Exception as error:  # a store may raise anything
-        _log.warning("step %s could not be sent: %s", step, error)
-        return False
-    return True
+    numbers = {}
+    for key, value in metrics.items():
+        if isinstance(value, (int, float)):
+            try:
+                numbers[key] = float(value)
+            except OverflowError:
+                _log.warning("%s: a whole number that no double holds is left out", key)
+    return numbers
 
 
 class Callback:
@@ -171,7 +122,9 @@ class EvsysLoggerCallback(Callback):
     The store is `_store` where one was put there, else made at the first need: the embedded one at `EVSYS_STORE`, else at
     `evsys.db` in the context's `output_dir`. If `ctx.store` is set, the experiment writes already, and this switches itself off.
     Metrics are buffered, and sent every `flush_every` steps by a thread of their own: a step never waits for the store. What
-    could not be sent is kept and sent again with the next rows; `on_run_end` and `on_train_end` wait until all is sent.
+    could not be sent is kept and sent again with the next rows; `on_run_end` and `on_train_end` wait until all is sent, and so
+    does, up to 10 s, an interpreter that exits without them. What would be refused whenever it was sent (a `RefusedError`, a
+    `TypeError`, a `ValueError`) is told, counted in `dropped`, and holds up nothing.
     """
 
     def __init__(self, project_id: str | None = None, flush_every: int = 1) -> None:
@@ -180,12 +133,18 @@ class EvsysLoggerCallback(Callback):
         self._store: Any = None
         self._off = False
         self._steps = 0
+        self._bad = 0
         self._worker: Worker | None = None
 
     @property
     def unsent(self) -> int:
         """Rows that the store has not taken yet."""
         return self._worker.pending if self._worker else 0
+
+    @property
+    def dropped(self) -> int:
+        """Rows that were refused for good."""
+        return self._bad + (self._worker.dropped if self._worker else 0)
 
     def on_experiment_start(self, ctx: Any) -> None:
         if self._switched_off(ctx):
@@ -289,14 +248,23 @@ class EvsysLoggerCallback(Callback):
         run = self._id(ctx, "run_id")
         if not metrics or not run or self._switched_off(ctx):
             return
+        try:
+            counted = operator.index(step)
+            if not 0 <= counted < 2**63:
+                raise ValueError(f"expected a step from 0 to {2**63 - 1}, found {counted}")
+        except (TypeError, ValueError) as error:
+            self._bad += 1
+            _log.warning("a row is dropped: %s", error)
+            return
         if self._worker is None:
-            self._worker = Worker("evsys")
+            self._worker = Worker("evsys", is_final=_is_final)
+            weakref.finalize(self, _deliver, self._worker)
         store = self._store_of(ctx)
-        self._worker.add(_Call(store.log_metrics, run_id=run, step=step, metrics=metrics, split=split))
+        self._worker.add(_Call(store.log_metrics, run_id=run, step=counted, metrics=metrics, split=split))
 
     def _flush(self) -> None:
-        if self._worker and not self._worker.drain():
-            _log.warning("%s rows could not be sent: %s", self._worker.pending, self._worker.error)
+        if self._worker:
+            _deliver(self._worker, 60.0)
 
     def _switched_off(self, ctx: Any) -> bool:
         if not self._off and _get(ctx, "store") is not None:
@@ -313,6 +281,19 @@ class EvsysLoggerCallback(Callback):
     @staticmethod
     def _id(ctx: Any, name: str) -> Any:
         return (_get(ctx, "ids") or {}).get(name)
+
+
+def _deliver(worker: Worker, seconds: float = 10.0) -> None:
+    """Sends what waits, and says what is left."""
+    if not worker.is_inherited and not worker.drain(seconds):
+        _log.warning("%s rows could not be sent: %s", worker.pending, worker.error or f"the store took over {seconds:g} s")
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether the same call would be refused whenever it was made."""
+    # Many a client's error of a connection, or of an answer that is no JSON, is a ValueError as well.
+    passing = isinstance(error, (OSError, StoreError, json.JSONDecodeError)) and not isinstance(error, RefusedError)
+    return isinstance(error, (TypeError, ValueError, OverflowError)) and not passing
 
 
 class _Call:

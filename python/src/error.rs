@@ -53,6 +53,13 @@ create_exception!(
     "A store that could not be opened, or refused."
 );
 
+create_exception!(
+    grpo_metrics,
+    RefusedError,
+    StoreError,
+    "A store that refused, and would refuse the same whenever it came."
+);
+
 /// Runs `body` so that a panic in it becomes a `GrpoMetricsError`. `PyO3`'s own `PanicException` is a `BaseException`, which a
 /// trainer's `except Exception` does not stop. An [interruption] that came meanwhile is raised in the place of what it gave. What
 /// the crate had to say meanwhile is told.
@@ -103,6 +110,15 @@ pub fn wire(error: impl Display) -> PyErr {
 /// Turns an error into a `StoreError`.
 pub fn store(error: impl Display) -> PyErr {
     StoreError::new_err(error.to_string())
+}
+
+/// Turns what became of a write into a `RefusedError` or a `StoreError`.
+pub fn write(error: grpo_metrics::store::StoreError) -> PyErr {
+    if error.is_permanent() {
+        RefusedError::new_err(error.to_string())
+    } else {
+        store(error)
+    }
 }
 
 /// Turns an error into a `SinkError`.

@@ -7,6 +7,7 @@ mod column;
 mod ending;
 mod engine;
 mod error;
+mod forward;
 mod gather;
 mod interruption;
 mod json;
@@ -70,6 +71,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<shard::Shard>()?;
     module.add_class::<store::Sqlite3>()?;
     module.add_function(wrap_pyfunction!(summarize::summarize, module)?)?;
+    module.add_function(wrap_pyfunction!(forward::_forward, module)?)?;
     module.add_function(wrap_pyfunction!(normalised, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
@@ -80,6 +82,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("WireError", py.get_type::<error::WireError>())?;
     module.add("SinkError", py.get_type::<error::SinkError>())?;
     module.add("StoreError", py.get_type::<error::StoreError>())?;
+    module.add("RefusedError", py.get_type::<error::RefusedError>())?;
     let dialects: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
     module.add("DIALECTS", dialects)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

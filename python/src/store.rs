@@ -33,7 +33,7 @@ impl Sqlite3 {
         }
     }
 
-    fn store(&self) -> PyResult<MutexGuard<'_, Sqlite>> {
+    pub fn store(&self) -> PyResult<MutexGuard<'_, Sqlite>> {
         let here = process::id() == self.process;
         let store = self.store.as_ref().filter(|_| here).ok_or_else(|| {
             error::store(format!(
@@ -92,7 +92,7 @@ impl Sqlite3 {
                     .map(|(name, value)| (name.as_str(), *value))
                     .collect();
                 let logged = self.store()?.log_metrics(run_id, step, &metrics, split);
-                logged.map(|logged| logged.nan).map_err(error::store)
+                logged.map(|logged| logged.nan).map_err(error::write)
             })
         })
     }
@@ -117,7 +117,7 @@ impl Sqlite3 {
                     ..Row::default()
                 };
                 let logged = self.store()?.log_windows(run_id, &[row]);
-                logged.map(|logged| logged.nan).map_err(error::store)
+                logged.map(|logged| logged.nan).map_err(error::write)
             })
         })
     }
