@@ -202,6 +202,33 @@ proptest! {
     }
 }
 
+/// Small enough for Miri, which has minutes for one case of the properties: two whole steps of lanes and a rest, in singles and
+/// halves, with and without a mask, and with a value that breaks its block.
+#[test]
+fn a_few_tokens_come_to_the_same_bits_on_every_unit() {
+    const LENGTH: usize = 2 * pass::LANES + 3;
+    let column = |at: usize| -> Vec<f32> {
+        (0..LENGTH)
+            .map(|i| -0.125 * (((i * 7 + at * 3) % 11) as f32 + 0.5))
+            .collect()
+    };
+    let mut tokens = Tokens {
+        columns: std::array::from_fn(|at| Some(column(at))),
+        mask: None,
+        length: LENGTH,
+    };
+    let plain = tokens.sums();
+    assert_eq!(plain.counted, LENGTH as u64);
+    let halves: Vec<Vec<bf16>> = (0..8)
+        .map(|at| column(at).into_iter().map(bf16::from_f32).collect())
+        .collect();
+    let sums = tokens.sums_of(|at, _| Cells::Bf16(&halves[at]));
+    assert_eq!(sums.counted, LENGTH as u64);
+    tokens.mask = Some((0..LENGTH).map(|i| u8::from(i % 5 != 1)).collect());
+    tokens.columns[CURRENT].as_mut().unwrap()[pass::LANES + 1] = f32::NAN;
+    assert!(tokens.sums().counted < LENGTH as u64);
+}
+
 #[test]
 fn no_tokens_come_to_nothing() {
     let empty = Tokens {
