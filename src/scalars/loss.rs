@@ -15,9 +15,7 @@ pub struct WordError {
 
 /// Numbers that are no clip range.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
-#[error(
-    "expected two finite numbers from 0 up, (low, high), and a cap above 0 if any, found {found}"
-)]
+#[error("expected two finite numbers from 0 up, (low, high), found {found}")]
 pub struct RangeError {
     pub found: ClipRange,
 }
