@@ -653,7 +653,7 @@ fn an_argument_that_makes_no_sense_as_a_number_is_refused_by_its_name_before_any
         (
             "--limit=kl=",
             "limits.kl",
-            [false, true, false, true, true, false],
+            [false, true, true, true, true, false],
             verl,
         ),
         ("--limit=entropy-steps=", "entropy-steps", [false; 6], verl),

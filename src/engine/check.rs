@@ -28,8 +28,8 @@ type Domain = (&'static str, fn(f64) -> bool);
 const FINITE: Domain = ("a finite number", f64::is_finite);
 const NOT_NEGATIVE: Domain = ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
 const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
-/// Nothing is beyond infinity, which is how a flag is switched off.
-const LIMIT: Domain = ("a number, at least 0", |x| x >= 0.0);
+/// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
+const LIMIT: Domain = ("a number", |x| !x.is_nan());
 const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
 
 /// # Errors
@@ -124,7 +124,7 @@ mod tests {
     const ANY: [bool; 6] = [false, false, false, true, true, true];
     const FROM_0: [bool; 6] = [false, false, false, false, true, true];
     const ABOVE_0: [bool; 6] = [false, false, false, false, false, true];
-    const BOUND: [bool; 6] = [false, true, false, false, true, true];
+    const BOUND: [bool; 6] = [false, true, true, true, true, true];
 
     macro_rules! limit {
         ($field:ident) => {
