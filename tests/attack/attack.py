@@ -426,7 +426,7 @@ def full_disk(rng: Random, folder: Path, kills: int) -> Outcome:
         for life in range(20):
             with ballast.open("wb", buffering=0) as file:
                 try:
-                    while file.write(bytes(4096)):
+                    while file.write(bytes(1 << 16)):
                         pass
                 except OSError:
                     file.truncate(file.tell() - (64 << 10))  # enough to come up
