@@ -8,7 +8,6 @@ mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
 mod logps;
-mod members;
 mod merge;
 mod packed;
 mod pass;
@@ -130,7 +129,9 @@ impl Shard {
             let rows = ComponentRows::of(batch, &components);
             (Column::of(&c.rewards), components, rows, advantages)
         };
-        let groups = || Groups::of(batch, place);
+        let extended = thresholds.detail >= Detail::Extended;
+        let success = extended.then_some(&thresholds.success);
+        let groups = || Groups::of(batch, place, success);
         let ((rewards, components, component_rows, advantages), groups) =
             if batch.completions() < PARALLEL_FROM {
                 (columns(), groups())
@@ -138,7 +139,6 @@ impl Shard {
                 rayon::join(columns, groups)
             };
         let bounds = thresholds.bounds();
-        let extended = thresholds.detail >= Detail::Extended;
         let (sums, sketches) = token_sums(batch, &bounds, extended);
         let extended = extended
             .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches))
@@ -214,9 +214,6 @@ impl Shard {
     pub fn close(&mut self, step: u64) -> Result<(), MergeError> {
         self.assign(step)?;
         self.groups.close();
-        if let Some(extended) = &mut self.extended {
-            extended.groups.close();
-        }
         self.counted = None;
         self.span = Span::Closed;
         Ok(())

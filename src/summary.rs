@@ -140,18 +140,19 @@ impl Summary {
     /// The numbers of a shard, users' own metrics folded as declared. Spread groups are taken to be whole.
     #[must_use]
     pub fn folded(shard: &Shard, declared: &DeclaredFolds) -> Self {
-        let settled = shard.groups.settle();
+        let groups = shard.groups.settle();
+        let settled = &groups.plain;
         let (rewards, components) = distributions(shard);
         let reports = fold::Reports::of(shard);
         let step = reports.last_step();
         let seen = shard.completions.seen;
         let tokens = &shard.tokens;
-        let (diversity, diversity_by_size) = diversity(&settled);
+        let (diversity, diversity_by_size) = diversity(settled);
         let (weighting, snapshot_nonfinite) = reports.weighting();
         let level = weighting.as_ref().and_then(|w| w.importance_sampling_level);
         let level = level.unwrap_or_default();
         let lengths = &shard.completions.lengths;
-        let mut census = census::census(shard, &settled, seen);
+        let mut census = census::census(shard, settled, seen);
         census.push(("scalars".to_owned(), reports.census()));
         let snapshot = Census {
             nonfinite: snapshot_nonfinite,
@@ -188,7 +189,8 @@ impl Summary {
             extended: shard
                 .extended
                 .as_ref()
-                .map(|extended| ExtendedNumbers::of(shard, extended)),
+                .zip(groups.extended.as_ref())
+                .map(|(extended, groups)| ExtendedNumbers::of(shard, extended, groups)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
             cut_off: cut_off(&shard.completions),

@@ -128,7 +128,7 @@ fn files_that_are_no_shards_or_the_same_one_twice_are_refused_by_name() {
     fs::write(&shard, bytes).unwrap();
     let newer = refusal(&[shard]);
     assert!(
-        newer.contains("expected format version 2, found version 9"),
+        newer.contains("expected format version 3, found version 9"),
         "{newer}"
     );
     let none = refusal(&[folder.path().join("nowhere.shard")]);

@@ -360,6 +360,56 @@ fn random_doubles_take_at_most_a_tenth_more_than_they_are() {
     assert!(bytes.len() * 10 <= raw * 11, "{} for {raw}", bytes.len());
 }
 
+/// The bytes of a shard of 512 completions with weights and lengths.
+fn bytes_of_512(grouping: Grouping<'_>, advantages: bool, detail: Detail) -> usize {
+    let n = 512;
+    let (rewards, weights, scores) = (noise(n, 1), noise(n, 2), noise(n, 3));
+    let lengths: Vec<u32> = (0..).map(|i: u32| i * 2_654_435 % 4096).take(n).collect();
+    let mut columns = Columns::new(grouping, &rewards);
+    columns.weights = Some((&weights).into());
+    columns.completion_lengths = Some(&lengths);
+    columns.advantages = advantages.then_some((&scores).into());
+    let thresholds = Thresholds {
+        detail,
+        ..Thresholds::default()
+    };
+    let shard = Shard::counted(&Batch::of(columns).unwrap(), Place::default(), &thresholds);
+    wire::write(&shard).unwrap().len()
+}
+
+#[test]
+fn an_extended_shard_brings_what_it_knows_of_a_completion_once() {
+    let ids: Vec<u64> = (0..512).map(|i| i / 8).collect();
+    let waiting = || Grouping::Ids(&ids);
+    let extended = bytes_of_512(waiting(), false, Detail::Extended);
+    assert!(extended <= 14_000, "{extended} bytes");
+    // Beside what a plain shard brings: a length and whether it succeeded. Whole groups of a plain shard bring no advantages.
+    for (grouping, advantages, more) in [
+        (waiting(), false, 4),
+        (waiting(), true, 4),
+        (Grouping::Sizes(&[8; 64]), false, 4),
+        (Grouping::Sizes(&[8; 64]), true, 4 + 8),
+    ] {
+        let [plain, extended] = [Detail::Plain, Detail::Extended]
+            .map(|detail| bytes_of_512(grouping, advantages, detail));
+        assert!(
+            extended <= plain + 512 * more,
+            "{extended} bytes, {plain} plain, of {grouping:?}"
+        );
+    }
+}
+
+#[test]
+fn a_shard_of_the_version_before_is_refused_by_name() {
+    let mut older = wire::write(&of_rewards(&[1.0; 8])).unwrap();
+    older[8] = 2;
+    let refused = wire::read(&older).unwrap_err().to_string();
+    assert!(
+        refused.contains("expected format version 3, found version 2"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn refusals_say_what_was_expected_and_what_was_found() {
     let good = wire::write(&of_rewards(&[1.0; 8])).unwrap();

@@ -6,9 +6,9 @@
 
 mod counting;
 
-use grpo_metrics::batch::{Batch, Columns, Values};
+use grpo_metrics::batch::{Batch, Columns, Place, Values};
 use grpo_metrics::group::Grouping;
-use grpo_metrics::shard::Shard;
+use grpo_metrics::shard::{Detail, Shard, Thresholds};
 use grpo_metrics::tokens::TokenIds;
 use grpo_metrics::wire;
 use proptest::prelude::Rng;
@@ -40,7 +40,16 @@ fn shard(columns: Columns<'_>) -> Shard {
     Shard::of(&Batch::of(columns).unwrap())
 }
 
-/// Shards of every kind: empty, plain, sketched, closed, of many columns, and of groups that wait for members, with their texts or tokens.
+fn extended(columns: Columns<'_>) -> Shard {
+    let thresholds = Thresholds {
+        detail: Detail::Extended,
+        ..Thresholds::default()
+    };
+    Shard::counted(&Batch::of(columns).unwrap(), Place::default(), &thresholds)
+}
+
+/// Shards of every kind: empty, plain, sketched, closed, of many columns, and of groups that wait for members, with their texts or tokens;
+/// extended ones of groups that wait and of groups that do not.
 fn shards() -> Vec<Vec<u8>> {
     let noise: Vec<f64> = (1..200).map(|i| (f64::from(i) * 0.37).sin()).collect();
     let sizes = [199];
@@ -84,7 +93,20 @@ fn shards() -> Vec<Vec<u8>> {
     columns.completion_index = Some(&index);
     columns.advantages = Some(Values::masked(&nothing, &second));
     columns.weights = Some(Values::masked(&nothing, &first));
-    let holes = shard(columns);
+    let holes = shard(columns.clone());
+    // The same where more columns have cells for them; one tag for all, and a name long enough to be dear were it there 4,000 times.
+    let tags = vec!["t".repeat(500); 4000];
+    columns.tags = Some(&tags);
+    let extended_holes = extended(columns);
+
+    // Rewards that repeat, so that a pair of reward and length is little more than a byte.
+    let (few, short, sizes) = (vec![0.5; 4000], vec![3; 4000], [8; 500]);
+    let mut columns = Columns::new(Grouping::Sizes(&sizes), &few);
+    columns.completion_lengths = Some(&short);
+    let measured = extended(columns.clone());
+    columns.grouping = Grouping::Ids(&ids);
+    columns.tags = Some(&tags);
+    let measured_waiting = extended(columns);
 
     let all = vec![
         Shard::default(),
@@ -96,6 +118,9 @@ fn shards() -> Vec<Vec<u8>> {
         waiting,
         with_tokens,
         holes,
+        extended_holes,
+        measured,
+        measured_waiting,
     ];
     all.iter()
         .map(|shard| wire::write(shard).unwrap())

@@ -61,6 +61,14 @@ impl Cells {
         }
     }
 
+    /// The finite values as `of` makes them.
+    pub fn map(mut self, of: impl Fn(f64) -> f64) -> Self {
+        for x in &mut self.finite {
+            *x = of(*x);
+        }
+        self
+    }
+
     pub fn append(&mut self, other: &Self) {
         for &(mark, times) in &other.runs {
             self.mark(mark, times);
@@ -162,6 +170,15 @@ impl<'a> Column<'a> {
             };
         }
         values.iter().collect::<Cells>().into_column()
+    }
+
+    /// What stands in each cell, if it is finite.
+    pub fn cells(&self) -> impl Iterator<Item = Option<f64>> + '_ {
+        let values = self.values.iter().enumerate();
+        values.map(|(at, &x)| {
+            let mark = self.marks.get(at);
+            mark.is_none_or(|mark| *mark == Mark::Finite).then_some(x)
+        })
     }
 
     /// The finite values of a range, in order.

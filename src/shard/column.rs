@@ -82,7 +82,7 @@ impl Column {
     }
 
     /// The column less values that are kept elsewhere too; the column itself where it is a sketch.
-    pub fn without(&self, values: &[f64]) -> Option<Self> {
+    pub fn without(&self, values: impl Iterator<Item = f64>) -> Option<Self> {
         let kept = match &self.kept {
             Kept::Values(order) => Kept::Values(order.without(values)?),
             Kept::Sketch(_) => self.kept.clone(),

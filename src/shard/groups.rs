@@ -1,162 +1,161 @@
-//! The groups of a shard: settled where a group is whole, its members kept where it may go on elsewhere.
+//! The groups of a shard: what whole ones come to, and the members of those that may go on elsewhere.
 
+mod extended;
+mod measured;
+mod members;
 mod settled;
 mod whole;
+mod wire;
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::cells::Cells;
+use super::Success;
 use super::diversity::TokenSet;
+use super::merge::join;
 use super::pass::by_completion;
 use crate::batch::{Batch, Place, Values};
 use crate::group::{Grouping, first_appearances};
-pub(crate) use settled::{Settled, ZERO_STD};
-use whole::whole;
+pub(crate) use extended::ExtendedTotals;
+use members::Members;
+pub(crate) use settled::{PlainTotals, ZERO_STD};
+use whole::{Seed, Whole};
 
-/// Where a completion stands in its group: by `completion_index` where given, else by rank, micro-batch and position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot {
-    /// `u64::MAX` where no index is given, so that those come last.
-    pub index: u64,
-    pub place: Place,
-    pub position: u32,
-}
-
-/// Members of groups that may go on in other records: columns of equal length.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Members {
-    pub ids: Vec<u64>,
-    pub slots: Vec<Slot>,
-    pub rewards: Cells,
-    pub advantages: Cells,
-    pub q: Cells,
-    pub weights: Cells,
-    /// Empty, or one a member.
-    pub tokens: Vec<Option<TokenSet>>,
-}
-
-/// What a record said of a whole group that may be in other records too.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Seed {
-    id: u64,
-    place: Place,
-    semantic_entropy: Option<f64>,
-    advantage_scale: Option<f64>,
+/// What whole groups come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GroupTotals {
+    pub plain: PlainTotals,
+    /// Where the extended metrics are counted.
+    pub extended: Option<Box<ExtendedTotals>>,
 }
 
 /// The groups of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Groups {
-    settled: Settled,
+    totals: GroupTotals,
     members: Members,
     seeds: Vec<Seed>,
 }
 
 impl Groups {
-    pub fn of(batch: &Batch<'_>, place: Place) -> Self {
+    /// `success` where the extended metrics are counted.
+    pub fn of(batch: &Batch<'_>, place: Place, success: Option<&Success>) -> Self {
         let mut groups = Self::default();
+        groups.totals.extended = success.map(|_| Box::default());
         let sets = token_sets(batch);
         match batch.columns().grouping {
-            Grouping::Sizes(sizes) => groups.settled.add(&whole(batch, sizes, sets.as_deref())),
-            Grouping::Ids(ids) => groups.keep(batch, place, ids, sets),
+            Grouping::Sizes(sizes) => {
+                let whole = Whole::of(batch, sizes, sets.as_deref(), success);
+                groups.totals.add(&whole);
+            }
+            Grouping::Ids(ids) => {
+                groups.members = Members::of(batch, place, ids, sets, success);
+                groups.seeds = seeds(batch, place, ids);
+            }
         }
         groups
     }
 
-    fn keep(
-        &mut self,
-        batch: &Batch<'_>,
-        place: Place,
-        ids: &[u64],
-        sets: Option<Vec<Option<TokenSet>>>,
-    ) {
-        let c = batch.columns();
-        let n = ids.len();
-        self.members = Members {
-            ids: ids.to_vec(),
-            slots: (0..n)
-                .map(|i| Slot {
-                    index: c.completion_index.map_or(u64::MAX, |index| index[i].into()),
-                    place,
-                    position: u32::try_from(i).unwrap_or(u32::MAX),
-                })
-                .collect(),
-            rewards: Cells::of(Some(&c.rewards), n),
-            advantages: Cells::of(c.advantages.as_ref(), n),
-            q: Cells::of(c.q.as_ref(), n),
-            weights: Cells::of(c.weights.as_ref(), n),
-            tokens: sets.unwrap_or_default(),
-        };
-        if c.semantic_entropies.is_some() || c.advantage_scales.is_some() {
-            let column = |values: &Option<Values<'_>>, groups: usize| match values {
-                Some(values) => values.iter().collect(),
-                None => vec![None; groups],
-            };
-            let ids = first_appearances(ids);
-            let entropies = column(&c.semantic_entropies, ids.len());
-            let scales = column(&c.advantage_scales, ids.len());
-            for ((id, semantic_entropy), advantage_scale) in
-                ids.into_iter().zip(entropies).zip(scales)
-            {
-                self.seeds.push(Seed {
-                    id,
-                    place,
-                    semantic_entropy,
-                    advantage_scale,
-                });
-            }
-        }
-    }
-
     pub fn merge(&mut self, other: Self) {
-        self.settled.merge(&other.settled);
-        self.members.append(other.members);
-        self.seeds.extend(other.seeds);
+        let Self {
+            totals,
+            members,
+            seeds,
+        } = other;
+        self.totals.merge(totals);
+        self.members.append(members);
+        self.seeds.extend(seeds);
     }
 
     /// Whether some group may still go on elsewhere.
     pub fn is_open(&self) -> bool {
-        !self.members.ids.is_empty() || !self.seeds.is_empty()
+        self.members.len() > 0 || !self.seeds.is_empty()
     }
 
-    /// The finite rewards of the members it keeps.
-    pub fn kept_rewards(&self) -> &[f64] {
-        self.members.rewards.finite()
+    /// Whether the extended metrics are counted.
+    pub fn is_extended(&self) -> bool {
+        self.totals.extended.is_some()
+    }
+
+    /// Whether they could be of so many completions.
+    pub fn is_consistent(&self, completions: u64) -> bool {
+        let members = self.members.len() as u64;
+        let outcomes = self.members.outcomes.is_some();
+        let totals = self.totals.extended.as_ref();
+        outcomes == (self.is_extended() && members > 0)
+            && members <= completions
+            && totals.is_none_or(|totals| totals.is_consistent(completions - members))
+    }
+
+    /// The rewards that are kept here completion by completion, in two parts.
+    pub fn kept_rewards(&self) -> [&[f64]; 2] {
+        let measured = self.totals.extended.as_ref();
+        [
+            self.members.rewards.finite(),
+            measured.map_or(&[], |totals| totals.measured.rewards()),
+        ]
     }
 
     /// No more members will come: what all groups together come to.
-    pub fn settle(&self) -> Settled {
-        let mut settled = self.settled.clone();
-        if self.is_open() {
-            settled.add(&self.members.whole(&self.seeds));
+    pub fn settle(&self) -> Cow<'_, GroupTotals> {
+        if !self.is_open() {
+            return Cow::Borrowed(&self.totals);
         }
-        settled
+        let mut totals = self.totals.clone();
+        totals.add(&self.members.whole(&self.seeds));
+        Cow::Owned(totals)
     }
 
     /// Replaces the kept members by what their groups come to.
     pub fn close(&mut self) {
-        self.settled = self.settle();
+        if self.is_open() {
+            self.totals.add(&self.members.whole(&self.seeds));
+        }
         self.members = Members::default();
         self.seeds = Vec::new();
     }
 }
 
-impl Members {
-    fn append(&mut self, other: Self) {
-        let (mine, theirs) = (self.ids.len(), other.ids.len());
-        if !self.tokens.is_empty() || !other.tokens.is_empty() {
-            self.tokens.resize(mine, None);
-            self.tokens.extend(other.tokens);
-            self.tokens.resize(mine + theirs, None);
+impl GroupTotals {
+    fn add(&mut self, whole: &Whole<'_, '_>) {
+        let ranges = whole.ranges();
+        self.plain.add(whole, &ranges);
+        if let (Some(extended), Some(outcomes)) = (&mut self.extended, &whole.outcomes) {
+            extended.add(whole, outcomes, &ranges);
         }
-        self.ids.extend(other.ids);
-        self.slots.extend(other.slots);
-        self.rewards.append(&other.rewards);
-        self.advantages.append(&other.advantages);
-        self.q.append(&other.q);
-        self.weights.append(&other.weights);
     }
+
+    fn merge(&mut self, other: Self) {
+        let Self { plain, extended } = other;
+        self.plain.merge(&plain);
+        join(&mut self.extended, extended, |mine, theirs| {
+            mine.merge(*theirs);
+        });
+    }
+}
+
+/// What a record says of its groups, which may be in other records too.
+fn seeds(batch: &Batch<'_>, place: Place, ids: &[u64]) -> Vec<Seed> {
+    let c = batch.columns();
+    if c.semantic_entropies.is_none() && c.advantage_scales.is_none() {
+        return Vec::new();
+    }
+    let ids = first_appearances(ids);
+    let column = |values: &Option<Values<'_>>| match values {
+        Some(values) => values.iter().collect(),
+        None => vec![None; ids.len()],
+    };
+    let (entropies, scales) = (column(&c.semantic_entropies), column(&c.advantage_scales));
+    let rows = ids.into_iter().zip(entropies).zip(scales);
+    rows.map(|((id, semantic_entropy), advantage_scale)| Seed {
+        id,
+        place,
+        semantic_entropy,
+        advantage_scale,
+    })
+    .collect()
 }
 
 /// The token sets of a record's completions, where it has token ids or, failing those, texts.

@@ -181,7 +181,7 @@ impl Shard {
 }
 
 /// Takes `theirs` into `mine`, either of which may not have been read.
-fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
+pub(super) fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
     match (mine, theirs) {
         (_, None) => {}
         (Some(mine), Some(theirs)) => merge(mine, theirs),

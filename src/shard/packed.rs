@@ -59,6 +59,22 @@ impl Bytes {
         (values.len() == count).then_some(values)
     }
 
+    /// Whole numbers one by one: those that vary and are small.
+    pub fn of_numbers(values: impl IntoIterator<Item = u64>) -> Self {
+        let mut bytes = Self::default();
+        values.into_iter().for_each(|value| bytes.push(value));
+        bytes
+    }
+
+    /// The numbers written by [`Bytes::of_numbers`]; none where the bytes are not numbers. At most eight bytes of memory a byte.
+    pub fn numbers(&self) -> Option<Vec<u64>> {
+        let (mut values, mut rest) = (Vec::new(), &self.0[..]);
+        while !rest.is_empty() {
+            values.push(take(&mut rest)?);
+        }
+        Some(values)
+    }
+
     /// A set in ascending order: the gaps between its members.
     pub fn of_set(ascending: &[u64]) -> Self {
         let mut bytes = Self::default();
@@ -129,6 +145,11 @@ mod tests {
         #[test]
         fn whole_numbers_come_back_whatever_they_are(values in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..9], 0..50)) {
             prop_assert_eq!(Bytes::of_steps(values.iter().copied()).steps(values.len()), Some(values));
+        }
+
+        #[test]
+        fn numbers_come_back_one_by_one(values in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..999], 0..50)) {
+            prop_assert_eq!(Bytes::of_numbers(values.iter().copied()).numbers(), Some(values));
         }
 
         #[test]

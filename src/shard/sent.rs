@@ -36,12 +36,14 @@ struct Sent<'a> {
 impl Serialize for Shard {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let kept = self.groups.kept_rewards();
-        let rewards = if kept.is_empty() {
+        let rewards = if kept.iter().all(|rewards| rewards.is_empty()) {
             Cow::Borrowed(&self.rewards)
         } else {
-            let rest = self.rewards.without(kept);
+            let rest = self.rewards.without(kept.into_iter().flatten().copied());
             Cow::Owned(rest.ok_or_else(|| {
-                serde::ser::Error::custom("expected every kept member's reward among the rewards")
+                serde::ser::Error::custom(
+                    "expected every completion's kept reward among the rewards",
+                )
             })?)
         };
         Sent {
@@ -82,7 +84,9 @@ impl<'de> Deserialize<'de> for Shard {
             extended: sent.extended.into_owned(),
         };
         if !shard.rewards.is_sketch() {
-            shard.rewards.keep(shard.groups.kept_rewards());
+            for kept in shard.groups.kept_rewards() {
+                shard.rewards.keep(kept);
+            }
         }
         match shard.fault() {
             None => Ok(shard),
@@ -94,6 +98,9 @@ impl<'de> Deserialize<'de> for Shard {
 impl Shard {
     /// Whether an open shard has the parts that its level of detail says, and no other.
     fn has_its_detail(&self) -> bool {
+        if self.extended.is_some() != self.groups.is_extended() {
+            return false;
+        }
         let detail = match &self.counted {
             _ if self.span == Span::Closed => return true,
             Some((thresholds, _)) => thresholds.detail,
@@ -114,8 +121,7 @@ impl Shard {
         if !of_span {
             return Some("expected reports of the shard's own step");
         }
-        let extended_open = self.extended.as_ref().is_some_and(|e| e.groups.is_open());
-        let open = self.counted.is_some() || self.groups.is_open() || extended_open;
+        let open = self.counted.is_some() || self.groups.is_open();
         if self.span == Span::Closed && open {
             return Some("expected nothing open in a shard that is closed");
         }
@@ -135,6 +141,7 @@ impl Shard {
             .policy
             .as_ref()
             .is_none_or(|policy| policy.is_consistent())
+            || !self.groups.is_consistent(seen)
             || !self.extended.as_ref().is_none_or(|e| e.is_consistent(seen))
         {
             return Some("expected numbers of the shard's own completions and tokens");
@@ -188,6 +195,8 @@ mod tests {
         assert_eq!(shard.fault(), detail);
         let mut shard = counted(Detail::Plain);
         shard.extended = Some(Box::default());
+        assert_eq!(shard.fault(), detail);
+        shard.groups = counted(Detail::Extended).groups;
         assert_eq!(shard.fault(), detail);
         shard.counted = None;
         shard.span = Span::Closed;

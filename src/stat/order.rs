@@ -86,8 +86,8 @@ impl Order {
 
     /// The multiset without `values`, each as often as it stands there; `None` where it does not hold them all.
     #[must_use]
-    pub(crate) fn without(&self, values: &[f64]) -> Option<Self> {
-        let taken = runs_of(values.iter().copied());
+    pub(crate) fn without(&self, values: impl Iterator<Item = f64>) -> Option<Self> {
+        let taken = runs_of(values);
         let mut taken = taken.iter().copied().peekable();
         let mut runs = self.runs();
         for (value, count) in &mut runs {

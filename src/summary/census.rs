@@ -1,12 +1,16 @@
 //! How many values of each family were used, absent or no numbers.
 
 use crate::shard::Shard;
-use crate::shard::groups::Settled;
+use crate::shard::groups::PlainTotals;
 use crate::shard::tokens::TokenTotal;
 use crate::stat::Census;
 
 /// What each family has seen; completions of records without a component's column are absent from it.
-pub(super) fn census(shard: &Shard, settled: &Settled, completions: u64) -> Vec<(String, Census)> {
+pub(super) fn census(
+    shard: &Shard,
+    settled: &PlainTotals,
+    completions: u64,
+) -> Vec<(String, Census)> {
     let whole = |mut census: Census| {
         census.absent(completions.saturating_sub(census.seen()));
         census

@@ -1,6 +1,6 @@
 //! How much the completions of a group differ.
 
-use crate::shard::groups::Settled;
+use crate::shard::groups::PlainTotals;
 use crate::stat::{ExactSum, Statistic};
 
 /// A group's diversity, averaged over groups.
@@ -11,7 +11,9 @@ pub struct DiversityNumbers {
     pub jaccard: f64,
 }
 
-pub(super) fn diversity(settled: &Settled) -> (Option<DiversityNumbers>, Option<DiversityNumbers>) {
+pub(super) fn diversity(
+    settled: &PlainTotals,
+) -> (Option<DiversityNumbers>, Option<DiversityNumbers>) {
     let totals = &settled.diversity;
     let numbers = |sums: &[ExactSum; 3], count: u64| {
         (count > 0).then(|| {

@@ -5,9 +5,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use super::{Moment, moment, part};
 use crate::kernel::exp::exp;
 use crate::shard::Shard;
-use crate::shard::extended::groups::Settled;
 use crate::shard::extended::tags::Totals;
 use crate::shard::extended::{Extended, Sketches};
+use crate::shard::groups::ExtendedTotals;
 use crate::stat::{Moments, Order, Quantile, Sketch, Statistic, skewness};
 
 /// The probability on either side of a 95 % interval.
@@ -119,33 +119,32 @@ pub struct ExtendedNumbers {
 }
 
 impl ExtendedNumbers {
-    pub(super) fn of(shard: &Shard, extended: &Extended) -> Self {
-        let settled = extended.groups.settle();
+    pub(super) fn of(shard: &Shard, extended: &Extended, groups: &ExtendedTotals) -> Self {
         let rewards = &shard.rewards.moments;
         let mut numbers = Self {
-            reward_error: error(&settled, rewards),
+            reward_error: error(groups, rewards),
             reward_skewness: shard
                 .rewards
                 .order()
                 .and_then(|order| skewness(order, rewards)),
-            group_std: group_std(&settled),
-            group_shares: group_shares(&settled),
-            between_groups: settled.rewards.between(rewards),
+            group_std: group_std(groups),
+            group_shares: group_shares(groups),
+            between_groups: groups.rewards.between(rewards),
             reward_length_pearson: extended.reward_with_length.pearson(),
-            reward_length_spearman: extended.reward_by_length.spearman(),
+            reward_length_spearman: groups.measured.spearman(),
             components: extended
                 .components
                 .iter()
                 .filter_map(|(name, pairs)| Some((name.clone(), pairs.pearson()?)))
                 .collect(),
-            advantages: advantages(shard, &extended.advantages),
-            all_succeed: all_succeed(&settled),
-            attempts: attempts(&settled),
-            effective_weights: moment(&settled.effective_weights),
-            largest_weight: settled.weights.range().map(|(_, max)| max),
-            lengths: read(&extended.lengths, [5, 50, 95, 99]),
+            advantages: advantages(shard, &groups.advantages),
+            all_succeed: all_succeed(groups),
+            attempts: attempts(groups),
+            effective_weights: moment(&groups.effective_weights),
+            largest_weight: groups.weights.range().map(|(_, max)| max),
+            lengths: read(&groups.measured.lengths(), [5, 50, 95, 99]),
             repeated: moment(&extended.repeated),
-            tags: tags(extended, &settled),
+            tags: tags(extended, groups),
             ..Self::default()
         };
         numbers.add_sketches(&extended.sketches);
@@ -184,10 +183,10 @@ fn near<const N: usize>(sketch: &Sketch, hundredths: [u16; N]) -> Option<[f64; N
     found?.try_into().ok()
 }
 
-fn error(settled: &Settled, rewards: &Moments) -> Option<RewardError> {
-    let standard_error = settled.rewards.standard_error(rewards)?;
+fn error(groups: &ExtendedTotals, rewards: &Moments) -> Option<RewardError> {
+    let standard_error = groups.rewards.standard_error(rewards)?;
     let mean = rewards.mean()?;
-    let half = student(settled.rewards.count() - 1)? * standard_error;
+    let half = student(groups.rewards.count() - 1)? * standard_error;
     Some(RewardError {
         standard_error,
         interval: (mean - half, mean + half),
@@ -218,19 +217,19 @@ fn student(freedom: u64) -> Option<f64> {
     Some(Z + tail)
 }
 
-fn group_std(settled: &Settled) -> Option<GroupStd> {
-    let [p05, p50, p95] = read(&settled.stds, [5, 50, 95])?;
+fn group_std(groups: &ExtendedTotals) -> Option<GroupStd> {
+    let [p05, p50, p95] = read(&groups.stds, [5, 50, 95])?;
     Some(GroupStd {
-        mean: settled.std.mean()?,
+        mean: groups.std.mean()?,
         p05,
         p50,
         p95,
     })
 }
 
-fn group_shares(settled: &Settled) -> Option<GroupShares> {
-    let (whole, all_max) = (settled.whole, settled.all_max.groups());
-    let all_min = settled.all_min.groups();
+fn group_shares(groups: &ExtendedTotals) -> Option<GroupShares> {
+    let (whole, all_max) = (groups.whole, groups.all_max.groups());
+    let all_min = groups.all_min.groups();
     Some(GroupShares {
         all_max: part(all_max, whole)?,
         all_min: part(all_min, whole)?,
@@ -257,24 +256,24 @@ fn advantages(shard: &Shard, order: &Order) -> Option<AdvantageNumbers> {
     })
 }
 
-fn all_succeed(settled: &Settled) -> Option<f64> {
-    let attempts = settled.attempts.iter();
+fn all_succeed(groups: &ExtendedTotals) -> Option<f64> {
+    let attempts = groups.attempts.iter();
     let all: u64 = attempts.clone().map(|(_, groups)| groups).sum();
     let solved = attempts.filter(|((size, successes), _)| size == successes);
     part(solved.map(|(_, groups)| groups).sum(), all)
 }
 
-fn attempts(settled: &Settled) -> Vec<Attempts> {
-    let largest = settled.attempts.keys().map(|(n, _)| *n).max().unwrap_or(0);
+fn attempts(groups: &ExtendedTotals) -> Vec<Attempts> {
+    let largest = groups.attempts.keys().map(|(n, _)| *n).max().unwrap_or(0);
     let ks = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
     ks.take_while(|k| *k <= largest)
-        .filter_map(|k| attempt(settled, k))
+        .filter_map(|k| attempt(groups, k))
         .collect()
 }
 
-fn attempt(settled: &Settled, k: u64) -> Option<Attempts> {
+fn attempt(groups: &ExtendedTotals, k: u64) -> Option<Attempts> {
     let (mut estimates, mut short) = (Moments::default(), 0_u64);
-    for (&(n, c), &groups) in &settled.attempts {
+    for (&(n, c), &groups) in &groups.attempts {
         if n < k {
             short = short.saturating_add(groups);
         } else {
@@ -327,9 +326,9 @@ fn pass(n: u64, c: u64, k: u64) -> f64 {
     1.0 - missed
 }
 
-fn tags(extended: &Extended, settled: &Settled) -> Vec<(String, TagNumbers)> {
+fn tags(extended: &Extended, groups: &ExtendedTotals) -> Vec<(String, TagNumbers)> {
     let mut tags = extended.tags.clone();
-    tags.merge(&settled.tags);
+    tags.merge(&groups.tags);
     let numbers = |totals: &Totals| TagNumbers {
         reward: totals.rewards.mean(),
         population_std: totals.rewards.population_std(),

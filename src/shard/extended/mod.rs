@@ -1,6 +1,5 @@
 //! What the extended metrics stand on: read only where [`super::Detail::Extended`] asks for it.
 
-pub(crate) mod groups;
 pub(crate) mod tags;
 
 use std::collections::BTreeMap;
@@ -15,8 +14,7 @@ use super::pass::by_completion;
 use super::spread::Spread;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
-use crate::stat::{Covariance, Order, Pairs, Sketch, Statistic};
-use groups::Groups;
+use crate::stat::{Covariance, Sketch, Statistic};
 use tags::Tags;
 
 /// Token-level values, for their quantiles.
@@ -31,11 +29,7 @@ pub(crate) struct Sketches {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Extended {
-    pub groups: Groups,
-    pub lengths: Order,
-    pub advantages: Order,
-    pub reward_by_length: Pairs,
-    /// The same pairs' sums, and those of each component with the total reward.
+    /// Of the total reward with the length, and of each component with the total reward.
     pub reward_with_length: Covariance,
     pub components: BTreeMap<String, Covariance>,
     pub sketches: Sketches,
@@ -62,38 +56,19 @@ impl Extended {
             ))
         });
         let mut extended = Self {
-            groups: Groups::of(batch, success),
             components: counted.collect(),
             sketches,
             repeated: repetition(batch),
             ..Self::default()
         };
-        if let Some(advantages) = &c.advantages {
-            if let Some(advantages) = advantages.whole() {
-                extended.advantages.add(advantages);
-            } else {
-                let present: Vec<f64> = advantages.iter().flatten().collect();
-                extended.advantages.add(&present);
-            }
+        if let Some(lengths) = batch.lengths() {
+            let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
+            let lengths = Values::from(&lengths);
+            extended.reward_with_length =
+                paired((&lengths, &Column::of(&lengths)), (&c.rewards, rewards));
         }
-        extended.add_lengths(batch, rewards);
         extended.add_tags(batch, success);
         extended
-    }
-
-    fn add_lengths(&mut self, batch: &Batch<'_>, rewards: &Column) {
-        let Some(lengths) = batch.lengths() else {
-            return;
-        };
-        let lengths: Vec<f64> = lengths.iter().map(|&length| length.into()).collect();
-        let (values, given) = (Values::from(&lengths), &batch.columns().rewards);
-        self.lengths.add(&lengths);
-        self.reward_with_length = paired((&values, &Column::of(&values)), (given, rewards));
-        for (reward, &length) in given.iter().zip(&lengths) {
-            if let Some(reward) = reward {
-                self.reward_by_length.add(reward, length);
-            }
-        }
     }
 
     fn add_tags(&mut self, batch: &Batch<'_>, success: &Success) {
@@ -114,26 +89,26 @@ impl Extended {
 
     /// Whether it could be of a shard of so many completions.
     pub fn is_consistent(&self, completions: u64) -> bool {
-        self.groups.is_consistent(completions)
-            && self.tags.is_consistent(completions)
-            && self.lengths.len() <= completions
+        self.tags.is_consistent(completions)
             && self.components.values().all(Covariance::is_consistent)
             && self.reward_with_length.is_consistent()
-            && self.advantages.len() <= completions
     }
 
     pub fn merge(&mut self, other: Self) {
-        self.groups.merge(other.groups);
-        self.lengths.merge(&other.lengths);
-        self.advantages.merge(&other.advantages);
-        self.reward_by_length.merge(&other.reward_by_length);
-        self.reward_with_length.merge(&other.reward_with_length);
-        for (name, pairs) in other.components {
+        let Self {
+            reward_with_length,
+            components,
+            sketches,
+            repeated,
+            tags,
+        } = other;
+        self.reward_with_length.merge(&reward_with_length);
+        for (name, pairs) in components {
             self.components.entry(name).or_default().merge(&pairs);
         }
-        self.sketches.merge(&other.sketches);
-        self.repeated.merge(&other.repeated);
-        self.tags.merge(&other.tags);
+        self.sketches.merge(&sketches);
+        self.repeated.merge(&repeated);
+        self.tags.merge(&tags);
     }
 }
 
@@ -168,9 +143,14 @@ impl Sketches {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.entropies.merge(&other.entropies);
-        self.log_ratios.merge(&other.log_ratios);
-        self.divergences.merge(&other.divergences);
+        let Self {
+            entropies,
+            log_ratios,
+            divergences,
+        } = other;
+        self.entropies.merge(entropies);
+        self.log_ratios.merge(log_ratios);
+        self.divergences.merge(divergences);
     }
 }
 

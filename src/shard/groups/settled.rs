@@ -1,4 +1,4 @@
-//! What whole groups come to.
+//! What whole groups come to, but for the extended metrics.
 
 use std::ops::Range;
 
@@ -28,9 +28,26 @@ pub(crate) struct DiversityTotals {
     pub by_size: [ExactSum; 3],
 }
 
-/// What whole groups come to.
+impl DiversityTotals {
+    fn merge(&mut self, other: &Self) {
+        let Self {
+            census,
+            completions,
+            plain,
+            by_size,
+        } = other;
+        self.census.merge(census);
+        count(&mut self.completions, *completions);
+        for i in 0..3 {
+            self.plain[i].merge(&plain[i]);
+            self.by_size[i].merge(&by_size[i]);
+        }
+    }
+}
+
+/// What whole groups come to, but for the extended metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Settled {
+pub(crate) struct PlainTotals {
     pub groups: u64,
     pub empty: u64,
     /// Groups whose advantages are all zero.
@@ -47,35 +64,39 @@ pub(crate) struct Settled {
     pub diversity: DiversityTotals,
 }
 
-impl Settled {
+impl PlainTotals {
     pub fn merge(&mut self, other: &Self) {
-        count(&mut self.groups, other.groups);
-        count(&mut self.empty, other.empty);
-        self.zero_advantage.merge(&other.zero_advantage);
-        self.zero_std.merge(&other.zero_std);
-        for (mine, theirs) in [
-            (&mut self.q_entropy, &other.q_entropy),
-            (&mut self.weight_entropy, &other.weight_entropy),
-            (&mut self.weight_entropy_norm, &other.weight_entropy_norm),
-            (&mut self.advantage_entropy, &other.advantage_entropy),
-            (&mut self.semantic_entropy, &other.semantic_entropy),
-            (&mut self.advantage_scale, &other.advantage_scale),
-        ] {
-            mine.merge(theirs);
-        }
-        self.diversity.census.merge(&other.diversity.census);
-        count(&mut self.diversity.completions, other.diversity.completions);
-        for i in 0..3 {
-            self.diversity.plain[i].merge(&other.diversity.plain[i]);
-            self.diversity.by_size[i].merge(&other.diversity.by_size[i]);
-        }
+        let Self {
+            groups,
+            empty,
+            zero_advantage,
+            zero_std,
+            q_entropy,
+            weight_entropy,
+            weight_entropy_norm,
+            advantage_entropy,
+            semantic_entropy,
+            advantage_scale,
+            diversity,
+        } = other;
+        count(&mut self.groups, *groups);
+        count(&mut self.empty, *empty);
+        self.zero_advantage.merge(zero_advantage);
+        self.zero_std.merge(zero_std);
+        self.q_entropy.merge(q_entropy);
+        self.weight_entropy.merge(weight_entropy);
+        self.weight_entropy_norm.merge(weight_entropy_norm);
+        self.advantage_entropy.merge(advantage_entropy);
+        self.semantic_entropy.merge(semantic_entropy);
+        self.advantage_scale.merge(advantage_scale);
+        self.diversity.merge(diversity);
     }
 
-    pub(super) fn add(&mut self, whole: &Whole<'_, '_>) {
-        let ranges = whole.ranges();
+    /// `ranges` are those of `whole`.
+    pub(super) fn add(&mut self, whole: &Whole<'_, '_>, ranges: &[Range<usize>]) {
         count(&mut self.groups, ranges.len() as u64);
         count(&mut self.empty, (whole.sizes.len() - ranges.len()) as u64);
-        for range in &ranges {
+        for range in ranges {
             let rewards = whole.rewards.present(range.clone());
             let size = range.len() as u64;
             self.zero_std
@@ -84,7 +105,7 @@ impl Settled {
         match &whole.advantages {
             None => self.zero_advantage.census.absent(ranges.len() as u64),
             Some(advantages) => {
-                for range in &ranges {
+                for range in ranges {
                     self.zero_advantage
                         .add(advantages.mark(range.clone()), 1, || {
                             let members = &advantages.values[range.clone()];
@@ -93,10 +114,10 @@ impl Settled {
                 }
             }
         }
-        self.add_q(whole, &ranges);
-        self.add_weights(whole, &ranges);
+        self.add_q(whole, ranges);
+        self.add_weights(whole, ranges);
         self.add_seeds(whole);
-        self.add_diversity(whole, &ranges);
+        self.add_diversity(whole, ranges);
     }
 
     /// H = -sum of m ln m, m = max(q, 1e-12).

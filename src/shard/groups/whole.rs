@@ -2,10 +2,22 @@
 
 use std::ops::Range;
 
-use super::{Members, Seed};
-use crate::batch::{Batch, Values};
+use serde::{Deserialize, Serialize};
+
+use super::members::Members;
+use crate::batch::{Batch, Place, Values};
+use crate::shard::Success;
 use crate::shard::cells::{Cells, Column};
 use crate::shard::diversity::TokenSet;
+
+/// What a record said of a whole group that may be in other records too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Seed {
+    pub id: u64,
+    pub place: Place,
+    pub semantic_entropy: Option<f64>,
+    pub advantage_scale: Option<f64>,
+}
 
 /// Groups that are whole, their members laid out group by group.
 pub(super) struct Whole<'a, 't> {
@@ -19,9 +31,52 @@ pub(super) struct Whole<'a, 't> {
     /// One a group.
     pub semantic_entropies: Option<Column<'a>>,
     pub advantage_scales: Option<Column<'a>>,
+    /// Where the extended metrics are counted.
+    pub outcomes: Option<WholeOutcomes<'a>>,
 }
 
-impl Whole<'_, '_> {
+/// What the extended metrics need beside.
+pub(super) struct WholeOutcomes<'a> {
+    /// What success is judged by: at or above `threshold`.
+    pub judged: Option<Column<'a>>,
+    pub threshold: f64,
+    /// In tokens.
+    pub lengths: Option<Vec<Option<u32>>>,
+    pub tags: Option<Vec<Option<&'a str>>>,
+}
+
+impl<'a, 't> Whole<'a, 't> {
+    /// The groups of a record that are in no other; `success` where the extended metrics are counted.
+    pub fn of(
+        batch: &Batch<'a>,
+        sizes: &[u32],
+        sets: Option<&'t [Option<TokenSet>]>,
+        success: Option<&Success>,
+    ) -> Self {
+        let c = batch.columns();
+        let column = |values: &Option<Values<'a>>| values.as_ref().map(Column::of);
+        Self {
+            sizes: sizes.iter().map(|&size| size as usize).collect(),
+            rewards: Column::of(&c.rewards),
+            advantages: column(&c.advantages),
+            q: column(&c.q),
+            weights: column(&c.weights),
+            tokens: sets.map(|sets| sets.iter().map(Option::as_ref).collect()),
+            semantic_entropies: column(&c.semantic_entropies),
+            advantage_scales: column(&c.advantage_scales),
+            outcomes: success.map(|success| WholeOutcomes {
+                judged: success.column(c).map(Column::of),
+                threshold: success.threshold,
+                lengths: batch
+                    .lengths()
+                    .map(|lengths| lengths.iter().copied().map(Some).collect()),
+                tags: c
+                    .tags
+                    .map(|tags| tags.iter().map(|tag| Some(tag.as_str())).collect()),
+            }),
+        }
+    }
+
     /// The members of each non-empty group.
     pub fn ranges(&self) -> Vec<Range<usize>> {
         let mut start = 0;
@@ -74,6 +129,20 @@ impl Members {
             }),
             semantic_entropies: Some(semantic_entropies),
             advantage_scales: Some(advantage_scales),
+            outcomes: self.outcomes.as_ref().map(|outcomes| WholeOutcomes {
+                judged: Some(outcomes.successes.arranged(permutation)),
+                threshold: 1.0,
+                lengths: (!outcomes.lengths.is_empty()).then(|| {
+                    (0..self.ids.len())
+                        .map(|i| outcomes.lengths[at(i)])
+                        .collect()
+                }),
+                tags: (!outcomes.tags.is_empty()).then(|| {
+                    (0..self.ids.len())
+                        .map(|i| outcomes.tags[at(i)].as_deref())
+                        .collect()
+                }),
+            }),
         }
     }
 }
@@ -98,24 +167,4 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
         column(|seed| seed.semantic_entropy),
         column(|seed| seed.advantage_scale),
     )
-}
-
-/// The groups of a record that are in no other.
-pub(super) fn whole<'a, 't>(
-    batch: &Batch<'a>,
-    sizes: &[u32],
-    sets: Option<&'t [Option<TokenSet>]>,
-) -> Whole<'a, 't> {
-    let c = batch.columns();
-    let column = |values: &Option<Values<'a>>| values.as_ref().map(Column::of);
-    Whole {
-        sizes: sizes.iter().map(|&size| size as usize).collect(),
-        rewards: Column::of(&c.rewards),
-        advantages: column(&c.advantages),
-        q: column(&c.q),
-        weights: column(&c.weights),
-        tokens: sets.map(|sets| sets.iter().map(Option::as_ref).collect()),
-        semantic_entropies: column(&c.semantic_entropies),
-        advantage_scales: column(&c.advantage_scales),
-    }
 }
