@@ -10,12 +10,14 @@ pub(crate) mod groups;
 mod logps;
 mod merge;
 mod packed;
-mod pass;
+mod per_completion;
 pub(crate) mod policy;
 mod sent;
 pub(crate) mod sequences;
 pub(crate) mod spread;
 mod thresholds;
+mod token_pass;
+pub(crate) mod token_totals;
 pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
@@ -31,9 +33,9 @@ pub use detail::{Detail, DetailError};
 use extended::Extended;
 use groups::Groups;
 pub use merge::MergeError;
-use pass::token_sums;
 use spread::Spread;
 pub use thresholds::{KlKind, KlPenalty, Success, Thresholds};
+use token_pass::token_sums;
 use tokens::Tokens;
 
 /// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.

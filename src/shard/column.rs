@@ -121,9 +121,14 @@ impl Column {
 
     /// Takes in `other`, whose values are kept alike; the caller has checked that.
     pub fn merge(&mut self, other: Self) {
-        self.census.merge(&other.census);
-        self.moments.merge(&other.moments);
-        match (&mut self.kept, other.kept) {
+        let Self {
+            census,
+            moments,
+            kept,
+        } = other;
+        self.census.merge(&census);
+        self.moments.merge(&moments);
+        match (&mut self.kept, kept) {
             (Kept::Values(mine), Kept::Values(theirs)) => mine.append(theirs),
             (Kept::Sketch(mine), Kept::Sketch(theirs)) => mine.merge(&theirs),
             // The one of the two that holds values.

@@ -76,7 +76,8 @@ impl ComponentRows {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        for (&present, (count, sum)) in &other.by_present {
+        let Self { by_present } = other;
+        for (&present, (count, sum)) in by_present {
             self.add(present as usize, *count, [sum]);
         }
     }
@@ -125,13 +126,19 @@ impl Lengths {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        count(&mut self.count, other.count);
-        count(&mut self.sum, other.sum);
-        self.min = match (self.min, other.min) {
+        let Self {
+            count: more,
+            sum,
+            min,
+            max,
+        } = *other;
+        count(&mut self.count, more);
+        count(&mut self.sum, sum);
+        self.min = match (self.min, min) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.max = self.max.max(other.max);
+        self.max = self.max.max(max);
     }
 
     pub fn mean(&self) -> Option<f64> {
@@ -223,24 +230,41 @@ impl Completions {
     }
 
     pub fn merge(&mut self, other: &Self) {
+        let Self {
+            seen,
+            lengths,
+            terminated,
+            judged,
+            clipped,
+            capped,
+            at_cap,
+            uncapped,
+            uncapped_cut,
+            prompts,
+            capped_prompts,
+            prompts_at_cap,
+            measured,
+            total_tokens,
+            cap,
+        } = *other;
         for (mine, theirs) in [
-            (&mut self.capped, other.capped),
-            (&mut self.at_cap, other.at_cap),
-            (&mut self.uncapped, other.uncapped),
-            (&mut self.uncapped_cut, other.uncapped_cut),
-            (&mut self.capped_prompts, other.capped_prompts),
-            (&mut self.prompts_at_cap, other.prompts_at_cap),
-            (&mut self.measured, other.measured),
-            (&mut self.total_tokens, other.total_tokens),
+            (&mut self.seen, seen),
+            (&mut self.judged, judged),
+            (&mut self.clipped, clipped),
+            (&mut self.capped, capped),
+            (&mut self.at_cap, at_cap),
+            (&mut self.uncapped, uncapped),
+            (&mut self.uncapped_cut, uncapped_cut),
+            (&mut self.capped_prompts, capped_prompts),
+            (&mut self.prompts_at_cap, prompts_at_cap),
+            (&mut self.measured, measured),
+            (&mut self.total_tokens, total_tokens),
         ] {
             count(mine, theirs);
         }
-        self.prompts.merge(&other.prompts);
-        count(&mut self.seen, other.seen);
-        self.lengths.merge(&other.lengths);
-        self.terminated.merge(&other.terminated);
-        count(&mut self.judged, other.judged);
-        count(&mut self.clipped, other.clipped);
-        self.cap = self.cap.max(other.cap);
+        self.lengths.merge(&lengths);
+        self.terminated.merge(&terminated);
+        self.prompts.merge(&prompts);
+        self.cap = self.cap.max(cap);
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Success;
 use super::diversity::TokenSet;
 use super::merge::join;
-use super::pass::by_completion;
+use super::per_completion::by_completion;
 use crate::batch::{Batch, Place, Values};
 use crate::group::{Grouping, first_appearances};
 pub(crate) use extended::ExtendedTotals;

@@ -27,27 +27,27 @@ impl Logps {
 
     /// Of as many tokens without any.
     pub fn absent(tokens: u64) -> Self {
-        let mut logps = Self::default();
-        for census in logps.columns() {
-            census.absent(tokens);
+        let mut census = Census::default();
+        census.absent(tokens);
+        Self {
+            current: census,
+            old: census,
+            reference: census,
+            sampling: census,
         }
-        logps
     }
 
     pub fn merge(&mut self, other: &Self) {
-        let mut other = *other;
-        for (mine, theirs) in self.columns().into_iter().zip(other.columns()) {
-            mine.merge(theirs);
-        }
-    }
-
-    fn columns(&mut self) -> [&mut Census; 4] {
-        [
-            &mut self.current,
-            &mut self.old,
-            &mut self.reference,
-            &mut self.sampling,
-        ]
+        let Self {
+            current,
+            old,
+            reference,
+            sampling,
+        } = other;
+        self.current.merge(current);
+        self.old.merge(old);
+        self.reference.merge(reference);
+        self.sampling.merge(sampling);
     }
 }
 

@@ -64,12 +64,27 @@ impl Shard {
             };
             return Ok(());
         }
+        let Self {
+            span: _,
+            counted: _,
+            reports,
+            rewards,
+            components,
+            component_rows,
+            advantages,
+            completion_advantages,
+            groups,
+            completions,
+            tokens,
+            policy,
+            extended,
+        } = other;
         self.span = span;
         self.counted = counted;
         // One by one: `append` builds the whole map anew.
-        self.reports.extend(std::mem::take(&mut other.reports));
-        self.rewards.merge(other.rewards);
-        for (name, column) in other.components {
+        self.reports.extend(reports);
+        self.rewards.merge(rewards);
+        for (name, column) in components {
             match self.components.get_mut(&name) {
                 Some(mine) => mine.merge(*column),
                 None => {
@@ -77,17 +92,16 @@ impl Shard {
                 }
             }
         }
-        self.component_rows.merge(&other.component_rows);
-        self.advantages.merge(&other.advantages);
-        self.completion_advantages
-            .merge(&other.completion_advantages);
-        self.groups.merge(other.groups);
-        self.completions.merge(&other.completions);
-        self.tokens.merge(&other.tokens);
-        join(&mut self.policy, other.policy, |mine, theirs| {
+        self.component_rows.merge(&component_rows);
+        self.advantages.merge(&advantages);
+        self.completion_advantages.merge(&completion_advantages);
+        self.groups.merge(groups);
+        self.completions.merge(&completions);
+        self.tokens.merge(&tokens);
+        join(&mut self.policy, policy, |mine, theirs| {
             mine.merge(&theirs);
         });
-        join(&mut self.extended, other.extended, |mine, theirs| {
+        join(&mut self.extended, extended, |mine, theirs| {
             mine.merge(*theirs);
         });
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pass::by_completion;
+use super::per_completion::by_completion;
 use super::spread::{Spread, count};
 use super::{KlKind, KlPenalty};
 use crate::batch::{Batch, Values};
@@ -46,8 +46,9 @@ impl<const N: usize> TokenSums<N> {
     }
 
     fn merge(&mut self, other: &Self) {
-        count(&mut self.tokens, other.tokens);
-        for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
+        let Self { tokens, sums } = other;
+        count(&mut self.tokens, *tokens);
+        for (mine, theirs) in self.sums.iter_mut().zip(sums) {
             mine.merge(theirs);
         }
     }
@@ -97,9 +98,14 @@ impl Broadcast {
     }
 
     fn merge(&mut self, other: &Self) {
-        count(&mut self.tokens, other.tokens);
-        self.sum.merge(&other.sum);
-        self.extent.merge(&other.extent);
+        let Self {
+            tokens,
+            sum,
+            extent,
+        } = other;
+        count(&mut self.tokens, *tokens);
+        self.sum.merge(sum);
+        self.extent.merge(extent);
     }
 }
 
@@ -246,15 +252,26 @@ impl Policy {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.reference.merge(&other.reference);
-        self.behaviour.merge(&other.behaviour);
-        self.ratio_extent.merge(&other.ratio_extent);
-        self.ppo_kl.merge(&other.ppo_kl);
-        self.advantages.merge(&other.advantages);
-        self.penalised.merge(&other.penalised);
-        self.returns.merge(&other.returns);
-        self.errors.merge(&other.errors);
+        let Self {
+            reference,
+            behaviour,
+            ratio_extent,
+            ppo_kl,
+            advantages,
+            penalised,
+            returns,
+            errors,
+            probability_difference_squares,
+        } = other;
+        self.reference.merge(reference);
+        self.behaviour.merge(behaviour);
+        self.ratio_extent.merge(ratio_extent);
+        self.ppo_kl.merge(ppo_kl);
+        self.advantages.merge(advantages);
+        self.penalised.merge(penalised);
+        self.returns.merge(returns);
+        self.errors.merge(errors);
         self.probability_difference_squares
-            .merge(&other.probability_difference_squares);
+            .merge(probability_difference_squares);
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spread::count;
-use super::tokens::TokenTotal;
+use super::token_totals::TokenTotal;
 use crate::kernel::tokens::{Behaviour, Bounds};
 
 /// Clipping and KL where a ratio is of a whole completion: e to the mean of its tokens' current - old (GSPO).

@@ -23,9 +23,14 @@ impl Spread {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.census.merge(&other.census);
-        self.moments.merge(&other.moments);
-        self.extent.merge(&other.extent);
+        let Self {
+            census,
+            moments,
+            extent,
+        } = other;
+        self.census.merge(census);
+        self.moments.merge(moments);
+        self.extent.merge(extent);
     }
 
     pub fn miss(&mut self, mark: Mark) {
@@ -46,8 +51,9 @@ pub(crate) struct Share {
 
 impl Share {
     pub fn merge(&mut self, other: &Self) {
-        count(&mut self.hits, other.hits);
-        self.census.merge(&other.census);
+        let Self { hits, census } = other;
+        count(&mut self.hits, *hits);
+        self.census.merge(census);
     }
 
     pub fn add(&mut self, mark: Mark, weight: u64, hit: impl FnOnce() -> bool) {

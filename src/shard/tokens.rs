@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::logps::Logps;
 use super::sequences::Sequences;
 use super::spread::count;
+use super::token_totals::{CompletionMeans, TokenRange, TokenTotal};
 use crate::batch::Batch;
-use crate::kernel::tokens::{Bounds, Range, Sampler, Sums, Total};
+use crate::kernel::tokens::{Bounds, Sampler, Sums};
 use crate::stat::{Census, ExactSum, Extent, Statistic};
 
 /// The length buckets of KL: upper bounds in tokens, the last open.
@@ -17,40 +18,6 @@ pub(crate) const BUCKETS: [(u32, &str); 5] = [
     (256, "129-256"),
     (u32::MAX, "257+"),
 ];
-
-/// A sum over tokens: the completions' sums added exactly.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TokenTotal {
-    /// Tokens: used, of completions without the columns (absent), with a non-finite value.
-    pub census: Census,
-    pub sum: ExactSum,
-}
-
-impl TokenTotal {
-    pub fn mean(&self) -> Option<f64> {
-        (self.census.used > 0).then(|| self.sum.divided(self.census.used))
-    }
-}
-
-/// Means of completions, over those that have counted tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CompletionMeans {
-    pub completions: u64,
-    pub sum: ExactSum,
-}
-
-impl CompletionMeans {
-    pub fn mean(&self) -> Option<f64> {
-        (self.completions > 0).then(|| self.sum.divided(self.completions))
-    }
-}
-
-/// [`TokenTotal`] with the extremes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TokenRange {
-    pub total: TokenTotal,
-    pub extent: Extent,
-}
 
 /// One bucket of KL by completion length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -231,107 +198,67 @@ impl Tokens {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.logps.merge(&other.logps);
-        self.reference_logps.merge(&other.reference_logps);
-        self.k3_means.merge(&other.k3_means);
-        for (mine, theirs) in [
-            (&mut self.entropies, &other.entropies),
-            (&mut self.k3, &other.k3),
-            (&mut self.k3_corrected, &other.k3_corrected),
-        ] {
+        let Self {
+            logps,
+            reference_logps,
+            entropies,
+            kl_completions,
+            k3,
+            k3_corrected,
+            k3_means,
+            buckets,
+            reference_low,
+            reference_high,
+            behaviour,
+            behaviour_low,
+            behaviour_high,
+            low_shares,
+            high_shares,
+            policy_gradient,
+            policy_gradient_clipped,
+            sequences,
+            sampler,
+            advantages,
+            returns,
+            values,
+        } = other;
+        self.logps.merge(logps);
+        self.reference_logps.merge(reference_logps);
+        self.entropies.merge(entropies);
+        count(&mut self.kl_completions, *kl_completions);
+        self.k3.merge(k3);
+        self.k3_corrected.merge(k3_corrected);
+        self.k3_means.merge(k3_means);
+        for (mine, theirs) in self.buckets.iter_mut().zip(buckets) {
             mine.merge(theirs);
         }
-        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-            count(&mut mine.completions, theirs.completions);
-            count(&mut mine.tokens, theirs.tokens);
-            mine.k3.merge(&theirs.k3);
-        }
-        count(&mut self.kl_completions, other.kl_completions);
-        count(&mut self.reference_low, other.reference_low);
-        count(&mut self.reference_high, other.reference_high);
-        self.behaviour.merge(&other.behaviour);
-        count(&mut self.behaviour_low, other.behaviour_low);
-        count(&mut self.behaviour_high, other.behaviour_high);
-        self.low_shares.merge(&other.low_shares);
-        self.high_shares.merge(&other.high_shares);
-        self.policy_gradient.merge(&other.policy_gradient);
-        count(
-            &mut self.policy_gradient_clipped,
-            other.policy_gradient_clipped,
-        );
-        self.sequences.merge(&other.sequences);
-        self.sampler.merge(&other.sampler);
-        self.advantages.merge(&other.advantages);
-        self.returns.merge(&other.returns);
-        self.values.merge(&other.values);
+        count(&mut self.reference_low, *reference_low);
+        count(&mut self.reference_high, *reference_high);
+        self.behaviour.merge(behaviour);
+        count(&mut self.behaviour_low, *behaviour_low);
+        count(&mut self.behaviour_high, *behaviour_high);
+        self.low_shares.merge(low_shares);
+        self.high_shares.merge(high_shares);
+        self.policy_gradient.merge(policy_gradient);
+        count(&mut self.policy_gradient_clipped, *policy_gradient_clipped);
+        self.sequences.merge(sequences);
+        self.sampler.merge(sampler);
+        self.advantages.merge(advantages);
+        self.returns.merge(returns);
+        self.values.merge(values);
     }
 }
 
-impl TokenTotal {
-    pub(super) fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
-        let mut total = Self::default();
-        let mut parts = Vec::with_capacity(sums.len());
-        for sums in sums {
-            match family(sums) {
-                None => total.census.absent += sums.counted,
-                Some(part) => {
-                    total.census.used += part.tokens;
-                    total.census.nonfinite += sums.counted - part.tokens;
-                    parts.push(part.sum);
-                }
-            }
-        }
-        total.sum.add(&parts);
-        total
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.census.merge(&other.census);
-        self.sum.merge(&other.sum);
-    }
-}
-
-impl CompletionMeans {
-    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
-        let parts: Vec<f64> = sums
-            .iter()
-            .filter_map(family)
-            .filter(|part| part.tokens > 0)
-            .map(|part| part.sum / part.tokens as f64)
-            .collect();
-        let mut means = Self {
-            completions: parts.len() as u64,
-            ..Self::default()
-        };
-        means.sum.add(&parts);
-        means
-    }
-
+impl Bucket {
     fn merge(&mut self, other: &Self) {
-        count(&mut self.completions, other.completions);
-        self.sum.merge(&other.sum);
-    }
-}
-
-impl TokenRange {
-    fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Range>) -> Self {
-        let mut extent = Extent::default();
-        for range in sums
-            .iter()
-            .filter_map(&family)
-            .filter(|range| range.total.tokens > 0)
-        {
-            extent.add(&[range.min, range.max]);
-        }
-        Self {
-            total: TokenTotal::of(sums, |s| family(s).map(|range| range.total)),
-            extent,
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.total.merge(&other.total);
-        self.extent.merge(&other.extent);
+        let Self {
+            completions,
+            tokens,
+            k3,
+        } = other;
+        count(&mut self.completions, *completions);
+        count(&mut self.tokens, *tokens);
+        self.k3.merge(k3);
     }
 }
 
@@ -361,14 +288,23 @@ impl SamplerTotals {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.logp_difference.merge(&other.logp_difference);
-        self.ratio.merge(&other.ratio);
-        self.probability_difference
-            .merge(&other.probability_difference);
-        self.old.merge(&other.old);
-        self.sampling.merge(&other.sampling);
-        self.old_squares.merge(&other.old_squares);
-        self.sampling_squares.merge(&other.sampling_squares);
-        self.products.merge(&other.products);
+        let Self {
+            logp_difference,
+            ratio,
+            probability_difference,
+            old,
+            sampling,
+            old_squares,
+            sampling_squares,
+            products,
+        } = other;
+        self.logp_difference.merge(logp_difference);
+        self.ratio.merge(ratio);
+        self.probability_difference.merge(probability_difference);
+        self.old.merge(old);
+        self.sampling.merge(sampling);
+        self.old_squares.merge(old_squares);
+        self.sampling_squares.merge(sampling_squares);
+        self.products.merge(products);
     }
 }

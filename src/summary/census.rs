@@ -2,7 +2,7 @@
 
 use crate::shard::Shard;
 use crate::shard::groups::PlainTotals;
-use crate::shard::tokens::TokenTotal;
+use crate::shard::token_totals::TokenTotal;
 use crate::stat::Census;
 
 /// What each family has seen; completions of records without a component's column are absent from it.

@@ -2,7 +2,7 @@
 
 use crate::shard::completions::Lengths;
 use crate::shard::spread::{Share, Spread};
-use crate::shard::tokens::TokenRange;
+use crate::shard::token_totals::TokenRange;
 use crate::stat::Statistic;
 
 /// One number a group or completion: moments and extremes.

@@ -2,7 +2,7 @@
 
 use super::{Moment, TokenNumbers, moment};
 use crate::shard::policy::{Broadcast, Policy};
-use crate::shard::tokens::TokenRange;
+use crate::shard::token_totals::TokenRange;
 use crate::stat::Moments;
 
 /// Ratios of current to behaviour policy, over tokens.

@@ -1,7 +1,8 @@
 //! The behaviour policy against the sampler, which should be the same and seldom quite is.
 
 use super::{TokenNumbers, moment::token_numbers};
-use crate::shard::tokens::{TokenRange, Tokens};
+use crate::shard::token_totals::TokenRange;
+use crate::shard::tokens::Tokens;
 use crate::stat::Statistic;
 
 /// Behaviour policy against the sampler.

@@ -10,7 +10,7 @@ use super::Success;
 use super::column::Column;
 use super::completions::Components;
 use super::diversity::words;
-use super::pass::by_completion;
+use super::per_completion::by_completion;
 use super::spread::Spread;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;

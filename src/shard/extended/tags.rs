@@ -36,16 +36,25 @@ impl Totals {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.rewards.merge(&other.rewards);
-        self.lengths.merge(&other.lengths);
+        let Self {
+            completions,
+            rewards,
+            judged,
+            successes,
+            lengths,
+            grouped,
+            zero_std,
+        } = other;
+        self.rewards.merge(rewards);
+        self.lengths.merge(lengths);
         for (mine, theirs) in [
-            (&mut self.completions, other.completions),
-            (&mut self.judged, other.judged),
-            (&mut self.successes, other.successes),
-            (&mut self.grouped, other.grouped),
-            (&mut self.zero_std, other.zero_std),
+            (&mut self.completions, completions),
+            (&mut self.judged, judged),
+            (&mut self.successes, successes),
+            (&mut self.grouped, grouped),
+            (&mut self.zero_std, zero_std),
         ] {
-            count(mine, theirs);
+            count(mine, *theirs);
         }
     }
 }
@@ -102,8 +111,9 @@ impl Tags {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.others.merge(&other.others);
-        for (tag, totals) in &other.named {
+        let Self { named, others } = other;
+        self.others.merge(others);
+        for (tag, totals) in named {
             self.named.entry(tag.clone()).or_default().merge(totals);
         }
         self.trim();

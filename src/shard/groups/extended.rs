@@ -62,7 +62,8 @@ impl Pole {
     }
 
     fn merge(&mut self, other: &Self) {
-        if let Some((reward, groups)) = other.0 {
+        let Self(other) = *other;
+        if let Some((reward, groups)) = other {
             self.add(reward, groups);
         }
     }

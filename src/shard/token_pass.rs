@@ -3,13 +3,9 @@
 use rayon::prelude::*;
 
 use super::extended::Sketches;
+use super::per_completion::{AT_LEAST, are_few};
 use crate::batch::Batch;
 use crate::kernel::tokens::{Bounds, Kept, Sums, sums};
-
-/// Completions that one task takes at least: fewer are not worth handing over.
-const AT_LEAST: usize = 8;
-/// Tokens below which a record stays on the calling thread: some 100 microseconds of work, and waking another thread takes tens.
-const PARALLEL_FROM: u64 = 1 << 15;
 
 /// The sums of each completion, in their order, and where asked for the distributions over tokens; nothing where the
 /// record has no token columns.
@@ -36,28 +32,6 @@ pub(crate) fn token_sums(
         all.sketches.merge(&part.sketches);
     }
     (all.sums, all.sketches)
-}
-
-/// What `of` says of each completion, in their order.
-pub(super) fn by_completion<T: Send>(
-    batch: &Batch<'_>,
-    of: impl Fn(usize) -> T + Send + Sync,
-) -> Vec<T> {
-    let completions = 0..batch.completions();
-    if are_few(batch) {
-        return completions.map(of).collect();
-    }
-    let all = completions.into_par_iter().with_min_len(AT_LEAST);
-    all.map(of).collect()
-}
-
-/// Whether its tokens are known to be too few for more than one thread.
-fn are_few(batch: &Batch<'_>) -> bool {
-    let total = |lengths: &[u32]| lengths.iter().map(|&l| u64::from(l)).sum::<u64>();
-    batch
-        .lengths()
-        .map(total)
-        .is_some_and(|tokens| tokens < PARALLEL_FROM)
 }
 
 /// Some completions that lie one after another.
