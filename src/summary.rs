@@ -140,19 +140,19 @@ impl Summary {
     /// The numbers of a shard, users' own metrics folded as declared. Spread groups are taken to be whole.
     #[must_use]
     pub fn folded(shard: &Shard, declared: &DeclaredFolds) -> Self {
-        let groups = shard.groups.settle();
-        let settled = &groups.plain;
+        let groups = shard.groups.totals();
+        let plain = &groups.plain;
         let (rewards, components) = distributions(shard);
         let reports = fold::Reports::of(shard);
         let step = reports.last_step();
         let seen = shard.completions.seen;
         let tokens = &shard.tokens;
-        let (diversity, diversity_by_size) = diversity(settled);
+        let (diversity, diversity_by_size) = diversity(plain);
         let (weighting, snapshot_nonfinite) = reports.weighting();
         let level = weighting.as_ref().and_then(|w| w.importance_sampling_level);
         let level = level.unwrap_or_default();
         let lengths = &shard.completions.lengths;
-        let mut census = census::census(shard, settled, seen);
+        let mut census = census::census(shard, plain, seen);
         census.push(("scalars".to_owned(), reports.census()));
         let snapshot = Census {
             nonfinite: snapshot_nonfinite,
@@ -200,14 +200,14 @@ impl Summary {
             ),
             total_tokens: (shard.completions.measured > 0)
                 .then_some(shard.completions.total_tokens as f64),
-            zero_advantage_groups: share(&settled.zero_advantage),
-            zero_std_completions: share(&settled.zero_std),
-            q_entropy: moment(&settled.q_entropy),
-            weight_entropy: moment(&settled.weight_entropy),
-            weight_entropy_norm: moment(&settled.weight_entropy_norm),
-            advantage_entropy: moment(&settled.advantage_entropy),
-            semantic_entropy: moment(&settled.semantic_entropy),
-            advantage_scale: moment(&settled.advantage_scale),
+            zero_advantage_groups: share(&plain.zero_advantage),
+            zero_std_completions: share(&plain.zero_std),
+            q_entropy: moment(&plain.q_entropy),
+            weight_entropy: moment(&plain.weight_entropy),
+            weight_entropy_norm: moment(&plain.weight_entropy_norm),
+            advantage_entropy: moment(&plain.advantage_entropy),
+            semantic_entropy: moment(&plain.semantic_entropy),
+            advantage_scale: moment(&plain.advantage_scale),
             seed_alpha_effective: reports.mean_of_lasts(|r| r.seed_alpha_effective),
             seed_max_possible_entropy: reports.mean_of_lasts(|r| r.seed_max_possible_entropy),
             diversity,

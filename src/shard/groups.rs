@@ -3,7 +3,7 @@
 mod extended;
 mod measured;
 mod members;
-mod settled;
+mod plain;
 mod whole;
 mod wire;
 
@@ -20,7 +20,7 @@ use crate::batch::{Batch, Place, Values};
 use crate::group::{Grouping, first_appearances};
 pub(crate) use extended::ExtendedTotals;
 use members::Members;
-pub(crate) use settled::{PlainTotals, ZERO_STD};
+pub(crate) use plain::{PlainTotals, ZERO_STD};
 use whole::{Seed, Whole};
 
 /// What whole groups come to.
@@ -99,7 +99,7 @@ impl Groups {
     }
 
     /// No more members will come: what all groups together come to.
-    pub fn settle(&self) -> Cow<'_, GroupTotals> {
+    pub fn totals(&self) -> Cow<'_, GroupTotals> {
         if !self.is_open() {
             return Cow::Borrowed(&self.totals);
         }

@@ -8,7 +8,7 @@ use crate::stat::Census;
 /// What each family has seen; completions of records without a component's column are absent from it.
 pub(super) fn census(
     shard: &Shard,
-    settled: &PlainTotals,
+    groups: &PlainTotals,
     completions: u64,
 ) -> Vec<(String, Census)> {
     let whole = |mut census: Census| {
@@ -23,11 +23,11 @@ pub(super) fn census(
     }
     let named = [
         ("advantages", whole(shard.advantages.census)),
-        ("q", settled.q_entropy.census),
-        ("weights", settled.weight_entropy.census),
-        ("semantic_entropies", settled.semantic_entropy.census),
-        ("advantage_scales", settled.advantage_scale.census),
-        ("diversity", settled.diversity.census),
+        ("q", groups.q_entropy.census),
+        ("weights", groups.weight_entropy.census),
+        ("semantic_entropies", groups.semantic_entropy.census),
+        ("advantage_scales", groups.advantage_scale.census),
+        ("diversity", groups.diversity.census),
         ("token_logps", tokens.logps.current),
         ("old_token_logps", tokens.logps.old),
         ("ref_token_logps", tokens.logps.reference),

@@ -12,9 +12,9 @@ pub struct DiversityNumbers {
 }
 
 pub(super) fn diversity(
-    settled: &PlainTotals,
+    groups: &PlainTotals,
 ) -> (Option<DiversityNumbers>, Option<DiversityNumbers>) {
-    let totals = &settled.diversity;
+    let totals = &groups.diversity;
     let numbers = |sums: &[ExactSum; 3], count: u64| {
         (count > 0).then(|| {
             let [distinct_1, distinct_2, jaccard] =
