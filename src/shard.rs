@@ -1,6 +1,5 @@
 //! The joinable state of a step: what one record, rank, step or window knows, without a name for any of it.
 
-mod cells;
 pub(crate) mod column;
 pub(crate) mod completions;
 mod detail;
@@ -8,6 +7,7 @@ mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
 mod logps;
+mod marked_values;
 mod merge;
 mod packed;
 mod per_completion;

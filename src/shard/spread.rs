@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cells::Mark;
+use super::marked_values::Mark;
 use crate::stat::{Census, Extent, Finite, Moments, Statistic};
 
 /// One number a group or completion: its count, moments and extremes.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
 use super::whole::{Whole, WholeOutcomes};
-use crate::shard::cells::{Column, Mark};
 use crate::shard::extended::tags::Tags;
+use crate::shard::marked_values::{GroupColumn, Mark};
 use crate::shard::spread::{Spread, count};
 use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
 
@@ -122,7 +122,7 @@ impl ExtendedTotals {
         }
     }
 
-    fn add_attempts(&mut self, judged: &Column<'_>, threshold: f64, ranges: &[Range<usize>]) {
+    fn add_attempts(&mut self, judged: &GroupColumn<'_>, threshold: f64, ranges: &[Range<usize>]) {
         for range in ranges {
             if judged.mark(range.clone()) == Mark::Finite {
                 let judged = judged.values[range.clone()].iter();
@@ -133,7 +133,7 @@ impl ExtendedTotals {
         }
     }
 
-    fn add_lengths(&mut self, rewards: &Column<'_>, lengths: &[Option<u32>]) {
+    fn add_lengths(&mut self, rewards: &GroupColumn<'_>, lengths: &[Option<u32>]) {
         for (reward, length) in rewards.cells().zip(lengths) {
             if let Some(length) = *length {
                 self.measured.add(reward, length);
@@ -143,7 +143,7 @@ impl ExtendedTotals {
 
     fn add_rewards(
         &mut self,
-        rewards: &Column<'_>,
+        rewards: &GroupColumn<'_>,
         tags: Option<&[Option<&str>]>,
         ranges: &[Range<usize>],
     ) {
@@ -178,7 +178,7 @@ impl ExtendedTotals {
         self.stds.add(&stds);
     }
 
-    fn add_weights(&mut self, weights: &Column<'_>, ranges: &[Range<usize>]) {
+    fn add_weights(&mut self, weights: &GroupColumn<'_>, ranges: &[Range<usize>]) {
         let mut effective = Vec::with_capacity(ranges.len());
         let mut usable = Vec::with_capacity(weights.values.len());
         let sizes = effective_sizes(&weights.values, ranges);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Place};
 use crate::shard::Success;
-use crate::shard::cells::Cells;
 use crate::shard::diversity::TokenSet;
+use crate::shard::marked_values::MarkedValues;
 
 /// Where a completion stands in its group: by `completion_index` where given, else by rank, micro-batch and position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +21,10 @@ pub(super) struct Slot {
 pub(super) struct Members {
     pub ids: Vec<u64>,
     pub slots: Vec<Slot>,
-    pub rewards: Cells,
-    pub advantages: Cells,
-    pub q: Cells,
-    pub weights: Cells,
+    pub rewards: MarkedValues,
+    pub advantages: MarkedValues,
+    pub q: MarkedValues,
+    pub weights: MarkedValues,
     /// Empty, or one a member.
     pub tokens: Vec<Option<TokenSet>>,
     /// Where there are members and the extended metrics are counted.
@@ -35,7 +35,7 @@ pub(super) struct Members {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcomes {
     /// 1 for a success, 0 for none.
-    pub successes: Cells,
+    pub successes: MarkedValues,
     /// In tokens. Empty, or one a member.
     pub lengths: Vec<Option<u32>>,
     /// Empty, or one a member.
@@ -61,10 +61,10 @@ impl Members {
         Self {
             ids: ids.to_vec(),
             slots: (0..n).map(slot).collect(),
-            rewards: Cells::of(Some(&c.rewards), n),
-            advantages: Cells::of(c.advantages.as_ref(), n),
-            q: Cells::of(c.q.as_ref(), n),
-            weights: Cells::of(c.weights.as_ref(), n),
+            rewards: MarkedValues::of(Some(&c.rewards), n),
+            advantages: MarkedValues::of(c.advantages.as_ref(), n),
+            q: MarkedValues::of(c.q.as_ref(), n),
+            weights: MarkedValues::of(c.weights.as_ref(), n),
             tokens: tokens.unwrap_or_default(),
             outcomes: success
                 .filter(|_| n > 0)
@@ -111,7 +111,7 @@ impl Members {
 impl Outcomes {
     fn of(batch: &Batch<'_>, success: &Success) -> Self {
         let (c, n) = (batch.columns(), batch.completions());
-        let judged = Cells::of(success.column(c), n);
+        let judged = MarkedValues::of(success.column(c), n);
         let mut last: Option<Arc<str>> = None;
         // A group's completions mostly have one tag.
         let mut shared = |tag: &String| match &last {
@@ -134,7 +134,7 @@ impl Outcomes {
     /// Of members of whom nothing of this was counted.
     fn unknown(members: usize) -> Self {
         Self {
-            successes: Cells::of(None, members),
+            successes: MarkedValues::of(None, members),
             lengths: Vec::new(),
             tags: Vec::new(),
         }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::whole::Whole;
 use crate::kernel::entropy::{PROBABILITY_FLOOR, entropy_terms, floored_terms, weight_terms};
 use crate::kernel::exp::ln;
-use crate::shard::cells::{Column, Mark};
 use crate::shard::diversity::{Diversity, TokenSet};
+use crate::shard::marked_values::{GroupColumn, Mark};
 use crate::shard::spread::{Share, Spread, count};
 use crate::stat::{Census, ExactSum, Moments, Statistic, exact, exact_groups};
 
@@ -282,7 +282,7 @@ fn renormalise(probabilities: &mut [f64], groups: &[Range<usize>], masses: &mut 
 
 /// The numbers of the groups whose members all have a finite value in `column`; the others are told to `missed`.
 fn usable(
-    column: &Column<'_>,
+    column: &GroupColumn<'_>,
     ranges: &[Range<usize>],
     mut numbers: Vec<f64>,
     mut missed: impl FnMut(Mark),

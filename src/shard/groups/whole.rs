@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::members::Members;
 use crate::batch::{Batch, Place, Values};
 use crate::shard::Success;
-use crate::shard::cells::{Cells, Column};
 use crate::shard::diversity::TokenSet;
+use crate::shard::marked_values::{GroupColumn, MarkedValues};
 
 /// What a record said of a whole group that may be in other records too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,15 +22,15 @@ pub(super) struct Seed {
 /// Groups that are whole, their members laid out group by group.
 pub(super) struct Whole<'a, 't> {
     pub sizes: Vec<usize>,
-    pub rewards: Column<'a>,
-    pub advantages: Option<Column<'a>>,
-    pub q: Option<Column<'a>>,
-    pub weights: Option<Column<'a>>,
+    pub rewards: GroupColumn<'a>,
+    pub advantages: Option<GroupColumn<'a>>,
+    pub q: Option<GroupColumn<'a>>,
+    pub weights: Option<GroupColumn<'a>>,
     /// One a completion; `None` for a completion without tokens or texts.
     pub tokens: Option<Vec<Option<&'t TokenSet>>>,
     /// One a group.
-    pub semantic_entropies: Option<Column<'a>>,
-    pub advantage_scales: Option<Column<'a>>,
+    pub semantic_entropies: Option<GroupColumn<'a>>,
+    pub advantage_scales: Option<GroupColumn<'a>>,
     /// Where the extended metrics are counted.
     pub outcomes: Option<WholeOutcomes<'a>>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Whole<'a, 't> {
 /// What the extended metrics need beside.
 pub(super) struct WholeOutcomes<'a> {
     /// What success is judged by: at or above `threshold`.
-    pub judged: Option<Column<'a>>,
+    pub judged: Option<GroupColumn<'a>>,
     pub threshold: f64,
     /// In tokens.
     pub lengths: Option<Vec<Option<u32>>>,
@@ -54,10 +54,10 @@ impl<'a, 't> Whole<'a, 't> {
         success: Option<&Success>,
     ) -> Self {
         let c = batch.columns();
-        let column = |values: &Option<Values<'a>>| values.as_ref().map(Column::of);
+        let column = |values: &Option<Values<'a>>| values.as_ref().map(GroupColumn::of);
         Self {
             sizes: sizes.iter().map(|&size| size as usize).collect(),
-            rewards: Column::of(&c.rewards),
+            rewards: GroupColumn::of(&c.rewards),
             advantages: column(&c.advantages),
             q: column(&c.q),
             weights: column(&c.weights),
@@ -65,7 +65,7 @@ impl<'a, 't> Whole<'a, 't> {
             semantic_entropies: column(&c.semantic_entropies),
             advantage_scales: column(&c.advantage_scales),
             outcomes: success.map(|success| WholeOutcomes {
-                judged: success.column(c).map(Column::of),
+                judged: success.column(c).map(GroupColumn::of),
                 threshold: success.threshold,
                 lengths: batch
                     .lengths()
@@ -149,7 +149,7 @@ impl Members {
 
 /// The seed value of each group: that of the lowest rank and micro-batch that gives one. If any gives one that is no number,
 /// the group has none that could be trusted, and is counted so.
-fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>) {
+fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (GroupColumn<'static>, GroupColumn<'static>) {
     let mut sorted: Vec<&Seed> = seeds.iter().collect();
     sorted.sort_by_key(|seed| (seed.id, seed.place));
     let column = |of: fn(&Seed) -> Option<f64>| {
@@ -161,7 +161,7 @@ fn first_seeds(ids: &[u64], seeds: &[Seed]) -> (Column<'static>, Column<'static>
                 .filter_map(|seed| of(seed));
             given.reduce(|first, next| if next.is_finite() { first } else { next })
         });
-        values.collect::<Cells>().into_column()
+        values.collect::<MarkedValues>().into_column()
     };
     (
         column(|seed| seed.semantic_entropy),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::members::{Members, Outcomes, Slot};
 use crate::batch::Place;
-use crate::shard::cells::{Cells, Mark};
 use crate::shard::diversity::TokenSet;
+use crate::shard::marked_values::{Mark, MarkedValues};
 use crate::shard::packed::Bytes;
 
 /// What [`Members`] travel as.
@@ -51,7 +51,7 @@ const HIT: u8 = 3;
 const HAS_LENGTH: u8 = 4;
 
 impl Members {
-    fn columns(&self) -> [&Cells; 4] {
+    fn columns(&self) -> [&MarkedValues; 4] {
         [&self.rewards, &self.advantages, &self.q, &self.weights]
     }
 }
@@ -135,7 +135,7 @@ fn unpack_outcomes(packed: PackedOutcomes, n: usize) -> Result<Outcomes, &'stati
     };
     let hits = marks.iter().filter(|byte| judged(byte) == Mark::Finite);
     let hits = hits.map(|byte| f64::from(u8::from(byte & 3 == HIT)));
-    let successes = Cells::of_parts(marks.iter().map(judged), hits.collect());
+    let successes = MarkedValues::of_parts(marks.iter().map(judged), hits.collect());
     let lengths = unpack_lengths(&marks, &lengths)
         .ok_or("expected a length of 32 bits for every member that has one")?;
     let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
@@ -195,7 +195,7 @@ fn unpack(packed: Packed<Box<TokenSet>>) -> Result<Members, &'static str> {
         let marks = marks.iter().map(|byte| mark(byte >> (2 * place)));
         packed.values[place]
             .doubles()
-            .and_then(|finite| Cells::of_parts(marks, finite))
+            .and_then(|finite| MarkedValues::of_parts(marks, finite))
             .ok_or("expected a finite double for every cell marked as finite")
     };
     if !packed.tokens.is_empty() && packed.tokens.len() != n {

@@ -15,12 +15,12 @@ pub enum Mark {
 
 /// A column of cells: the finite values in order, and runs of marks that say where they stand.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cells {
+pub struct MarkedValues {
     runs: Vec<(Mark, u64)>,
     finite: Vec<f64>,
 }
 
-impl Cells {
+impl MarkedValues {
     pub fn of(column: Option<&Values<'_>>, completions: usize) -> Self {
         let mut cells = Self::default();
         match column {
@@ -36,8 +36,8 @@ impl Cells {
         cells
     }
 
-    pub fn into_column(self) -> Column<'static> {
-        self.spread()
+    pub fn into_column(self) -> GroupColumn<'static> {
+        self.expanded()
     }
 
     fn push(&mut self, value: Option<f64>) {
@@ -103,31 +103,31 @@ impl Cells {
     }
 
     /// The column with its cells in the order of `permutation`.
-    pub fn arranged(&self, permutation: Option<&[usize]>) -> Column<'_> {
+    pub fn arranged(&self, permutation: Option<&[usize]>) -> GroupColumn<'_> {
         let whole = self.runs.iter().all(|(mark, _)| *mark == Mark::Finite);
         let Some(permutation) = permutation else {
             if whole {
-                return Column {
+                return GroupColumn {
                     values: Cow::Borrowed(&self.finite),
                     marks: Vec::new(),
                 };
             }
-            return self.spread();
+            return self.expanded();
         };
         if whole {
-            return Column {
+            return GroupColumn {
                 values: permutation.iter().map(|&i| self.finite[i]).collect(),
                 marks: Vec::new(),
             };
         }
-        let spread = self.spread();
-        Column {
-            values: permutation.iter().map(|&i| spread.values[i]).collect(),
-            marks: permutation.iter().map(|&i| spread.marks[i]).collect(),
+        let expanded = self.expanded();
+        GroupColumn {
+            values: permutation.iter().map(|&i| expanded.values[i]).collect(),
+            marks: permutation.iter().map(|&i| expanded.marks[i]).collect(),
         }
     }
 
-    fn spread(&self) -> Column<'static> {
+    fn expanded(&self) -> GroupColumn<'static> {
         let (mut values, mut marks) = (Vec::new(), Vec::new());
         let mut finite = self.finite.iter();
         for &(mark, times) in &self.runs {
@@ -139,14 +139,14 @@ impl Cells {
                 });
             }
         }
-        Column {
+        GroupColumn {
             values: Cow::Owned(values),
             marks,
         }
     }
 }
 
-impl FromIterator<Option<f64>> for Cells {
+impl FromIterator<Option<f64>> for MarkedValues {
     fn from_iter<I: IntoIterator<Item = Option<f64>>>(values: I) -> Self {
         let mut cells = Self::default();
         values.into_iter().for_each(|value| cells.push(value));
@@ -156,12 +156,12 @@ impl FromIterator<Option<f64>> for Cells {
 
 /// A column of completions laid out group by group: its values (0 where there is none) and, where not all are finite, their marks.
 #[derive(Clone, Debug)]
-pub struct Column<'a> {
+pub struct GroupColumn<'a> {
     pub values: Cow<'a, [f64]>,
     marks: Vec<Mark>,
 }
 
-impl<'a> Column<'a> {
+impl<'a> GroupColumn<'a> {
     pub fn of(values: &Values<'a>) -> Self {
         if let Some(values) = values.whole().filter(|values| all_finite(values)) {
             return Self {
@@ -169,7 +169,7 @@ impl<'a> Column<'a> {
                 marks: Vec::new(),
             };
         }
-        values.iter().collect::<Cells>().into_column()
+        values.iter().collect::<MarkedValues>().into_column()
     }
 
     /// What stands in each cell, if it is finite.
