@@ -9,12 +9,12 @@ pub(crate) mod groups;
 mod logps;
 mod marked_values;
 mod merge;
+pub(crate) mod number_totals;
 mod packed;
 mod per_completion;
 pub(crate) mod policy;
 mod sent;
 pub(crate) mod sequences;
-pub(crate) mod spread;
 mod thresholds;
 mod token_pass;
 pub(crate) mod token_totals;
@@ -28,12 +28,12 @@ use crate::batch::{Batch, Place};
 use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
-use completions::{Completions, ComponentRows, Components, spread_of};
+use completions::{Completions, ComponentRows, Components, totals_of};
 pub use detail::{Detail, DetailError};
 use extended::Extended;
 use groups::Groups;
 pub use merge::MergeError;
-use spread::Spread;
+use number_totals::NumberTotals;
 pub use thresholds::{KlKind, KlPenalty, Success, Thresholds};
 use token_pass::token_sums;
 use tokens::Tokens;
@@ -79,9 +79,9 @@ pub struct Shard {
     pub(crate) rewards: Column,
     pub(crate) components: Components,
     pub(crate) component_rows: ComponentRows,
-    pub(crate) advantages: Spread,
+    pub(crate) advantages: NumberTotals,
     /// The advantages of records without token advantages.
-    pub(crate) completion_advantages: Spread,
+    pub(crate) completion_advantages: NumberTotals,
     pub(crate) groups: Groups,
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
@@ -127,7 +127,7 @@ impl Shard {
                 .iter()
                 .map(|(name, values)| (name.to_string(), Box::new(Column::of(values))))
                 .collect();
-            let advantages: Spread = c.advantages.as_ref().map(spread_of).unwrap_or_default();
+            let advantages: NumberTotals = c.advantages.as_ref().map(totals_of).unwrap_or_default();
             let rows = ComponentRows::of(batch, &components);
             (Column::of(&c.rewards), components, rows, advantages)
         };
@@ -154,7 +154,7 @@ impl Shard {
             component_rows,
             components,
             completion_advantages: match c.token_advantages {
-                Some(_) => Spread::default(),
+                Some(_) => NumberTotals::default(),
                 None => advantages.clone(),
             },
             advantages,

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::column::Column;
-use super::spread::{Spread, count};
+use super::number_totals::{NumberTotals, count};
 use crate::batch::{Batch, Values};
 use crate::stat::{ExactSum, Statistic, exact};
 
 /// The advantages of a record (one a completion): count, moments, extremes.
-pub(crate) fn spread_of(values: &Values<'_>) -> Spread {
-    let mut spread = Spread::default();
+pub(crate) fn totals_of(values: &Values<'_>) -> NumberTotals {
+    let mut spread = NumberTotals::default();
     if let Some(values) = values.whole() {
         spread.add(values);
     } else {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number_totals::{NumberTotals, count};
 use super::per_completion::by_completion;
-use super::spread::{Spread, count};
 use super::{KlKind, KlPenalty};
 use crate::batch::{Batch, Values};
 use crate::kernel::exp::exp;
@@ -124,7 +124,7 @@ pub(crate) struct Policy {
     pub advantages: Broadcast,
     /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from, and
     /// non-finite where any token's KL is.
-    pub penalised: Spread,
+    pub penalised: NumberTotals,
     /// Over tokens that have both a return and a value: returns, and returns less values.
     pub returns: Moments,
     pub errors: Moments,

@@ -8,8 +8,8 @@ use super::column::Column;
 use super::completions::{Completions, ComponentRows, Components};
 use super::extended::Extended;
 use super::groups::Groups;
+use super::number_totals::NumberTotals;
 use super::policy::Policy;
-use super::spread::Spread;
 use super::tokens::Tokens;
 use super::{Detail, Reports, Shard, Span, Thresholds};
 use crate::batch::Place;
@@ -24,8 +24,8 @@ struct Sent<'a> {
     rewards: Cow<'a, Column>,
     components: Cow<'a, Components>,
     component_rows: Cow<'a, ComponentRows>,
-    advantages: Cow<'a, Spread>,
-    completion_advantages: Cow<'a, Spread>,
+    advantages: Cow<'a, NumberTotals>,
+    completion_advantages: Cow<'a, NumberTotals>,
     groups: Cow<'a, Groups>,
     completions: Cow<'a, Completions>,
     tokens: Cow<'a, Tokens>,

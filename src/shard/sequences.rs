@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spread::count;
+use super::number_totals::count;
 use super::token_totals::TokenTotal;
 use crate::kernel::tokens::{Behaviour, Bounds};
 

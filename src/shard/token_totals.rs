@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spread::count;
+use super::number_totals::count;
 use crate::kernel::tokens::{Range, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic};
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::logps::Logps;
+use super::number_totals::count;
 use super::sequences::Sequences;
-use super::spread::count;
 use super::token_totals::{CompletionMeans, TokenRange, TokenTotal};
 use crate::batch::Batch;
 use crate::kernel::tokens::{Bounds, Sampler, Sums};

@@ -1,7 +1,7 @@
 //! A spread in a few numbers: mean, extremes, and the share of something in something.
 
 use crate::shard::completions::Lengths;
-use crate::shard::spread::{Share, Spread};
+use crate::shard::number_totals::{NumberTotals, Share};
 use crate::shard::token_totals::TokenRange;
 use crate::stat::Statistic;
 
@@ -30,7 +30,7 @@ pub struct TokenNumbers {
     pub max: f64,
 }
 
-pub(super) fn moment(spread: &Spread) -> Option<Moment> {
+pub(super) fn moment(spread: &NumberTotals) -> Option<Moment> {
     let (min, max) = spread.extent.range()?;
     Some(Moment {
         mean: spread.moments.mean()?,
@@ -67,7 +67,7 @@ pub(super) fn token_numbers(range: &TokenRange) -> Option<TokenNumbers> {
 }
 
 /// Tokens' and completions' values as one sample.
-pub(super) fn either(tokens: &TokenRange, completions: &Spread) -> Option<TokenNumbers> {
+pub(super) fn either(tokens: &TokenRange, completions: &NumberTotals) -> Option<TokenNumbers> {
     let mut extent = tokens.extent;
     extent.merge(&completions.extent);
     let mut sum = tokens.total.sum.clone();

@@ -10,8 +10,8 @@ use super::Success;
 use super::column::Column;
 use super::completions::Components;
 use super::diversity::words;
+use super::number_totals::NumberTotals;
 use super::per_completion::by_completion;
-use super::spread::Spread;
 use crate::batch::{Batch, Values};
 use crate::kernel::tokens::Kept;
 use crate::stat::{Covariance, Sketch, Statistic};
@@ -34,7 +34,7 @@ pub(crate) struct Extended {
     pub components: BTreeMap<String, Covariance>,
     pub sketches: Sketches,
     /// One a completion: the share of its 4-grams that it has had before.
-    pub repeated: Spread,
+    pub repeated: NumberTotals,
     pub tags: Tags,
 }
 
@@ -155,11 +155,11 @@ impl Sketches {
 }
 
 /// One share a completion: of its 4-grams, by token ids or else by words, those that it has had before.
-fn repetition(batch: &Batch<'_>) -> Spread {
+fn repetition(batch: &Batch<'_>) -> NumberTotals {
     let c = batch.columns();
     let texts = c.completions;
     if c.token_ids.is_none() && texts.is_none() {
-        return Spread::default();
+        return NumberTotals::default();
     }
     let shares = by_completion(batch, |completion| {
         match (batch.token_ids(completion), texts) {
@@ -168,7 +168,7 @@ fn repetition(batch: &Batch<'_>) -> Spread {
             (None, None) => None,
         }
     });
-    let mut repetition = Spread::default();
+    let mut repetition = NumberTotals::default();
     repetition.add(&shares.into_iter().flatten().collect::<Vec<f64>>());
     repetition
 }

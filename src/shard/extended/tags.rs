@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::shard::completions::Lengths;
-use crate::shard::spread::count;
+use crate::shard::number_totals::count;
 use crate::stat::{Moments, Statistic};
 
 /// Tags that have numbers of their own.

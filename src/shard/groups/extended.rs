@@ -10,7 +10,7 @@ use super::measured::Measured;
 use super::whole::{Whole, WholeOutcomes};
 use crate::shard::extended::tags::Tags;
 use crate::shard::marked_values::{GroupColumn, Mark};
-use crate::shard::spread::{Spread, count};
+use crate::shard::number_totals::{NumberTotals, count};
 use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
 
 /// The largest of all rewards, and how many groups have nothing else.
@@ -33,7 +33,7 @@ pub(crate) struct ExtendedTotals {
     /// How many groups have so many completions, so many of which succeed.
     pub attempts: BTreeMap<(u64, u64), u64>,
     /// (sum of w)^2 / sum of w^2 / size.
-    pub effective_weights: Spread,
+    pub effective_weights: NumberTotals,
     pub weights: Extent,
     /// Of completions by tag: whether their group's rewards vary.
     pub tags: Tags,

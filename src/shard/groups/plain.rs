@@ -10,7 +10,7 @@ use crate::kernel::entropy::{PROBABILITY_FLOOR, entropy_terms, floored_terms, we
 use crate::kernel::exp::ln;
 use crate::shard::diversity::{Diversity, TokenSet};
 use crate::shard::marked_values::{GroupColumn, Mark};
-use crate::shard::spread::{Share, Spread, count};
+use crate::shard::number_totals::{NumberTotals, Share, count};
 use crate::stat::{Census, ExactSum, Moments, Statistic, exact, exact_groups};
 
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
@@ -54,13 +54,13 @@ pub(crate) struct PlainTotals {
     pub zero_advantage: Share,
     /// Completions whose group's rewards do not vary.
     pub zero_std: Share,
-    pub q_entropy: Spread,
-    pub weight_entropy: Spread,
-    pub weight_entropy_norm: Spread,
+    pub q_entropy: NumberTotals,
+    pub weight_entropy: NumberTotals,
+    pub weight_entropy_norm: NumberTotals,
     /// One value a completion: w - 1/size.
-    pub advantage_entropy: Spread,
-    pub semantic_entropy: Spread,
-    pub advantage_scale: Spread,
+    pub advantage_entropy: NumberTotals,
+    pub semantic_entropy: NumberTotals,
+    pub advantage_scale: NumberTotals,
     pub diversity: DiversityTotals,
 }
 

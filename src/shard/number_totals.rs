@@ -7,13 +7,13 @@ use crate::stat::{Census, Extent, Finite, Moments, Statistic};
 
 /// One number a group or completion: its count, moments and extremes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Spread {
+pub(crate) struct NumberTotals {
     pub census: Census,
     pub moments: Moments,
     pub extent: Extent,
 }
 
-impl Spread {
+impl NumberTotals {
     pub fn add(&mut self, samples: &[f64]) {
         let used = Finite::each(samples, |values| {
             self.moments.add_finite(values);
