@@ -1,5 +1,6 @@
 //! The joinable state of a step: what one record, rank, step or window knows, without a name for any of it.
 
+mod byte_columns;
 pub(crate) mod column;
 pub(crate) mod completions;
 mod detail;
@@ -10,15 +11,14 @@ mod logps;
 mod marked_values;
 mod merge;
 pub(crate) mod number_totals;
-mod packed;
 mod per_completion;
 pub(crate) mod policy;
-mod sent;
 pub(crate) mod sequences;
 mod thresholds;
 mod token_pass;
 pub(crate) mod token_totals;
 pub(crate) mod tokens;
+mod wire;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::packed::Bytes;
+use super::byte_columns::Bytes;
 use crate::stat::exact;
 
 /// What the tokens are; a group is measured in one unit or not at all.
@@ -59,7 +59,7 @@ impl TokenSet {
     }
 }
 
-type Packed = (Unit, u64, Option<(u64, u64)>, Bytes, Bytes);
+type TokenSetOnWire = (Unit, u64, Option<(u64, u64)>, Bytes, Bytes);
 
 impl Serialize for TokenSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -71,7 +71,7 @@ impl Serialize for TokenSet {
 
 impl<'de> Deserialize<'de> for TokenSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (unit, count, ends, tokens, pairs) = Packed::deserialize(deserializer)?;
+        let (unit, count, ends, tokens, pairs) = TokenSetOnWire::deserialize(deserializer)?;
         let (Some(tokens), Some(pairs)) = (tokens.set(), pairs.set()) else {
             return Err(D::Error::custom(
                 "expected sets of tokens as ascending gaps",

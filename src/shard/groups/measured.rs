@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::shard::packed::Bytes;
+use crate::shard::byte_columns::Bytes;
 use crate::stat::{Order, Statistic, spearman};
 
 /// Lengths in tokens, and the finite rewards of the same completions. Two states of the same completions in another order come
@@ -74,7 +74,7 @@ fn doubles(lengths: &[u32]) -> Vec<f64> {
 /// other lengths ascending.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Measured")]
-struct Sorted {
+struct MeasuredOnWire {
     rewards: Order,
     lengths: Bytes,
     unrewarded: Bytes,
@@ -89,7 +89,7 @@ impl Serialize for Measured {
         unrewarded.sort_unstable();
         let mut rewards = Order::default();
         rewards.add(&self.rewards);
-        Sorted {
+        MeasuredOnWire {
             rewards,
             lengths: Bytes::of_numbers(pairs.iter().map(|(_, length)| u64::from(**length))),
             unrewarded: Bytes::of_numbers(unrewarded.into_iter().map(u64::from)),
@@ -100,22 +100,22 @@ impl Serialize for Measured {
 
 impl<'de> Deserialize<'de> for Measured {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sorted = Sorted::deserialize(deserializer)?;
+        let found = MeasuredOnWire::deserialize(deserializer)?;
         let lengths = |bytes: &Bytes| {
             let found = bytes.numbers()?.into_iter().map(u32::try_from);
             found.collect::<Result<Vec<u32>, _>>().ok()
         };
         let (Some(lengths), Some(unrewarded)) =
-            (lengths(&sorted.lengths), lengths(&sorted.unrewarded))
+            (lengths(&found.lengths), lengths(&found.unrewarded))
         else {
             return Err(D::Error::custom("expected lengths of 32 bits"));
         };
         // Every length has a byte of its own; a reward that repeats has none.
-        if sorted.rewards.len() != lengths.len() as u64 {
+        if found.rewards.len() != lengths.len() as u64 {
             return Err(D::Error::custom("expected a length for every reward"));
         }
         let mut rewards = Vec::with_capacity(lengths.len());
-        for (reward, count) in sorted.rewards.runs() {
+        for (reward, count) in found.rewards.runs() {
             rewards.extend((0..count).map(|_| reward));
         }
         Ok(Self {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::members::{Members, Outcomes, Slot};
 use crate::batch::Place;
+use crate::shard::byte_columns::Bytes;
 use crate::shard::diversity::TokenSet;
 use crate::shard::marked_values::{Mark, MarkedValues};
-use crate::shard::packed::Bytes;
 
 /// What [`Members`] travel as.
 ///
@@ -19,7 +19,7 @@ use crate::shard::packed::Bytes;
 /// borrowed to write, boxed to read, as a claim of many then makes room for pointers alone.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Members")]
-struct Packed<T> {
+struct MembersOnWire<T> {
     /// Two bits a column, rewards lowest.
     marks: Bytes,
     ids: Bytes,
@@ -29,13 +29,13 @@ struct Packed<T> {
     positions: Bytes,
     values: [Bytes; 4],
     tokens: Vec<Option<T>>,
-    outcomes: Option<PackedOutcomes>,
+    outcomes: Option<OutcomesOnWire>,
 }
 
 /// What [`Outcomes`] travel as.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Outcomes")]
-struct PackedOutcomes {
+struct OutcomesOnWire {
     /// A byte a member: two bits of the success, [`HIT`] for one, and [`HAS_LENGTH`].
     marks: Bytes,
     /// Of the members that have one.
@@ -65,7 +65,7 @@ impl Serialize for Members {
             }
         }
         let slots = || self.slots.iter();
-        Packed {
+        MembersOnWire {
             marks: Bytes(marks),
             ids: Bytes::of_steps(self.ids.iter().copied()),
             indexes: Bytes::of_steps(slots().map(|slot| slot.index)),
@@ -76,7 +76,7 @@ impl Serialize for Members {
                 .columns()
                 .map(|column| Bytes::of_doubles(column.finite())),
             tokens: self.tokens.iter().map(Option::as_ref).collect(),
-            outcomes: self.outcomes.as_ref().map(PackedOutcomes::from),
+            outcomes: self.outcomes.as_ref().map(OutcomesOnWire::from),
         }
         .serialize(serializer)
     }
@@ -84,12 +84,12 @@ impl Serialize for Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let packed = Packed::deserialize(deserializer)?;
-        unpack(packed).map_err(D::Error::custom)
+        let found = MembersOnWire::deserialize(deserializer)?;
+        unpack(found).map_err(D::Error::custom)
     }
 }
 
-impl From<&Outcomes> for PackedOutcomes {
+impl From<&Outcomes> for OutcomesOnWire {
     fn from(outcomes: &Outcomes) -> Self {
         let mut hits = outcomes.successes.finite().iter().map(|&x| x > 0.0);
         let lengths = outcomes.lengths.iter().copied().chain(repeat(None));
@@ -119,13 +119,13 @@ impl From<&Outcomes> for PackedOutcomes {
     }
 }
 
-fn unpack_outcomes(packed: PackedOutcomes, n: usize) -> Result<Outcomes, &'static str> {
-    let PackedOutcomes {
+fn unpack_outcomes(found: OutcomesOnWire, n: usize) -> Result<Outcomes, &'static str> {
+    let OutcomesOnWire {
         marks: Bytes(marks),
         lengths,
         names,
         tags,
-    } = packed;
+    } = found;
     if marks.len() != n || marks.iter().any(|byte| *byte > HIT | HAS_LENGTH) {
         return Err("expected marks of every member's success and length");
     }
@@ -174,8 +174,8 @@ fn unpack_lengths(marks: &[u8], lengths: &Bytes) -> Option<Vec<Option<u32>>> {
     lengths.next().is_none().then_some(cells)
 }
 
-fn unpack(packed: Packed<Box<TokenSet>>) -> Result<Members, &'static str> {
-    let Bytes(marks) = packed.marks;
+fn unpack(found: MembersOnWire<Box<TokenSet>>) -> Result<Members, &'static str> {
+    let Bytes(marks) = found.marks;
     let n = marks.len();
     if marks
         .iter()
@@ -193,21 +193,19 @@ fn unpack(packed: Packed<Box<TokenSet>>) -> Result<Members, &'static str> {
     };
     let cells = |place: usize| {
         let marks = marks.iter().map(|byte| mark(byte >> (2 * place)));
-        packed.values[place]
+        found.values[place]
             .doubles()
             .and_then(|finite| MarkedValues::of_parts(marks, finite))
             .ok_or("expected a finite double for every cell marked as finite")
     };
-    if !packed.tokens.is_empty() && packed.tokens.len() != n {
+    if !found.tokens.is_empty() && found.tokens.len() != n {
         return Err("expected tokens for every member or for none");
     }
-    let places = small(&packed.ranks)?
-        .into_iter()
-        .zip(small(&packed.micros)?);
-    let slots = whole(&packed.indexes)?
+    let places = small(&found.ranks)?.into_iter().zip(small(&found.micros)?);
+    let slots = whole(&found.indexes)?
         .into_iter()
         .zip(places)
-        .zip(small(&packed.positions)?)
+        .zip(small(&found.positions)?)
         .map(|((index, (rank, micro)), position)| Slot {
             index,
             place: Place { rank, micro },
@@ -215,18 +213,18 @@ fn unpack(packed: Packed<Box<TokenSet>>) -> Result<Members, &'static str> {
         })
         .collect();
     Ok(Members {
-        ids: whole(&packed.ids)?,
+        ids: whole(&found.ids)?,
         slots,
         rewards: cells(0)?,
         advantages: cells(1)?,
         q: cells(2)?,
         weights: cells(3)?,
-        tokens: packed
+        tokens: found
             .tokens
             .into_iter()
             .map(|set| set.map(|set| *set))
             .collect(),
-        outcomes: packed
+        outcomes: found
             .outcomes
             .map(|outcomes| unpack_outcomes(outcomes, n))
             .transpose()?,

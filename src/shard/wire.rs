@@ -17,7 +17,7 @@ use crate::batch::Place;
 /// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Shard")]
-struct Sent<'a> {
+struct ShardOnWire<'a> {
     span: Span,
     counted: Cow<'a, Option<(Thresholds, Place)>>,
     reports: Cow<'a, Reports>,
@@ -46,7 +46,7 @@ impl Serialize for Shard {
                 )
             })?)
         };
-        Sent {
+        ShardOnWire {
             span: self.span,
             counted: Cow::Borrowed(&self.counted),
             reports: Cow::Borrowed(&self.reports),
@@ -67,21 +67,21 @@ impl Serialize for Shard {
 
 impl<'de> Deserialize<'de> for Shard {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sent = Sent::deserialize(deserializer)?;
+        let found = ShardOnWire::deserialize(deserializer)?;
         let mut shard = Shard {
-            span: sent.span,
-            counted: sent.counted.into_owned(),
-            reports: sent.reports.into_owned(),
-            rewards: sent.rewards.into_owned(),
-            components: sent.components.into_owned(),
-            component_rows: sent.component_rows.into_owned(),
-            advantages: sent.advantages.into_owned(),
-            completion_advantages: sent.completion_advantages.into_owned(),
-            groups: sent.groups.into_owned(),
-            completions: sent.completions.into_owned(),
-            tokens: sent.tokens.into_owned(),
-            policy: sent.policy.into_owned(),
-            extended: sent.extended.into_owned(),
+            span: found.span,
+            counted: found.counted.into_owned(),
+            reports: found.reports.into_owned(),
+            rewards: found.rewards.into_owned(),
+            components: found.components.into_owned(),
+            component_rows: found.component_rows.into_owned(),
+            advantages: found.advantages.into_owned(),
+            completion_advantages: found.completion_advantages.into_owned(),
+            groups: found.groups.into_owned(),
+            completions: found.completions.into_owned(),
+            tokens: found.tokens.into_owned(),
+            policy: found.policy.into_owned(),
+            extended: found.extended.into_owned(),
         };
         if !shard.rewards.is_sketch() {
             for kept in shard.groups.kept_rewards() {
