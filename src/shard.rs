@@ -3,7 +3,7 @@
 mod byte_columns;
 pub(crate) mod column;
 pub(crate) mod completions;
-mod detail;
+mod detail_level;
 mod diversity;
 pub(crate) mod extended;
 pub(crate) mod groups;
@@ -29,7 +29,7 @@ use crate::scalars::{Scalars, Weighting};
 use column::Column;
 pub use column::Retain;
 use completions::{Completions, ComponentRows, Components, totals_of};
-pub use detail::{Detail, DetailError};
+pub use detail_level::{Detail, DetailError};
 use extended::Extended;
 use groups::Groups;
 pub use merge::MergeError;
