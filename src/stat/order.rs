@@ -1,7 +1,7 @@
 //! The multiset of values, for exact quantiles.
 
-mod loose;
 mod select;
+mod unsorted;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
@@ -9,8 +9,8 @@ use super::fixed::Fixed;
 use super::runs::merge_runs;
 use super::skewness::Cubes;
 use super::{Bytes, CHUNK, Finite, Quantile, Statistic, from_key, key};
-use loose::Loose;
 use select::select;
+use unsorted::Unsorted;
 
 /// The multiset of finite values seen, in the total order of doubles (-0 before 0).
 ///
@@ -20,10 +20,10 @@ pub struct Order {
     /// Distinct values, ascending, each with how often it occurs.
     runs: Vec<(f64, u64)>,
     /// Values not yet sorted.
-    loose: Loose,
+    unsorted: Unsorted,
 }
 
-/// Loose values are not looked at before there are this many of them.
+/// Unsorted values are not looked at before there are this many of them.
 const COMPACT_FROM: usize = 1 << 16;
 
 impl Order {
@@ -32,7 +32,7 @@ impl Order {
     pub fn len(&self) -> u64 {
         self.runs
             .iter()
-            .fold(self.loose.len() as u64, |len, &(_, count)| {
+            .fold(self.unsorted.len() as u64, |len, &(_, count)| {
                 len.saturating_add(count)
             })
     }
@@ -40,16 +40,16 @@ impl Order {
     /// Whether there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.loose.is_empty()
+        self.runs.is_empty() && self.unsorted.is_empty()
     }
 
     /// The distinct values, ascending, each with how often it occurs.
     #[must_use]
     pub fn runs(&self) -> Vec<(f64, u64)> {
-        if self.loose.is_empty() {
+        if self.unsorted.is_empty() {
             self.runs.clone()
         } else {
-            merge_runs(&self.runs, &runs_of(self.loose.iter()), key)
+            merge_runs(&self.runs, &runs_of(self.unsorted.iter()), key)
         }
     }
 
@@ -58,17 +58,17 @@ impl Order {
         self.runs
             .iter()
             .copied()
-            .chain(self.loose.iter().map(|x| (x, 1)))
+            .chain(self.unsorted.iter().map(|x| (x, 1)))
     }
 
     /// How many values are such.
     #[must_use]
     pub(crate) fn count_where(&self, is_such: impl Fn(f64) -> bool) -> u64 {
         let runs = self.runs.iter().filter(|&&(x, _)| is_such(x));
-        let loose = self.loose.batches().iter();
-        let loose = loose.map(|batch| batch.iter().filter(|&&x| is_such(x)).count() as u64);
+        let unsorted = self.unsorted.batches().iter();
+        let unsorted = unsorted.map(|batch| batch.iter().filter(|&&x| is_such(x)).count() as u64);
         runs.map(|&(_, count)| count)
-            .chain(loose)
+            .chain(unsorted)
             .fold(0, u64::saturating_add)
     }
 
@@ -78,7 +78,7 @@ impl Order {
         for &(value, count) in &self.runs {
             cubes.add_times(value, count);
         }
-        for batch in self.loose.batches() {
+        for batch in self.unsorted.batches() {
             batch.chunks(CHUNK).for_each(|values| cubes.add(values));
         }
         cubes.total()
@@ -98,13 +98,13 @@ impl Order {
         runs.retain(|&(_, count)| count > 0);
         taken.peek().is_none().then_some(Order {
             runs,
-            loose: Loose::default(),
+            unsorted: Unsorted::default(),
         })
     }
 
     /// Makes room for values that are about to come.
     pub(crate) fn reserve(&mut self, values: usize) {
-        self.loose.reserve(values);
+        self.unsorted.reserve(values);
     }
 
     /// Takes in all that `other` has seen, its batches as they are.
@@ -112,8 +112,8 @@ impl Order {
         if !other.runs.is_empty() {
             self.runs = merge_runs(&self.runs, &other.runs, key);
         }
-        let before = self.loose.len();
-        self.loose.append(other.loose);
+        let before = self.unsorted.len();
+        self.unsorted.append(other.unsorted);
         self.compact(before);
     }
 
@@ -128,7 +128,7 @@ impl Order {
             .flat_map(|(below, _)| [below, last.min(below.saturating_add(1))])
             .collect::<Vec<_>>();
         let found = if self.runs.is_empty() {
-            select(&self.loose, &ranks)
+            select(&self.unsorted, &ranks)
         } else {
             look_up(&self.runs(), &ranks)
         };
@@ -140,20 +140,20 @@ impl Order {
         )
     }
 
-    /// Sorts the loose values into runs where that saves memory: at every doubling of their number, if a sample says that most repeat.
+    /// Sorts the unsorted values into runs where that saves memory: at every doubling of their number, if a sample says that most repeat.
     /// Neither results nor equality nor bytes depend on it.
     fn compact(&mut self, len_before: usize) {
-        let len = self.loose.len();
+        let len = self.unsorted.len();
         if len < COMPACT_FROM
             || len.ilog2() == len_before.max(COMPACT_FROM / 2).ilog2()
             || len < self.runs.len()
         {
             return;
         }
-        let sample = || self.loose.iter().step_by(64);
+        let sample = || self.unsorted.iter().step_by(64);
         if runs_of(sample()).len() * 2 <= sample().count() {
             self.runs = self.runs();
-            self.loose = Loose::default();
+            self.unsorted = Unsorted::default();
         }
     }
 }
@@ -163,8 +163,8 @@ impl Statistic for Order {
     type Output = Option<Vec<f64>>;
 
     fn add_finite(&mut self, finite: Finite<'_>) {
-        let before = self.loose.len();
-        self.loose.extend(finite.values());
+        let before = self.unsorted.len();
+        self.unsorted.extend(finite.values());
         self.compact(before);
     }
 
@@ -303,7 +303,7 @@ impl Order {
         if repeats.is_empty() {
             return Ok(Order {
                 runs: Vec::new(),
-                loose: values.into(),
+                unsorted: values.into(),
             });
         }
         let mut runs = values.into_iter().map(|x| (x, 1)).collect::<Vec<_>>();
@@ -328,7 +328,7 @@ impl Order {
         }
         Ok(Order {
             runs,
-            loose: Loose::default(),
+            unsorted: Unsorted::default(),
         })
     }
 }

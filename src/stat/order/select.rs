@@ -1,7 +1,7 @@
 //! The values at given ranks, without sorting them all.
 
 use super::super::{from_key, key};
-use super::loose::Loose;
+use super::unsorted::Unsorted;
 use crate::kernel::column::buckets;
 
 /// Buckets of the histogram, at most: enough that the few that hold a wanted rank hold few values, and all of them stay in
@@ -14,7 +14,7 @@ const FEW: usize = 256;
 ///
 /// A histogram between minimum and maximum tells which buckets hold the ranks; only their values are sorted. Where the values crowd into
 /// few buckets that is a sort of them all, which is the best one can do.
-pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
+pub(super) fn select(values: &Unsorted, ranks: &[u64]) -> Vec<f64> {
     let len = values.len();
     if len < FEW {
         let mut keys = values.iter().map(key).collect::<Vec<_>>();
@@ -83,7 +83,7 @@ pub(super) fn select(values: &Loose, ranks: &[u64]) -> Vec<f64> {
 
 /// The keys of the values of wanted buckets, `held` of them. Few are: only where one of eight neighbours is are they looked at.
 fn of_buckets(
-    values: &Loose,
+    values: &Unsorted,
     bucket_of: &[u16],
     wanted: &[bool; BUCKETS],
     held: usize,
@@ -110,18 +110,18 @@ mod tests {
 
     /// Against a sort, for values that came in batches of these sizes.
     fn check(sizes: &[usize], value: impl Fn(usize) -> f64) {
-        let mut loose = Loose::default();
+        let mut unsorted = Unsorted::default();
         let mut sorted = Vec::new();
         for &size in sizes {
             let batch: Vec<f64> = (sorted.len()..sorted.len() + size).map(&value).collect();
             sorted.extend_from_slice(&batch);
-            loose.append(batch.into());
+            unsorted.append(batch.into());
         }
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len() as u64 - 1;
         let ranks = [0, last / 10, last / 10 + 1, last / 2, last - 1, last, 0];
         let expected = ranks.map(|rank| sorted[rank as usize].to_bits());
-        let found = select(&loose, &ranks);
+        let found = select(&unsorted, &ranks);
         let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
         assert_eq!(found, expected, "{sizes:?}");
     }

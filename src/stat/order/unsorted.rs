@@ -9,19 +9,19 @@ const BATCH: usize = 256;
 
 /// Finite values in no order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Loose {
+pub(super) struct Unsorted {
     batches: SmallVec<[Vec<f64>; 1]>,
 }
 
-impl From<Vec<f64>> for Loose {
+impl From<Vec<f64>> for Unsorted {
     fn from(values: Vec<f64>) -> Self {
-        let mut loose = Self::default();
-        loose.take(values);
-        loose
+        let mut unsorted = Self::default();
+        unsorted.take(values);
+        unsorted
     }
 }
 
-impl Loose {
+impl Unsorted {
     pub fn len(&self) -> usize {
         self.batches.iter().map(Vec::len).sum()
     }
