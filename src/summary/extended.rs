@@ -5,7 +5,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use super::{Moment, moment, part};
 use crate::kernel::exp::exp;
 use crate::shard::Shard;
-use crate::shard::extended::tags::Totals;
+use crate::shard::extended::tags::TagTotals;
 use crate::shard::extended::{Extended, Sketches};
 use crate::shard::groups::ExtendedTotals;
 use crate::stat::{Moments, Order, Quantile, Sketch, Statistic, skewness};
@@ -329,7 +329,7 @@ fn pass(n: u64, c: u64, k: u64) -> f64 {
 fn tags(extended: &Extended, groups: &ExtendedTotals) -> Vec<(String, TagNumbers)> {
     let mut tags = extended.tags.clone();
     tags.merge(&groups.tags);
-    let numbers = |totals: &Totals| TagNumbers {
+    let numbers = |totals: &TagTotals| TagNumbers {
         reward: totals.rewards.mean(),
         population_std: totals.rewards.population_std(),
         pass: part(totals.successes, totals.judged),

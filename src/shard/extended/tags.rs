@@ -15,7 +15,7 @@ pub(crate) const OTHER: &str = "other";
 
 /// What the completions of one tag come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Totals {
+pub(crate) struct TagTotals {
     pub completions: u64,
     pub rewards: Moments,
     pub judged: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Totals {
     pub zero_std: u64,
 }
 
-impl Totals {
+impl TagTotals {
     fn is_consistent(&self, completions: u64) -> bool {
         self.successes <= self.judged
             && self.zero_std <= self.grouped
@@ -65,8 +65,8 @@ impl Totals {
 /// their own does not depend on the order in which parts are seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tags {
-    named: BTreeMap<String, Totals>,
-    others: Totals,
+    named: BTreeMap<String, TagTotals>,
+    others: TagTotals,
 }
 
 impl Tags {
@@ -99,7 +99,7 @@ impl Tags {
         });
     }
 
-    fn change(&mut self, tag: &str, change: impl FnOnce(&mut Totals)) {
+    fn change(&mut self, tag: &str, change: impl FnOnce(&mut TagTotals)) {
         if let Some(totals) = self.named.get_mut(tag) {
             return change(totals);
         }
@@ -136,7 +136,7 @@ impl Tags {
     }
 
     /// Each tag with its totals, the others last.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Totals)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &TagTotals)> {
         let named = self
             .named
             .iter()
