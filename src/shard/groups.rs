@@ -128,8 +128,11 @@ impl GroupTotals {
     }
 
     fn merge(&mut self, other: Self) {
-        let Self { plain, extended } = other;
-        self.plain.merge(&plain);
+        let Self {
+            ref plain,
+            extended,
+        } = other;
+        self.plain.merge(plain);
         join(&mut self.extended, extended, |mine, theirs| {
             mine.merge(*theirs);
         });

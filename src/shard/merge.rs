@@ -70,12 +70,12 @@ impl Shard {
             reports,
             rewards,
             components,
-            component_rows,
-            advantages,
-            completion_advantages,
+            ref component_rows,
+            ref advantages,
+            ref completion_advantages,
             groups,
-            completions,
-            tokens,
+            ref completions,
+            ref tokens,
             policy,
             extended,
         } = other;
@@ -92,12 +92,12 @@ impl Shard {
                 }
             }
         }
-        self.component_rows.merge(&component_rows);
-        self.advantages.merge(&advantages);
-        self.completion_advantages.merge(&completion_advantages);
+        self.component_rows.merge(component_rows);
+        self.advantages.merge(advantages);
+        self.completion_advantages.merge(completion_advantages);
         self.groups.merge(groups);
-        self.completions.merge(&completions);
-        self.tokens.merge(&tokens);
+        self.completions.merge(completions);
+        self.tokens.merge(tokens);
         join(&mut self.policy, policy, |mine, theirs| {
             mine.merge(&theirs);
         });

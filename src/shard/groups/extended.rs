@@ -37,6 +37,7 @@ pub(crate) struct ExtendedTotals {
     pub weights: Extent,
     /// Of completions by tag: whether their group's rewards vary.
     pub tags: Tags,
+    /// Of completions, like what follows.
     pub advantages: Order,
     pub measured: Measured,
 }
