@@ -88,7 +88,13 @@ impl Serialize for Measured {
         let mut unrewarded = self.unrewarded.clone();
         unrewarded.sort_unstable();
         let mut rewards = Order::default();
-        rewards.add(&self.rewards);
+        // In order already: what is sorted once more costs little.
+        rewards.add(
+            &pairs
+                .iter()
+                .map(|(reward, _)| *reward)
+                .collect::<Vec<f64>>(),
+        );
         MeasuredOnWire {
             rewards,
             lengths: Bytes::of_numbers(pairs.iter().map(|(_, length)| u64::from(**length))),
