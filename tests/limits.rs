@@ -6,12 +6,13 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use grpo_metrics::wire;
 use tempfile::TempDir;
 
 /// Larger than any memory; on the disk it is nothing.
 const SPARSE: u64 = 64 << 30;
 
-/// The memory that the command may have, in kB: a fifth of what a single one of these files would take.
+/// The memory that the command may have, in kB: 1 GiB.
 const MEMORY: u64 = 1 << 20;
 
 /// The bytes of a tensor file's header.
@@ -105,7 +106,11 @@ fn a_sparse_shard_of_64_gib_is_refused_by_its_header() {
         "{said}"
     );
     let beginning = |length: u64| {
-        let numbers = [&2_u32.to_le_bytes()[..], &length.to_le_bytes(), &[0; 8]];
+        let numbers = [
+            &wire::VERSION.to_le_bytes()[..],
+            &length.to_le_bytes(),
+            &[0; 8],
+        ];
         [b"grpo-shd", numbers.concat().as_slice()].concat()
     };
     let said = refusal("merge", &sparse(&dir, "a.shard", &beginning(SPARSE - 28)));

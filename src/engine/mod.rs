@@ -1,6 +1,5 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
-mod check;
 mod error;
 mod once;
 mod options;
@@ -22,12 +21,12 @@ use crate::stat::{Census, Statistic};
 use crate::summary::Summary;
 use crate::table::Table;
 use crate::window::{MeanWindow, Reduction};
-pub use check::OptionError;
+
 pub use error::EngineError;
 use error::check_range;
 use once::Once;
 use options::Options;
-pub use options::{EngineBuilder, Policy, Scope};
+pub use options::{EngineBuilder, OptionError, Policy, Scope};
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///

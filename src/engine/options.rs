@@ -1,5 +1,7 @@
 //! What an engine can be told.
 
+mod check;
+
 use crate::cadence::{Cadence, Schedule, Strategy};
 use crate::dialect::Dialect;
 use crate::filter::Mode;
@@ -13,7 +15,8 @@ use crate::summary::{DeclaredFolds, HIGH_KL};
 use crate::window::Reduction;
 
 use super::Engine;
-use super::check::{OptionError, check};
+pub use check::OptionError;
+use check::check;
 
 /// Whose data a row is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::options::Options;
+use super::Options;
 use crate::filter::ModeError;
 use crate::scalars::RangeError;
 
