@@ -32,6 +32,7 @@ fn quick() -> Patience {
         retries: 3,
         backoff: (Duration::from_millis(1), Duration::from_millis(5)),
         retry_after: Duration::from_secs(2),
+        under_way: Duration::from_millis(1),
     }
 }
 
@@ -40,6 +41,37 @@ fn store(gateway: &Gateway, dir: &Path) -> EvSys {
         .unwrap()
         .patience(quick())
         .dead_letters(dir.join("dead.jsonl"))
+}
+
+#[test]
+fn what_a_process_that_died_had_under_way_is_not_sent_twice() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Gateway::start();
+    let run = gateway.run();
+    let mut first = true;
+    gateway.script(move |_, op, _| {
+        let late = op == "log_metrics" && std::mem::take(&mut first);
+        late.then_some(Fault::Late(Duration::from_millis(400)))
+    });
+    let metrics: Metrics = [("loss", 0.5)].into_iter().collect();
+    let killed = Patience {
+        answer: Duration::from_millis(50),
+        retries: 0,
+        ..quick()
+    };
+    let mut died = store(&gateway, dir.path()).patience(killed);
+    let unanswered = died.log_rows(&run, &[(7, &metrics)], Split::Train);
+    assert!(unanswered.is_err(), "{unanswered:?}");
+    drop(died);
+    let resumed = Patience {
+        under_way: Duration::from_secs(1),
+        ..quick()
+    };
+    let mut resumed = store(&gateway, dir.path()).patience(resumed);
+    resumed
+        .log_rows(&run, &[(7, &metrics)], Split::Train)
+        .unwrap();
+    assert_eq!(gateway.metrics(&run), [(7, "loss".to_owned(), 0.5)]);
 }
 
 fn row(step: u64) -> Row {
@@ -363,13 +395,13 @@ fn a_connection_is_kept() {
             .unwrap();
     }
     assert_eq!(gateway.connections(), 1);
-    // The first row of a process is asked for, no other.
+    // The first row of a process is asked for, now and after what another process may have under way, and no other.
     let asked = gateway
         .ops()
         .iter()
         .filter(|op| *op == "get_metrics")
         .count();
-    assert_eq!(asked, 1);
+    assert_eq!(asked, 2);
 }
 
 /// Everything that is logged while `body` runs, on this thread.

@@ -46,6 +46,8 @@ pub struct EvSys {
     dead_letters: PathBuf,
     /// The runs of which it is known that the server has what was sent, and nothing more.
     certain: HashSet<String>,
+    /// The runs of which no other process has anything under way.
+    at_rest: HashSet<String>,
     /// What the server has, as it said when last asked; forgotten with the next thing that is sent.
     seen: Option<Series>,
 }
@@ -83,6 +85,7 @@ impl EvSys {
             project: None,
             dead_letters: "evsys-dead-letters.jsonl".into(),
             certain: HashSet::new(),
+            at_rest: HashSet::new(),
             seen: None,
         })
     }
@@ -196,7 +199,10 @@ impl Store for EvSys {
             run.group_id.as_deref(),
         );
         let answer = self.ask("create_run", &fields(run), &what, Again::IfNotDone)?;
-        form::stored(answer).ok_or_else(|| self.damaged("create_run"))
+        let created: Option<Stored<Run>> = form::stored(answer);
+        let created = created.ok_or_else(|| self.damaged("create_run"))?;
+        self.at_rest.insert(created.id.clone());
+        Ok(created)
     }
 
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {

@@ -26,6 +26,8 @@ pub enum Fault {
     DoneButFailed,
     /// Does nothing, says nothing, for this long.
     Hang(Duration),
+    /// Does it this much later, whether or not anybody waits for the answer.
+    Late(Duration),
     /// Hangs up without doing it.
     HangUp,
     /// Does it, then hangs up without an answer.
@@ -230,6 +232,7 @@ impl Shared {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             Some(Fault::HangUp) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Some(Fault::Late(time)) => thread::sleep(time),
             _ => {}
         }
         let (status, text) = match self.records.lock().unwrap().act(&op, &asked["args"]) {

@@ -54,6 +54,9 @@ pub struct Patience {
     pub backoff: (Duration, Duration),
     /// The longest `Retry-After` that is waited for; 60 s.
     pub retry_after: Duration,
+    /// How long a request may be under way after the process that made it died: the first row of a run that another process made,
+    /// and that the server has not, is asked for again after this; 1 s.
+    pub under_way: Duration,
 }
 
 impl Default for Patience {
@@ -64,6 +67,7 @@ impl Default for Patience {
             retries: 4,
             backoff: (Duration::from_millis(200), Duration::from_secs(5)),
             retry_after: Duration::from_secs(60),
+            under_way: Duration::from_secs(1),
         }
     }
 }
@@ -178,6 +182,11 @@ impl Gateway {
         tracing::debug!("{}: {op}: {fault}; again in {delay:?}", self.place);
         thread::sleep(delay);
         Ok(())
+    }
+
+    /// Waits for what another process may have under way.
+    pub(super) fn await_others(&self) {
+        thread::sleep(self.patience.under_way);
     }
 
     /// Asks for `op` once, wherever the endpoint has moved on its host.

@@ -90,8 +90,27 @@ impl EvSys {
         }
     }
 
-    /// Whether the server has this number.
+    /// Whether the server has this number. A process that died may have it under way still, so of a run that this one did not make the
+    /// first that is missing is asked for twice.
     fn has(
+        &mut self,
+        run_id: &str,
+        step: u64,
+        name: &str,
+        value: f64,
+        split: Split,
+    ) -> Result<bool, Fault> {
+        let held = self.says(run_id, step, name, value, split)?;
+        if held || !self.at_rest.insert(run_id.to_owned()) {
+            return Ok(held);
+        }
+        self.gateway.await_others();
+        self.seen = None;
+        self.says(run_id, step, name, value, split)
+    }
+
+    /// What the server says of this number, or said since something was last sent.
+    fn says(
         &mut self,
         run_id: &str,
         step: u64,
