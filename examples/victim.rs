@@ -57,6 +57,7 @@ fn build(kind: &str, folder: &Path) -> Result<Engine, Box<dyn Error>> {
                 answer: Duration::from_secs(5),
                 retries: 3,
                 backoff: (Duration::from_millis(1), Duration::from_millis(10)),
+                under_way: Duration::from_millis(20),
                 ..Patience::default()
             };
             let gateway = EvSys::from_env(|name| std::env::var(name).ok())?

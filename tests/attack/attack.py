@@ -148,6 +148,7 @@ class Gateway:
         self.metrics: dict[str, list[tuple[int, float, str]]] = {}
         """By name: step, value and split, as they came."""
         self.lock = threading.Lock()
+        self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -155,15 +156,31 @@ class Gateway:
     def found(self, name: str = REWARD) -> Found:
         return [(step, value) for step, value, _ in self.metrics.get(name, [])]
 
+    def rest(self) -> None:
+        """Waits until what the last victim had under way is done: whoever asks before cannot be told of it."""
+        calm = 0
+        while calm < 3:
+            time.sleep(0.005)
+            calm = 0 if self.connections else calm + 1
+
     def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            with self.lock:
+                self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._answers(connection)
+        finally:
+            with self.lock:
+                self.connections -= 1
+
+    def _answers(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as asked:
             try:
                 while head := list(iter(asked.readline, b"\r\n")):
@@ -221,11 +238,19 @@ def attack(name: str, share: float) -> Callable[[Callable[[Random, Path, int], O
     return listed
 
 
-def killed(name: str, rng: Random, kills: int, command: Callable[[Seen, int], list[Any]], **environment: str) -> tuple[Outcome, Seen]:
-    """Kills a victim again and again and lets it come to its end in its last life."""
+def killed(
+    name: str,
+    rng: Random,
+    kills: int,
+    command: Callable[[Seen, int], list[Any]],
+    rest: Callable[[], None] = lambda: None,
+    **environment: str,
+) -> tuple[Outcome, Seen]:
+    """Kills a victim again and again, with a `rest` after each life, and lets it come to its end in its last one."""
     outcome, seen = Outcome(name), Seen()
     while outcome.killed < kills:
         outcome.killed += live(command(seen, seen.next + LIFE), seen, lethal(rng), **environment)
+        rest()
     for _ in range(60):  # a store that refuses leaves rows to the next life
         live(command(seen, seen.next + 1), seen, None, **environment)
         if not seen.receipt[2]:
@@ -271,7 +296,7 @@ def journal_sqlite(rng: Random, folder: Path, kills: int) -> Outcome:
 def journal_gateway(rng: Random, folder: Path, kills: int) -> Outcome:
     gateway = Gateway(rng)
     environment = {"EVSYS_API_URL": gateway.url, "EVSYS_API_KEY": KEY, "EVSYS_RUN": "run"}
-    outcome, seen = killed("journal, then a gateway that lies", rng, kills, on_victim("journal-gateway", folder), **environment)
+    outcome, seen = killed("journal, then a gateway that lies", rng, kills, on_victim("journal-gateway", folder), gateway.rest, **environment)
     seen.judge(outcome, gateway.found())
     return outcome
 
@@ -303,7 +328,7 @@ class Log:
                 self.seen.next += 1
             if self.rng.random() < 0.1:
                 self._rotate()
-            time.sleep(0.002)
+            time.sleep(0.02)
 
     def _rotate(self) -> None:
         """As logrotate does: the oldest are packed, none is removed."""
@@ -321,8 +346,17 @@ class Log:
         self.file.rename(self.file.with_name("metrics.jsonl.1"))
 
 
-def followed(name: str, rng: Random, folder: Path, kills: int, store: list[Any], **environment: str) -> tuple[Outcome, Log]:
-    """Kills followers of a file that grows and is rotated; the last one looks once more and ends."""
+def followed(
+    name: str,
+    rng: Random,
+    folder: Path,
+    kills: int,
+    store: list[Any],
+    longest: float = 0.3,
+    rest: Callable[[], None] = lambda: None,
+    **environment: str,
+) -> tuple[Outcome, Log]:
+    """Kills followers, of `longest` seconds' life, of a file that grows and is rotated; the last one looks once more and ends."""
     log = Log(Random(rng.random()), folder)
     outcome = Outcome(name)
     command = [COMMAND, "forward", folder, "--run-id", "run", *store]
@@ -333,9 +367,10 @@ def followed(name: str, rng: Random, folder: Path, kills: int, store: list[Any],
             stderr=subprocess.DEVNULL,
             env=os.environ | environment,
         )
-        time.sleep(0.02 + rng.random() * 0.3)
+        time.sleep(0.02 + rng.random() * longest)
         follower.kill()
         outcome.killed += follower.wait() == -signal.SIGKILL
+        rest()
     log.end()
     for _ in range(20):  # rows that a lying gateway refused are sent again by the next forward
         last = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=os.environ | environment)
@@ -356,7 +391,8 @@ def forward_sqlite(rng: Random, folder: Path, kills: int) -> Outcome:
 def forward_gateway(rng: Random, folder: Path, kills: int) -> Outcome:
     gateway = Gateway(rng, faults=0.05)
     environment = {"EVSYS_API_URL": gateway.url, "EVSYS_API_KEY": KEY}
-    outcome, log = followed("forward, then a gateway that lies", rng, folder, kills, ["--evsys"], **environment)
+    # Its first missing row is asked for again after a second.
+    outcome, log = followed("forward, then a gateway that lies", rng, folder, kills, ["--evsys"], 2.5, gateway.rest, **environment)
     log.seen.judge(outcome, gateway.found())
     return outcome
 
