@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use grpo_metrics::metrics::Row;
 use grpo_metrics::sink::{
-    Delivery, Durable, Fsync, Full, Jsonl, Memory, Policy, Receipt, Sink, SinkError,
+    Delivery, Durable, Fsync, Full, JournalError, Jsonl, Memory, Policy, Receipt, Sink, SinkError,
 };
 use grpo_metrics::table::{Cell, Table};
 use tempfile::TempDir;
@@ -297,7 +297,13 @@ fn a_damaged_entry_is_told_of_and_counted_and_the_rest_is_delivered() {
     let sink = Box::new(Durable::with(memory.clone(), dir.path(), quick()).unwrap());
     let receipt = sink.close();
     assert_eq!(numbers(&receipt), (10, 9, 1, 0));
-    assert!(receipt.error.unwrap().contains("damaged"));
+    assert_eq!(
+        receipt.error.unwrap(),
+        format!(
+            "durable: expected whole entries in the journal {}, found 1 that are damaged or gone",
+            dir.path().display()
+        )
+    );
     assert_eq!(steps(&memory.rows()).len(), 9);
 }
 
@@ -333,7 +339,18 @@ fn a_folder_that_is_in_use_is_refused() {
     let dir = TempDir::new().unwrap();
     let _first = Durable::new(Memory::new(), dir.path()).unwrap();
     let error = Durable::new(Memory::new(), dir.path()).unwrap_err();
-    assert!(matches!(error, SinkError::Locked { .. }), "{error}");
+    assert!(
+        matches!(error, SinkError::Journal(JournalError::InUse { .. })),
+        "{error}"
+    );
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "durable: expected the journal {} for this process alone, found it in use by process {}",
+            dir.path().display(),
+            std::process::id()
+        )
+    );
 }
 
 #[test]
@@ -342,10 +359,8 @@ fn a_place_that_is_no_folder_is_named() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Durable::new(Memory::new(), &file).unwrap_err();
-    assert!(
-        error.to_string().contains(file.to_str().unwrap()),
-        "{error}"
-    );
+    let expected = format!("durable: could not make the journal {}: ", file.display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 /// The steps of the whole lines of a file, in order.
@@ -542,7 +557,10 @@ fn the_process_with_a_full_disk() {
     for step in 0..100 {
         match sink.write(&row(step)) {
             Ok(()) => taken.push(step),
-            Err(error) => assert!(matches!(error, SinkError::Io { .. }), "{error}"),
+            Err(error) => assert!(
+                matches!(error, SinkError::Journal(JournalError::Io { .. })),
+                "{error}"
+            ),
         }
     }
     // A row that still fits is taken.

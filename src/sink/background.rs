@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::journal::{self, Appender};
+use super::journal::{self, Appender, JournalError};
 use super::owned::Owned;
 use super::{Receipt, Sink, SinkError, after};
 use crate::metrics::Row;
@@ -243,7 +243,7 @@ impl Durable {
     /// If the note cannot be read.
     pub fn run_of(dir: impl AsRef<Path>) -> Result<Option<String>, SinkError> {
         let dir = dir.as_ref();
-        notes::run(dir).map_err(journal::io_error("read the run of", dir))
+        Ok(notes::run(dir).map_err(journal::io_error("read the run of", dir))?)
     }
 
     /// What became of every row so far.
@@ -299,7 +299,7 @@ fn spawned(
     what: &str,
     dir: &Path,
     body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, SinkError> {
+) -> Result<JoinHandle<()>, JournalError> {
     thread::Builder::new()
         .name(format!("grpo-{what}"))
         .spawn(body)
@@ -320,7 +320,7 @@ impl Sink for Durable {
             shared, appender, ..
         } = self.running.get_mut(NAME)?;
         let admitted = shared.admit(self.policy.full);
-        let outcome = admitted.and_then(|()| appender.append(row, || shared.lock().noted));
+        let outcome = admitted.and_then(|()| Ok(appender.append(row, || shared.lock().noted)?));
         // The row is in the journal: if the disk cannot promise more than that, it is told, and delivered all the same.
         let synced = match (&outcome, self.policy.fsync) {
             (Ok(_), Fsync::Each) => appender.sync(),
@@ -423,6 +423,9 @@ mod tests {
         assert!(memory.rows().is_empty());
         // And what the parent has is still the parent's.
         let error = Durable::new(Memory::new(), dir.path()).unwrap_err();
-        assert!(matches!(error, SinkError::Locked { .. }), "{error}");
+        assert!(
+            matches!(error, SinkError::Journal(JournalError::InUse { .. })),
+            "{error}"
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! kernel holds it. What it takes to survive the death of the machine is [`super::Fsync`].
 
 mod entry;
+mod error;
 mod lock;
 mod read;
 
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::SinkError;
 use crate::metrics::Row;
+pub use error::JournalError;
 pub(super) use lock::Lock;
 pub(super) use read::{Extent, Item, Reader};
 
@@ -41,7 +42,7 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// If another process has it, it cannot be read or written, or a newer version wrote it.
-pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, SinkError> {
+pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalError> {
     let fault = |act| io_error(act, dir);
     fs::create_dir_all(dir).map_err(fault("make"))?;
     let lock = Lock::take(dir)?;
@@ -91,12 +92,14 @@ pub(super) fn sync(dir: &Path, first: u64) -> io::Result<()> {
     }
 }
 
-pub(super) fn io_error(act: &'static str, dir: &Path) -> impl Fn(io::Error) -> SinkError + use<> {
-    let target = format!("the journal {}", dir.display());
-    move |source| SinkError::Io {
-        sink: super::background::NAME,
+pub(super) fn io_error(
+    act: &'static str,
+    dir: &Path,
+) -> impl Fn(io::Error) -> JournalError + use<> {
+    let dir = dir.display().to_string();
+    move |source| JournalError::Io {
         act,
-        target: target.clone(),
+        dir: dir.clone(),
         source,
     }
 }
@@ -117,7 +120,7 @@ fn listed(dir: &Path) -> io::Result<VecDeque<u64>> {
 }
 
 /// A header that is damaged is no hindrance: entries are found without it.
-fn check_version(dir: &Path, first: u64) -> Result<(), SinkError> {
+fn check_version(dir: &Path, first: u64) -> Result<(), JournalError> {
     let path = segment(dir, first);
     let mut header = [0; HEADER];
     let read = File::open(&path).and_then(|mut file| file.read_exact(&mut header));
@@ -127,7 +130,7 @@ fn check_version(dir: &Path, first: u64) -> Result<(), SinkError> {
     }
     let found = header_version(&header).unwrap_or(VERSION);
     if found > VERSION {
-        return Err(SinkError::NewerJournal {
+        return Err(JournalError::Newer {
             path: path.display().to_string(),
             found,
             known: VERSION,
@@ -227,7 +230,7 @@ impl Appender {
     }
 
     /// Brings what was appended to the disk.
-    pub(super) fn sync(&self) -> Result<(), SinkError> {
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
         self.file.sync_data().map_err(io_error("flush", &self.dir))
     }
 
@@ -240,7 +243,7 @@ impl Appender {
         &mut self,
         row: &Row,
         settled: impl FnOnce() -> u64,
-    ) -> Result<Extent, SinkError> {
+    ) -> Result<Extent, JournalError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let encoded = entry::encode(self.next, row, &mut buffer).map_err(io::Error::other);
         let outcome = encoded.and_then(|()| match self.put(&buffer) {

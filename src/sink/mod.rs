@@ -31,6 +31,7 @@ pub use fanout::Fanout;
 pub(crate) use fanout::said;
 #[cfg(feature = "sqlite")]
 pub(crate) use file::identity;
+pub use journal::JournalError;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;
@@ -211,30 +212,14 @@ pub enum SinkError {
     /// The sink panicked; it is asked again for the next row.
     #[error("{sink}: panicked: {reason}")]
     Panicked { sink: &'static str, reason: String },
-    /// Another process is using the journal.
-    #[error(
-        "durable: expected the journal {dir} for this process alone, found it in use by process {owner}"
-    )]
-    Locked { dir: String, owner: String },
     /// Another process opened the sink, and this one was forked from it: what is open is that one's alone.
     #[error(
         "{sink}: process {owner} opened it, and what it has open is its own: a process that was forked from it opens another"
     )]
     Inherited { sink: &'static str, owner: u32 },
-    /// A newer version of this program wrote the journal.
-    #[error(
-        "{path}: expected a journal of version {known} or older, found version {found}: a newer grpo-metrics wrote it"
-    )]
-    NewerJournal {
-        path: String,
-        found: u32,
-        known: u32,
-    },
-    /// Entries of the journal do not read as they were written; they are dropped.
-    #[error(
-        "durable: expected whole entries in the journal {dir}, found {rows} that are damaged or gone"
-    )]
-    Damaged { dir: String, rows: u64 },
+    /// Something is wrong with the journal in which rows wait.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// As many rows are waiting as may be; this one is dropped.
     #[error("{sink}: expected room for a row, found {pending} waiting to be delivered")]
     Full { sink: &'static str, pending: u64 },

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::SinkError;
-use super::super::journal::{self, Extent, Item, Lock, Mark, Reader};
+use super::super::journal::{self, Extent, Item, JournalError, Lock, Mark, Reader};
 use super::Fsync;
 use super::notes::{self, Dropped};
 use super::shared::Shared;
@@ -139,17 +139,17 @@ impl Backlog {
     }
 
     /// The error of `rows` rows that cannot be read.
-    pub(super) fn damaged(&self, rows: u64) -> SinkError {
+    pub(super) fn damaged(&self, rows: u64) -> JournalError {
         let dir = match self {
             Self::Journal(journal) => journal.dir.display().to_string(),
             Self::Memory { .. } => String::new(),
         };
-        SinkError::Damaged { dir, rows }
+        JournalError::Damaged { dir, rows }
     }
 }
 
 impl OnDisk {
     fn fault(&self, act: &'static str, error: io::Error) -> SinkError {
-        journal::io_error(act, &self.dir)(error)
+        journal::io_error(act, &self.dir)(error).into()
     }
 }

@@ -9,8 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use super::super::SinkError;
-use super::io_error;
+use super::{JournalError, io_error};
 #[cfg(not(unix))]
 use file::Held;
 #[cfg(unix)]
@@ -22,7 +21,7 @@ pub(in crate::sink) struct Lock(Held);
 impl Lock {
     /// # Errors
     /// If another engine, of this process or another, uses the journal in `dir`; or if that cannot be found out.
-    pub(super) fn take(dir: &Path) -> Result<Self, SinkError> {
+    pub(super) fn take(dir: &Path) -> Result<Self, JournalError> {
         let taken = Held::take(&dir.join("lock")).map_err(io_error("lock", dir))?;
         taken.map(Self).map_err(|owner| in_use(dir, owner))
     }
@@ -31,14 +30,14 @@ impl Lock {
     ///
     /// # Errors
     /// If it is not, and another process has it by now; or if that cannot be found out.
-    pub(in crate::sink) fn hold(&self, dir: &Path) -> Result<(), SinkError> {
+    pub(in crate::sink) fn hold(&self, dir: &Path) -> Result<(), JournalError> {
         let held = self.0.hold().map_err(io_error("lock", dir))?;
         held.map_err(|owner| in_use(dir, owner))
     }
 }
 
-fn in_use(dir: &Path, owner: String) -> SinkError {
-    SinkError::Locked {
+fn in_use(dir: &Path, owner: String) -> JournalError {
+    JournalError::InUse {
         dir: dir.display().to_string(),
         owner,
     }

@@ -168,7 +168,7 @@ fn one_process_uses_a_journal_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path(), SEGMENT).unwrap();
     let error = open(dir.path(), SEGMENT).err().unwrap();
-    assert!(matches!(error, SinkError::Locked { .. }));
+    assert!(matches!(error, JournalError::InUse { .. }));
     let id = std::process::id().to_string();
     assert!(error.to_string().contains(&id), "{error}");
     drop(opened);
@@ -185,8 +185,15 @@ fn a_newer_version_is_refused_by_name_and_left_alone() {
     fs::write(segment(dir.path(), 0), newer).unwrap();
     let error = open(dir.path(), SEGMENT).err().unwrap();
     assert!(
-        matches!(error, SinkError::NewerJournal { found: 2, .. }),
+        matches!(error, JournalError::Newer { found: 2, .. }),
         "{error}"
+    );
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}: expected a journal of version 1 or older, found version 2: a newer grpo-metrics wrote it",
+            segment(dir.path(), 0).display()
+        )
     );
     assert_eq!(fs::read(segment(dir.path(), 0)).unwrap(), newer);
 }

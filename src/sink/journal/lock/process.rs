@@ -15,8 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
-use super::super::super::background::NAME;
 use super::super::super::owned::Owned;
+
+/// Who speaks where a forked child asks for the file.
+const NAME: &str = "journal";
 
 /// What is locked, by every process that this one was forked from, and by it.
 static LOCKED: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
