@@ -16,7 +16,7 @@
 //!         beneath them all: stat/ - arithmetic that knows neither GRPO nor I/O; kernel/ - the loops over millions of values
 //! ```
 //!
-//! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does.
+//! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does; `docs/` in the repository says how the rooms work together.
 
 pub mod batch;
 pub mod cadence;
@@ -61,7 +61,13 @@ pub use sink::Sink;
 pub use store::Store;
 pub use summary::Summary;
 
-/// The README's examples run as tests.
+/// The documents' examples run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/SCALE.md")]
+    struct Scale;
+    #[doc = include_str!("../docs/STORE.md")]
+    struct Store;
+}
