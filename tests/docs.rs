@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grpo_metrics::dialect::{Dialect, Line, RUN_KEYS};
 use grpo_metrics::shard::Retain;
@@ -72,4 +72,93 @@ fn the_page_of_keys_is_made_from_the_dialects() {
         fs::read_to_string(path).unwrap() == expected,
         "docs/KEYS.md is old: UPDATE_DOCS=1 cargo test --test docs"
     );
+}
+
+/// The documents that are held against the repository.
+fn documents() -> Vec<PathBuf> {
+    let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "python/README.md"]
+        .map(|name| root().join(name))
+        .into();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            documents.push(path);
+        }
+    }
+    documents
+}
+
+/// What each link of a document leads to.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let ends = text.split("](").skip(1);
+    ends.filter_map(|rest| rest.split_once(')').map(|(link, _)| link))
+        .filter(|link| !link.contains("://"))
+}
+
+/// The files and folders of this repository that a document names as code, in a line or in a block.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    const FOLDERS: [&str; 7] = [
+        "tests/",
+        "src/",
+        "docs/",
+        "benches/",
+        "examples/",
+        "python/",
+        ".ci/",
+    ];
+    let code = text.split('`').skip(1).step_by(2);
+    let words = code.flat_map(|code| {
+        code.split(|c: char| c.is_whitespace() || "()[]\"',;".contains(c))
+            .map(|word| word.trim_end_matches([':', '.']))
+    });
+    words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+}
+
+/// The names by which links lead to a document's headings.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        (title.len() < line.len()).then(|| title.strip_prefix(' '))?
+    });
+    headings.map(|title| {
+        title
+            .to_lowercase()
+            .chars()
+            .filter(|&c| c.is_alphanumeric() || " -_".contains(c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    })
+}
+
+#[test]
+fn every_link_and_every_path_in_the_documents_leads_somewhere() {
+    let (mut checked, mut faults) = (0, Vec::new());
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let name = document.strip_prefix(root()).unwrap().display();
+        for link in links(&text) {
+            checked += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                _ => document.with_file_name("").join(path),
+            };
+            let leads = match anchor {
+                "" => target.exists(),
+                _ => fs::read_to_string(target)
+                    .is_ok_and(|there| anchors(&there).any(|found| found == anchor)),
+            };
+            if !leads {
+                faults.push(format!("{name}: the link `{link}` leads nowhere"));
+            }
+        }
+        for path in paths(&text) {
+            checked += 1;
+            if !root().join(path).exists() {
+                faults.push(format!("{name}: there is no `{path}`"));
+            }
+        }
+    }
+    assert!(checked > 50, "the links were not found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
