@@ -16,7 +16,8 @@
 //!         beneath them all: stat/ - arithmetic that knows neither GRPO nor I/O; kernel/ - the loops over millions of values
 //! ```
 //!
-//! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does; `docs/` in the repository says how the rooms work together.
+//! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does; what stands where, and what
+//! happens to rows when something breaks, is in `docs/` of the repository.
 
 pub mod batch;
 pub mod cadence;
