@@ -45,7 +45,7 @@ pub enum MergeVerbError {
     Wire { path: PathBuf, source: WireError },
     #[error("{}: expected the shard of a step, as `replay --shards` writes it, found one that is of none", path.display())]
     NoStep { path: PathBuf },
-    /// What is asked for stands on what nobody counted.
+    /// A row needs numbers that the shard was written without.
     #[error("{}: step {step}, {source}: for {asked}, write it by `replay {by} --shards`", path.display())]
     Uncounted {
         path: PathBuf,

@@ -30,7 +30,7 @@ impl fmt::Display for Detail {
     }
 }
 
-/// What is asked of a shard stands on what nobody counted.
+/// A shard was counted without numbers that are asked of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}: expected a shard with {wanted}, found one without", named(ranks))]
 pub struct DetailError {
