@@ -802,6 +802,7 @@ mod kill {
             answer: Duration::from_secs(5),
             retries: 3,
             backoff: (Duration::from_millis(1), Duration::from_millis(10)),
+            under_way: Duration::from_millis(50),
             ..Patience::default()
         };
         let gateway = EvSys::new(&set("KILL_URL"), KEY)

@@ -160,6 +160,7 @@ fn store(server: &Server) -> EvSys {
         answer: Duration::from_secs(5),
         retries: 1,
         backoff: (Duration::from_millis(1), Duration::from_millis(1)),
+        under_way: Duration::ZERO,
         retry_after: Duration::ZERO,
     };
     EvSys::new(&server.url(), KEY).unwrap().patience(patience)

@@ -43,6 +43,7 @@ impl Answers {
             answer: Duration::from_millis(500),
             retries: 0,
             backoff: (Duration::ZERO, Duration::ZERO),
+            under_way: Duration::ZERO,
             retry_after: Duration::ZERO,
         };
         let store = EvSys::new(&url, "sk-fuzz").expect("a gateway");
