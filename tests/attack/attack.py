@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -183,9 +183,7 @@ class Gateway:
     def _answers(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as asked:
             try:
-                while head := list(iter(asked.readline, b"\r\n")):
-                    if not head[-1]:
-                        return
+                while head := list(_head(asked)):
                     length = next(int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:"))
                     if not self._answer(connection, json.loads(asked.read(length))):
                         return
@@ -216,6 +214,12 @@ class Gateway:
             named = self.metrics.get(args["name"], [])
             return [{"step": step, "value": value} for step, value, split in named if split == args["split"]]
         return {"id": args.get("run_id", "run"), "experiment_id": "experiment", "status": "running"}
+
+
+def _head(asked: BinaryIO) -> Iterator[bytes]:
+    """The lines of a request's head; none once the victim is gone."""
+    while (line := asked.readline()) not in (b"", b"\r\n"):
+        yield line
 
 
 def _respond(connection: socket.socket, status: int, answer: Any, torn: bool = False) -> None:
