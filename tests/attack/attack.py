@@ -308,8 +308,8 @@ def journal_gateway(rng: Random, folder: Path, kills: int) -> Outcome:
 class Log:
     """A training's metrics file, written and rotated by a thread while it is followed."""
 
-    def __init__(self, rng: Random, folder: Path) -> None:
-        self.rng, self.file, self.seen = rng, folder / "metrics.jsonl", Seen()
+    def __init__(self, rng: Random, folder: Path, pause: float) -> None:
+        self.rng, self.file, self.seen, self.pause = rng, folder / "metrics.jsonl", Seen(), pause
         self.rotations = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -332,7 +332,7 @@ class Log:
                 self.seen.next += 1
             if self.rng.random() < 0.1:
                 self._rotate()
-            time.sleep(0.02)
+            time.sleep(self.pause)
 
     def _rotate(self) -> None:
         """As logrotate does: the oldest are packed, none is removed."""
@@ -361,7 +361,7 @@ def followed(
     **environment: str,
 ) -> tuple[Outcome, Log]:
     """Kills followers, of `longest` seconds' life, of a file that grows and is rotated; the last one looks once more and ends."""
-    log = Log(Random(rng.random()), folder)
+    log = Log(Random(rng.random()), folder, longest / 10)
     outcome = Outcome(name)
     command = [COMMAND, "forward", folder, "--run-id", "run", *store]
     for _ in range(kills):
