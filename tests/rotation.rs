@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use faulty::Faulty;
+use faulty::{Faulty, Mood};
 use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE};
 use grpo_metrics::store::{RunSpec, Sqlite};
 use tempfile::TempDir;
@@ -121,6 +121,20 @@ fn rows(steps: RangeInclusive<u64>) -> String {
 
 fn steps(steps: RangeInclusive<u64>) -> Vec<u64> {
     steps.collect()
+}
+
+#[test]
+fn a_file_that_is_rotated_after_a_forward_died_in_its_first_rows_is_sent_whole() {
+    let mut scene = Scene::empty();
+    scene.write(1..=10);
+    *scene.store.mood.lock().unwrap() = Mood::Panics;
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scene.sent()));
+    assert!(died.is_err());
+    *scene.store.mood.lock().unwrap() = Mood::Fine;
+    scene.rename(METRICS_FILE, "metrics.jsonl.1");
+    scene.write(11..=12);
+    scene.store.calls.lock().unwrap().clear();
+    assert_eq!(scene.sent(), (1..=12).collect::<Vec<_>>());
 }
 
 #[test]

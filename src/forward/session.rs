@@ -55,7 +55,13 @@ impl<'a> Session<'a> {
         };
         let source = match ledger.load(&mut forgot)? {
             Some(position) => self.where_left(&path, &position)?,
-            None => Some(Source::open(&path).map_err(unreadable(&path))?),
+            None => {
+                let source = Source::open(&path).map_err(unreadable(&path))?;
+                // Before anything is sent: should this process die and the file be rotated, the next one knows which it was.
+                let position = source.position().map_err(unreadable(&path))?;
+                ledger.save(&position)?;
+                Some(source)
+            }
         };
         let Some(source) = source else {
             return Ok(());
