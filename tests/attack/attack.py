@@ -330,7 +330,8 @@ class Log:
                     file.write(line[half:])
                 self.seen.acknowledged.add(step)
                 self.seen.next += 1
-            if self.rng.random() < 0.1:
+            # Before a forwarder has seen the file, nobody can know that what is rotated was to be forwarded.
+            if self.rng.random() < 0.1 and any(self.file.parent.glob(".metrics.jsonl.*.forwarded.json")):
                 self._rotate()
             time.sleep(self.pause)
 
