@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import sqlite3
@@ -346,6 +347,7 @@ class Log:
             if number == 2:
                 partial = moved.with_name(f"metrics.jsonl.{number + 1}.gz.partial")
                 partial.write_bytes(gzip.compress(moved.read_bytes()))
+                shutil.copystat(moved, partial)  # as gzip does: the order of rotated files is that of their last change
                 partial.rename(moved.with_name(moved.name + ".gz"))
                 moved.unlink()
         self.file.rename(self.file.with_name("metrics.jsonl.1"))
