@@ -53,15 +53,14 @@ impl<'a> Session<'a> {
         let mut forgot = |path: &Path, why: &io::Error| {
             (self.observe)(Event::Forgot { path, why });
         };
-        let source = match ledger.load(&mut forgot)? {
-            Some(position) => self.where_left(&path, &position)?,
-            None => {
-                let source = Source::open(&path).map_err(unreadable(&path))?;
-                // Before anything is sent: should this process die and the file be rotated, the next one knows which it was.
-                let position = source.position().map_err(unreadable(&path))?;
-                ledger.save(&position)?;
-                Some(source)
-            }
+        let source = if let Some(position) = ledger.load(&mut forgot)? {
+            self.where_left(&path, &position)?
+        } else {
+            let source = Source::open(&path).map_err(unreadable(&path))?;
+            // Before anything is sent: should this process die and the file be rotated, the next one knows which it was.
+            let position = source.position().map_err(unreadable(&path))?;
+            ledger.save(&position)?;
+            Some(source)
         };
         let Some(source) = source else {
             return Ok(());
