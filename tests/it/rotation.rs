@@ -2,8 +2,6 @@
 //! gone is said.
 #![cfg(all(feature = "sqlite", unix))]
 
-mod faulty;
-
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -11,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use faulty::{Faulty, Mood};
+use crate::faulty::{Faulty, Mood};
 use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE};
 use grpo_metrics::store::{RunSpec, Sqlite};
 use tempfile::TempDir;

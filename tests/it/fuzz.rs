@@ -1,13 +1,11 @@
 //! A little of what `examples/fuzz.rs` does much of.
 #![cfg(feature = "sqlite")]
 
-mod fuzzing;
-
 /// Any seed will do, as long as a failure can be seen again.
 const SEED: u64 = 20_260_131;
 
 fn some(kind: &str, count: u64) {
-    let became = fuzzing::run(kind, count, SEED).unwrap();
+    let became = crate::fuzzing::run(kind, count, SEED).unwrap();
     assert_eq!(became.values().sum::<u64>(), count);
     assert!(became.len() > 1, "{became:?}");
 }

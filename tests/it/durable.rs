@@ -2,8 +2,6 @@
 #![allow(clippy::similar_names, reason = "what was sent and what was seen")]
 
 #[cfg(feature = "evsys")]
-mod gateway;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -539,7 +537,12 @@ fn a_table_that_makes_the_sink_panic_costs_itself_alone() {
 
 fn child(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--ignored", "--nocapture"]);
+    command.args([
+        "--exact",
+        &format!("durable::{name}"),
+        "--ignored",
+        "--nocapture",
+    ]);
     command
 }
 
@@ -774,7 +777,7 @@ mod kill {
     use std::thread;
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    use gateway::{Fault, Gateway, KEY};
+    use crate::gateway::{Fault, Gateway, KEY};
     use grpo_metrics::sink::Fanout;
     use grpo_metrics::store::{EvSys, Patience, Split, Sqlite, Store, StoreSink};
     use rusqlite::Connection;

@@ -102,7 +102,7 @@ fn four_ranks_with_split_groups_give_what_trl_logged() {
 
 /// The rows of the cases whose name begins with one of these, beside what TRL's loss logged.
 fn of_losses(starts: &[&str]) -> Vec<(String, Metrics, Map<String, Value>)> {
-    let cases = include_str!("data/vectors/trl_loss.jsonl").lines();
+    let cases = include_str!("../data/vectors/trl_loss.jsonl").lines();
     let cases = cases.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let named = cases.filter(|case| {
         let name = case["name"].as_str().unwrap();

@@ -2,16 +2,14 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::type_complexity, reason = "a test reads better so")]
 
-mod faulty;
-
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::faulty::{Faulty, Mood};
 use assert_cmd::Command;
-use faulty::{Faulty, Mood};
 use grpo_metrics::forward::{
     Event, Forward, Forwarded, METRICS_FILE, Recipient, forward_step_metrics,
 };

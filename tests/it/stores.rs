@@ -3,8 +3,6 @@
 #![cfg(feature = "sqlite")]
 
 #[cfg(feature = "evsys")]
-mod gateway;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -29,7 +27,7 @@ use tempfile::TempDir;
 struct Alive {
     _dir: TempDir,
     #[cfg(feature = "evsys")]
-    _gateway: Option<gateway::Gateway>,
+    _gateway: Option<crate::gateway::Gateway>,
 }
 
 /// Every store there is, empty, with what keeps it alive.
@@ -51,8 +49,8 @@ fn stores() -> Vec<(Alive, Box<dyn Store>)> {
 #[cfg(feature = "evsys")]
 fn evsys() -> (Alive, Box<dyn Store>) {
     let dir = TempDir::new().unwrap();
-    let gateway = gateway::Gateway::start();
-    let store = grpo_metrics::store::EvSys::new(&gateway.url(), gateway::KEY)
+    let gateway = crate::gateway::Gateway::start();
+    let store = grpo_metrics::store::EvSys::new(&gateway.url(), crate::gateway::KEY)
         .unwrap()
         .dead_letters(dir.path().join("dead-letters.jsonl"));
     let alive = Alive {
@@ -720,7 +718,7 @@ fn write_as(path: &Path, run: &str) {
 fn two_processes_write_the_same_file_at_once() {
     let dir = TempDir::new().unwrap();
     let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "another_process", "--ignored"])
+        .args(["--exact", "stores::another_process", "--ignored"])
         .env("GRPO_METRICS_TEST_STORE", file(&dir))
         .spawn()
         .unwrap();

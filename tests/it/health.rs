@@ -111,7 +111,7 @@ fn sampler_and_trainer_drift_apart_in_their_logs_or_in_their_probabilities() {
 
 #[test]
 fn the_limits_are_those_of_docs_metrics() {
-    let docs = include_str!("../docs/METRICS.md");
+    let docs = include_str!("../../docs/METRICS.md");
     let limits = Limits::default();
     for (name, limit) in [
         ("entropy", limits.entropy),

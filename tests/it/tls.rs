@@ -1,8 +1,6 @@
 //! The key of the `EvSys` gateway goes to a server whose certificate is in order, and to no other.
 #![cfg(feature = "evsys")]
 
-mod gateway;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gateway::fixed::Fixed;
+use crate::gateway::fixed::Fixed;
 use grpo_metrics::store::{EvSys, Patience, Store, StoreError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

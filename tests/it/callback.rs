@@ -1,14 +1,12 @@
 //! The hooks: who is called, what a fault costs, and what the store logger stores.
 #![cfg(feature = "sqlite")]
 
-mod faulty;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faulty::{Faulty, Mood};
+use crate::faulty::{Faulty, Mood};
 use grpo_metrics::batch::Batch;
 use grpo_metrics::callback::{
     Artifacts, BenchmarkResult, Callback, Callbacks, CheckpointRow, Csv, Delivery, EarlyStopping,
@@ -277,7 +275,7 @@ fn the_store_logger_stores_everything() {
 }
 
 /// A logger over a faulty store, its mood, and a state to log with.
-fn logger(dir: &TempDir, mood: Mood) -> (StoreLogger, Arc<Mutex<Mood>>, faulty::Calls) {
+fn logger(dir: &TempDir, mood: Mood) -> (StoreLogger, Arc<Mutex<Mood>>, crate::faulty::Calls) {
     let store = Faulty::over(Sqlite::open(file(dir)).unwrap());
     let (shared, calls) = (Arc::clone(&store.mood), Arc::clone(&store.calls));
     *shared.lock().unwrap() = mood;

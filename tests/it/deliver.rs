@@ -2,8 +2,6 @@
 #![cfg(all(feature = "cli", feature = "sqlite"))]
 
 #[cfg(feature = "evsys")]
-mod gateway;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +42,7 @@ fn another_process() {
 fn killed() -> TempDir {
     let dir = TempDir::new().unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["another_process", "--ignored", "--exact"])
+        .args(["deliver::another_process", "--ignored", "--exact"])
         .env("GRPO_TEST_DIR", dir.path())
         .status()
         .unwrap();
@@ -222,8 +220,8 @@ fn what_is_no_journal_and_one_that_is_in_use_are_refused_and_left_alone() {
 fn a_journal_is_delivered_to_a_gateway_whose_run_is_known_and_to_no_other() {
     use grpo_metrics::store::{EvSys, Experiment, Run};
     let dir = killed();
-    let server = gateway::Gateway::start();
-    let mut store = EvSys::new(&server.url(), gateway::KEY).unwrap();
+    let server = crate::gateway::Gateway::start();
+    let mut store = EvSys::new(&server.url(), crate::gateway::KEY).unwrap();
     let experiment = Experiment {
         experiment_name: "e".to_owned(),
         ..Experiment::default()
@@ -237,7 +235,7 @@ fn a_journal_is_delivered_to_a_gateway_whose_run_is_known_and_to_no_other() {
         let mut command = command(dir.path(), &[&["journal/store", "--evsys"], args].concat());
         command
             .env("EVSYS_API_URL", server.url())
-            .env("EVSYS_API_KEY", gateway::KEY);
+            .env("EVSYS_API_KEY", crate::gateway::KEY);
         ended(command)
     };
     // The journal names a run of another store: no row is thrown at a gateway that would refuse each for good.

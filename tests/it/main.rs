@@ -1,0 +1,44 @@
+//! The integration tests, one program: every program more is the crate linked once more. Beside it stand those that need a
+//! process of their own: `allocations`, `answer_memory`, `forward_memory` and `wire_memory` count what the process asks of
+//! the allocator, `evsys` installs the process's logger, `mpi` is started once per rank. `docs` writes files when asked to.
+
+mod callback;
+mod census;
+mod cli;
+mod deleted;
+mod deliver;
+mod durable;
+mod exact;
+mod extended;
+mod forward;
+mod fuzz;
+mod gather;
+mod health;
+mod keys;
+mod layers;
+mod layout;
+mod limits;
+mod merge;
+mod names;
+mod queued;
+mod ratios;
+mod recording;
+mod rotation;
+mod samples;
+mod shown;
+mod sinks;
+mod stores;
+mod tensorboard;
+mod terminal;
+mod tls;
+mod trl;
+mod vectors;
+mod verl;
+mod wire;
+
+#[path = "../faulty/mod.rs"]
+mod faulty;
+#[path = "../fuzzing/mod.rs"]
+mod fuzzing;
+#[path = "../gateway/mod.rs"]
+mod gateway;
