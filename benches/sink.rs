@@ -8,9 +8,9 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, EngineBuilder};
-use grpo_metrics::group::Grouping;
 use grpo_metrics::sink::{Durable, Jsonl, Policy};
 
 const STEPS: u64 = 5_000;

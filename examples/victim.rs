@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use grpo_metrics::Engine;
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::group::Grouping;
 use grpo_metrics::sink::{Durable, Jsonl, Policy, Sink};
 use grpo_metrics::store::{EvSys, Patience, StoreSink};
 

@@ -2,17 +2,20 @@
 
 mod check;
 mod columns;
+pub mod group;
 mod name;
+pub mod scalars;
+pub mod tokens;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::tokens::{Columns as TokenColumns, Completion};
-use crate::tokens::{Span, TokenColumn};
 pub use check::BatchError;
 use check::{check_grouping, check_lengths, lengths};
 pub use columns::{Columns, Values};
+use tokens::{Span, TokenColumn};
 
 /// Which rank and which of its micro-batches a record is of; it also orders the completions of a spread group.
 #[derive(

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 use crate::store::{Logged, Split, Store, StoreError};
 pub use row::Skip;
 use session::Session;

@@ -20,43 +20,30 @@
 //! happens to rows when something breaks, is in `docs/` of the repository.
 
 pub mod batch;
-pub mod cadence;
-pub mod callback;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dialect;
 pub mod engine;
-pub mod event;
-pub mod filter;
+mod family;
 pub mod forward;
 pub mod gather;
-pub mod group;
-pub mod health;
+pub mod hooks;
 pub mod kernel;
 mod limits;
-#[cfg(test)]
-mod logged;
-pub mod metrics;
 pub mod recording;
-pub mod rename;
-pub mod run;
-pub mod samples;
-pub mod scalars;
+pub mod row;
 pub mod shard;
 pub mod sink;
 pub mod stat;
 pub mod store;
 pub mod summary;
-pub mod table;
-pub mod tokens;
-pub mod window;
 pub mod wire;
 
+pub use batch::group::Grouping;
 pub use batch::{Batch, Columns};
 pub use dialect::Dialect;
 pub use engine::Engine;
-pub use group::Grouping;
-pub use metrics::{Metrics, Row};
+pub use row::{Metrics, Row};
 pub use shard::Shard;
 pub use sink::Sink;
 pub use store::Store;

@@ -1,42 +1,28 @@
 //! The joinable state of a step: what one record, rank, step or window knows, without a name for any of it.
 
-mod byte_columns;
-pub(crate) mod column;
-pub(crate) mod completions;
 mod detail_level;
-mod diversity;
 pub(crate) mod extended;
-pub(crate) mod groups;
-mod logps;
-mod marked_values;
-mod merge;
-pub(crate) mod number_totals;
-mod per_completion;
-pub(crate) mod policy;
-pub(crate) mod sequences;
-mod thresholds;
-mod token_pass;
-pub(crate) mod token_totals;
-pub(crate) mod tokens;
+pub(crate) mod merge;
 mod wire;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::scalars::{Scalars, Weighting};
 use crate::batch::{Batch, Place};
-use crate::scalars::{Scalars, Weighting};
-use column::Column;
-pub use column::Retain;
-use completions::{Completions, ComponentRows, Components, totals_of};
+use crate::family::completions::{Completions, ComponentRows, Components, totals_of};
+use crate::family::groups::Groups;
+use crate::family::number_totals::NumberTotals;
+use crate::family::policy::Policy;
+use crate::family::rewards::column::Column;
+pub use crate::family::rewards::column::Retain;
+pub use crate::family::thresholds::{KlKind, KlPenalty, Success, Thresholds};
+use crate::family::tokens::Tokens;
+use crate::family::tokens::token_pass::token_sums;
 pub use detail_level::{Detail, DetailError};
 use extended::Extended;
-use groups::Groups;
 pub use merge::MergeError;
-use number_totals::NumberTotals;
-pub use thresholds::{KlKind, KlPenalty, Success, Thresholds};
-use token_pass::token_sums;
-use tokens::Tokens;
 
 /// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.
 pub(crate) const PARALLEL_FROM: usize = 8192;
@@ -86,7 +72,7 @@ pub struct Shard {
     pub(crate) completions: Completions,
     pub(crate) tokens: Tokens,
     /// From [`Detail::Policy`] on.
-    pub(crate) policy: Option<Box<policy::Policy>>,
+    pub(crate) policy: Option<Box<Policy>>,
     /// At [`Detail::Extended`].
     pub(crate) extended: Option<Box<Extended>>,
 }
@@ -162,7 +148,7 @@ impl Shard {
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &sums, &bounds),
             policy: (thresholds.detail >= Detail::Policy)
-                .then(|| Box::new(policy::Policy::of(batch, &sums, thresholds.kl_penalty))),
+                .then(|| Box::new(Policy::of(batch, &sums, thresholds.kl_penalty))),
             extended,
         }
     }

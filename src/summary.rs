@@ -1,41 +1,34 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
-mod behaviour;
 mod census;
-mod distribution;
-mod diversity;
 mod extended;
 mod flag;
 mod fold;
-mod moment;
-mod policy;
-mod reference;
-mod sampler;
 
 use std::collections::BTreeMap;
 
-use crate::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
+use crate::batch::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
+use crate::family::completions::Completions;
+pub use crate::family::groups::diversity::DiversityNumbers;
+use crate::family::groups::diversity::diversity;
+pub use crate::family::moment::{LengthNumbers, Moment, TokenNumbers};
+use crate::family::moment::{either, length_numbers, moment, part, share, token_numbers};
+pub use crate::family::policy::numbers::{KlNumbers, PolicyNumbers, RatioNumbers};
+pub use crate::family::rewards::distribution::{Distribution, QUANTILES};
+use crate::family::rewards::distribution::{component_extremes, distributions};
+pub use crate::family::tokens::behaviour::BehaviourNumbers;
+use crate::family::tokens::behaviour::behaviour;
+use crate::family::tokens::reference::reference;
+pub use crate::family::tokens::reference::{BucketNumbers, ReferenceNumbers};
+pub use crate::family::tokens::sampler::SamplerNumbers;
+use crate::family::tokens::sampler::sampler;
 use crate::shard::Shard;
-use crate::shard::completions::Completions;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
-pub use behaviour::BehaviourNumbers;
-use behaviour::behaviour;
-pub use distribution::{Distribution, QUANTILES};
-use distribution::{component_extremes, distributions};
-pub use diversity::DiversityNumbers;
-use diversity::diversity;
 pub use extended::{
     AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
 };
 pub use flag::Flag;
-pub use moment::{LengthNumbers, Moment, TokenNumbers};
-use moment::{either, length_numbers, moment, part, share, token_numbers};
-pub use policy::{KlNumbers, PolicyNumbers, RatioNumbers};
-use reference::reference;
-pub use reference::{BucketNumbers, ReferenceNumbers};
-pub use sampler::SamplerNumbers;
-use sampler::sampler;
 
 /// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
 pub const HIGH_KL: f64 = 0.1;

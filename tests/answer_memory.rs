@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use fixed::Fixed;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{EvSys, Experiment, Patience, Split, Store};
 
 const ANSWER: usize = 60 << 20;

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grpo_metrics::dialect::{Dialect, Line, RUN_KEYS};
+use grpo_metrics::dialect::{Dialect, Line};
+use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 
 const ABOUT_KEYS: &str = "\

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use gateway::fixed::Fixed;
 use gateway::{Fault, Gateway, KEY};
-use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::run::Ending;
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Durable, Policy, Receipt, Sink};
 use grpo_metrics::store::{
     EvSys, Experiment, Patience, RunPatch, Split, Status, Store, StoreError, StoreSink,

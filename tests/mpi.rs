@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, Policy};
 use grpo_metrics::gather::Mpi;
-use grpo_metrics::group::Grouping;
 use mpi::collective::CommunicatorCollectives;
 use mpi::topology::Communicator;
 use serde_json::Value;

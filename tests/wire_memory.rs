@@ -6,10 +6,10 @@
 
 mod counting;
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::tokens::TokenIds;
 use grpo_metrics::batch::{Batch, Columns, Place, Values};
-use grpo_metrics::group::Grouping;
 use grpo_metrics::shard::{Detail, Shard, Thresholds};
-use grpo_metrics::tokens::TokenIds;
 use grpo_metrics::wire;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};

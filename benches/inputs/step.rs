@@ -1,8 +1,8 @@
 //! A step's completions, over [`RANKS`] ranks, and what is timed of them.
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns, Place};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::group::Grouping;
 use grpo_metrics::shard::{Shard, Thresholds};
 use grpo_metrics::summary::Summary;
 

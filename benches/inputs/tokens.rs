@@ -1,7 +1,7 @@
 //! A step's token columns: 1,024 completions of 16 to 4,096 tokens, out of cache.
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::group::Grouping;
 
 use super::stream;
 

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns, Values};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::gather::{Answer, Part};
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::Shard;
 use grpo_metrics::summary::Summary;
 

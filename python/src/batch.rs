@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::{Meta, Scalars, Weighting};
+use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::group::Grouping;
-use grpo_metrics::scalars::{Meta, Scalars, Weighting};
-use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use grpo_metrics::run::Ending;
+use grpo_metrics::row::run::Ending;
 use grpo_metrics::sink::Receipt;
 use pyo3::prelude::*;
 

@@ -1,6 +1,6 @@
 //! How a run ended, as Python says it.
 
-use grpo_metrics::run::{Ending, Status};
+use grpo_metrics::row::run::{Ending, Status};
 use pyo3::exceptions::{PyException, PySystemExit};
 use pyo3::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use grpo_metrics::run::Ending;
-use grpo_metrics::scalars::{Scalars, Weighting};
+use grpo_metrics::batch::scalars::{Scalars, Weighting};
+use grpo_metrics::row::run::Ending;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 

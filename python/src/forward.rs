@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use grpo_metrics::forward::{self, Recipient};
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{Logged, Split, StoreError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

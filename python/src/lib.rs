@@ -24,7 +24,7 @@ mod threads;
 use std::collections::BTreeMap;
 
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::rename::{self, Split};
+use grpo_metrics::row::rename::{self, Split};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock, TryLockError};
 
-use grpo_metrics::event::Said;
+use grpo_metrics::hooks::event::Said;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tracing::level_filters::LevelFilter;

@@ -5,11 +5,11 @@ pub mod word;
 use std::env;
 use std::path::PathBuf;
 
-use grpo_metrics::cadence::Schedule;
+use grpo_metrics::batch::scalars::ClipRange;
 use grpo_metrics::engine::{Engine, EngineBuilder};
 use grpo_metrics::recording::{Format, Recorder};
-use grpo_metrics::run::RunMetadata;
-use grpo_metrics::scalars::ClipRange;
+use grpo_metrics::row::cadence::Schedule;
+use grpo_metrics::row::run::RunMetadata;
 use grpo_metrics::shard::{KlKind, KlPenalty, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Queued, Recovered, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
@@ -377,7 +377,7 @@ fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
             "method_backend" => &mut metadata.method_backend,
             "method_slug" => &mut metadata.method_slug,
             _ => {
-                let known = grpo_metrics::dialect::RUN_KEYS.iter();
+                let known = grpo_metrics::row::run::RUN_KEYS.iter();
                 let known = known.map(|key| key.trim_start_matches("run/"));
                 return Err(error::option(error::unknown(
                     "field of `metadata`",

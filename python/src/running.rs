@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use grpo_metrics::batch::scalars::{Scalars, Weighting};
 use grpo_metrics::batch::{Batch, Place};
 use grpo_metrics::engine::Engine as CoreEngine;
-use grpo_metrics::metrics::{Metrics, Row};
 use grpo_metrics::recording::{Record, Recorder};
-use grpo_metrics::run::Ending;
-use grpo_metrics::scalars::{Scalars, Weighting};
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Receipt, Recovered};
 use pyo3::prelude::*;
 

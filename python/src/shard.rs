@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use grpo_metrics::batch::scalars::Weighting;
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::filter::Mode;
-use grpo_metrics::scalars::Weighting;
+use grpo_metrics::row::filter::Mode;
 use grpo_metrics::shard::{DetailError, KlPenalty, Shard as CoreShard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::wire;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::run::Ending;
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Receipt, Recovered, Sink, SinkError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

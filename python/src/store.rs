@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec,
     Split, Sqlite, Store as _,

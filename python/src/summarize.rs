@@ -1,7 +1,7 @@
 //! `summarize`: the row of one step without an engine of one's own.
 
-use grpo_metrics::run::Ending;
-use grpo_metrics::scalars::{ClipRange, Weighting};
+use grpo_metrics::batch::scalars::{ClipRange, Weighting};
+use grpo_metrics::row::run::Ending;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use super::{Batch, Columns, Values};
-use crate::group::Grouping;
-use crate::tokens::Extent;
+use crate::batch::group::Grouping;
+use crate::batch::tokens::Extent;
 
 /// Why a record's columns are not a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use crate::group::Grouping;
-use crate::scalars::{Scalars, Weighting};
-use crate::tokens::{TokenColumn, TokenIds, TokenMask};
+use crate::batch::group::Grouping;
+use crate::batch::scalars::{Scalars, Weighting};
+use crate::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 
 /// A per-completion (or per-group) column of doubles, borrowed. A non-finite value is counted and not used.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::say::complain;
-use crate::run::Ending;
+use crate::row::run::Ending;
 use crate::sink::{Durable, Jsonl, Policy, Receipt, Recovered, Sink, SinkError, one_line};
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;

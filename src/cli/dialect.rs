@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::engine::EngineBuilder;
-use crate::health::Limits;
+use crate::row::health::Limits;
 use crate::shard::KlKind;
 use crate::summary::HIGH_KL;
 

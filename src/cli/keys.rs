@@ -9,7 +9,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use crate::dialect::{Dialect, Line, RUN_KEYS};
+use crate::dialect::{Dialect, Line};
+use crate::row::run::RUN_KEYS;
 use crate::shard::Retain;
 
 /// What `keys` is asked for.

@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::rows::{EngineArgs, RowArgs};
 use crate::engine::{EngineError, OptionError};
-use crate::metrics::Row;
-use crate::run::Ending;
+use crate::row::Row;
+use crate::row::run::Ending;
 use crate::shard::{DetailError, Shard};
 use crate::sink::Nested;
 use crate::wire::{self, WireError};

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::say::{self, complain};
+use crate::batch::scalars::Weighting;
 use crate::engine::{Engine, EngineError, OptionError, Scope};
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
-use crate::run::Ending;
-use crate::scalars::Weighting;
+use crate::row::run::Ending;
 use crate::sink::SinkError;
 use crate::store::StoreError;
 pub use options::ReplayArgs;

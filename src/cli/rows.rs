@@ -7,13 +7,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::dialect::DialectArgs;
 use super::keys::dialect_parser;
-use crate::cadence::{Schedule, Strategy};
+use crate::batch::scalars::{Fold, Scalar, WindowFold};
 use crate::dialect::Dialect;
 use crate::engine::{Engine, EngineBuilder};
-use crate::filter::Mode;
-use crate::run::RunMetadata;
-use crate::scalars::{Fold, Scalar, WindowFold};
-use crate::window::Reduction;
+use crate::row::cadence::{Schedule, Strategy};
+use crate::row::filter::Mode;
+use crate::row::run::RunMetadata;
+use crate::row::window::Reduction;
 
 /// Which rows there are, and what stands in them.
 #[derive(Args, Clone, Debug)]

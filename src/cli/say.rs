@@ -10,7 +10,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent};
 
-use crate::event::Said;
+use crate::hooks::event::Said;
 use crate::sink::{lines, one_line};
 
 /// The bar that is drawn. What is said goes above it, not through it.

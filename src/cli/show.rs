@@ -133,7 +133,7 @@ fn found(closest: Option<&str>, runs: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Row;
+    use crate::row::Row;
     use crate::sink::Sink;
     use crate::store::StoreSink;
 

@@ -1,7 +1,7 @@
 //! The extended metrics: the same in every dialect, under its prefix.
 
 use super::{Line, Reduction, Take, line};
-use crate::scalars::Scalar;
+use crate::batch::scalars::Scalar;
 use crate::summary::{Census, Flag, Summary};
 
 /// Without a prefix.

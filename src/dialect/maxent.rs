@@ -3,7 +3,7 @@
 mod controller;
 
 use super::{Line, Reduction, bucket, component, line};
-use crate::scalars::{LossType, Scalar};
+use crate::batch::scalars::{LossType, Scalar};
 use crate::summary::{Distribution, DiversityNumbers, Summary};
 use controller::{CONTROLLER, META, controller, flag};
 

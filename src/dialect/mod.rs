@@ -13,7 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use crate::scalars::WindowFold;
+use crate::batch::scalars::WindowFold;
 use crate::summary::{
     Attempts, BucketNumbers, Census, Detail, Distribution, Retain, Summary, TagNumbers,
 };
@@ -166,16 +166,6 @@ const fn bucket(
 ) -> Line {
     Line::of(key, unit, meaning, reduction, Take::Bucket(take))
 }
-
-/// Texts that belong to the run and have the same keys in every dialect.
-pub const RUN_KEYS: [&str; 6] = [
-    "run/git_sha",
-    "run/recipe_path",
-    "run/method_name",
-    "run/method_family",
-    "run/method_backend",
-    "run/method_slug",
-];
 
 /// The vocabularies that a row can be written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Dialect, Line, Take};
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 use crate::summary::{Attempts, Distribution, Summary};
 
 /// A row in a dialect's words.

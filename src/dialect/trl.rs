@@ -1,7 +1,7 @@
 //! The names and definitions of TRL's `GRPOTrainer` (checked against version 1.16).
 
 use super::{Line, Reduction, component, line};
-use crate::scalars::{LossType, RewardScale, Scalar};
+use crate::batch::scalars::{LossType, RewardScale, Scalar};
 use crate::summary::{BehaviourNumbers, Summary};
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];

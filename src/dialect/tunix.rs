@@ -1,7 +1,7 @@
 //! The names and definitions of Tunix. Its texts (`prompts`, `completions`, `trajectory_ids`) go to the sample table.
 
 use super::{Line, Reduction, component, line};
-use crate::scalars::Scalar;
+use crate::batch::scalars::Scalar;
 use crate::summary::Summary;
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, TOKENS, SAMPLER];

@@ -2,7 +2,7 @@
 //! micro-batches, the line says so. `timing_s/*` and whatever else is reported under a name of its own stands beside them.
 
 use super::{Line, Reduction, line};
-use crate::scalars::Scalar;
+use crate::batch::scalars::Scalar;
 use crate::summary::Summary;
 
 pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];

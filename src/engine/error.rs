@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::batch::scalars::ClipRange;
 use crate::gather::GatherError;
-use crate::scalars::ClipRange;
 use crate::shard::{MergeError, Thresholds};
 use crate::summary::Summary;
 

@@ -8,19 +8,19 @@ mod row;
 use std::collections::BTreeMap;
 use std::process;
 
+use crate::batch::scalars::{ClipRange, Scalar, Scalars, Weighting};
 use crate::batch::{Batch, Place};
-use crate::cadence::Cadence;
 use crate::gather::{Gather, Part};
-use crate::health::Health;
-use crate::metrics::Row;
-use crate::run::Ending;
-use crate::scalars::{ClipRange, Scalar, Scalars, Weighting};
+use crate::row::Row;
+use crate::row::cadence::Cadence;
+use crate::row::health::Health;
+use crate::row::run::Ending;
+use crate::row::table::Table;
+use crate::row::window::{MeanWindow, Reduction};
 use crate::shard::{Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
 use crate::summary::Summary;
-use crate::table::Table;
-use crate::window::{MeanWindow, Reduction};
 
 pub use error::EngineError;
 use error::check_range;
@@ -33,7 +33,7 @@ pub use options::{EngineBuilder, OptionError, Policy, Scope};
 /// ```
 /// use grpo_metrics::batch::{Batch, Columns};
 /// use grpo_metrics::engine::Engine;
-/// use grpo_metrics::group::Grouping;
+/// use grpo_metrics::batch::group::Grouping;
 ///
 /// let mut engine = Engine::builder().build()?;
 /// let batch = Batch::of(Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0]))?;

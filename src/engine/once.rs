@@ -19,7 +19,7 @@ impl Once {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logged::logged;
+    use crate::hooks::event::logged::logged;
 
     #[test]
     fn a_warning_is_said_once() {

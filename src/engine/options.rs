@@ -2,17 +2,17 @@
 
 mod check;
 
-use crate::cadence::{Cadence, Schedule, Strategy};
+use crate::batch::scalars::{ClipRange, Fold, WindowFold};
 use crate::dialect::Dialect;
-use crate::filter::Mode;
 use crate::gather::{Alone, Gather};
-use crate::health::Limits;
-use crate::run::RunMetadata;
-use crate::scalars::{ClipRange, Fold, WindowFold};
+use crate::row::cadence::{Cadence, Schedule, Strategy};
+use crate::row::filter::Mode;
+use crate::row::health::Limits;
+use crate::row::run::RunMetadata;
+use crate::row::window::Reduction;
 use crate::shard::{KlKind, KlPenalty, Retain, Success};
 use crate::sink::{Fanout, Sink};
 use crate::summary::{DeclaredFolds, HIGH_KL};
-use crate::window::Reduction;
 
 use super::Engine;
 pub use check::OptionError;

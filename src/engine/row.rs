@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Engine;
 use super::options::Options;
 use crate::dialect::Named;
-use crate::metrics::{Metrics, Row};
-use crate::run::RunMetadata;
+use crate::row::run::RunMetadata;
+use crate::row::window::Reduction;
+use crate::row::{Metrics, Row};
 use crate::shard::Retain;
 use crate::sink::Sink;
 use crate::summary::Summary;
-use crate::window::Reduction;
 
 impl Engine {
     /// A summary's row, filtered.
@@ -125,12 +125,12 @@ fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::group::Grouping;
+    use crate::batch::scalars::Scalars;
     use crate::batch::{Batch, Columns};
     use crate::dialect::Dialect;
     use crate::engine::EngineError;
-    use crate::group::Grouping;
-    use crate::logged::logged;
-    use crate::scalars::Scalars;
+    use crate::hooks::event::logged::logged;
     use crate::sink::Memory;
 
     #[test]

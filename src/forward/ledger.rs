@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::ForwardError;
 use super::source::Position;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 use crate::store::Split;
 
 /// One call of the store: numbers of one step and split, of one line.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 
 /// What of a flat row is no metric.
 const NOT_METRICS: [&str; 6] = ["step", "epoch", "ts", "timestamp", "progress", "metrics"];

@@ -9,7 +9,7 @@ use super::row::{self, Skip};
 use super::source::{Identity, LONGEST_LINE, Line, Position, Source, find_below, find_near};
 use super::trail;
 use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 use crate::store::Split;
 
 /// A forward on its way.

@@ -296,7 +296,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::logged::logged;
+    use crate::hooks::event::logged::logged;
 
     /// What there is to hear, step by step; counts how often it was asked to wait for more than there is.
     #[derive(Debug, Default)]

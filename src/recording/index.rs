@@ -11,8 +11,8 @@ use super::fault::{At, Fault, RecordingError};
 use super::record::Head;
 use super::{json, safetensors};
 use crate::batch::Place;
+use crate::batch::scalars::Weighting;
 use crate::limits;
-use crate::scalars::Weighting;
 
 /// Where one record of a recording is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::cell::{
 use super::fault::{Fault, nearest};
 use super::field::{COMPONENTS, Cells, Column, FIELDS, Fields, Kind, Numbers, field};
 use super::record::{Head, Record};
-use crate::scalars::{Scalars, Weighting};
+use crate::batch::scalars::{Scalars, Weighting};
 
 /// The members of a record's object, as far as they have been read.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::field::{Column, FIELDS, Fields};
 use super::record::Record;
-use crate::scalars::{Meta, Scalars, Weighting};
+use crate::batch::scalars::{Meta, Scalars, Weighting};
 
 /// The record's JSON, without a line break.
 pub(super) fn json(record: &Record) -> serde_json::Result<Vec<u8>> {

@@ -11,8 +11,8 @@ use super::index::{self, Index, Indexing, RecordRef};
 use super::record::Record;
 use super::{Format, json, safetensors};
 use crate::batch::Place;
+use crate::batch::scalars::Weighting;
 use crate::limits;
-use crate::scalars::Weighting;
 
 /// An index of the records in some files and folders. It holds about a hundred bytes a record, never its columns.
 ///

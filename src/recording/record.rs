@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::fault::Fault;
 use super::field::{COMPONENTS, Cells, Column, Fields};
+use crate::batch::group::Grouping;
+use crate::batch::scalars::{Scalars, Weighting};
+use crate::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use crate::batch::{Batch, BatchError, Columns, Place, Values};
-use crate::group::Grouping;
 use crate::kernel::tokens::{Cells as Borrowed, Columns as Picked};
-use crate::scalars::{Scalars, Weighting};
-use crate::tokens::{TokenColumn, TokenIds, TokenMask};
 
 /// One rank's view of one micro-batch of one step, owned: a line of a recording.
 #[derive(Clone, Debug, PartialEq)]

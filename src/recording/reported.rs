@@ -5,7 +5,7 @@ use serde::de::MapAccess;
 use super::cell::{Bit, Maybe, Number, NumberOrBit, One, Reading, Text};
 use super::fault::Fault;
 use super::json::{ReadMembers, object, unknown};
-use crate::scalars::{Meta, Scalars, Weighting};
+use crate::batch::scalars::{Meta, Scalars, Weighting};
 
 impl ReadMembers for Scalars {
     fn read<'de, A: MapAccess<'de>>(

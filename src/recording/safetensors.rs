@@ -13,8 +13,8 @@ use super::field::{COMPONENTS, Cells, Column, FIELDS, Fields, Kind, Numbers, fie
 use super::json;
 use super::line;
 use super::record::{Head, Record};
+use crate::batch::scalars::Weighting;
 use crate::limits;
-use crate::scalars::Weighting;
 
 /// The metadata key of the JSON.
 const RECORD: &str = "record";

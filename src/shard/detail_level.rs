@@ -67,8 +67,8 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::group::Grouping;
     use crate::batch::{Batch, Columns, Place};
-    use crate::group::Grouping;
     use crate::shard::Thresholds;
 
     #[test]

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::column::Retain;
-use super::thresholds::Thresholds;
 use super::{Detail, Shard, Span};
 use crate::batch::Place;
+use crate::family::rewards::column::Retain;
+use crate::family::thresholds::Thresholds;
 
 /// Why two shards cannot be joined; neither has changed.
 #[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
@@ -195,7 +195,7 @@ impl Shard {
 }
 
 /// Takes `theirs` into `mine`, either of which may not have been read.
-pub(super) fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
+pub(crate) fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
     match (mine, theirs) {
         (_, None) => {}
         (Some(mine), Some(theirs)) => merge(mine, theirs),
@@ -206,8 +206,8 @@ pub(super) fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::group::Grouping;
     use crate::batch::{Batch, Columns};
-    use crate::group::Grouping;
 
     fn counted(rank: u32, completions: &[f64], detail: Detail) -> Shard {
         let sizes = [u32::try_from(completions.len()).expect("few completions")];

@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::column::Column;
-use super::completions::{Completions, ComponentRows, Components};
 use super::extended::Extended;
-use super::groups::Groups;
-use super::number_totals::NumberTotals;
-use super::policy::Policy;
-use super::tokens::Tokens;
 use super::{Detail, Reports, Shard, Span, Thresholds};
 use crate::batch::Place;
+use crate::family::completions::{Completions, ComponentRows, Components};
+use crate::family::groups::Groups;
+use crate::family::number_totals::NumberTotals;
+use crate::family::policy::Policy;
+use crate::family::rewards::column::Column;
+use crate::family::tokens::Tokens;
 
 /// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.
 #[derive(Serialize, Deserialize)]
@@ -166,8 +166,8 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::group::Grouping;
     use crate::batch::{Batch, Columns};
-    use crate::group::Grouping;
 
     fn counted(detail: Detail) -> Shard {
         let rewards = [1.0, 0.0, 0.5];

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::shown::{self, one_line};
 use super::{Nested, Receipt, Sink, SinkError, Tally};
-use crate::metrics::{Metrics, Row};
-use crate::table::Table;
+use crate::row::table::Table;
+use crate::row::{Metrics, Row};
 
 /// How many metrics a line shows.
 const SHOWN: usize = 9;

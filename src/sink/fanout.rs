@@ -6,9 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 
 use super::owned::Owned;
 use super::{Receipt, Sink, SinkError};
-use crate::metrics::Row;
-use crate::run::Ending;
-use crate::table::Table;
+use crate::row::Row;
+use crate::row::run::Ending;
+use crate::row::table::Table;
 
 /// Hands every row to every sink.
 ///

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::metrics::Row;
+use crate::row::Row;
 pub use error::JournalError;
 pub(super) use lock::Lock;
 pub(super) use read::{Extent, Item, Reader};

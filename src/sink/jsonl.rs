@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Nested, Receipt, Sink, SinkError, Tally, file};
-use crate::metrics::Row;
+use crate::row::Row;
 
 /// Writes each row as one line `{"ts", "step", "metrics"}`, with `"run": {...}` on the row that carries the run's text.
 ///

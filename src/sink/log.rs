@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Receipt, Sink, SinkError, Tally, compact, named, one_line};
-use crate::metrics::{Metrics, Row};
+use crate::row::{Metrics, Row};
 
 /// What the debug line shows, each under its label: a key of any dialect, bare or under a prefix of one segment.
 const DETAILS: [(&str, &[&str]); 8] = [

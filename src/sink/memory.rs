@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Receipt, Sink, SinkError, Tally};
-use crate::metrics::Row;
+use crate::row::Row;
 
 /// Keeps every row in memory, without a bound. A clone reads the same rows and counts its own receipt, so one is
 /// kept while the other goes to the engine.

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::metrics::{Metrics, Row};
-use crate::run::Ending;
-use crate::table::Table;
+use crate::row::run::Ending;
+use crate::row::table::Table;
+use crate::row::{Metrics, Row};
 
 pub use background::{Durable, Fsync, Full, Policy, Queued, Recovered};
 pub use console::Console;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Receipt, Sink, SinkError, Tally};
-use crate::metrics::Row;
+use crate::row::Row;
 
 /// Bytes kept back before they go to the file; [`Sink::flush`] brings them there too.
 const BUFFER: usize = 1 << 16;

@@ -17,7 +17,7 @@ use super::record::{
     Stored,
 };
 use super::{Logged, Store, StoreError};
-use crate::metrics::{Metrics, Row};
+use crate::row::{Metrics, Row};
 use form::{Said, args, fields};
 pub use gateway::Patience;
 use gateway::{Again, Gateway, Secret};

@@ -11,8 +11,8 @@ mod sqlite;
 
 use std::error::Error;
 
-use crate::metrics::{Metrics, Row};
-pub use crate::run::Status;
+pub use crate::row::run::Status;
+use crate::row::{Metrics, Row};
 use crate::sink::SinkError;
 
 #[cfg(feature = "evsys")]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StoreError;
-use crate::run::Status;
+use crate::row::run::Status;
 
 /// A record as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

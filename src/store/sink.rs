@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Logged, RunPatch, Split, Status, Store, StoreError};
-use crate::metrics::{Metrics, Row};
-use crate::run::Ending;
+use crate::row::run::Ending;
+use crate::row::{Metrics, Row};
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
 /// Which run to write, and where it belongs; from a text, the run of that name.

@@ -18,7 +18,7 @@ use super::record::{
     Stored,
 };
 use super::{Logged, Store, StoreError, place};
-use crate::metrics::{Metrics, Row};
+use crate::row::{Metrics, Row};
 pub use overview::RunOverview;
 use place::Place;
 use table::{Table, text_of_json, text_of_list};

@@ -1,8 +1,8 @@
 //! How many values of each family were used, absent or no numbers.
 
+use crate::family::groups::PlainTotals;
+use crate::family::tokens::token_totals::TokenTotal;
 use crate::shard::Shard;
-use crate::shard::groups::PlainTotals;
-use crate::shard::token_totals::TokenTotal;
 use crate::stat::Census;
 
 /// What each family has seen; completions of records without a component's column are absent from it.
@@ -55,8 +55,8 @@ pub(super) fn census(
 
 #[cfg(test)]
 mod tests {
+    use crate::batch::group::Grouping;
     use crate::batch::{Batch, Columns, Place, Values};
-    use crate::group::Grouping;
     use crate::shard::{Detail, KlKind, KlPenalty, Shard, Thresholds};
     use crate::stat::Census;
     use crate::summary::Summary;

@@ -2,12 +2,12 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::{Moment, moment, part};
+use crate::family::completions::tags::TagTotals;
+use crate::family::groups::ExtendedTotals;
+use crate::family::moment::{Moment, moment, part};
 use crate::kernel::exp::exp;
 use crate::shard::Shard;
-use crate::shard::extended::tags::TagTotals;
 use crate::shard::extended::{Extended, Sketches};
-use crate::shard::groups::ExtendedTotals;
 use crate::stat::{Moments, Order, Quantile, Sketch, Statistic, skewness};
 
 /// The probability on either side of a 95 % interval.

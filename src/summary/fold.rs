@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::DeclaredFolds;
 use crate::batch::Place;
-use crate::scalars::{Fold, Meta, Scalar, Weighting, WindowFold};
+use crate::batch::scalars::{Fold, Meta, Scalar, Weighting, WindowFold};
 use crate::shard::{Report, Shard};
 use crate::stat::{Census, exact};
 

@@ -1,8 +1,8 @@
 //! A step of the engine, counted.
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
 
 use super::{Cost, cost};
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
     RunPatch, Split, Sqlite, Store, StoreError, Stored,

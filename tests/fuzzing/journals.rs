@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
 use grpo_metrics::sink::{Durable, Fsync, Memory, Policy, Receipt, Sink, SinkError};
 use tempfile::TempDir;
 

@@ -3,13 +3,13 @@
 
 use std::error::Error;
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::tokens::TokenIds;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
 use grpo_metrics::shard::{KlKind, KlPenalty, Retain, Shard, Success};
 use grpo_metrics::summary::Summary;
-use grpo_metrics::tokens::TokenIds;
 use grpo_metrics::wire;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::faulty::{Faulty, Mood};
 use grpo_metrics::batch::Batch;
-use grpo_metrics::callback::{
+use grpo_metrics::hooks::{
     Artifacts, BenchmarkResult, Callback, Callbacks, CheckpointRow, Csv, Delivery, EarlyStopping,
     Ending, Goal, LogContext, LoopState, Outcome, Progress, StoreLogger,
 };
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{Metric, Prediction, Split, Sqlite, Status, Store, StoreError};
 use serde_json::json;
 use tempfile::TempDir;

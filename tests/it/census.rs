@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::{Meta, Scalar, Scalars, Weighting};
+use grpo_metrics::batch::tokens::{TokenColumn, TokenMask};
 use grpo_metrics::batch::{Batch, Columns, Place};
-use grpo_metrics::group::Grouping;
-use grpo_metrics::health::Health;
 use grpo_metrics::recording::Record;
-use grpo_metrics::scalars::{Meta, Scalar, Scalars, Weighting};
+use grpo_metrics::row::health::Health;
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Thresholds};
 use grpo_metrics::summary::{Census, Flag, Summary};
-use grpo_metrics::tokens::{TokenColumn, TokenMask};
 use half::bf16;
 use ndarray::Array2;
 use serde_json::Value;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
-use grpo_metrics::dialect::{Dialect, RUN_KEYS};
+use grpo_metrics::dialect::Dialect;
+use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 use grpo_metrics::store::{Sqlite, Status, Store};
 use serde_json::Value;

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use grpo_metrics::metrics::Row;
-use grpo_metrics::run::Ending;
+use grpo_metrics::row::Row;
+use grpo_metrics::row::run::Ending;
 use grpo_metrics::sink::{Durable, Policy, Queued, Receipt, Sink};
 use grpo_metrics::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
 use rusqlite::Connection;

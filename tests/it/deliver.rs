@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
 use grpo_metrics::sink::{Durable, Policy, Sink};
 use grpo_metrics::store::{Split, Sqlite, Status, Store, StoreSink};
 use tempfile::TempDir;

@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
+use grpo_metrics::row::table::{Cell, Table};
 use grpo_metrics::sink::{
     Delivery, Durable, Fsync, Full, JournalError, Jsonl, Memory, Policy, Receipt, Sink, SinkError,
 };
-use grpo_metrics::table::{Cell, Table};
 use tempfile::TempDir;
 
 fn row(step: u64) -> Row {

@@ -2,8 +2,8 @@
 
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
+use grpo_metrics::row::Metrics;
 use serde_json::{Value, json};
 
 fn row(dialect: Dialect, records: &Value) -> Metrics {

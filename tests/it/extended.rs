@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::{Engine, EngineBuilder};
-use grpo_metrics::group::Grouping;
-use grpo_metrics::health::Limits;
-use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
+use grpo_metrics::row::Metrics;
+use grpo_metrics::row::health::Limits;
 use grpo_metrics::shard::Success;
 use serde_json::Value;
 

@@ -13,7 +13,7 @@ use assert_cmd::Command;
 use grpo_metrics::forward::{
     Event, Forward, Forwarded, METRICS_FILE, Recipient, forward_step_metrics,
 };
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, Store, StoreError};
 use tempfile::TempDir;
 

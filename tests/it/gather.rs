@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::Scalars;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, EngineError, Policy};
 use grpo_metrics::gather::{Answer, Gather, GatherError, Shape, Threads};
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::Row;
-use grpo_metrics::scalars::Scalars;
+use grpo_metrics::row::Row;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -308,7 +308,7 @@ fn a_rank_that_missed_three_steps_costs_no_deadline_and_is_in_the_row_of_the_ste
 
 #[test]
 fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() {
-    use grpo_metrics::scalars::ClipRange;
+    use grpo_metrics::batch::scalars::ClipRange;
     let stepped = ranks(Threads::of(4, PATIENT), Policy::GoOn, |rank, mut engine| {
         if rank == 3 {
             engine.expect_clip_range(ClipRange::new(0.1, 0.3));

@@ -1,8 +1,8 @@
 //! Flags of health: each looks at the number that it is named for, and at nothing that hides it.
 
 use grpo_metrics::engine::Engine;
-use grpo_metrics::health::Limits;
 use grpo_metrics::recording::Record;
+use grpo_metrics::row::health::Limits;
 use serde_json::{Value, json};
 
 /// A flag of one step whose record has this batch and these scalars.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use grpo_metrics::batch::scalars::WindowFold;
 use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::Engine;
-use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
-use grpo_metrics::scalars::WindowFold;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::{KlKind, KlPenalty};
 use serde_json::{Value, json};
 

@@ -12,45 +12,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stat", &["kernel"]),
     ("limits", &[]),
     // What a rank hands in.
-    ("group", &[]),
-    ("tokens", &["kernel"]),
-    ("scalars", &[]),
-    ("batch", &["group", "kernel", "scalars", "tokens"]),
-    // The joinable state, and its way between ranks.
-    ("shard", &["batch", "group", "kernel", "scalars", "stat"]),
+    ("batch", &["kernel"]),
+    // The joinable state by family and of a step, and its way between ranks.
+    ("family", &["batch", "kernel", "shard", "stat"]),
+    ("shard", &["batch", "family", "kernel", "stat"]),
     ("wire", &["limits", "shard"]),
     ("gather", &["shard", "wire"]),
     // Numbers, then names.
-    ("summary", &["batch", "kernel", "scalars", "shard", "stat"]),
-    ("health", &["scalars", "summary"]),
-    ("metrics", &[]),
-    ("dialect", &["kernel", "metrics", "scalars", "summary"]),
-    ("filter", &["metrics"]),
-    ("rename", &["metrics"]),
-    ("window", &["metrics", "scalars", "stat"]),
-    ("cadence", &[]),
-    ("run", &["dialect"]),
-    ("event", &[]),
+    ("summary", &["batch", "family", "kernel", "shard", "stat"]),
+    ("row", &["batch", "stat", "summary"]),
+    ("dialect", &["batch", "kernel", "row", "summary"]),
     // Where rows go.
-    ("table", &["metrics"]),
-    ("sink", &["metrics", "run", "table"]),
-    ("store", &["limits", "metrics", "run", "sink"]),
+    ("sink", &["row"]),
+    ("store", &["limits", "row", "sink"]),
     // Beside the corridor: what comes from disk, and what trainers hook in.
+    ("recording", &["batch", "kernel", "limits"]),
     (
-        "recording",
-        &["batch", "group", "kernel", "limits", "scalars", "tokens"],
+        "hooks",
+        &["batch", "limits", "row", "sink", "stat", "store"],
     ),
-    (
-        "samples",
-        &[
-            "batch", "group", "metrics", "sink", "stat", "store", "table",
-        ],
-    ),
-    (
-        "callback",
-        &["batch", "limits", "metrics", "run", "sink", "store"],
-    ),
-    ("forward", &["limits", "metrics", "store"]),
+    ("forward", &["limits", "row", "store"]),
 ];
 
 /// The only rooms that may name every other.
@@ -317,7 +298,10 @@ fn no_two_files_import_each_other_whichever_way_round() {
 fn every_merge_of_a_shard_names_every_field() {
     let mut merges = 0;
     for (module, source) in sources() {
-        if module.first().is_none_or(|room| room != "shard") {
+        if module
+            .first()
+            .is_none_or(|room| room != "family" && room != "shard")
+        {
             continue;
         }
         for merge in source.code.split("fn merge(&mut self").skip(1) {

@@ -1,13 +1,13 @@
 //! Layout does not show: the same completions give the same bits, however they are cut, spread, merged and counted.
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Columns, Place};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::group::Grouping;
 use grpo_metrics::kernel::Path;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
-use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 

@@ -1,11 +1,11 @@
 //! Names that fall together: no two numbers share a key, none vanishes unsaid, and nothing of it raises in a step.
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::{Fold, Scalar, Scalars, WindowFold};
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::scalars::{Fold, Scalar, Scalars, WindowFold};
+use grpo_metrics::row::{Metrics, Row};
 
 fn engine(dialect: Dialect) -> Engine {
     let builder = Engine::builder().dialect(dialect).extended(true);

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grpo_metrics::engine::Engine;
-use grpo_metrics::metrics::Row;
-use grpo_metrics::run::{Ending, Status};
+use grpo_metrics::row::Row;
+use grpo_metrics::row::run::{Ending, Status};
+use grpo_metrics::row::table::Table;
 use grpo_metrics::sink::{Memory, Queued, Receipt, Sink, SinkError};
-use grpo_metrics::table::Table;
 
 fn row(step: u64) -> Row {
     Row {

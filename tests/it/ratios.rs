@@ -1,10 +1,10 @@
 //! Ratios of current to behaviour policy: how finely their quantiles tell them apart, and when there are any.
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 
 /// The row of completions of 50 tokens, by their current and old log-probabilities, each micro-batch some of them.
 fn row(dialect: Dialect, current: &[f32], old: Option<&[f32]>, completions: usize) -> Metrics {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::{LossType, Meta, Scalar, Scalars, Weighting};
+use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Columns, Place, Values};
-use grpo_metrics::group::Grouping;
 use grpo_metrics::recording::{Format, Record, Recorder, Recording, RecordingError};
-use grpo_metrics::scalars::{LossType, Meta, Scalar, Scalars, Weighting};
-use grpo_metrics::tokens::{TokenColumn, TokenIds, TokenMask};
 use half::{bf16, f16};
 use ndarray::ArrayView2;
 use proptest::prelude::*;

@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns, Values};
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::samples::{SampleTable, Samples, mass_proxy};
+use grpo_metrics::hooks::samples::{SampleTable, Samples, mass_proxy};
+use grpo_metrics::row::table::{Cell, Table};
 use grpo_metrics::sink::{Console, Memory};
-use grpo_metrics::table::{Cell, Table};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -225,7 +225,7 @@ fn a_folder_that_cannot_be_made_is_an_error_that_names_the_file() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn samples_are_predictions_of_the_run() {
-    use grpo_metrics::samples::PREDICTION_KIND;
+    use grpo_metrics::hooks::samples::PREDICTION_KIND;
     use grpo_metrics::store::{RunSpec, Sqlite, Store};
     let dir = TempDir::new().unwrap();
     let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();

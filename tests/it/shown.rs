@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
 use grpo_metrics::sink::Sink;
 use grpo_metrics::store::StoreSink;
 use rusqlite::Connection;

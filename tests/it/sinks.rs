@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use grpo_metrics::metrics::{Metrics, Row};
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{
     Console, Durable, Fanout, Jsonl, Memory, Receipt, Repair, Sink, SinkError,
 };

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::gather::Threads;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::{Metrics, Row};
-use grpo_metrics::run::Ending;
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::row::window::Reduction;
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Durable, Memory, Queued, Sink};
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
     RunPatch, RunSpec, Split, Sqlite, Status, Store, StoreError, StoreSink,
 };
-use grpo_metrics::window::Reduction;
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use grpo_metrics::metrics::{Metrics, Row};
+use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Sink, TensorBoard};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use grpo_metrics::metrics::Row;
+use grpo_metrics::row::Row;
 use grpo_metrics::sink::{Console, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use tempfile::TempDir;

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::Shard;
 use grpo_metrics::summary::Summary;
 use serde_json::{Map, Value};

@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grpo_metrics::cadence::Schedule;
+use grpo_metrics::batch::scalars::{ClipRange, Weighting};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::{Engine, EngineBuilder};
-use grpo_metrics::filter::Mode;
-use grpo_metrics::metrics::Metrics;
 use grpo_metrics::recording::Record;
-use grpo_metrics::run::Ending;
-use grpo_metrics::scalars::{ClipRange, Weighting};
+use grpo_metrics::row::Metrics;
+use grpo_metrics::row::cadence::Schedule;
+use grpo_metrics::row::filter::Mode;
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::row::window::Reduction;
 use grpo_metrics::shard::{KlKind, KlPenalty};
-use grpo_metrics::window::Reduction;
 use serde_json::Value;
 
 fn cases(file: &str) -> Vec<Value> {

@@ -4,11 +4,11 @@
 //! `apply_kl_penalty` in its `ray_trainer.py`, at commit 1dda039 of August 2026: taken out of their files and run with
 //! `PyTorch` 2.15 on the tokens below in double precision, rewards on each completion's last token, a coefficient of 0.5.
 
+use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::{KlKind, KlPenalty};
 
 /// One completion after the other: current, old and reference log-probabilities.
@@ -48,7 +48,7 @@ impl Tokens {
         columns.token_logps = Some(current.into());
         columns.old_token_logps = Some(old.into());
         columns.ref_token_logps = Some(reference.into());
-        columns.loss_mask = Some(grpo_metrics::tokens::TokenMask::Ragged(&self.mask));
+        columns.loss_mask = Some(grpo_metrics::batch::tokens::TokenMask::Ragged(&self.mask));
         columns.advantages = Some((&advantages).into());
         let mut engine = Engine::builder()
             .dialect(dialect)

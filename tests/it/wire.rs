@@ -1,12 +1,12 @@
 //! Shards on the wire: every bit survives, nothing else is taken, equal values travel once.
 
+use grpo_metrics::batch::group::Grouping;
+use grpo_metrics::batch::scalars::{Scalar, Scalars, Weighting};
+use grpo_metrics::batch::tokens::TokenIds;
 use grpo_metrics::batch::{Batch, Columns, Place, Values};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::group::Grouping;
-use grpo_metrics::scalars::{Scalar, Scalars, Weighting};
 use grpo_metrics::shard::{Detail, MergeError, Shard, Thresholds};
 use grpo_metrics::summary::Summary;
-use grpo_metrics::tokens::TokenIds;
 use grpo_metrics::wire::{self, VERSION, WireError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;

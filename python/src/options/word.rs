@@ -1,9 +1,9 @@
 //! The words that an option takes, and what each stands for.
 
+use grpo_metrics::batch::scalars::{Fold, WindowFold};
 use grpo_metrics::engine::{Policy, Scope};
-use grpo_metrics::scalars::{Fold, WindowFold};
+use grpo_metrics::row::window::Reduction;
 use grpo_metrics::shard::{KlKind, Retain};
-use grpo_metrics::window::Reduction;
 use pyo3::prelude::*;
 
 use crate::error;

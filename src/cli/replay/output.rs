@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{ReplayArgs, ReplayError};
 use crate::cli::is_broken_pipe;
 use crate::cli::say::complain;
-use crate::metrics::Row;
+use crate::row::Row;
 use crate::sink::{Jsonl, Receipt, Sink, SinkError};
 use crate::store::{RunPatch, RunSpec, Sqlite, Status, Store, StoreError, StoreSink};
 

@@ -1,8 +1,8 @@
 //! What the controller of the weights and the meta-controller above it say of themselves, in the snapshot of each step.
 
 use super::{Line, Reduction, kl, line, weight_entropy};
+use crate::batch::scalars::{Meta, Weighting};
 use crate::kernel::exp::ln;
-use crate::scalars::{Meta, Weighting};
 use crate::summary::Summary;
 
 #[rustfmt::skip] // a table: one key a line

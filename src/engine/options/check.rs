@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use super::Options;
-use crate::filter::ModeError;
-use crate::scalars::RangeError;
+use crate::batch::scalars::RangeError;
+use crate::row::filter::ModeError;
 
 /// What an engine cannot be told.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -107,10 +107,10 @@ pub(super) fn check(options: &Options) -> Result<(), OptionError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cadence::Schedule;
+    use crate::batch::scalars::ClipRange;
     use crate::engine::{Engine, EngineBuilder};
-    use crate::health::Limits;
-    use crate::scalars::ClipRange;
+    use crate::row::cadence::Schedule;
+    use crate::row::health::Limits;
     use crate::shard::{KlKind, KlPenalty, Success};
 
     /// An option of doubles, how it is given, and which of [`TRIED`] it takes.

@@ -11,9 +11,9 @@ use super::backlog::Backlog;
 use super::shared::Shared;
 use super::worker::Worker;
 use super::{Full, Policy};
-use crate::metrics::Row;
-use crate::run::Ending;
-use crate::table::Table;
+use crate::row::Row;
+use crate::row::run::Ending;
+use crate::row::table::Table;
 
 /// Rows that wait at most, unless said otherwise: hours of a training whose store is gone, in some tens of megabytes.
 const CAPACITY: u64 = 4096;

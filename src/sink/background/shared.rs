@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError, after};
 use super::{Full, NAME, Policy};
-use crate::metrics::Row;
-use crate::run::Ending;
-use crate::table::Table;
+use crate::row::Row;
+use crate::row::run::Ending;
+use crate::row::table::Table;
 
 /// Tables that wait to be shown at most. They are for the eye, and a later one says more than an earlier one.
 const TABLES: usize = 8;

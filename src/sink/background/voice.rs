@@ -103,7 +103,7 @@ fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logged::logged;
+    use crate::hooks::event::logged::logged;
 
     #[test]
     fn a_store_that_is_away_for_299_steps_is_two_lines_and_so_are_299_rows_that_are_dropped() {

@@ -12,8 +12,8 @@ use super::backlog::Backlog;
 use super::shared::{NEVER, Shared, wait};
 use super::voice::Voice;
 use super::{Fsync, Policy};
-use crate::metrics::Row;
-use crate::table::Table;
+use crate::row::Row;
+use crate::row::table::Table;
 
 /// Brings the journal to the disk every `interval`, while there are rows in it that are not delivered.
 pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {

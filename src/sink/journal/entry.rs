@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::metrics::Row;
+use crate::row::Row;
 
 /// What an entry begins with: bytes that no text in UTF-8 has.
 const MARK: [u8; 4] = [0xF5, b'r', b'o', 0xF6];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::Budget;
 use super::{HEADER, entry, segment};
-use crate::metrics::Row;
+use crate::row::Row;
 
 /// Where a journal, or one segment of it, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

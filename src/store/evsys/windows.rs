@@ -3,7 +3,7 @@
 use super::super::record::Split;
 use super::super::{Logged, Store, StoreError};
 use super::EvSys;
-use crate::metrics::{Metrics, Row};
+use crate::row::{Metrics, Row};
 
 /// The number beside a row's own that says how many steps it is over, where that is more than one or the row was cut short.
 const STEPS: &str = "row/steps";

@@ -9,7 +9,7 @@ use super::super::StoreError;
 use super::super::record::{Metric, Run};
 use super::table::Table;
 use super::{Sqlite, metric, natural};
-use crate::run::Status;
+use crate::row::run::Status;
 
 /// A run in a list of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

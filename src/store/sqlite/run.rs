@@ -6,7 +6,7 @@ use super::super::record::{Experiment, Group, Run, Stored};
 use super::super::{RunSpec, StoreError};
 use super::table::{Table, text_of_json};
 use super::{Sqlite, unknown};
-use crate::run::Status;
+use crate::row::run::Status;
 
 impl Sqlite {
     /// Creates the run that `spec` describes, with its experiment and group where they are missing, or continues it: then

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row as Line, params};
 use serde_json::Value;
 
 use super::super::record::{Checkpoint, Eval, Experiment, Group, Prediction, Run, Split, Stored};
-use crate::run::Status;
+use crate::row::run::Status;
 
 /// A record that is kept as one row of a table of its own.
 pub(super) trait Table: Clone {

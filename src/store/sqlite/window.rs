@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::record::Split;
 use super::super::{Logged, StoreError};
 use super::Sqlite;
-use crate::metrics::Metrics;
+use crate::row::Metrics;
 
 /// How many steps a row is over, where it is more than one. Made with the first such row, so that a store without any is as it
 /// was; programs that do not know of it read the others as before.

@@ -1,0 +1,230 @@
+//! What the extended metrics make of whole groups. The order of a group's completions has no part in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::measured::Measured;
+use super::whole::{Whole, WholeOutcomes};
+use crate::family::completions::tags::Tags;
+use crate::family::marked_values::{GroupColumn, Mark};
+use crate::family::number_totals::{NumberTotals, count};
+use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
+
+/// The largest of all rewards, and how many groups have nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pole(Option<(f64, u64)>);
+
+/// What whole groups and their completions come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ExtendedTotals {
+    /// The rewards there are, by group.
+    pub rewards: Clusters,
+    /// Groups all of whose members have a reward, and those of them that have nothing but the largest.
+    pub whole: u64,
+    pub all_max: Pole,
+    /// The same of the rewards' opposites: of the smallest.
+    pub all_min: Pole,
+    /// Population standard deviation of each group's rewards.
+    pub std: Moments,
+    pub stds: Order,
+    /// How many groups have so many completions, so many of which succeed.
+    pub attempts: BTreeMap<(u64, u64), u64>,
+    /// (sum of w)^2 / sum of w^2 / size.
+    pub effective_weights: NumberTotals,
+    pub weights: Extent,
+    /// Of completions by tag: whether their group's rewards vary.
+    pub tags: Tags,
+    /// Of completions, like what follows.
+    pub advantages: Order,
+    pub measured: Measured,
+}
+
+/// Smallest and largest.
+fn ends(values: &[f64]) -> (f64, f64) {
+    let nothing = (f64::INFINITY, f64::NEG_INFINITY);
+    values.iter().fold(nothing, |(min, max), &x| {
+        (if x < min { x } else { min }, if x > max { x } else { max })
+    })
+}
+
+impl Pole {
+    /// Takes in a reward that so many groups have nothing but.
+    fn add(&mut self, reward: f64, groups: u64) {
+        // -0 is 0.
+        let reward = reward + 0.0;
+        match &mut self.0 {
+            Some((largest, _)) if *largest > reward => {}
+            Some((largest, all)) if *largest == reward => count(all, groups),
+            pole => *pole = Some((reward, groups)),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let Self(other) = *other;
+        if let Some((reward, groups)) = other {
+            self.add(reward, groups);
+        }
+    }
+
+    pub fn groups(&self) -> u64 {
+        self.0.map_or(0, |(_, groups)| groups)
+    }
+
+    fn is_consistent(&self, whole: u64) -> bool {
+        self.0
+            .is_none_or(|(reward, groups)| reward.is_finite() && groups <= whole)
+    }
+}
+
+impl ExtendedTotals {
+    /// Whether they could be of so many completions.
+    pub fn is_consistent(&self, completions: u64) -> bool {
+        let tried = self.attempts.iter();
+        let tried = tried.map(|((size, _), groups)| size.saturating_mul(*groups));
+        self.rewards.values() <= completions
+            && self.rewards.is_consistent()
+            && self.whole <= self.rewards.count()
+            && self.all_max.is_consistent(self.whole)
+            && self.all_min.is_consistent(self.whole)
+            && tried.fold(0, u64::saturating_add) <= completions
+            && self
+                .attempts
+                .keys()
+                .all(|(size, hits)| hits <= size && u32::try_from(*size).is_ok())
+            && self.std.count() == self.stds.len()
+            && self.tags.is_consistent(completions)
+            && self.advantages.len() <= completions
+            && self.measured.count() <= completions
+    }
+
+    /// `ranges` are those of `whole`, and `outcomes` its own.
+    pub(super) fn add(
+        &mut self,
+        whole: &Whole<'_, '_>,
+        outcomes: &WholeOutcomes<'_>,
+        ranges: &[Range<usize>],
+    ) {
+        self.add_rewards(&whole.rewards, outcomes.tags.as_deref(), ranges);
+        if let Some(judged) = &outcomes.judged {
+            self.add_attempts(judged, outcomes.threshold, ranges);
+        }
+        if let Some(weights) = &whole.weights {
+            self.add_weights(weights, ranges);
+        }
+        if let Some(advantages) = &whole.advantages {
+            self.advantages
+                .add(&advantages.present(0..advantages.values.len()));
+        }
+        if let Some(lengths) = &outcomes.lengths {
+            self.add_lengths(&whole.rewards, lengths);
+        }
+    }
+
+    fn add_attempts(&mut self, judged: &GroupColumn<'_>, threshold: f64, ranges: &[Range<usize>]) {
+        for range in ranges {
+            if judged.mark(range.clone()) == Mark::Finite {
+                let judged = judged.values[range.clone()].iter();
+                let hits = judged.filter(|x| **x >= threshold).count();
+                let attempt = (range.len() as u64, hits as u64);
+                count(self.attempts.entry(attempt).or_default(), 1);
+            }
+        }
+    }
+
+    fn add_lengths(&mut self, rewards: &GroupColumn<'_>, lengths: &[Option<u32>]) {
+        for (reward, length) in rewards.cells().zip(lengths) {
+            if let Some(length) = *length {
+                self.measured.add(reward, length);
+            }
+        }
+    }
+
+    fn add_rewards(
+        &mut self,
+        rewards: &GroupColumn<'_>,
+        tags: Option<&[Option<&str>]>,
+        ranges: &[Range<usize>],
+    ) {
+        let groups: Vec<Cow<'_, [f64]>> = ranges
+            .iter()
+            .map(|range| rewards.present(range.clone()))
+            .collect();
+        self.rewards.add(groups.iter().map(|group| &**group));
+        let mut stds = Vec::with_capacity(ranges.len());
+        let found = population_stds(&rewards.values, ranges);
+        for ((range, group), std) in ranges.iter().zip(&groups).zip(found) {
+            if group.is_empty() {
+                continue;
+            }
+            let whole = group.len() == range.len();
+            let (min, max) = ends(group);
+            let nothing_else = u64::from(whole && min == max);
+            self.all_max.add(max, nothing_else);
+            self.all_min.add(-min, nothing_else);
+            if !whole {
+                continue;
+            }
+            count(&mut self.whole, 1);
+            stds.push(std);
+            let tags = tags.iter().flat_map(|tags| &tags[range.clone()]);
+            for tag in tags.flatten() {
+                // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
+                self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
+            }
+        }
+        self.std.add(&stds);
+        self.stds.add(&stds);
+    }
+
+    fn add_weights(&mut self, weights: &GroupColumn<'_>, ranges: &[Range<usize>]) {
+        let mut effective = Vec::with_capacity(ranges.len());
+        let mut usable = Vec::with_capacity(weights.values.len());
+        let sizes = effective_sizes(&weights.values, ranges);
+        for (range, size) in ranges.iter().zip(sizes) {
+            if weights.mark(range.clone()) != Mark::Finite {
+                continue;
+            }
+            usable.extend_from_slice(&weights.values[range.clone()]);
+            // Undefined for an empty group, and for weights that are all zero.
+            if size.is_finite() {
+                effective.push(size / range.len() as f64);
+            }
+        }
+        self.effective_weights.add(&effective);
+        self.weights.add(&usable);
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        let Self {
+            rewards,
+            whole,
+            all_max,
+            all_min,
+            std,
+            stds,
+            attempts,
+            effective_weights,
+            weights,
+            tags,
+            advantages,
+            measured,
+        } = other;
+        self.rewards.merge(&rewards);
+        count(&mut self.whole, whole);
+        self.all_max.merge(&all_max);
+        self.all_min.merge(&all_min);
+        self.std.merge(&std);
+        self.stds.append(stds);
+        for (attempt, groups) in attempts {
+            count(self.attempts.entry(attempt).or_default(), groups);
+        }
+        self.effective_weights.merge(&effective_weights);
+        self.weights.merge(&weights);
+        self.tags.merge(&tags);
+        self.advantages.append(advantages);
+        self.measured.merge(measured);
+    }
+}

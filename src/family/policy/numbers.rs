@@ -1,0 +1,109 @@
+//! The numbers that actor and critic report of themselves.
+
+use crate::family::moment::{Moment, TokenNumbers, moment};
+use crate::family::policy::{Broadcast, Policy};
+use crate::family::tokens::token_totals::TokenRange;
+use crate::stat::Moments;
+
+/// Ratios of current to behaviour policy, over tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatioNumbers {
+    pub mean: f64,
+    pub min: f64,
+    pub max: f64,
+    /// mean(r)^2 / mean(r^2): the effective sample size over the number of tokens (Kong, 1992).
+    pub effective: f64,
+    /// mean(r^2) - 1, the estimate of the chi-square divergence.
+    pub chi_square: f64,
+}
+
+/// Estimates of a KL divergence per token, by d = log p - log q of a token of p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlNumbers {
+    /// Mean of d.
+    pub k1: f64,
+    /// Mean of d * d / 2.
+    pub k2: f64,
+    /// Mean of e^-d + d - 1.
+    pub k3: f64,
+}
+
+/// What [`crate::shard::Detail::Policy`] adds; `None` throughout where it was not asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PolicyNumbers {
+    /// KL of current to reference policy.
+    pub reference: Option<KlNumbers>,
+    /// The same as verl's actor takes it, in the order of [`KlKind::ALL`](crate::shard::KlKind::ALL): a token's k3 is at most 10.
+    pub kl_loss: Option<[f64; 4]>,
+    /// KL of behaviour to current policy, of records that have a behaviour policy.
+    pub behaviour: Option<KlNumbers>,
+    /// Its k1 as verl's actor takes it: a token's log-ratio is within 20 on either side, and 0 where a record has no
+    /// behaviour policy.
+    pub ppo_kl: Option<f64>,
+    pub ratio: Option<RatioNumbers>,
+    /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
+    pub advantages: Option<TokenNumbers>,
+    /// Rewards less the KL penalty; `None` where there is none.
+    pub penalised: Option<Moment>,
+    /// 1 - var(returns - values) / (var(returns) + 1e-5), sample variances over tokens.
+    pub explained_variance: Option<f64>,
+    /// Sample standard deviation over tokens of |e^old - e^sampling|.
+    pub probability_difference_std: Option<f64>,
+}
+
+impl PolicyNumbers {
+    /// `probabilities`: those of behaviour policy and sampler.
+    pub(crate) fn of(policy: &Policy, probabilities: &TokenRange) -> Self {
+        let reference = policy.reference.means();
+        let behaviour = policy.behaviour.means();
+        Self {
+            reference: reference.map(|[k1, _, k2, k3, _]| KlNumbers { k1, k2, k3 }),
+            kl_loss: reference.map(|[k1, abs, k2, _, k3]| [k1, abs, k2, k3]),
+            behaviour: behaviour.map(|[k1, k2, k3, _, _]| KlNumbers { k1, k2, k3 }),
+            ppo_kl: policy.ppo_kl.means().map(|[k1]| k1),
+            ratio: ratio(policy),
+            advantages: broadcast(&policy.advantages),
+            penalised: moment(&policy.penalised),
+            explained_variance: explained(&policy.returns, &policy.errors),
+            probability_difference_std: difference_std(policy, probabilities),
+        }
+    }
+}
+
+fn ratio(policy: &Policy) -> Option<RatioNumbers> {
+    let (min, max) = policy.ratio_extent.range()?;
+    let [_, _, _, mean, square] = policy.behaviour.means()?;
+    (square > 0.0).then(|| RatioNumbers {
+        mean,
+        min,
+        max,
+        effective: mean * mean / square,
+        chi_square: square - 1.0,
+    })
+}
+
+/// From the sums of |e^old - e^sampling| and of its squares; 0 where all are the same.
+fn difference_std(policy: &Policy, differences: &TokenRange) -> Option<f64> {
+    let (min, max) = differences.extent.range()?;
+    let n = differences.total.census.used;
+    let others = n.checked_sub(1).filter(|&others| others > 0)?;
+    let mean = differences.total.sum.divided(n);
+    let square = policy.probability_difference_squares.divided(n);
+    let variance = (square - mean * mean).max(0.0) * n as f64 / others as f64;
+    Some(if min == max { 0.0 } else { variance.sqrt() })
+}
+
+fn broadcast(values: &Broadcast) -> Option<TokenNumbers> {
+    let (min, max) = values.extent.range()?;
+    Some(TokenNumbers {
+        mean: values.sum.divided(values.tokens),
+        min,
+        max,
+    })
+}
+
+/// Against a constant return the small term in the denominator keeps the share finite, as in verl.
+fn explained(returns: &Moments, errors: &Moments) -> Option<f64> {
+    let variance = |moments: &Moments| moments.sample_std().map(|std| std * std);
+    Some(1.0 - variance(errors)? / (variance(returns)? + 1e-5))
+}

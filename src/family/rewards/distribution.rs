@@ -1,0 +1,94 @@
+//! A per-completion column in numbers: rewards and their components.
+
+use rayon::prelude::*;
+
+use crate::family::groups::ZERO_STD;
+use crate::family::rewards::column::Column;
+use crate::shard::{PARALLEL_FROM, Shard};
+use crate::stat::{Census, Quantile};
+
+/// The quantiles that dialects name, in order.
+pub const QUANTILES: [Quantile; 7] = [
+    Quantile::P00,
+    Quantile::P05,
+    Quantile::P25,
+    Quantile::P50,
+    Quantile::P75,
+    Quantile::P95,
+    Quantile::P100,
+];
+
+/// A per-completion column: its values' count, moments and exact type-7 quantiles (at [`QUANTILES`]).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution {
+    pub census: Census,
+    pub mean: f64,
+    pub population_std: f64,
+    /// Undefined for fewer than two values.
+    pub sample_std: Option<f64>,
+    pub quantiles: [f64; 7],
+}
+
+impl Distribution {
+    /// The smallest value.
+    #[must_use]
+    pub fn min(&self) -> f64 {
+        self.quantiles[0]
+    }
+
+    /// The largest value.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        self.quantiles[6]
+    }
+
+    /// Whether its sample standard deviation is within 1e-8 of 0; one that is undefined is not.
+    #[must_use]
+    pub fn has_zero_std(&self) -> bool {
+        self.sample_std.is_some_and(|std| std <= ZERO_STD)
+    }
+}
+
+/// Of the rewards, and of the components that have a usable value.
+pub fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribution)>) {
+    let of = |name: &String, column: &Column| Some((name.clone(), distribution(column)?));
+    if shard.completions.seen < PARALLEL_FROM as u64 {
+        return (
+            distribution(&shard.rewards),
+            shard
+                .components
+                .iter()
+                .filter_map(|(name, column)| of(name, column))
+                .collect(),
+        );
+    }
+    rayon::join(
+        || distribution(&shard.rewards),
+        || {
+            shard
+                .components
+                .par_iter()
+                .filter_map(|(name, column)| of(name, column))
+                .collect()
+        },
+    )
+}
+
+fn distribution(column: &Column) -> Option<Distribution> {
+    let mean = column.moments.mean()?;
+    let quantiles = column.quantiles(&QUANTILES)?;
+    Some(Distribution {
+        census: column.census,
+        mean,
+        population_std: column.moments.population_std()?,
+        sample_std: column.moments.sample_std(),
+        quantiles: quantiles.try_into().ok()?,
+    })
+}
+
+pub fn component_extremes(components: &[(String, Distribution)]) -> Option<(f64, f64)> {
+    let ends = components
+        .iter()
+        .map(|(_, c)| (c.quantiles[0], c.quantiles[6]));
+    ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}

@@ -1,0 +1,61 @@
+//! The current policy against the behaviour policy.
+
+use crate::batch::scalars::ImportanceLevel;
+use crate::family::moment::part;
+use crate::family::tokens::Tokens;
+use crate::family::tokens::sequences::Sequences;
+use crate::stat::Census;
+
+/// Current policy against behaviour policy, over completions with an advantage: over their tokens, or over the completions
+/// where a ratio is of a whole one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BehaviourNumbers {
+    /// Shares clipped on each side given the advantage's sign, and on either.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub region: Option<f64>,
+    /// Extremes over completions of their own shares.
+    pub lowest_low: Option<f64>,
+    pub highest_high: Option<f64>,
+    /// By the token's own advantage where the record has token advantages.
+    pub policy_gradient: Option<f64>,
+}
+
+pub fn behaviour(tokens: &Tokens, level: ImportanceLevel) -> BehaviourNumbers {
+    match level {
+        ImportanceLevel::Token => by_token(tokens),
+        ImportanceLevel::Sequence => by_completion(&tokens.sequences),
+    }
+}
+
+fn by_token(tokens: &Tokens) -> BehaviourNumbers {
+    let of = |hits: u64, census: &Census| part(hits, census.used);
+    let (low, high) = (tokens.behaviour_low, tokens.behaviour_high);
+    BehaviourNumbers {
+        low: of(low, &tokens.behaviour),
+        high: of(high, &tokens.behaviour),
+        region: of(low.saturating_add(high), &tokens.behaviour),
+        lowest_low: tokens.low_shares.range().map(|(min, _)| min),
+        highest_high: tokens.high_shares.range().map(|(_, max)| max),
+        policy_gradient: of(tokens.policy_gradient_clipped, &tokens.policy_gradient),
+    }
+}
+
+/// A completion's own share is 0 or 1. Policy gradients are over tokens, all of which share their completion's ratio.
+fn by_completion(sequences: &Sequences) -> BehaviourNumbers {
+    let Sequences {
+        completions,
+        low,
+        high,
+        ..
+    } = *sequences;
+    let extreme = |clipped: bool| (completions > 0).then_some(f64::from(u8::from(clipped)));
+    BehaviourNumbers {
+        low: part(low, completions),
+        high: part(high, completions),
+        region: part(low.saturating_add(high), completions),
+        lowest_low: extreme(low == completions),
+        highest_high: extreme(high > 0),
+        policy_gradient: part(sequences.clipped_tokens, sequences.tokens),
+    }
+}

@@ -1,0 +1,112 @@
+//! Sums, means and extremes over tokens, from the completions' own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::family::number_totals::count;
+use crate::kernel::tokens::{Range, Sums, Total};
+use crate::stat::{Census, ExactSum, Extent, Statistic};
+
+/// A sum over tokens: the completions' sums added exactly.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TokenTotal {
+    /// Tokens: used, of completions without the columns (absent), with a non-finite value.
+    pub census: Census,
+    pub sum: ExactSum,
+}
+
+impl TokenTotal {
+    pub fn mean(&self) -> Option<f64> {
+        (self.census.used > 0).then(|| self.sum.divided(self.census.used))
+    }
+}
+
+/// Means of completions, over those that have counted tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CompletionMeans {
+    pub completions: u64,
+    pub sum: ExactSum,
+}
+
+impl CompletionMeans {
+    pub fn mean(&self) -> Option<f64> {
+        (self.completions > 0).then(|| self.sum.divided(self.completions))
+    }
+}
+
+/// [`TokenTotal`] with the extremes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TokenRange {
+    pub total: TokenTotal,
+    pub extent: Extent,
+}
+
+impl TokenTotal {
+    pub fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+        let mut total = Self::default();
+        let mut parts = Vec::with_capacity(sums.len());
+        for sums in sums {
+            match family(sums) {
+                None => total.census.absent += sums.counted,
+                Some(part) => {
+                    total.census.used += part.tokens;
+                    total.census.nonfinite += sums.counted - part.tokens;
+                    parts.push(part.sum);
+                }
+            }
+        }
+        total.sum.add(&parts);
+        total
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        let Self { census, sum } = other;
+        self.census.merge(census);
+        self.sum.merge(sum);
+    }
+}
+
+impl CompletionMeans {
+    pub fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+        let parts: Vec<f64> = sums
+            .iter()
+            .filter_map(family)
+            .filter(|part| part.tokens > 0)
+            .map(|part| part.sum / part.tokens as f64)
+            .collect();
+        let mut means = Self {
+            completions: parts.len() as u64,
+            ..Self::default()
+        };
+        means.sum.add(&parts);
+        means
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        let Self { completions, sum } = other;
+        count(&mut self.completions, *completions);
+        self.sum.merge(sum);
+    }
+}
+
+impl TokenRange {
+    pub fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Range>) -> Self {
+        let mut extent = Extent::default();
+        for range in sums
+            .iter()
+            .filter_map(&family)
+            .filter(|range| range.total.tokens > 0)
+        {
+            extent.add(&[range.min, range.max]);
+        }
+        Self {
+            total: TokenTotal::of(sums, |s| family(s).map(|range| range.total)),
+            extent,
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        let Self { total, extent } = other;
+        self.total.merge(total);
+        self.extent.merge(extent);
+    }
+}
