@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::engine::{Engine, Policy};
+use grpo_metrics::engine::{Engine, OnFailure};
 use grpo_metrics::gather::Mpi;
 use mpi::collective::CommunicatorCollectives;
 use mpi::topology::Communicator;
@@ -256,7 +256,7 @@ fn one_rank_of_a_case() {
     let world = universe.world();
     let rank = world.rank();
     let mut engine = Engine::builder()
-        .policy(Policy::GoOn)
+        .policy(OnFailure::GoOn)
         .gather(gather)
         .build()
         .unwrap();

@@ -26,7 +26,7 @@ pub use error::EngineError;
 use error::check_range;
 use once::Once;
 use options::Options;
-pub use options::{EngineBuilder, OptionError, Policy, Scope};
+pub use options::{EngineBuilder, OnFailure, OptionError, Scope};
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
@@ -211,7 +211,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the step's parts do not belong together; at the root also if a rank has failed or was not heard and the
-    /// [`Policy`] is to fail, and on another rank if its part could not be handed on.
+    /// [`OnFailure`] is to fail, and on another rank if its part could not be handed on.
     pub fn step(&mut self, step: u64) -> Result<Option<Row>, EngineError> {
         self.step_told(step, None)
     }
@@ -303,7 +303,7 @@ impl Engine {
         if let Some(conflict) = part.conflict {
             return Err(conflict.into());
         }
-        if self.options.policy == Policy::Fail && !part.failures.is_empty() {
+        if self.options.policy == OnFailure::Fail && !part.failures.is_empty() {
             let failures = part.failures;
             return Err(EngineError::Ranks { step, failures });
         }

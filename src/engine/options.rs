@@ -30,7 +30,7 @@ pub enum Scope {
 
 /// What becomes of a step in which a rank has failed or was not heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
+pub enum OnFailure {
     /// It has no row but an error that names the ranks.
     #[default]
     Fail,
@@ -59,7 +59,7 @@ pub(super) struct Options {
     pub clip_range: Option<ClipRange>,
     pub folds: DeclaredFolds,
     pub metadata: Option<RunMetadata>,
-    pub policy: Policy,
+    pub policy: OnFailure,
     pub retain: Retain,
 }
 
@@ -95,7 +95,7 @@ impl EngineBuilder {
                 clip_range: None,
                 folds: DeclaredFolds::new(),
                 metadata: None,
-                policy: Policy::default(),
+                policy: OnFailure::default(),
                 retain: Retain::default(),
             },
             mode: None,
@@ -287,7 +287,7 @@ impl EngineBuilder {
 
     /// What becomes of a step in which a rank has failed or was not heard; it fails by default.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
+    pub fn policy(mut self, policy: OnFailure) -> Self {
         self.options.policy = policy;
         self
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::Scalars;
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::engine::{Engine, EngineError, Policy};
+use grpo_metrics::engine::{Engine, EngineError, OnFailure};
 use grpo_metrics::gather::{Answer, Gather, GatherError, Shape, Threads};
 use grpo_metrics::row::Row;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ type Stepped = Result<Option<Row>, EngineError>;
 /// Every rank in a thread of its own, with an engine; what `rank` returns, by rank.
 fn ranks<T: Send>(
     gathers: Vec<impl Gather + 'static>,
-    policy: Policy,
+    policy: OnFailure,
     rank: impl Fn(u32, Engine) -> T + Sync,
 ) -> Vec<T> {
     let begun = Instant::now();
@@ -76,7 +76,7 @@ fn failures(stepped: &Stepped) -> Vec<(u32, String)> {
 fn a_rank_without_completions_adds_nothing_and_stops_nobody() {
     let row = row(ranks(
         Threads::of(4, PATIENT),
-        Policy::Fail,
+        OnFailure::Fail,
         |rank, mut engine| {
             match rank {
                 // One that observes an empty batch, and one that observes nothing at all.
@@ -97,7 +97,7 @@ fn a_rank_without_completions_adds_nothing_and_stops_nobody() {
 fn a_component_of_one_rank_stands_in_the_row_over_its_own_completions() {
     let row = row(ranks(
         Threads::of(3, Duration::MAX),
-        Policy::Fail,
+        OnFailure::Fail,
         |rank, mut engine| {
             let own = if rank == 2 { "only/here" } else { "a" };
             observe(&mut engine, &[f64::from(rank)], own);
@@ -126,12 +126,16 @@ fn a_rank_whose_batch_is_refused_is_named_with_the_reason() {
             engine.fail("expected 4 rewards, found 3");
         }
     };
-    let stepped = ranks(Threads::of(4, PATIENT), Policy::Fail, |rank, mut engine| {
-        failing(rank, &mut engine);
-        let first = engine.step(1);
-        observe(&mut engine, &[1.0], "a");
-        (first, engine.step(2))
-    });
+    let stepped = ranks(
+        Threads::of(4, PATIENT),
+        OnFailure::Fail,
+        |rank, mut engine| {
+            failing(rank, &mut engine);
+            let first = engine.step(1);
+            observe(&mut engine, &[1.0], "a");
+            (first, engine.step(2))
+        },
+    );
     let named = failures(&stepped[0].0);
     assert_eq!(named[0], (2, "expected 4 rewards, found 3".to_owned()));
     assert_eq!(named[1].0, 3);
@@ -150,7 +154,7 @@ fn a_rank_whose_batch_is_refused_is_named_with_the_reason() {
 
     let row = row(ranks(
         Threads::of(4, PATIENT),
-        Policy::GoOn,
+        OnFailure::GoOn,
         |rank, mut engine| {
             failing(rank, &mut engine);
             engine.step(1)
@@ -169,14 +173,14 @@ fn a_rank_whose_batch_is_refused_is_named_with_the_reason() {
 
 #[test]
 fn a_rank_that_dies_before_the_gather_is_named_and_so_are_those_behind_it() {
-    for policy in [Policy::Fail, Policy::GoOn] {
+    for policy in [OnFailure::Fail, OnFailure::GoOn] {
         let stepped = ranks(Threads::of(8, PATIENT), policy, |rank, mut engine| {
             observe(&mut engine, &[f64::from(rank)], "a");
             (rank != 4).then(|| engine.step(1))
         });
         let root = stepped[0].as_ref().unwrap();
         match policy {
-            Policy::Fail => {
+            OnFailure::Fail => {
                 let named = failures(root);
                 assert_eq!(named[0], (4, "has ended".to_owned()));
                 assert_eq!(
@@ -188,7 +192,7 @@ fn a_rank_that_dies_before_the_gather_is_named_and_so_are_those_behind_it() {
                 );
                 assert_eq!(named.len(), 4);
             }
-            Policy::GoOn => {
+            OnFailure::GoOn => {
                 let row = root.as_ref().unwrap().as_ref().unwrap();
                 assert_eq!(row.metrics.get("train/reward"), Some(6.0 / 4.0));
                 assert_eq!(row.text.len(), 4);
@@ -199,17 +203,21 @@ fn a_rank_that_dies_before_the_gather_is_named_and_so_are_those_behind_it() {
 
 #[test]
 fn a_rank_that_panics_has_ended() {
-    let stepped = ranks(Threads::of(2, PATIENT), Policy::Fail, |rank, mut engine| {
-        if rank == 1 {
-            let crash = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-                let _engine = engine;
-                std::panic::resume_unwind(Box::new("the environment is gone"));
-            }));
-            assert!(crash.is_err());
-            return None;
-        }
-        Some(engine.step(1))
-    });
+    let stepped = ranks(
+        Threads::of(2, PATIENT),
+        OnFailure::Fail,
+        |rank, mut engine| {
+            if rank == 1 {
+                let crash = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    let _engine = engine;
+                    std::panic::resume_unwind(Box::new("the environment is gone"));
+                }));
+                assert!(crash.is_err());
+                return None;
+            }
+            Some(engine.step(1))
+        },
+    );
     assert_eq!(
         failures(stepped[0].as_ref().unwrap()),
         [(1, "has ended".to_owned())]
@@ -224,7 +232,7 @@ fn a_rank_that_answers_after_the_deadline_is_named_and_its_answer_is_not_taken_f
             .map(|g| g.shape(shape))
             .collect();
         let late = std::sync::Barrier::new(2);
-        let stepped = ranks(gathers, Policy::GoOn, |rank, mut engine| {
+        let stepped = ranks(gathers, OnFailure::GoOn, |rank, mut engine| {
             observe(&mut engine, &[f64::from(rank)], "a");
             if rank == 2 {
                 // Not before the root has given it up.
@@ -263,7 +271,7 @@ fn a_rank_that_missed_three_steps_costs_no_deadline_and_is_in_the_row_of_the_ste
             .map(|g| g.shape(shape))
             .collect();
         let back = std::sync::Barrier::new(2);
-        let ended = ranks(gathers, Policy::GoOn, |rank, mut engine| {
+        let ended = ranks(gathers, OnFailure::GoOn, |rank, mut engine| {
             let mut step = |step: u64| {
                 observe(&mut engine, &[f64::from(rank)], "a");
                 engine.step(step).unwrap()
@@ -309,17 +317,21 @@ fn a_rank_that_missed_three_steps_costs_no_deadline_and_is_in_the_row_of_the_ste
 #[test]
 fn ranks_that_count_against_other_clip_ranges_are_refused_whatever_the_policy() {
     use grpo_metrics::batch::scalars::ClipRange;
-    let stepped = ranks(Threads::of(4, PATIENT), Policy::GoOn, |rank, mut engine| {
-        if rank == 3 {
-            engine.expect_clip_range(ClipRange::new(0.1, 0.3));
-        }
-        let rewards = [1.0];
-        let mut columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
-        columns.completion_lengths = Some(&[2]);
-        columns.token_logps = Some((&[-1.0_f32, -2.0][..]).into());
-        engine.observe(&Batch::of(columns).unwrap()).unwrap();
-        engine.step(1)
-    });
+    let stepped = ranks(
+        Threads::of(4, PATIENT),
+        OnFailure::GoOn,
+        |rank, mut engine| {
+            if rank == 3 {
+                engine.expect_clip_range(ClipRange::new(0.1, 0.3));
+            }
+            let rewards = [1.0];
+            let mut columns = Columns::new(Grouping::Sizes(&[1]), &rewards);
+            columns.completion_lengths = Some(&[2]);
+            columns.token_logps = Some((&[-1.0_f32, -2.0][..]).into());
+            engine.observe(&Batch::of(columns).unwrap()).unwrap();
+            engine.step(1)
+        },
+    );
     let error = stepped[0].as_ref().unwrap_err().to_string();
     assert!(
         error.contains("rank 3 counted its tokens against"),
@@ -382,7 +394,7 @@ fn bytes_that_cannot_be_read_are_their_rank_s_failure() {
         }
     }
     let gathers = Threads::of(2, PATIENT).into_iter().map(Noisy).collect();
-    let stepped = ranks(gathers, Policy::Fail, |_, mut engine| engine.step(1));
+    let stepped = ranks(gathers, OnFailure::Fail, |_, mut engine| engine.step(1));
     let named = failures(&stepped[0]);
     assert_eq!(named[0].0, 1);
     assert!(
@@ -442,7 +454,7 @@ proptest! {
         let late = |rank: u32| thread::sleep(Duration::from_millis(delays[rank as usize]));
         for shape in [Shape::Binomial, Shape::Flat] {
             let gathers = Threads::of(world_size, PATIENT).into_iter().map(|g| g.shape(shape)).collect();
-            let gathered = ranks(gathers, Policy::Fail, |rank, mut engine| {
+            let gathered = ranks(gathers, OnFailure::Fail, |rank, mut engine| {
                 step((rank + turn) % world_size, &mut engine);
                 late(rank);
                 engine.step(5)
@@ -450,7 +462,7 @@ proptest! {
             prop_assert_eq!(&bits(row(gathered)), &expected);
         }
         let flat = Threads::of(world_size, PATIENT).into_iter().map(|g| Plain(g.shape(Shape::Flat))).collect();
-        let gathered = ranks(flat, Policy::Fail, |rank, mut engine| {
+        let gathered = ranks(flat, OnFailure::Fail, |rank, mut engine| {
             step(rank, &mut engine);
             engine.step(5)
         });

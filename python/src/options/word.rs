@@ -1,7 +1,7 @@
 //! The words that an option takes, and what each stands for.
 
 use grpo_metrics::batch::scalars::{Fold, WindowFold};
-use grpo_metrics::engine::{Policy, Scope};
+use grpo_metrics::engine::{OnFailure, Scope};
 use grpo_metrics::row::window::Reduction;
 use grpo_metrics::shard::{KlKind, Retain};
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ pub type Words<T> = [(&'static str, T)];
 
 pub const WINDOWS: &Words<Reduction> = &[("mean", Reduction::Mean), ("pooled", Reduction::Pooled)];
 
-pub const POLICIES: &Words<Policy> = &[("fail", Policy::Fail), ("go_on", Policy::GoOn)];
+pub const POLICIES: &Words<OnFailure> = &[("fail", OnFailure::Fail), ("go_on", OnFailure::GoOn)];
 
 pub const RETAINS: &Words<Retain> = &[("exact", Retain::Exact), ("sketch", Retain::Sketch)];
 

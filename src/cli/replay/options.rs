@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::counted::CountedArgs;
 use crate::cli::keys::retain_parser;
 use crate::cli::rows::{EngineArgs, RowArgs};
-use crate::engine::{EngineBuilder, Policy, Scope};
+use crate::engine::{EngineBuilder, OnFailure, Scope};
 use crate::shard::Retain;
 
 /// Compute the metrics of a recorded run and store them
@@ -92,7 +92,7 @@ pub struct RankArgs {
     pub deadline: f64,
     /// What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank
     #[arg(long, default_value = "fail", value_parser = policy_parser())]
-    pub policy: Policy,
+    pub policy: OnFailure,
     /// How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow)
     #[arg(long, default_value = "exact", value_parser = retain_parser())]
     pub retain: Retain,
@@ -119,10 +119,10 @@ fn gather_parser() -> impl TypedValueParser<Value = Gathering> {
     })
 }
 
-fn policy_parser() -> impl TypedValueParser<Value = Policy> {
+fn policy_parser() -> impl TypedValueParser<Value = OnFailure> {
     PossibleValuesParser::new(["fail", "go-on"]).map(|word| match word.as_str() {
-        "go-on" => Policy::GoOn,
-        _ => Policy::Fail,
+        "go-on" => OnFailure::GoOn,
+        _ => OnFailure::Fail,
     })
 }
 
