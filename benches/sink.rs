@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, EngineBuilder};
-use grpo_metrics::sink::{Durable, Jsonl, Policy};
+use grpo_metrics::sink::{Durable, DurableOptions, Jsonl};
 
 const STEPS: u64 = 5_000;
 /// Between two steps a training does something else, and the other threads have their turn.
@@ -26,9 +26,9 @@ fn main() {
     };
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name);
-    let policy = || Policy {
+    let policy = || DurableOptions {
         patience: Duration::ZERO,
-        ..Policy::default()
+        ..DurableOptions::default()
     };
 
     let overhead = |name: &str, engine: EngineBuilder| measure(name, engine, steps);
@@ -44,8 +44,12 @@ fn main() {
             "step/overhead/sqlite",
             Engine::builder().sink(sqlite("direct.db")),
         );
-        let durable = Durable::with(sqlite("durable.db"), path("journal"), Policy::default())
-            .expect("a journal");
+        let durable = Durable::with(
+            sqlite("durable.db"),
+            path("journal"),
+            DurableOptions::default(),
+        )
+        .expect("a journal");
         overhead(
             "step/overhead/sqlite-durable",
             Engine::builder().sink(durable),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use grpo_metrics::Engine;
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
-use grpo_metrics::sink::{Durable, Jsonl, Policy, Sink};
+use grpo_metrics::sink::{Durable, DurableOptions, Jsonl, Sink};
 use grpo_metrics::store::{EvSys, Patience, StoreSink};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -76,11 +76,11 @@ fn with(sink: impl Sink + 'static, journal: Option<PathBuf>) -> Result<Engine, B
         None => builder.sink(sink),
         Some(folder) => {
             // Short pauses and small segments: more of what may break within the lifetime of a victim.
-            let policy = Policy {
+            let policy = DurableOptions {
                 pace: Duration::from_millis(5),
                 backoff: (Duration::from_millis(1), Duration::from_millis(20)),
                 segment_bytes: 64 << 10,
-                ..Policy::default()
+                ..DurableOptions::default()
             };
             builder.sink(Durable::with(sink, folder, policy)?)
         }

@@ -17,7 +17,7 @@ use gateway::fixed::Fixed;
 use gateway::{Fault, Gateway, KEY};
 use grpo_metrics::row::run::Ending;
 use grpo_metrics::row::{Metrics, Row};
-use grpo_metrics::sink::{Durable, Policy, Receipt, Sink};
+use grpo_metrics::sink::{Durable, DurableOptions, Receipt, Sink};
 use grpo_metrics::store::{
     EvSys, Experiment, Patience, RunPatch, Split, Status, Store, StoreError, StoreSink,
     resolve_store,
@@ -87,10 +87,10 @@ fn row(step: u64) -> Row {
 
 fn durable(gateway: &Gateway, run: &str, dir: &Path) -> Box<Durable> {
     let sink = StoreSink::over(Box::new(store(gateway, dir)), run).unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         backoff: (Duration::from_millis(1), Duration::from_millis(20)),
         patience: Duration::from_secs(60),
-        ..Policy::default()
+        ..DurableOptions::default()
     };
     Box::new(Durable::with(sink, dir.join("journal"), policy).unwrap())
 }

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 
 use super::say::complain;
 use crate::row::run::Ending;
-use crate::sink::{Durable, Jsonl, Policy, Receipt, Recovered, Sink, SinkError, one_line};
+use crate::sink::{Durable, DurableOptions, Jsonl, Receipt, Recovered, Sink, SinkError, one_line};
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
 use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
@@ -167,9 +167,9 @@ fn deliver(
     out: &mut dyn Write,
 ) -> Result<(), DeliverError> {
     let patience = Duration::from_secs(args.patience);
-    let policy = Policy {
+    let policy = DurableOptions {
         patience,
-        ..Policy::default()
+        ..DurableOptions::default()
     };
     let mut journal = Durable::with(sink, &args.journal, policy).map_err(DeliverError::Journal)?;
     let receipt = drain(&mut journal, patience);

@@ -46,7 +46,7 @@ pub(super) const NAME: &str = "durable";
 /// this one. One process uses a folder at a time.
 pub struct Durable {
     running: Owned<Running>,
-    policy: Policy,
+    policy: DurableOptions,
     dir: PathBuf,
     recovered: Recovered,
 }
@@ -59,7 +59,7 @@ struct Running {
 
 /// How a [`Durable`] behaves where there is a choice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub struct DurableOptions {
     /// What happens to a row when many are waiting.
     pub full: Full,
     /// What a dying machine may cost; a dying process costs nothing whatever this says.
@@ -70,7 +70,7 @@ pub struct Policy {
     pub batch: usize,
     /// From one delivery to the next at least; 250 ms. Quick steps' rows then go together: a store brings each delivery to the
     /// disk, and meanwhile the file system lets the journal's next row wait. Without effect on flushing and closing, with
-    /// [`Policy::batch`] rows waiting, and where a limit of [`Full`] is set.
+    /// [`DurableOptions::batch`] rows waiting, and where a limit of [`Full`] is set.
     pub pace: Duration,
     /// The wait after a first failure, which doubles up to the second: 100 ms, 30 s.
     pub backoff: (Duration, Duration),
@@ -78,7 +78,7 @@ pub struct Policy {
     pub segment_bytes: u64,
 }
 
-impl Default for Policy {
+impl Default for DurableOptions {
     fn default() -> Self {
         Self {
             full: Full::default(),
@@ -161,7 +161,7 @@ impl Durable {
     /// # Errors
     /// If another process uses the folder, it cannot be written, or a newer version wrote it.
     pub fn new(sink: impl Sink + 'static, dir: impl AsRef<Path>) -> Result<Self, SinkError> {
-        Self::with(sink, dir, Policy::default())
+        Self::with(sink, dir, DurableOptions::default())
     }
 
     /// As [`Durable::new`], with another policy.
@@ -171,7 +171,7 @@ impl Durable {
     pub fn with(
         sink: impl Sink + 'static,
         dir: impl AsRef<Path>,
-        policy: Policy,
+        policy: DurableOptions,
     ) -> Result<Self, SinkError> {
         let dir = dir.as_ref();
         let opened = journal::open(dir, policy.segment_bytes)?;
@@ -342,7 +342,7 @@ impl Sink for Durable {
         Ok(())
     }
 
-    /// Waits until every row is delivered and flushed behind, [`Policy::patience`] at most.
+    /// Waits until every row is delivered and flushed behind, [`DurableOptions::patience`] at most.
     ///
     /// # Errors
     /// If rows are still pending then; they stay in the journal and are tried on.
@@ -358,7 +358,7 @@ impl Sink for Durable {
         Ok(())
     }
 
-    /// Delivers what is waiting, [`Policy::patience`] at most, and closes the sink behind if all of it was delivered. What
+    /// Delivers what is waiting, [`DurableOptions::patience`] at most, and closes the sink behind if all of it was delivered. What
     /// is pending then waits in the journal for the next process.
     fn close(mut self: Box<Self>) -> Receipt {
         if let Ok(shared) = self.shared() {

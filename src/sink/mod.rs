@@ -24,7 +24,7 @@ use crate::row::run::Ending;
 use crate::row::table::Table;
 use crate::row::{Metrics, Row};
 
-pub use background::{Durable, Fsync, Full, Policy, Queued, Recovered};
+pub use background::{Durable, DurableOptions, Fsync, Full, Queued, Recovered};
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
 pub use fanout::Fanout;

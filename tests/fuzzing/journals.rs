@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use grpo_metrics::row::Row;
-use grpo_metrics::sink::{Durable, Fsync, Memory, Policy, Receipt, Sink, SinkError};
+use grpo_metrics::sink::{Durable, DurableOptions, Fsync, Memory, Receipt, Sink, SinkError};
 use tempfile::TempDir;
 
 use super::{Random, Target};
@@ -42,13 +42,13 @@ impl Sink for Deaf {
     }
 }
 
-fn policy() -> Policy {
-    Policy {
+fn policy() -> DurableOptions {
+    DurableOptions {
         fsync: Fsync::Never,
         patience: Duration::from_secs(10),
         pace: Duration::ZERO,
         segment_bytes: 512,
-        ..Policy::default()
+        ..DurableOptions::default()
     }
 }
 
@@ -71,7 +71,7 @@ impl Journals {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let rows = rows();
-        let hasty = Policy {
+        let hasty = DurableOptions {
             patience: Duration::ZERO,
             ..policy()
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use grpo_metrics::row::Row;
 use grpo_metrics::row::run::Ending;
-use grpo_metrics::sink::{Durable, Policy, Queued, Receipt, Sink};
+use grpo_metrics::sink::{Durable, DurableOptions, Queued, Receipt, Sink};
 use grpo_metrics::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -60,10 +60,10 @@ const SINKS: [(&str, MakeSink); 3] = [
         Box::new(Queued::new(StoreSink::open(path, spec()).unwrap()).unwrap())
     }),
     ("durable", |path| {
-        let policy = Policy {
+        let policy = DurableOptions {
             backoff: (Duration::from_millis(1), Duration::from_millis(10)),
             pace: Duration::ZERO,
-            ..Policy::default()
+            ..DurableOptions::default()
         };
         let sink = StoreSink::open(path, spec()).unwrap();
         Box::new(Durable::with(sink, path.with_extension("journal"), policy).unwrap())
@@ -152,11 +152,11 @@ fn at_whatever_moment_the_database_is_deleted_every_row_is_there_in_the_end() {
     for deleted in [&[""][..], &["", "-wal", "-shm"]] {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("runs.db");
-        let policy = Policy {
+        let policy = DurableOptions {
             backoff: (Duration::from_millis(1), Duration::from_millis(10)),
             pace: Duration::ZERO,
             batch: 4,
-            ..Policy::default()
+            ..DurableOptions::default()
         };
         let store = StoreSink::open(&path, spec()).unwrap();
         let mut sink = Box::new(Durable::with(store, dir.path().join("journal"), policy).unwrap());

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use grpo_metrics::row::Row;
-use grpo_metrics::sink::{Durable, Policy, Sink};
+use grpo_metrics::sink::{Durable, DurableOptions, Sink};
 use grpo_metrics::store::{Split, Sqlite, Status, Store, StoreSink};
 use tempfile::TempDir;
 
@@ -26,9 +26,9 @@ fn row(step: u64) -> Row {
 #[ignore = "run as another process"]
 fn another_process() {
     let dir = PathBuf::from(std::env::var("GRPO_TEST_DIR").unwrap());
-    let policy = Policy {
+    let policy = DurableOptions {
         pace: Duration::MAX,
-        ..Policy::default()
+        ..DurableOptions::default()
     };
     let store = StoreSink::open(dir.join("runs.db"), "r").unwrap();
     let mut sink = Durable::with(store, dir.join("journal/store"), policy).unwrap();

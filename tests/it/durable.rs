@@ -11,7 +11,8 @@ use std::time::Duration;
 use grpo_metrics::row::Row;
 use grpo_metrics::row::table::{Cell, Table};
 use grpo_metrics::sink::{
-    Delivery, Durable, Fsync, Full, JournalError, Jsonl, Memory, Policy, Receipt, Sink, SinkError,
+    Delivery, Durable, DurableOptions, Fsync, Full, JournalError, Jsonl, Memory, Receipt, Sink,
+    SinkError,
 };
 use tempfile::TempDir;
 
@@ -26,12 +27,12 @@ fn row(step: u64) -> Row {
     }
 }
 
-fn quick() -> Policy {
-    Policy {
+fn quick() -> DurableOptions {
+    DurableOptions {
         backoff: (Duration::from_millis(1), Duration::from_millis(10)),
         patience: Duration::from_secs(60),
         pace: Duration::ZERO,
-        ..Policy::default()
+        ..DurableOptions::default()
     }
 }
 
@@ -125,7 +126,7 @@ fn a_sink_that_refuses_everything_leaves_everything_to_the_next_process() {
     assert_eq!(numbers(&receipt), (50, 0, 0, 50));
     drop(sink);
 
-    let policy = Policy {
+    let policy = DurableOptions {
         patience: Duration::from_millis(50),
         ..quick()
     };
@@ -179,7 +180,7 @@ fn a_row_that_makes_the_sink_panic_costs_itself_alone() {
 #[test]
 fn the_journal_grows_and_is_removed_again() {
     let dir = TempDir::new().unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         segment_bytes: 4096,
         ..quick()
     };
@@ -204,7 +205,7 @@ fn the_journal_grows_and_is_removed_again() {
 #[test]
 fn with_a_limit_rows_are_dropped_and_counted() {
     let dir = TempDir::new().unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         full: Full::Drop(10),
         patience: Duration::ZERO,
         ..quick()
@@ -227,7 +228,7 @@ fn with_a_limit_rows_are_dropped_and_counted() {
 #[test]
 fn with_a_limit_the_caller_can_wait_instead() {
     let dir = TempDir::new().unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         full: Full::Block(3),
         ..quick()
     };
@@ -245,7 +246,7 @@ fn with_a_limit_the_caller_can_wait_instead() {
 fn rows_of_quick_steps_go_together() {
     let dir = TempDir::new().unwrap();
     let calls = Told::new(|_, _| Ok(()));
-    let policy = Policy {
+    let policy = DurableOptions {
         pace: Duration::MAX,
         patience: Duration::MAX,
         batch: 10,
@@ -313,7 +314,7 @@ fn every_fsync_policy_delivers() {
         Fsync::Each,
     ] {
         let dir = TempDir::new().unwrap();
-        let policy = Policy { fsync, ..quick() };
+        let policy = DurableOptions { fsync, ..quick() };
         let path = dir.path().join("rows.jsonl");
         let told = Told::new(|asked, _| if asked < 20 { not_now() } else { Ok(()) });
         let mut sink =
@@ -429,7 +430,7 @@ fn a_sink_that_hangs_does_not_keep_close_from_telling_the_truth() {
     }
     let dir = TempDir::new().unwrap();
     let (release, held) = std::sync::mpsc::channel();
-    let policy = Policy {
+    let policy = DurableOptions {
         patience: Duration::from_millis(20),
         ..quick()
     };
@@ -550,7 +551,7 @@ fn child(name: &str) -> Command {
 #[ignore = "runs in a process of its own, whose files may not grow beyond a limit"]
 fn the_process_with_a_full_disk() {
     let dir = std::env::var("FULL_DIR").unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         patience: Duration::ZERO,
         ..quick()
     };
@@ -616,7 +617,7 @@ fn a_full_disk_costs_the_rows_that_did_not_fit_and_no_other() {
 /// Rows that are delivered, each at once or all but the last few: the journal of all would be many times the disk's size.
 fn delivered_on_a_small_disk(rows: u64, each_at_once: bool) {
     let dir = std::env::var("FULL_DIR").unwrap();
-    let policy = Policy {
+    let policy = DurableOptions {
         full: Full::Block(30),
         ..quick()
     };

@@ -10,7 +10,7 @@ use super::super::{Receipt, Sink, SinkError, after};
 use super::backlog::Backlog;
 use super::shared::Shared;
 use super::worker::Worker;
-use super::{Full, Policy};
+use super::{DurableOptions, Full};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;
@@ -48,9 +48,9 @@ impl Queued {
     pub fn new(sink: impl Sink + 'static) -> Result<Self, SinkError> {
         let name = sink.name();
         let shared = Arc::new(Shared::of_memory(name));
-        let policy = Policy {
+        let policy = DurableOptions {
             full: Full::Drop(CAPACITY),
-            ..Policy::default()
+            ..DurableOptions::default()
         };
         let backlog = Backlog::Memory { next: 0 };
         let worker = Worker::new(Box::new(sink), backlog, &policy, Arc::clone(&shared));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError, after};
-use super::{Full, NAME, Policy};
+use super::{DurableOptions, Full, NAME};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;
@@ -79,7 +79,7 @@ impl State {
     }
 
     /// Whether what is waiting is to be delivered at once.
-    pub(super) fn hurries(&self, policy: &Policy) -> bool {
+    pub(super) fn hurries(&self, policy: &DurableOptions) -> bool {
         self.flush
             || self.deadline.is_some()
             || policy.full != Full::Spill

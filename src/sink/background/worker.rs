@@ -11,7 +11,7 @@ use super::super::{Delivery, Sink, SinkError, after, chance};
 use super::backlog::Backlog;
 use super::shared::{NEVER, Shared, wait};
 use super::voice::Voice;
-use super::{Fsync, Policy};
+use super::{DurableOptions, Fsync};
 use crate::row::Row;
 use crate::row::table::Table;
 
@@ -58,7 +58,7 @@ pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
 pub(super) struct Worker {
     sink: Box<dyn Sink>,
     backlog: Backlog,
-    policy: Policy,
+    policy: DurableOptions,
     shared: Arc<Shared>,
     voice: Voice,
     /// Whether the next rows may have been delivered by an earlier process.
@@ -78,7 +78,7 @@ impl Worker {
     pub(super) fn new(
         sink: Box<dyn Sink>,
         backlog: Backlog,
-        policy: &Policy,
+        policy: &DurableOptions,
         shared: Arc<Shared>,
     ) -> Self {
         let pending = shared.lock().pending();
