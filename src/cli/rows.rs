@@ -13,7 +13,7 @@ use crate::engine::{Engine, EngineBuilder};
 use crate::row::cadence::{Schedule, Strategy};
 use crate::row::filter::Mode;
 use crate::row::run::RunMetadata;
-use crate::row::window::Reduction;
+use crate::row::window::Windowing;
 
 /// Which rows there are, and what stands in them.
 #[derive(Args, Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct RowArgs {
     pub every: i64,
     /// How the steps between two rows become one
     #[arg(long, default_value = "mean", value_parser = window_parser())]
-    pub window: Reduction,
+    pub window: Windowing,
 }
 
 /// What the engine can be told beside.
@@ -116,10 +116,10 @@ impl EngineArgs {
     }
 }
 
-fn window_parser() -> impl TypedValueParser<Value = Reduction> {
+fn window_parser() -> impl TypedValueParser<Value = Windowing> {
     PossibleValuesParser::new(["mean", "pooled"]).map(|word| match word.as_str() {
-        "pooled" => Reduction::Pooled,
-        _ => Reduction::Mean,
+        "pooled" => Windowing::Pooled,
+        _ => Windowing::Mean,
     })
 }
 

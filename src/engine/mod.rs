@@ -16,7 +16,7 @@ use crate::row::cadence::Cadence;
 use crate::row::health::Health;
 use crate::row::run::Ending;
 use crate::row::table::Table;
-use crate::row::window::{MeanWindow, Reduction};
+use crate::row::window::{MeanWindow, Windowing};
 use crate::shard::{Retain, Shard, Thresholds};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
@@ -246,11 +246,11 @@ impl Engine {
             self.census.entry(family.clone()).or_default().merge(census);
         }
         match self.options.window {
-            Reduction::Mean => {
+            Windowing::Mean => {
                 let metrics = self.named(summary);
                 self.averaged.push(metrics);
             }
-            Reduction::Pooled => self.pooled.merge(shard)?,
+            Windowing::Pooled => self.pooled.merge(shard)?,
         }
         self.steps += 1;
         let due = self.cadence.take(step, epoch);

@@ -9,7 +9,7 @@ use crate::row::cadence::{Cadence, Schedule, Strategy};
 use crate::row::filter::Mode;
 use crate::row::health::Limits;
 use crate::row::run::RunMetadata;
-use crate::row::window::Reduction;
+use crate::row::window::Windowing;
 use crate::shard::{KlKind, KlPenalty, Retain, Success};
 use crate::sink::{Fanout, Sink};
 use crate::summary::{DeclaredFolds, HIGH_KL};
@@ -43,7 +43,7 @@ pub enum OnFailure {
 pub(super) struct Options {
     pub dialect: Dialect,
     pub mode: Mode,
-    pub window: Reduction,
+    pub window: Windowing,
     pub scope: Scope,
     pub emit_partial: bool,
     pub schedule: Schedule,
@@ -79,7 +79,7 @@ impl EngineBuilder {
             options: Options {
                 dialect: Dialect::default(),
                 mode: Mode::default(),
-                window: Reduction::default(),
+                window: Windowing::default(),
                 scope: Scope::default(),
                 emit_partial: true,
                 schedule: Schedule::default(),
@@ -121,7 +121,7 @@ impl EngineBuilder {
 
     /// How the steps between two rows become one; the mean by default.
     #[must_use]
-    pub fn window(mut self, window: Reduction) -> Self {
+    pub fn window(mut self, window: Windowing) -> Self {
         self.options.window = window;
         self
     }

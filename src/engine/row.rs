@@ -6,7 +6,7 @@ use super::Engine;
 use super::options::Options;
 use crate::dialect::Named;
 use crate::row::run::RunMetadata;
-use crate::row::window::Reduction;
+use crate::row::window::Windowing;
 use crate::row::{Metrics, Row};
 use crate::shard::Retain;
 use crate::sink::Sink;
@@ -49,7 +49,7 @@ impl Engine {
     /// The window's row goes out; `cut` if the engine began or ends within the window.
     pub(super) fn emit(&mut self, step: u64, cut: bool) -> Row {
         let metrics = match self.options.window {
-            Reduction::Mean => {
+            Windowing::Mean => {
                 let Options { dialect, folds, .. } = &self.options;
                 // A user's metric never bears a dialect's key.
                 let declared = |key: &str| folds.get(key).map(|(_, window)| *window);
@@ -58,7 +58,7 @@ impl Engine {
                     of_dialect.or_else(|| declared(key)).unwrap_or_default()
                 })
             }
-            Reduction::Pooled => {
+            Windowing::Pooled => {
                 let window = std::mem::take(&mut self.pooled);
                 let mut summary = Summary::folded(&window, &self.options.folds);
                 summary.step = step;

@@ -8,7 +8,7 @@ use crate::stat::exact;
 
 /// How the steps of a window become one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reduction {
+pub enum Windowing {
     /// Each key is the plain mean of its values over the steps that had it, unless its dialect or its reporter declares
     /// another fold.
     #[default]

@@ -12,7 +12,7 @@ use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::gather::Threads;
 use grpo_metrics::row::run::Ending;
-use grpo_metrics::row::window::Reduction;
+use grpo_metrics::row::window::Windowing;
 use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Durable, Memory, Queued, Sink};
 use grpo_metrics::store::{
@@ -1056,7 +1056,7 @@ fn how_many_steps_rows_are_over_is_a_table_that_only_windows_need_and_no_older_p
 }
 
 /// Rows of a training that logs every three steps, from `steps` whose reward is `reward`.
-fn trained(dir: &TempDir, steps: std::ops::RangeInclusive<u64>, reward: f64, window: Reduction) {
+fn trained(dir: &TempDir, steps: std::ops::RangeInclusive<u64>, reward: f64, window: Windowing) {
     let sink = StoreSink::open(file(dir), "r").unwrap();
     let journal = Durable::new(sink, dir.path().join("journal")).unwrap();
     let builder = Engine::builder().logging_steps(3).window(window);
@@ -1073,7 +1073,7 @@ fn trained(dir: &TempDir, steps: std::ops::RangeInclusive<u64>, reward: f64, win
 
 #[test]
 fn a_training_that_resumes_within_a_window_leaves_the_complete_row_through_a_journal_too() {
-    for window in [Reduction::Mean, Reduction::Pooled] {
+    for window in [Windowing::Mean, Windowing::Pooled] {
         let dir = TempDir::new().unwrap();
         let rewards = || {
             let store = Sqlite::open(file(&dir)).unwrap();

@@ -11,7 +11,7 @@ use grpo_metrics::row::Metrics;
 use grpo_metrics::row::cadence::Schedule;
 use grpo_metrics::row::filter::Mode;
 use grpo_metrics::row::run::Ending;
-use grpo_metrics::row::window::Reduction;
+use grpo_metrics::row::window::Windowing;
 use grpo_metrics::shard::{KlKind, KlPenalty};
 use serde_json::Value;
 
@@ -219,7 +219,7 @@ fn every_window_case_gives_its_dictionary_averaged_and_pooled() {
     let mut all = Vec::new();
     for case in cases("windows.jsonl") {
         let name = case["name"].as_str().unwrap();
-        for (word, window) in [("mean", Reduction::Mean), ("pooled", Reduction::Pooled)] {
+        for (word, window) in [("mean", Windowing::Mean), ("pooled", Windowing::Pooled)] {
             for dialect in [Dialect::MaxEnt, Dialect::Trl] {
                 let engine = builder(&case["options"])
                     .dialect(dialect)

@@ -2,7 +2,7 @@
 
 use grpo_metrics::batch::scalars::{Fold, WindowFold};
 use grpo_metrics::engine::{OnFailure, Scope};
-use grpo_metrics::row::window::Reduction;
+use grpo_metrics::row::window::Windowing;
 use grpo_metrics::shard::{KlKind, Retain};
 use pyo3::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::error;
 
 pub type Words<T> = [(&'static str, T)];
 
-pub const WINDOWS: &Words<Reduction> = &[("mean", Reduction::Mean), ("pooled", Reduction::Pooled)];
+pub const WINDOWS: &Words<Windowing> = &[("mean", Windowing::Mean), ("pooled", Windowing::Pooled)];
 
 pub const POLICIES: &Words<OnFailure> = &[("fail", OnFailure::Fail), ("go_on", OnFailure::GoOn)];
 
