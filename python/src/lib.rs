@@ -24,7 +24,7 @@ mod threads;
 use std::collections::BTreeMap;
 
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::row::rename::{self, Split};
+use grpo_metrics::row::rename::{self, Dashboard};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -44,8 +44,8 @@ fn normalised<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     error::guarded(|| {
         let split = match split {
-            "train" => Split::Train,
-            "eval" => Split::Eval,
+            "train" => Dashboard::Train,
+            "eval" => Dashboard::Eval,
             _ => {
                 return Err(error::option(format!(
                     "`split`: expected train or eval, found `{split}`"

@@ -4,12 +4,12 @@ use crate::row::Metrics;
 
 /// The dashboard that a dictionary belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub enum Dashboard {
     Train,
     Eval,
 }
 
-impl Split {
+impl Dashboard {
     /// The prefix of its keys.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
@@ -24,7 +24,7 @@ impl Split {
 ///
 /// Where two keys come to the same name, the one that had it before stands; among others the first.
 #[must_use]
-pub fn normalised(metrics: &Metrics, split: Split) -> Metrics {
+pub fn normalised(metrics: &Metrics, split: Dashboard) -> Metrics {
     let mut renamed = Metrics::with_capacity(metrics.len() * 2);
     let prefix = split.prefix();
     let mut add = |key: String, value: f64| {
@@ -103,7 +103,7 @@ fn alias(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn normal(keys: &[&'static str], split: Split) -> Vec<String> {
+    fn normal(keys: &[&'static str], split: Dashboard) -> Vec<String> {
         let metrics: Metrics = keys.iter().map(|key| (*key, 1.0)).collect();
         normalised(&metrics, split)
             .iter()
@@ -114,41 +114,44 @@ mod tests {
     #[test]
     fn every_rule_of_prefix_normalisation_holds() {
         assert_eq!(
-            normal(&["train/x", "eval/y"], Split::Eval),
+            normal(&["train/x", "eval/y"], Dashboard::Eval),
             ["train/x", "eval/y"]
         );
         assert_eq!(
-            normal(&["eval_x", "train_y"], Split::Train),
+            normal(&["eval_x", "train_y"], Dashboard::Train),
             ["eval/x", "train/y"]
         );
-        assert_eq!(normal(&["loss"], Split::Eval), ["eval/loss/total"]);
-        assert_eq!(normal(&["kl"], Split::Train), ["train/kl", "train/loss/kl"]);
+        assert_eq!(normal(&["loss"], Dashboard::Eval), ["eval/loss/total"]);
         assert_eq!(
-            normal(&["frac_reward_zero_std"], Split::Train),
+            normal(&["kl"], Dashboard::Train),
+            ["train/kl", "train/loss/kl"]
+        );
+        assert_eq!(
+            normal(&["frac_reward_zero_std"], Dashboard::Train),
             ["train/reward/zero_fraction"]
         );
         assert_eq!(
-            normal(&["kl_coef"], Split::Train),
+            normal(&["kl_coef"], Dashboard::Train),
             ["train/weighting/beta", "train/beta"]
         );
         assert_eq!(
-            normal(&["tau"], Split::Train),
+            normal(&["tau"], Dashboard::Train),
             ["train/weighting/tau", "train/tau"]
         );
         assert_eq!(
-            normal(&["kl_controller_horizon"], Split::Train),
+            normal(&["kl_controller_horizon"], Dashboard::Train),
             ["train/kl_controller/horizon"]
         );
-        assert_eq!(normal(&["entropy"], Split::Eval), ["eval/entropy"]);
+        assert_eq!(normal(&["entropy"], Dashboard::Eval), ["eval/entropy"]);
         assert_eq!(
-            normal(&["completions/min_terminated_length"], Split::Train),
+            normal(&["completions/min_terminated_length"], Dashboard::Train),
             [
                 "train/completions/min_terminated_length",
                 "train/completions/min_length_terminated"
             ]
         );
         assert_eq!(
-            normal(&["diversity/distinct_1"], Split::Train),
+            normal(&["diversity/distinct_1"], Dashboard::Train),
             [
                 "train/diversity/distinct_1",
                 "train/completions/diversity/distinct_1"
@@ -166,7 +169,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let got = normalised(&metrics, Split::Train);
+        let got = normalised(&metrics, Dashboard::Train);
         assert_eq!(got.get("train/tau"), Some(2.0));
         assert_eq!(got.get("train/weighting/tau"), Some(1.0));
         assert_eq!(got.get("train/weighting/beta"), Some(4.0));
