@@ -21,7 +21,7 @@ pub(super) type Open = Box<dyn FnMut() -> Result<Box<dyn Store>, StoreError> + S
 /// What became of the records so far: `accepted == written + dropped + pending`. A record is a row, a checkpoint, a
 /// prediction, a change of status, ...
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
+pub struct OutboxReceipt {
     pub accepted: u64,
     /// In the store.
     pub written: u64,
@@ -46,7 +46,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    delivery: Delivery,
+    delivery: OutboxReceipt,
     /// How many wait for it to be empty: the store is then asked again after short pauses.
     waiting: u32,
     /// No more jobs come, and the worker gives up then.
@@ -89,19 +89,19 @@ impl Outbox {
 
     /// What became of the records so far.
     #[must_use]
-    pub fn delivery(&self) -> Delivery {
+    pub fn delivery(&self) -> OutboxReceipt {
         self.0.lock().delivery.clone()
     }
 
     /// Tries at once what waits for the store, and waits until all of it is there or the time is over; what became of it.
     /// What is still pending then is tried again later.
     #[must_use]
-    pub fn flush(&self, within: Duration) -> Delivery {
+    pub fn flush(&self, within: Duration) -> OutboxReceipt {
         self.0.wait(self.0.lock(), within)
     }
 
     /// As [`Outbox::flush`], after which the worker ends.
-    pub(super) fn close(&self, within: Duration) -> Delivery {
+    pub(super) fn close(&self, within: Duration) -> OutboxReceipt {
         let mut queue = self.0.lock();
         queue.close_by = Some(after(within));
         self.0.wait(queue, within)
@@ -129,7 +129,7 @@ impl Shared {
     }
 
     /// Until nothing is pending or the time is over.
-    fn wait(&self, mut queue: MutexGuard<'_, Queue>, within: Duration) -> Delivery {
+    fn wait(&self, mut queue: MutexGuard<'_, Queue>, within: Duration) -> OutboxReceipt {
         queue.waiting += 1;
         self.changed.notify_all();
         let waited = self

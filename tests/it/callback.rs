@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::faulty::{Faulty, Mood};
 use grpo_metrics::batch::Batch;
 use grpo_metrics::hooks::{
-    Artifacts, BenchmarkResult, Callback, Callbacks, CheckpointRow, Csv, Delivery, EarlyStopping,
-    Ending, Goal, LogContext, LoopState, Outcome, Progress, StoreLogger,
+    Artifacts, BenchmarkResult, Callback, Callbacks, CheckpointRow, Csv, EarlyStopping, Ending,
+    Goal, LogContext, LoopState, OutboxReceipt, Outcome, Progress, StoreLogger,
 };
 use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{Metric, Prediction, Split, Sqlite, Status, Store, StoreError};
@@ -220,10 +220,10 @@ fn the_store_logger_stores_everything() {
     let ids = ctx.ids.clone();
     train(&mut Callbacks::new().with(logger), ctx);
     // Experiment, group, run, 3 steps, checkpoint, eval row, benchmark, 2 predictions, 2 endings.
-    let expected = Delivery {
+    let expected = OutboxReceipt {
         accepted: 13,
         written: 13,
-        ..Delivery::default()
+        ..OutboxReceipt::default()
     };
     assert_eq!(outbox.delivery(), expected);
 
@@ -453,7 +453,7 @@ fn an_experiment_that_writes_itself_switches_the_logger_off() {
         ..LogContext::default()
     };
     train(&mut Callbacks::new().with(logger), ctx);
-    assert_eq!(outbox.delivery(), Delivery::default());
+    assert_eq!(outbox.delivery(), OutboxReceipt::default());
     assert!(calls.lock().unwrap().is_empty());
 }
 
