@@ -2,7 +2,7 @@
 
 mod detail_level;
 pub(crate) mod extended;
-pub(crate) mod merge;
+mod merge;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::scalars::{Scalars, Weighting};
 use crate::batch::{Batch, Place};
-use crate::family::completions::{Completions, ComponentRows, Components, totals_of};
+use crate::family::completions::Completions;
+use crate::family::completions::advantages::totals_of;
 use crate::family::groups::Groups;
 use crate::family::number_totals::NumberTotals;
 use crate::family::policy::Policy;
+use crate::family::rewards::PARALLEL_FROM;
 use crate::family::rewards::column::Column;
 pub use crate::family::rewards::column::Retain;
-pub use crate::family::thresholds::{KlKind, KlPenalty, Success, Thresholds};
+use crate::family::rewards::components::{ComponentRows, Components};
+pub use crate::family::thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
 use crate::family::tokens::Tokens;
 use crate::family::tokens::token_pass::token_sums;
-pub use detail_level::{Detail, DetailError};
+pub use detail_level::DetailError;
 use extended::Extended;
 pub use merge::MergeError;
-
-/// From so many completions on, their columns are worth handing to other threads; waking one takes tens of microseconds.
-pub(crate) const PARALLEL_FROM: usize = 8192;
 
 /// What one record reported beside its columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

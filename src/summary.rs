@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 
 use crate::batch::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
 use crate::family::completions::Completions;
+pub use crate::family::completions::lengths::LengthNumbers;
+use crate::family::completions::lengths::length_numbers;
 pub use crate::family::groups::diversity::DiversityNumbers;
 use crate::family::groups::diversity::diversity;
-pub use crate::family::moment::{LengthNumbers, Moment, TokenNumbers};
-use crate::family::moment::{either, length_numbers, moment, part, share, token_numbers};
+pub use crate::family::moment::Moment;
+use crate::family::moment::{moment, part, share};
 pub use crate::family::policy::numbers::{KlNumbers, PolicyNumbers, RatioNumbers};
 pub use crate::family::rewards::distribution::{Distribution, QUANTILES};
 use crate::family::rewards::distribution::{component_extremes, distributions};
@@ -22,6 +24,8 @@ use crate::family::tokens::reference::reference;
 pub use crate::family::tokens::reference::{BucketNumbers, ReferenceNumbers};
 pub use crate::family::tokens::sampler::SamplerNumbers;
 use crate::family::tokens::sampler::sampler;
+pub use crate::family::tokens::token_totals::TokenNumbers;
+use crate::family::tokens::token_totals::{either, token_numbers};
 use crate::shard::Shard;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
@@ -135,12 +139,12 @@ impl Summary {
     pub fn folded(shard: &Shard, declared: &DeclaredFolds) -> Self {
         let groups = shard.groups.totals();
         let plain = &groups.plain;
-        let (rewards, components) = distributions(shard);
+        let (rewards, components) = distributions(&shard.rewards, &shard.components);
         let reports = fold::Reports::of(shard);
         let step = reports.last_step();
         let seen = shard.completions.seen;
         let tokens = &shard.tokens;
-        let (diversity, diversity_by_size) = diversity(plain);
+        let (diversity, diversity_by_size) = diversity(&plain.diversity);
         let (weighting, snapshot_nonfinite) = reports.weighting();
         let level = weighting.as_ref().and_then(|w| w.importance_sampling_level);
         let level = level.unwrap_or_default();
@@ -213,7 +217,7 @@ impl Summary {
             token_entropy: tokens.entropies.mean(),
             reference: reference(tokens, shard.completions.cap, lengths.max, level),
             behaviour: behaviour(tokens, level),
-            sampler: sampler(tokens),
+            sampler: sampler(&tokens.sampler),
             token_advantages: token_numbers(&tokens.advantages),
             token_or_completion_advantages: either(
                 &tokens.advantages,

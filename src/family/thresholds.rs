@@ -1,4 +1,4 @@
-//! What completions and their tokens are counted against.
+//! What completions and their tokens are counted against, and in how much detail.
 
 use std::fmt;
 
@@ -8,7 +8,6 @@ use crate::batch::scalars::ClipRange;
 use crate::batch::{Columns, Values};
 use crate::kernel::exp::{ln, power_of_e};
 use crate::kernel::tokens::Bounds;
-use crate::shard::Detail;
 
 /// What tokens are counted against: all of a step's shards must have been counted alike.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +22,29 @@ pub struct Thresholds {
     pub kl_penalty: Option<KlPenalty>,
     /// What [`Detail::Extended`] counts as a success.
     pub success: Success,
+}
+
+/// How much of the completions is counted; each level holds those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Detail {
+    /// What the dialects other than `verl` name.
+    #[default]
+    Plain,
+    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
+    Policy,
+    /// Also distributions, uncertainty and splits: the extended metrics.
+    Extended,
+}
+
+impl fmt::Display for Detail {
+    /// What the level adds, as a noun.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "what every dialect names",
+            Self::Policy => "what actor and critic report, which the dialect verl names",
+            Self::Extended => "the extended metrics",
+        })
+    }
 }
 
 /// When a completion counts as a success, for pass@k.
@@ -46,7 +68,7 @@ impl Default for Success {
 
 impl Success {
     /// The column that it looks at, where the record has it.
-    pub fn column<'c, 'a>(&self, columns: &'c Columns<'a>) -> Option<&'c Values<'a>> {
+    pub(crate) fn column<'c, 'a>(&self, columns: &'c Columns<'a>) -> Option<&'c Values<'a>> {
         match &self.component {
             None => Some(&columns.rewards),
             Some(wanted) => columns
@@ -115,7 +137,7 @@ impl fmt::Display for Success {
 
 impl Thresholds {
     /// What of these is not as in `other`, in words.
-    pub fn unlike(&self, other: &Self) -> String {
+    pub(crate) fn unlike(&self, other: &Self) -> String {
         let cap = self.ratio_cap.map(|cap| cap.to_string());
         let penalty = self.kl_penalty.map(|penalty| penalty.to_string());
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
@@ -146,7 +168,7 @@ impl Thresholds {
         named.join(" and ")
     }
 
-    pub fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         let range = &self.clip_range;
         let (below, above) = (1.0 - range.low, 1.0 + range.high);
         let (low, high) = if range.of_logs {

@@ -1,34 +1,8 @@
-//! How much of completions is counted, and whether a shard has what is asked of it.
+//! Whether a shard has what is asked of it.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Shard;
-
-/// How much of the completions is counted; each level holds those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Detail {
-    /// What the dialects other than `verl` name.
-    #[default]
-    Plain,
-    /// Also what an actor and a critic report of themselves: the policies' distances by every estimator, the critic's errors.
-    Policy,
-    /// Also distributions, uncertainty and splits: the extended metrics.
-    Extended,
-}
-
-impl fmt::Display for Detail {
-    /// What the level adds, as a noun.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "what every dialect names",
-            Self::Policy => "what actor and critic report, which the dialect verl names",
-            Self::Extended => "the extended metrics",
-        })
-    }
-}
+use super::{Detail, Shard};
 
 /// A shard was counted without numbers that are asked of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

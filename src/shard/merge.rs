@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::{Detail, Shard, Span};
 use crate::batch::Place;
+use crate::family::join;
 use crate::family::rewards::column::Retain;
+use crate::family::rewards::components;
 use crate::family::thresholds::Thresholds;
 
 /// Why two shards cannot be joined; neither has changed.
@@ -84,14 +86,7 @@ impl Shard {
         // One by one: `append` builds the whole map anew.
         self.reports.extend(reports);
         self.rewards.merge(rewards);
-        for (name, column) in components {
-            match self.components.get_mut(&name) {
-                Some(mine) => mine.merge(*column),
-                None => {
-                    self.components.insert(name, column);
-                }
-            }
-        }
+        components::merge(&mut self.components, components);
         self.component_rows.merge(component_rows);
         self.advantages.merge(advantages);
         self.completion_advantages.merge(completion_advantages);
@@ -191,15 +186,6 @@ impl Shard {
             }),
             _ => Ok(()),
         }
-    }
-}
-
-/// Takes `theirs` into `mine`, either of which may not have been read.
-pub(crate) fn join<T>(mine: &mut Option<T>, theirs: Option<T>, merge: impl FnOnce(&mut T, T)) {
-    match (mine, theirs) {
-        (_, None) => {}
-        (Some(mine), Some(theirs)) => merge(mine, theirs),
-        (mine @ None, theirs) => *mine = theirs,
     }
 }
 

@@ -7,11 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::extended::Extended;
 use super::{Detail, Reports, Shard, Span, Thresholds};
 use crate::batch::Place;
-use crate::family::completions::{Completions, ComponentRows, Components};
+use crate::family::completions::Completions;
 use crate::family::groups::Groups;
 use crate::family::number_totals::NumberTotals;
 use crate::family::policy::Policy;
 use crate::family::rewards::column::Column;
+use crate::family::rewards::components::{ComponentRows, Components};
 use crate::family::tokens::Tokens;
 
 /// What a [`Shard`] travels as: its own fields, the rewards without those that its groups keep as well.

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // What a rank hands in.
     ("batch", &["kernel"]),
     // The joinable state by family and of a step, and its way between ranks.
-    ("family", &["batch", "kernel", "shard", "stat"]),
+    ("family", &["batch", "kernel", "stat"]),
     ("shard", &["batch", "family", "kernel", "stat"]),
     ("wire", &["limits", "shard"]),
     ("gather", &["shard", "wire"]),

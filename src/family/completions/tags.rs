@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::completions::Lengths;
+use super::lengths::Lengths;
+use crate::batch::{Batch, Values};
+use crate::family::moment::part;
 use crate::family::number_totals::count;
+use crate::family::thresholds::Success;
 use crate::stat::{Moments, Statistic};
 
 /// Tags that have numbers of their own.
@@ -70,6 +73,25 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
+    /// The completions of a record by their tags; none where it has none.
+    pub fn of(batch: &Batch<'_>, success: &Success) -> Self {
+        let mut all = Self::default();
+        let c = batch.columns();
+        let Some(tags) = c.tags else { return all };
+        let finite = |value: Option<f64>| value.filter(|x| x.is_finite());
+        let mut judged = success.column(c).map(Values::iter);
+        for (i, (tag, reward)) in tags.iter().zip(c.rewards.iter()).enumerate() {
+            let judged = judged.as_mut().and_then(|values| values.next().flatten());
+            all.add(
+                tag,
+                finite(reward),
+                finite(judged).map(|x| x >= success.threshold),
+                batch.lengths().map(|lengths| lengths[i]),
+            );
+        }
+        all
+    }
+
     pub fn add(
         &mut self,
         tag: &str,
@@ -145,6 +167,34 @@ impl Tags {
             .chain([(OTHER, &self.others)])
             .filter(|(_, totals)| totals.completions > 0)
     }
+}
+
+/// The completions of one tag.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TagNumbers {
+    pub reward: Option<f64>,
+    pub population_std: Option<f64>,
+    /// Share of its completions that succeed.
+    pub pass: Option<f64>,
+    pub mean_length: Option<f64>,
+    /// Share of its completions whose group's rewards do not vary.
+    pub zero_std: Option<f64>,
+}
+
+/// `grouped`: of the same completions, whether their groups' rewards vary.
+pub(crate) fn numbers(completions: &Tags, grouped: &Tags) -> Vec<(String, TagNumbers)> {
+    let mut tags = completions.clone();
+    tags.merge(grouped);
+    let numbers = |totals: &TagTotals| TagNumbers {
+        reward: totals.rewards.mean(),
+        population_std: totals.rewards.population_std(),
+        pass: part(totals.successes, totals.judged),
+        mean_length: totals.lengths.mean(),
+        zero_std: part(totals.zero_std, totals.grouped),
+    };
+    tags.iter()
+        .map(|(tag, totals)| (tag.to_owned(), numbers(totals)))
+        .collect()
 }
 
 #[cfg(test)]

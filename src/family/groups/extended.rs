@@ -1,16 +1,18 @@
 //! What the extended metrics make of whole groups. The order of a group's completions has no part in it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Tried;
 use super::measured::Measured;
 use super::whole::{Whole, WholeOutcomes};
 use crate::family::completions::tags::Tags;
 use crate::family::marked_values::{GroupColumn, Mark};
+use crate::family::moment::part;
 use crate::family::number_totals::{NumberTotals, count};
+use crate::family::quantiles::quantiles;
 use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
 
 /// The largest of all rewards, and how many groups have nothing else.
@@ -30,8 +32,7 @@ pub(crate) struct ExtendedTotals {
     /// Population standard deviation of each group's rewards.
     pub std: Moments,
     pub stds: Order,
-    /// How many groups have so many completions, so many of which succeed.
-    pub attempts: BTreeMap<(u64, u64), u64>,
+    pub attempts: Tried,
     /// (sum of w)^2 / sum of w^2 / size.
     pub effective_weights: NumberTotals,
     pub weights: Extent,
@@ -227,4 +228,44 @@ impl ExtendedTotals {
         self.advantages.append(advantages);
         self.measured.merge(measured);
     }
+}
+
+/// How the groups' rewards spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupStd {
+    pub mean: f64,
+    pub p05: f64,
+    pub p50: f64,
+    pub p95: f64,
+}
+
+/// Shares of groups all of whose rewards are there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupShares {
+    /// Every reward is the largest (smallest) of the step.
+    pub all_max: f64,
+    pub all_min: f64,
+    /// Neither.
+    pub mixed: f64,
+}
+
+pub fn group_std(groups: &ExtendedTotals) -> Option<GroupStd> {
+    let [p05, p50, p95] = quantiles(&groups.stds, [5, 50, 95])?;
+    Some(GroupStd {
+        mean: groups.std.mean()?,
+        p05,
+        p50,
+        p95,
+    })
+}
+
+pub fn group_shares(groups: &ExtendedTotals) -> Option<GroupShares> {
+    let (whole, all_max) = (groups.whole, groups.all_max.groups());
+    let all_min = groups.all_min.groups();
+    Some(GroupShares {
+        all_max: part(all_max, whole)?,
+        all_min: part(all_min, whole)?,
+        // Where all rewards are equal, they are the largest and the smallest.
+        mixed: part(whole.saturating_sub(all_max).saturating_sub(all_min), whole)?,
+    })
 }

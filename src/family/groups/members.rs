@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, Place};
 use crate::family::groups::diversity::token_set::TokenSet;
 use crate::family::marked_values::MarkedValues;
-use crate::shard::Success;
+use crate::family::thresholds::Success;
 
 /// Where a completion stands in its group: by `completion_index` where given, else by rank, micro-batch and position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

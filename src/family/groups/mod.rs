@@ -1,5 +1,6 @@
 //! The groups of a shard: what whole ones come to, and the members of those that may go on elsewhere.
 
+pub mod attempts;
 pub mod byte_columns;
 pub mod diversity;
 mod extended;
@@ -18,9 +19,11 @@ use super::per_completion::by_completion;
 use super::thresholds::Success;
 use crate::batch::group::{Grouping, first_appearances};
 use crate::batch::{Batch, Place, Values};
-use crate::shard::merge::join;
+use crate::family::join;
 use diversity::token_set::TokenSet;
 pub(crate) use extended::ExtendedTotals;
+pub use extended::{GroupShares, GroupStd};
+pub(crate) use extended::{group_shares, group_std};
 use members::Members;
 pub(crate) use plain::{PlainTotals, ZERO_STD};
 use whole::{Seed, Whole};

@@ -2,48 +2,20 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::diversity::DiversityTotals;
 use super::whole::Whole;
-use crate::family::groups::diversity::token_set::{Diversity, TokenSet};
 use crate::family::marked_values::{GroupColumn, Mark};
 use crate::family::number_totals::{NumberTotals, Share, count};
 use crate::kernel::entropy::{PROBABILITY_FLOOR, entropy_terms, floored_terms, weight_terms};
 use crate::kernel::exp::ln;
-use crate::stat::{Census, ExactSum, Moments, Statistic, exact, exact_groups};
+use crate::stat::{Moments, Statistic, exact, exact_groups};
 
 /// An advantage below this in size is zero (METRICS.md, `frac_reward_zero_std`).
 const ZERO_ADVANTAGE: f64 = 1e-8;
 /// A standard deviation within this of 0 is zero (METRICS.md, trl's `frac_reward_zero_std`).
 pub(crate) const ZERO_STD: f64 = 1e-8;
-
-/// The means over groups, plain and weighted by size, of the three measures of diversity.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DiversityTotals {
-    pub census: Census,
-    pub completions: u64,
-    /// `distinct_1`, `distinct_2`, `jaccard`: the sum over groups, and the sum of each times its group's size.
-    pub plain: [ExactSum; 3],
-    pub by_size: [ExactSum; 3],
-}
-
-impl DiversityTotals {
-    fn merge(&mut self, other: &Self) {
-        let Self {
-            census,
-            completions,
-            plain,
-            by_size,
-        } = other;
-        self.census.merge(census);
-        count(&mut self.completions, *completions);
-        for i in 0..3 {
-            self.plain[i].merge(&plain[i]);
-            self.by_size[i].merge(&by_size[i]);
-        }
-    }
-}
 
 /// What whole groups come to, but for the extended metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -117,7 +89,7 @@ impl PlainTotals {
         self.add_q(whole, ranges);
         self.add_weights(whole, ranges);
         self.add_seeds(whole);
-        self.add_diversity(whole, ranges);
+        self.diversity.add(whole, ranges);
     }
 
     /// H = -sum of m ln m, m = max(q, 1e-12).
@@ -207,36 +179,6 @@ impl PlainTotals {
                 }
             }
             spread.add(&values);
-        }
-    }
-
-    fn add_diversity(&mut self, whole: &Whole<'_, '_>, ranges: &[Range<usize>]) {
-        let Some(sets) = &whole.tokens else {
-            self.diversity.census.absent(ranges.len() as u64);
-            return;
-        };
-        let groups: Vec<Option<(u64, Diversity)>> = ranges
-            .par_iter()
-            .map(|range| {
-                let group: Option<Vec<&TokenSet>> = sets[range.clone()].iter().copied().collect();
-                let group = group?;
-                let unit = group.first()?.unit();
-                let one_unit = group.iter().all(|set| set.unit() == unit);
-                one_unit.then(|| (group.len() as u64, Diversity::of(&group)))
-            })
-            .collect();
-        for group in groups {
-            let Some((size, measures)) = group else {
-                self.diversity.census.absent(1);
-                continue;
-            };
-            count(&mut self.diversity.census.used, 1);
-            count(&mut self.diversity.completions, size);
-            let measures = [measures.distinct_1, measures.distinct_2, measures.jaccard];
-            for (i, measure) in measures.into_iter().enumerate() {
-                self.diversity.plain[i].add(&[measure]);
-                self.diversity.by_size[i].add_times(measure, size);
-            }
         }
     }
 }

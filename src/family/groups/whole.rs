@@ -8,7 +8,7 @@ use super::members::Members;
 use crate::batch::{Batch, Place, Values};
 use crate::family::groups::diversity::token_set::TokenSet;
 use crate::family::marked_values::{GroupColumn, MarkedValues};
-use crate::shard::Success;
+use crate::family::thresholds::Success;
 
 /// What a record said of a whole group that may be in other records too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! The numbers that actor and critic report of themselves.
 
-use crate::family::moment::{Moment, TokenNumbers, moment};
+use crate::family::moment::{Moment, moment};
 use crate::family::policy::{Broadcast, Policy};
-use crate::family::tokens::token_totals::TokenRange;
+use crate::family::tokens::token_totals::{TokenNumbers, TokenRange};
 use crate::stat::Moments;
 
 /// Ratios of current to behaviour policy, over tokens.

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::components::Components;
+use super::{PARALLEL_FROM, column::Column};
 use crate::family::groups::ZERO_STD;
-use crate::family::rewards::column::Column;
-use crate::shard::{PARALLEL_FROM, Shard};
 use crate::stat::{Census, Quantile};
 
 /// The quantiles that dialects name, in order.
@@ -50,23 +50,24 @@ impl Distribution {
 }
 
 /// Of the rewards, and of the components that have a usable value.
-pub fn distributions(shard: &Shard) -> (Option<Distribution>, Vec<(String, Distribution)>) {
+pub fn distributions(
+    rewards: &Column,
+    components: &Components,
+) -> (Option<Distribution>, Vec<(String, Distribution)>) {
     let of = |name: &String, column: &Column| Some((name.clone(), distribution(column)?));
-    if shard.completions.seen < PARALLEL_FROM as u64 {
+    if rewards.census.seen() < PARALLEL_FROM as u64 {
         return (
-            distribution(&shard.rewards),
-            shard
-                .components
+            distribution(rewards),
+            components
                 .iter()
                 .filter_map(|(name, column)| of(name, column))
                 .collect(),
         );
     }
     rayon::join(
-        || distribution(&shard.rewards),
+        || distribution(rewards),
         || {
-            shard
-                .components
+            components
                 .par_iter()
                 .filter_map(|(name, column)| of(name, column))
                 .collect()

@@ -5,6 +5,7 @@ pub mod logps;
 pub mod reference;
 pub mod sampler;
 pub mod sequences;
+pub mod sketches;
 pub mod token_pass;
 pub mod token_totals;
 
@@ -12,28 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::number_totals::count;
 use crate::batch::Batch;
-use crate::kernel::tokens::{Bounds, Sampler, Sums};
-use crate::stat::{Census, ExactSum, Extent, Statistic};
+use crate::kernel::tokens::{Bounds, Sums};
+use crate::stat::{Census, Extent, Statistic};
 use logps::Logps;
+use reference::{BUCKETS, Bucket};
+use sampler::SamplerTotals;
 use sequences::Sequences;
 use token_totals::{CompletionMeans, TokenRange, TokenTotal};
-
-/// The length buckets of KL: upper bounds in tokens, the last open.
-pub(crate) const BUCKETS: [(u32, &str); 5] = [
-    (32, "0-32"),
-    (64, "33-64"),
-    (128, "65-128"),
-    (256, "129-256"),
-    (u32::MAX, "257+"),
-];
-
-/// One bucket of KL by completion length.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Bucket {
-    pub completions: u64,
-    pub tokens: u64,
-    pub k3: ExactSum,
-}
 
 /// The families over tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,19 +51,6 @@ pub(crate) struct Tokens {
     pub advantages: TokenRange,
     pub returns: TokenRange,
     pub values: TokenRange,
-}
-
-/// Behaviour policy against the sampler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SamplerTotals {
-    pub logp_difference: TokenRange,
-    pub ratio: TokenRange,
-    pub probability_difference: TokenRange,
-    pub old: TokenRange,
-    pub sampling: TokenRange,
-    pub old_squares: ExactSum,
-    pub sampling_squares: ExactSum,
-    pub products: ExactSum,
 }
 
 impl Tokens {
@@ -254,65 +227,5 @@ impl Tokens {
         self.advantages.merge(advantages);
         self.returns.merge(returns);
         self.values.merge(values);
-    }
-}
-
-impl Bucket {
-    fn merge(&mut self, other: &Self) {
-        let Self {
-            completions,
-            tokens,
-            k3,
-        } = other;
-        count(&mut self.completions, *completions);
-        count(&mut self.tokens, *tokens);
-        self.k3.merge(k3);
-    }
-}
-
-impl SamplerTotals {
-    fn of(sums: &[Sums]) -> Self {
-        let sum_of = |part: fn(&Sampler) -> f64| {
-            let parts: Vec<f64> = sums
-                .iter()
-                .filter_map(|s| s.sampler.as_ref().map(part))
-                .collect();
-            let mut sum = ExactSum::default();
-            sum.add(&parts);
-            sum
-        };
-        Self {
-            logp_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.logp_difference)),
-            ratio: TokenRange::of(sums, |s| s.sampler.map(|s| s.ratio)),
-            probability_difference: TokenRange::of(sums, |s| {
-                s.sampler.map(|s| s.probability_difference)
-            }),
-            old: TokenRange::of(sums, |s| s.sampler.map(|s| s.old)),
-            sampling: TokenRange::of(sums, |s| s.sampler.map(|s| s.sampling)),
-            old_squares: sum_of(|s| s.old_squares),
-            sampling_squares: sum_of(|s| s.sampling_squares),
-            products: sum_of(|s| s.products),
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let Self {
-            logp_difference,
-            ratio,
-            probability_difference,
-            old,
-            sampling,
-            old_squares,
-            sampling_squares,
-            products,
-        } = other;
-        self.logp_difference.merge(logp_difference);
-        self.ratio.merge(ratio);
-        self.probability_difference.merge(probability_difference);
-        self.old.merge(old);
-        self.sampling.merge(sampling);
-        self.old_squares.merge(old_squares);
-        self.sampling_squares.merge(sampling_squares);
-        self.products.merge(products);
     }
 }

@@ -1,8 +1,41 @@
 //! The current policy against the reference policy.
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::scalars::ImportanceLevel;
-use crate::family::tokens::{BUCKETS, Tokens};
-use crate::stat::Statistic;
+use crate::family::number_totals::count;
+use crate::family::tokens::Tokens;
+use crate::stat::{ExactSum, Statistic};
+
+/// The length buckets of KL: upper bounds in tokens, the last open.
+pub(crate) const BUCKETS: [(u32, &str); 5] = [
+    (32, "0-32"),
+    (64, "33-64"),
+    (128, "65-128"),
+    (256, "129-256"),
+    (u32::MAX, "257+"),
+];
+
+/// One bucket of KL by completion length.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    pub completions: u64,
+    pub tokens: u64,
+    pub k3: ExactSum,
+}
+
+impl Bucket {
+    pub(super) fn merge(&mut self, other: &Self) {
+        let Self {
+            completions,
+            tokens,
+            k3,
+        } = other;
+        count(&mut self.completions, *completions);
+        count(&mut self.tokens, *tokens);
+        self.k3.merge(k3);
+    }
+}
 
 /// Current policy against reference policy, over tokens.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,11 +1,72 @@
 //! The behaviour policy against the sampler, which should be the same and seldom quite is.
 
-use crate::family::moment::{TokenNumbers, token_numbers};
-use crate::family::tokens::Tokens;
-use crate::family::tokens::token_totals::TokenRange;
-use crate::stat::Statistic;
+use serde::{Deserialize, Serialize};
+
+use crate::family::tokens::token_totals::{TokenNumbers, TokenRange, token_numbers};
+use crate::kernel::tokens::{Sampler, Sums};
+use crate::stat::{ExactSum, Statistic};
 
 /// Behaviour policy against the sampler.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SamplerTotals {
+    pub logp_difference: TokenRange,
+    pub ratio: TokenRange,
+    pub probability_difference: TokenRange,
+    pub old: TokenRange,
+    pub sampling: TokenRange,
+    pub old_squares: ExactSum,
+    pub sampling_squares: ExactSum,
+    pub products: ExactSum,
+}
+
+impl SamplerTotals {
+    pub(super) fn of(sums: &[Sums]) -> Self {
+        let sum_of = |part: fn(&Sampler) -> f64| {
+            let parts: Vec<f64> = sums
+                .iter()
+                .filter_map(|s| s.sampler.as_ref().map(part))
+                .collect();
+            let mut sum = ExactSum::default();
+            sum.add(&parts);
+            sum
+        };
+        Self {
+            logp_difference: TokenRange::of(sums, |s| s.sampler.map(|s| s.logp_difference)),
+            ratio: TokenRange::of(sums, |s| s.sampler.map(|s| s.ratio)),
+            probability_difference: TokenRange::of(sums, |s| {
+                s.sampler.map(|s| s.probability_difference)
+            }),
+            old: TokenRange::of(sums, |s| s.sampler.map(|s| s.old)),
+            sampling: TokenRange::of(sums, |s| s.sampler.map(|s| s.sampling)),
+            old_squares: sum_of(|s| s.old_squares),
+            sampling_squares: sum_of(|s| s.sampling_squares),
+            products: sum_of(|s| s.products),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        let Self {
+            logp_difference,
+            ratio,
+            probability_difference,
+            old,
+            sampling,
+            old_squares,
+            sampling_squares,
+            products,
+        } = other;
+        self.logp_difference.merge(logp_difference);
+        self.ratio.merge(ratio);
+        self.probability_difference.merge(probability_difference);
+        self.old.merge(old);
+        self.sampling.merge(sampling);
+        self.old_squares.merge(old_squares);
+        self.sampling_squares.merge(sampling_squares);
+        self.products.merge(products);
+    }
+}
+
+/// Behaviour policy against the sampler, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplerNumbers {
     pub logp_difference: Option<TokenNumbers>,
@@ -15,19 +76,17 @@ pub struct SamplerNumbers {
     pub correlation: Option<f64>,
 }
 
-pub fn sampler(tokens: &Tokens) -> SamplerNumbers {
-    let s = &tokens.sampler;
+pub fn sampler(s: &SamplerTotals) -> SamplerNumbers {
     SamplerNumbers {
         logp_difference: token_numbers(&s.logp_difference),
         ratio: token_numbers(&s.ratio),
         probability_difference: token_numbers(&s.probability_difference),
-        correlation: correlation(tokens),
+        correlation: correlation(s),
     }
 }
 
 /// Pearson's r from sums: (n sum(pq) - sum(p) sum(q)) / sqrt((n sum(pp) - sum(p)^2) (n sum(qq) - sum(q)^2)).
-fn correlation(tokens: &Tokens) -> Option<f64> {
-    let s = &tokens.sampler;
+fn correlation(s: &SamplerTotals) -> Option<f64> {
     let varies = |range: &TokenRange| range.extent.range().is_some_and(|(min, max)| min < max);
     if !varies(&s.old) || !varies(&s.sampling) {
         return None;

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use crate::batch::Batch;
 use crate::family::per_completion::{AT_LEAST, are_few};
+use crate::family::tokens::sketches::Sketches;
 use crate::kernel::tokens::{Bounds, Kept, Sums, sums};
-use crate::shard::extended::Sketches;
 
 /// The sums of each completion, in their order, and where asked for the distributions over tokens; nothing where the
 /// record has no token columns.

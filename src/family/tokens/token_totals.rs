@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::number_totals::count;
+use crate::family::number_totals::{NumberTotals, count};
 use crate::kernel::tokens::{Range, Sums, Total};
 use crate::stat::{Census, ExactSum, Extent, Statistic};
 
@@ -109,4 +109,35 @@ impl TokenRange {
         self.total.merge(total);
         self.extent.merge(extent);
     }
+}
+
+/// A token-level number: mean and extremes over tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenNumbers {
+    pub mean: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+pub fn token_numbers(range: &TokenRange) -> Option<TokenNumbers> {
+    let (min, max) = range.extent.range()?;
+    Some(TokenNumbers {
+        mean: range.total.mean()?,
+        min,
+        max,
+    })
+}
+
+/// Tokens' and completions' values as one sample.
+pub fn either(tokens: &TokenRange, completions: &NumberTotals) -> Option<TokenNumbers> {
+    let mut extent = tokens.extent;
+    extent.merge(&completions.extent);
+    let mut sum = tokens.total.sum.clone();
+    sum.merge(completions.moments.sum());
+    let (min, max) = extent.range()?;
+    Some(TokenNumbers {
+        mean: sum.divided(tokens.total.census.used + completions.census.used),
+        min,
+        max,
+    })
 }

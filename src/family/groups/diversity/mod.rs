@@ -2,8 +2,73 @@
 
 pub mod token_set;
 
-use crate::family::groups::PlainTotals;
-use crate::stat::{ExactSum, Statistic};
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::whole::Whole;
+use crate::family::number_totals::count;
+use crate::stat::{Census, ExactSum, Statistic};
+use token_set::{Diversity, TokenSet};
+
+/// The means over groups, plain and weighted by size, of the three measures of diversity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DiversityTotals {
+    pub census: Census,
+    pub completions: u64,
+    /// `distinct_1`, `distinct_2`, `jaccard`: the sum over groups, and the sum of each times its group's size.
+    pub plain: [ExactSum; 3],
+    pub by_size: [ExactSum; 3],
+}
+
+impl DiversityTotals {
+    pub(super) fn merge(&mut self, other: &Self) {
+        let Self {
+            census,
+            completions,
+            plain,
+            by_size,
+        } = other;
+        self.census.merge(census);
+        count(&mut self.completions, *completions);
+        for i in 0..3 {
+            self.plain[i].merge(&plain[i]);
+            self.by_size[i].merge(&by_size[i]);
+        }
+    }
+
+    /// `ranges` are those of `whole`.
+    pub(super) fn add(&mut self, whole: &Whole<'_, '_>, ranges: &[Range<usize>]) {
+        let Some(sets) = &whole.tokens else {
+            self.census.absent(ranges.len() as u64);
+            return;
+        };
+        let groups: Vec<Option<(u64, Diversity)>> = ranges
+            .par_iter()
+            .map(|range| {
+                let group: Option<Vec<&TokenSet>> = sets[range.clone()].iter().copied().collect();
+                let group = group?;
+                let unit = group.first()?.unit();
+                let one_unit = group.iter().all(|set| set.unit() == unit);
+                one_unit.then(|| (group.len() as u64, Diversity::of(&group)))
+            })
+            .collect();
+        for group in groups {
+            let Some((size, measures)) = group else {
+                self.census.absent(1);
+                continue;
+            };
+            count(&mut self.census.used, 1);
+            count(&mut self.completions, size);
+            let measures = [measures.distinct_1, measures.distinct_2, measures.jaccard];
+            for (i, measure) in measures.into_iter().enumerate() {
+                self.plain[i].add(&[measure]);
+                self.by_size[i].add_times(measure, size);
+            }
+        }
+    }
+}
 
 /// A group's diversity, averaged over groups.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,8 +78,8 @@ pub struct DiversityNumbers {
     pub jaccard: f64,
 }
 
-pub fn diversity(groups: &PlainTotals) -> (Option<DiversityNumbers>, Option<DiversityNumbers>) {
-    let totals = &groups.diversity;
+/// Plain, and weighted by the groups' sizes; `None` without a group that could be measured.
+pub fn diversity(totals: &DiversityTotals) -> (Option<DiversityNumbers>, Option<DiversityNumbers>) {
     let numbers = |sums: &[ExactSum; 3], count: u64| {
         (count > 0).then(|| {
             let [distinct_1, distinct_2, jaccard] =
