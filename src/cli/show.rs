@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use glob::{Pattern, PatternError};
 
 use crate::sink::lines;
 use crate::store::{Sqlite, Store, StoreError};
@@ -43,11 +43,13 @@ pub enum ShowError {
         closest: Option<String>,
         runs: Vec<String>,
     },
-    #[error("--key {glob}: expected a glob pattern: {source}")]
-    Glob {
-        glob: String,
-        source: globset::Error,
-    },
+    #[error("--key {glob}: expected a pattern of *, ? and [...]: {source}")]
+    Glob { glob: String, source: PatternError },
+    /// No key has any, and nothing would match.
+    #[error(
+        "--key {glob}: expected a pattern of *, ? and [...], found braces: give --key once for each"
+    )]
+    Braces { glob: String },
     #[error("could not write the table: {0}")]
     Write(#[from] io::Error),
 }
@@ -57,7 +59,7 @@ pub enum ShowError {
 /// # Errors
 /// If there is no such store or run, the pattern is none, or `out` refuses.
 pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
-    let keys = globs(&args.key)?;
+    let keys = Keys::of(&args.key)?;
     let store = Sqlite::open_read_only(&args.store)?;
     let text = match &args.run {
         None => runs_table(&store.overview()?),
@@ -75,25 +77,38 @@ pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
                 Some(steps) => store.last_metrics(run, steps)?,
                 None => store.get_metrics(run, None, None)?,
             };
-            metrics_table(run, &metrics, |key| {
-                args.key.is_empty() || keys.is_match(key)
-            })
+            metrics_table(run, &metrics, |key| keys.have(key))
         }
     };
     out.write_all(lines(&text).as_bytes())?;
     Ok(())
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, ShowError> {
-    let refused = |glob: &str| {
-        let glob = glob.to_owned();
-        move |source| ShowError::Glob { glob, source }
-    };
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(refused(pattern))?);
+/// Which keys are shown.
+struct Keys(Vec<Pattern>);
+
+impl Keys {
+    fn of(globs: &[String]) -> Result<Self, ShowError> {
+        let pattern = |glob: &String| {
+            if glob.contains(['{', '}']) {
+                return Err(ShowError::Braces { glob: glob.clone() });
+            }
+            Pattern::new(glob).map_err(|source| ShowError::Glob {
+                glob: glob.clone(),
+                source,
+            })
+        };
+        globs
+            .iter()
+            .map(pattern)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
-    set.build().map_err(refused(&patterns.join(" ")))
+
+    /// All where none was named.
+    fn have(&self, key: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|glob| glob.matches(key))
+    }
 }
 
 /// The name most like `run`, if one is like it at all.
@@ -139,13 +154,17 @@ mod tests {
 
     #[test]
     fn a_key_pattern_matches_across_slashes() {
-        let set = globs(&["train/kl*".to_owned(), "*reward*".to_owned()]).unwrap();
-        assert!(set.is_match("train/kl_per_token_bucket/long"));
-        assert!(set.is_match("train/rewards/len/mean"));
-        assert!(!set.is_match("train/loss/kl"));
+        let keys =
+            |globs: &[&str]| Keys::of(&globs.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let some = keys(&["train/kl*", "*reward*"]).unwrap();
+        assert!(some.have("train/kl_per_token_bucket/long"));
+        assert!(some.have("train/rewards/len/mean"));
+        assert!(!some.have("train/loss/kl"));
+        assert!(keys(&[]).unwrap().have("train/loss/kl"));
+        assert!(matches!(keys(&["["]), Err(ShowError::Glob { .. })));
         assert!(matches!(
-            globs(&["[".to_owned()]),
-            Err(ShowError::Glob { .. })
+            keys(&["train/{kl,loss}"]),
+            Err(ShowError::Braces { .. })
         ));
     }
 
