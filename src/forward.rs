@@ -1,6 +1,7 @@
 //! Forwards a metrics file to a store: what a training wrote beside itself, row by row, and each row once.
 
 mod ledger;
+mod place;
 mod row;
 mod session;
 mod source;

@@ -5,8 +5,9 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Call, Ledger};
+use super::place::{find_below, find_near};
 use super::row::{self, Skip};
-use super::source::{Identity, LONGEST_LINE, Line, Position, Source, find_below, find_near};
+use super::source::{Identity, LONGEST_LINE, Line, Position, Source};
 use super::trail;
 use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
 use crate::row::Metrics;

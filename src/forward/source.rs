@@ -1,6 +1,6 @@
-//! The metrics file: where it is, its lines, and how far they have been read.
+//! A metrics file: its lines, and how far they have been read.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -16,37 +16,6 @@ pub(super) const LONGEST_LINE: usize = limits::ROW;
 
 /// How much of either end of what has been read tells one file from another.
 const FINGERPRINT: usize = 1024;
-
-/// The file called `name` at `run_dir/logs/`, else `run_dir/`.
-pub(super) fn find_near(run_dir: &Path, name: impl AsRef<Path>) -> Option<PathBuf> {
-    let near = [run_dir.join("logs"), run_dir.to_owned()];
-    let near = near.map(|folder| folder.join(name.as_ref()));
-    near.into_iter().find(|path| path.is_file())
-}
-
-/// That anywhere below: the shallowest, of equals the first by path. Links to folders are not followed.
-pub(super) fn find_below(run_dir: &Path, name: impl AsRef<Path>) -> Option<PathBuf> {
-    let mut level = vec![run_dir.to_owned()];
-    while !level.is_empty() {
-        let mut folders: Vec<PathBuf> = level.iter().flat_map(|dir| folders_in(dir)).collect();
-        folders.sort();
-        let found = folders.iter().map(|dir| dir.join(&name));
-        if let Some(path) = found.into_iter().find(|path| path.is_file()) {
-            return Some(path);
-        }
-        level = folders;
-    }
-    None
-}
-
-/// What cannot be read has no folders.
-fn folders_in(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
-}
 
 /// Which file it is, for as long as it exists: device and inode. Zeros where the system has no such numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
