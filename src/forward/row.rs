@@ -1,6 +1,8 @@
 //! One line of a metrics file, in either of its two shapes.
 
 use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -87,6 +89,17 @@ pub(super) fn parse(line: &[u8]) -> Result<Parsed, Skip> {
         return Err(Skip::NoMetrics);
     }
     Ok(Parsed { step, train, val })
+}
+
+/// When a row was written, in nanoseconds since 1970, if it says so: its `ts`, else its `timestamp`, in seconds since then.
+/// Milliseconds, and seconds since something else, are no such time.
+pub(super) fn written(line: &[u8]) -> Option<u64> {
+    const FROM_2001_TO_2286: Range<f64> = 1e9..1e10;
+    let row = object(line).ok()?;
+    let said = row.get("ts").or_else(|| row.get("timestamp"))?.as_f64()?;
+    let seconds = Some(said).filter(|said| FROM_2001_TO_2286.contains(said))?;
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    u64::try_from(time.as_nanos()).ok()
 }
 
 fn object(line: &[u8]) -> Result<Map<String, Value>, Skip> {
@@ -191,6 +204,26 @@ mod tests {
         assert_eq!(entries(&parsed.train), [("nll", 0.42), ("time/step", 18.1)]);
         let empty = parse(br#"{"step": 1, "metrics": {}, "loss": 1}"#).unwrap();
         assert_eq!(entries(&empty.train), [("loss", 1.0)]);
+    }
+
+    #[test]
+    fn a_row_says_when_it_was_written_in_seconds_since_1970_or_not_at_all() {
+        let cases: [(&[u8], Option<u64>); 8] = [
+            (b"{\"ts\": 1763700000.25}", Some(1_763_700_000_250_000_000)),
+            (
+                b"{\"timestamp\": 1763700000, \"a\": NaN}\n",
+                Some(1_763_700_000_000_000_000),
+            ),
+            (b"{\"ts\": 1763700000250}", None),
+            (b"{\"ts\": 12.5}", None),
+            (b"{\"ts\": -1763700000}", None),
+            (b"{\"ts\": \"2026-11-21T10:00:00Z\"}", None),
+            (b"{\"ts\": 17637", None),
+            (b"", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(written(line), expected, "{}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

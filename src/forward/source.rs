@@ -5,10 +5,12 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use flate2::GzHeader;
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::row;
 use crate::limits;
 
 /// A longer line is skipped without being kept.
@@ -18,7 +20,7 @@ pub(super) const LONGEST_LINE: usize = limits::ROW;
 const FINGERPRINT: usize = 1024;
 
 /// Which file it is, for as long as it exists: device and inode. Zeros where the system has no such numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
@@ -51,7 +53,10 @@ pub(super) struct Position {
     /// Lines read.
     pub lines: u64,
     pub identity: Identity,
-    /// When the file was last written, in nanoseconds since 1970: what came after it was written since.
+    /// When its first row was written, in nanoseconds since 1970, if that is known: what came after began later.
+    #[serde(default)]
+    pub began: Option<u64>,
+    /// When the file was last written, likewise.
     #[serde(default)]
     pub modified: u64,
     head: u64,
@@ -134,6 +139,23 @@ impl Text {
         }
     }
 
+    /// The end of the second in which it was last written, as `gzip` writes it into what it packs: each part says so of itself.
+    fn packed_from(&self) -> Option<u64> {
+        let Self::Gzip(decoder) = self else {
+            return None;
+        };
+        let second = decoder.header().map_or(0, GzHeader::mtime);
+        (second > 0).then(|| (u64::from(second) + 1) * 1_000_000_000 - 1)
+    }
+
+    /// As far as it is there, and no longer than any row.
+    fn first_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.go_to(0)?;
+        BufReader::new(self.take(LONGEST_LINE as u64)).read_until(b'\n', &mut line)?;
+        Ok(line)
+    }
+
     fn go_to(&mut self, offset: u64) -> io::Result<()> {
         match self {
             Self::Plain(file) => file.seek(SeekFrom::Start(offset)).map(drop),
@@ -201,6 +223,12 @@ pub(super) struct Source {
     /// A second handle for what is not where the reader is.
     probe: Text,
     pub identity: Identity,
+    /// When its first row was written, in nanoseconds since 1970; if that does not say so, just after the file before it began.
+    pub began: Option<u64>,
+    /// See [`Text::packed_from`]; it is asked before anything is read.
+    packed_from: Option<u64>,
+    /// Whether it held nothing when it was opened.
+    pub is_empty: bool,
     /// Where the next line begins, and how many are before it.
     pub offset: u64,
     pub lines: u64,
@@ -217,11 +245,23 @@ pub(super) struct Source {
 
 impl Source {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let text = Text::open(path)?;
+        let (text, mut probe, identity) = loop {
+            let (text, probe) = (Text::open(path)?, Text::open(path)?);
+            let identity = Identity::of(&text.metadata()?);
+            // Unless it was rotated between the two.
+            if identity == Identity::of(&probe.metadata()?) {
+                break (text, probe, identity);
+            }
+        };
+        // What cannot be read says so when it is read.
+        let first = probe.first_line().ok();
         Ok(Self {
             path: path.to_owned(),
-            identity: Identity::of(&text.metadata()?),
-            probe: Text::open(path)?,
+            identity,
+            began: first.as_ref().and_then(|line| row::written(line)),
+            packed_from: text.packed_from(),
+            is_empty: first.is_some_and(|line| line.is_empty()),
+            probe,
             reader: BufReader::with_capacity(1 << 16, text),
             offset: 0,
             lines: 0,
@@ -243,9 +283,10 @@ impl Source {
         Ok(self.probe.len()?.unwrap_or(self.offset))
     }
 
-    /// When it was last written.
+    /// When its text was last written. A packer may have given the file a later time.
     pub fn modified(&self) -> io::Result<u64> {
-        Ok(modified(&self.probe.metadata()?))
+        let own = modified(&self.probe.metadata()?);
+        Ok(self.packed_from.map_or(own, |from| own.min(from)))
     }
 
     /// Whether the file still holds what was read of it. What is gzipped nobody writes to.
@@ -258,6 +299,12 @@ impl Source {
         let Some(ends) = self.probe.holds(position)? else {
             return Ok(false);
         };
+        // Where nothing was read yet, every file holds that.
+        let times = self.began.zip(position.began);
+        if times.is_some_and(|(own, left)| own != left) {
+            return Ok(false);
+        }
+        self.began = self.began.or(position.began);
         (self.offset, self.lines, self.ends) = (position.offset, position.lines, ends);
         self.rewind()?;
         Ok(true)
@@ -269,6 +316,7 @@ impl Source {
             offset: self.offset,
             lines: self.lines,
             identity: self.identity,
+            began: self.began,
             modified: self.modified()?,
             head: xxh3_64(&self.ends.head),
             tail: xxh3_64(&self.ends.tail),
@@ -309,6 +357,9 @@ impl Source {
 
     /// Goes on behind the last line.
     pub fn take(&mut self) {
+        if self.lines == 0 {
+            self.began = row::written(&self.line).or(self.began);
+        }
         self.offset += self.length;
         self.lines += 1;
         self.ends.append(&self.line_ends);

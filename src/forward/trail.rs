@@ -20,19 +20,39 @@ struct Segment {
     is_empty: bool,
 }
 
-/// The oldest first: by when it was last written, which a rename and `gzip` keep and a copy only moves behind what it is a
-/// copy of. Names decide between those that were written within one tick of the clock.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The oldest first; the one that is written now is the youngest.
+///
+/// The others are in the order of their first rows, which say when they were written, and which no rename, copy or packing
+/// changes. A file whose first row does not say is put where it was last written: that was before the next one began. Between
+/// a file and its copy, which begin alike, that decides too; names do between those written within one tick of the clock.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Age {
+    is_current: bool,
+    moment: u64,
     modified: u64,
     name: Name,
 }
 
+impl Age {
+    fn of(source: &Source, name: Name) -> io::Result<Self> {
+        let modified = source.modified()?;
+        Ok(Self::at(source.began.unwrap_or(modified), modified, name))
+    }
+
+    fn at(moment: u64, modified: u64, name: Name) -> Self {
+        Self {
+            is_current: name == Name::Current,
+            moment,
+            modified,
+            name,
+        }
+    }
+}
+
 /// The oldest first.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     /// No rotation's.
-    #[default]
     Other,
     /// `-20261121`, `.2026-11-21_10`.
     Date(String),
@@ -73,39 +93,62 @@ impl Name {
     }
 }
 
+impl Segment {
+    fn of((path, identity, name): &(PathBuf, Identity, Name)) -> io::Result<Self> {
+        let name = name.clone();
+        let (age, is_empty) = if let Ok(source) = Source::open(path) {
+            (Age::of(&source, name)?, source.is_empty)
+        } else {
+            // It says why when its turn to be read has come.
+            let modified = modified(&fs::metadata(path)?);
+            (Age::at(modified, modified, name), false)
+        };
+        Ok(Self {
+            path: path.clone(),
+            identity: *identity,
+            age,
+            is_empty,
+        })
+    }
+}
+
 /// The trail of the metrics file at `path`, the oldest first.
 fn trail(path: &Path) -> io::Result<Vec<Segment>> {
+    loop {
+        let listed = list(path)?;
+        let segments: io::Result<Vec<_>> = listed.iter().map(Segment::of).collect();
+        // A file that is renamed meanwhile may be listed twice, or not at all, and another may be behind its name.
+        if list(path)? == listed {
+            let mut segments = segments?;
+            segments.sort_by(|a, b| a.age.cmp(&b.age));
+            return Ok(segments);
+        }
+    }
+}
+
+/// The files of the trail by name.
+fn list(path: &Path) -> io::Result<Vec<(PathBuf, Identity, Name)>> {
     let current = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let mut segments = Vec::new();
+    let mut listed = Vec::new();
     for (file, metadata) in files_beside(path)? {
-        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let Some(age) = Name::of(name, current) else {
+        let text = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let Some(name) = Name::of(text, current) else {
             continue;
         };
+        let plain = text.strip_suffix(GZIPPED);
         // Not whole yet, while the file that it is made from is there.
-        if name
-            .strip_suffix(GZIPPED)
-            .is_some_and(|plain| file.with_file_name(plain).exists())
-        {
+        if plain.is_some_and(|plain| file.with_file_name(plain).exists()) {
             continue;
         }
-        segments.push(Segment {
-            identity: Identity::of(&metadata),
-            age: Age {
-                modified: modified(&metadata),
-                name: age,
-            },
-            is_empty: metadata.len() == 0,
-            path: file,
-        });
+        listed.push((file, Identity::of(&metadata), name));
     }
-    segments.sort_by(|a, b| a.age.cmp(&b.age));
-    Ok(segments)
+    listed.sort();
+    Ok(listed)
 }
 
 /// Whether there is anything of the metrics file that was at `path`.
 pub(super) fn is_left(path: &Path) -> bool {
-    trail(path).is_ok_and(|segments| !segments.is_empty())
+    list(path).is_ok_and(|listed| !listed.is_empty())
 }
 
 /// The files in the folder of `path`; one that goes away meanwhile is none.
@@ -150,10 +193,18 @@ pub(super) fn left(path: &Path, position: &Position) -> io::Result<Option<Source
     Ok(copies.into_iter().find_map(holds_it))
 }
 
-/// The first file of the trail that was written since `position` was; the one at `path` counts whenever it was written.
+/// The first file of the trail that began since `position`; the one at `path` counts whenever that was.
 pub(super) fn since(path: &Path, position: &Position) -> io::Result<Option<Source>> {
-    oldest(path, |it| {
-        it.age.name == Name::Current || (it.age.modified >= position.modified && !it.is_empty)
+    let Position {
+        began, modified, ..
+    } = *position;
+    oldest(path, began, |it| {
+        // Where it is not known when that began, what was written later is taken: rather a row twice than none.
+        let is_younger = match began {
+            Some(began) => (it.age.moment, it.age.modified) >= (began, modified),
+            None => it.age.modified >= modified,
+        };
+        it.age.is_current || (is_younger && !it.is_empty)
     })
 }
 
@@ -163,23 +214,16 @@ pub(super) fn after(path: &Path, source: &Source) -> io::Result<Option<Source>> 
     if fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata) == source.identity) {
         return Ok(None);
     }
-    let position = source.position()?;
-    let this = trail(path)?
-        .into_iter()
-        .find(|it| it.identity == source.identity);
-    let age = this.map_or(
-        Age {
-            modified: position.modified,
-            name: Name::Other,
-        },
-        |it| it.age,
-    );
-    let next = oldest(path, |it| {
+    let listed = list(path)?.into_iter();
+    let mut name = listed.filter_map(|(_, it, name)| (it == source.identity).then_some(name));
+    let age = Age::of(source, name.next().unwrap_or(Name::Other))?;
+    let next = oldest(path, source.began, |it| {
         it.age > age && it.identity != source.identity && !it.is_empty
     })?;
     let Some(mut next) = next else {
         return Ok(None);
     };
+    let position = source.position()?;
     if position.offset > 0 {
         // One that cannot be read says so when it is read.
         let _ = next.resume(&position);
@@ -187,14 +231,22 @@ pub(super) fn after(path: &Path, source: &Source) -> io::Result<Option<Source>> 
     Ok(Some(next))
 }
 
-/// Opens the oldest of the trail that `counts`.
-fn oldest(path: &Path, counts: impl Fn(&Segment) -> bool) -> io::Result<Option<Source>> {
+/// Opens the oldest of the trail that `counts`; it came after one that `began` then.
+fn oldest(
+    path: &Path,
+    began: Option<u64>,
+    counts: impl Fn(&Segment) -> bool,
+) -> io::Result<Option<Source>> {
     loop {
         let Some(segment) = trail(path)?.into_iter().find(&counts) else {
             return Ok(None);
         };
         match Source::open(&segment.path) {
-            Ok(source) if source.identity == segment.identity => return Ok(Some(source)),
+            Ok(mut source) if source.identity == segment.identity => {
+                // One that does not say when it began must not hide the next ones, should its packer have given it a new time.
+                source.began = source.began.or(began.map(|before| before + 1));
+                return Ok(Some(source));
+            }
             // Rotated meanwhile: it has another name now.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

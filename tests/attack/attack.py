@@ -16,7 +16,6 @@ import gzip
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import sqlite3
@@ -324,7 +323,7 @@ class Log:
         while not self._over.is_set():
             for _ in range(self.rng.randint(1, 30)):
                 step = self.seen.next
-                line = json.dumps({"step": step, "metrics": {REWARD: step + 1.5}}).encode() + b"\n"
+                line = json.dumps({"ts": time.time(), "step": step, "metrics": {REWARD: step + 1.5}}).encode() + b"\n"
                 with self.file.open("ab", buffering=0) as file:
                     half = self.rng.randrange(len(line))  # a writer may be caught between two writes
                     file.write(line[:half])
@@ -337,17 +336,16 @@ class Log:
             time.sleep(self.pause)
 
     def _rotate(self) -> None:
-        """As logrotate does: the oldest are packed, none is removed."""
+        """As logrotate does; but some are packed, later, earlier or never, into files that are newer than those after them. None is removed."""
         self.rotations += 1
         aside = [path for path in self.file.parent.glob("metrics.jsonl.*") if not path.name.endswith(".partial")]
         for path in sorted(aside, key=lambda path: -int(path.name.split(".")[2])):
             number = int(path.name.split(".")[2])
             packed = path.name.endswith(".gz")
             moved = path.rename(path.with_name(f"metrics.jsonl.{number + 1}" + (".gz" if packed else "")))
-            if number == 2:
+            if number >= 2 and not packed and self.rng.random() < 0.5:
                 partial = moved.with_name(f"metrics.jsonl.{number + 1}.gz.partial")
                 partial.write_bytes(gzip.compress(moved.read_bytes()))
-                shutil.copystat(moved, partial)  # as gzip does: the order of rotated files is that of their last change
                 partial.rename(moved.with_name(moved.name + ".gz"))
                 moved.unlink()
         self.file.rename(self.file.with_name("metrics.jsonl.1"))

@@ -2,23 +2,28 @@
 //! gone is said.
 #![cfg(all(feature = "sqlite", unix))]
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::faulty::{Faulty, Mood};
 use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE};
 use grpo_metrics::store::{RunSpec, Sqlite};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use tempfile::TempDir;
 
 /// A folder that a training writes to, and what the store is sent.
 struct Scene {
-    dir: TempDir,
+    dir: Rc<TempDir>,
     store: Faulty,
     gone: Vec<String>,
+    rows: fn(RangeInclusive<u64>) -> String,
 }
 
 impl Scene {
@@ -31,7 +36,7 @@ impl Scene {
     }
 
     fn empty() -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = Rc::new(TempDir::new().unwrap());
         fs::create_dir(dir.path().join("run")).unwrap();
         let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
         store.open_run(&RunSpec::new("r")).unwrap();
@@ -39,7 +44,20 @@ impl Scene {
             dir,
             store: Faulty::over(store),
             gone: Vec::new(),
+            rows,
         }
+    }
+
+    /// Another on the same files, for who writes them while a follower has this one.
+    fn apart(self) -> (Self, Self) {
+        let store = Sqlite::open(self.dir.path().join("other.db")).unwrap();
+        let other = Self {
+            dir: Rc::clone(&self.dir),
+            store: Faulty::over(store),
+            gone: Vec::new(),
+            rows: self.rows,
+        };
+        (self, other)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -48,7 +66,7 @@ impl Scene {
 
     /// Appends rows to the metrics file.
     fn write(&self, steps: RangeInclusive<u64>) {
-        append(&self.path(METRICS_FILE), &rows(steps));
+        append(&self.path(METRICS_FILE), &(self.rows)(steps));
     }
 
     fn rename(&self, from: &str, to: &str) {
@@ -72,6 +90,23 @@ impl Scene {
     fn gzip(&self, name: &str) {
         let done = Command::new("gzip").arg(self.path(name)).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Packs a file into one that is written now, as `gzip --stdout x > x.gz; rm x` does.
+    fn pack(&self, name: &str, more: &[&str]) {
+        let packed = Command::new("gzip")
+            .arg("--stdout")
+            .args(more)
+            .arg(self.path(name))
+            .output()
+            .unwrap();
+        assert!(packed.status.success());
+        let path = self.path(&format!("{name}.gz"));
+        fs::write(&path, packed.stdout).unwrap();
+        // Whatever the clock of the file system ticks in.
+        let later = SystemTime::now() + Duration::from_secs(5);
+        File::open(path).unwrap().set_modified(later).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
     }
 
     fn options(&self) -> Forward {
@@ -113,7 +148,17 @@ fn append(path: &Path, text: &str) {
 }
 
 fn rows(steps: RangeInclusive<u64>) -> String {
-    let row = |step| format!("{{\"ts\": 1.0, \"step\": {step}, \"metrics\": {{\"loss\": 0.5}}}}\n");
+    let row = |step| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = now.as_secs_f64();
+        format!("{{\"ts\": {now}, \"step\": {step}, \"metrics\": {{\"loss\": 0.5}}}}\n")
+    };
+    steps.map(row).collect()
+}
+
+/// That do not say when they were written.
+fn timeless_rows(steps: RangeInclusive<u64>) -> String {
+    let row = |step| format!("{{\"step\": {step}, \"loss\": 0.5}}\n");
     steps.map(row).collect()
 }
 
@@ -333,15 +378,305 @@ fn a_gzipped_file_that_is_damaged_is_sent_as_far_as_it_reads() {
     assert_eq!(scene.forward().gone, 0);
 }
 
+/// Packers that give a file a new time; of the one, the file itself says its old one.
+const PACKERS: [&[&str]; 2] = [&[], &["--no-name"]];
+
+#[test]
+fn a_rotated_file_that_is_packed_with_a_new_time_keeps_its_place() {
+    // The file that was left, each that came after it, and several.
+    for packed in [&[3][..], &[2], &[1], &[2, 3], &[3, 2], &[1, 3], &[1, 2, 3]] {
+        for packer in PACKERS {
+            let mut scene = Scene::after(1..=3);
+            scene.write(4..=5);
+            scene.rotate();
+            scene.write(6..=8);
+            scene.rotate();
+            scene.write(9..=10);
+            scene.rotate();
+            scene.write(11..=12);
+            for number in packed {
+                scene.pack(&format!("metrics.jsonl.{number}"), packer);
+            }
+            assert_eq!(scene.sent(), steps(4..=12), "{packed:?}");
+            scene.write(13..=13);
+            scene.rotate();
+            scene.write(14..=14);
+            assert_eq!(scene.sent(), steps(13..=14), "{packed:?}");
+            assert_eq!(scene.gone, [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_is_not_sent_again_when_it_is_packed_with_a_new_time_later() {
+    let mut scene = Scene::after(1..=3);
+    scene.rotate();
+    scene.write(4..=6);
+    assert_eq!(scene.sent(), steps(4..=6));
+    scene.rotate();
+    scene.write(7..=9);
+    assert_eq!(scene.sent(), steps(7..=9));
+    // While the last is being read.
+    scene.write(10..=12);
+    scene.pack("metrics.jsonl.1", PACKERS[1]);
+    scene.pack("metrics.jsonl.2", PACKERS[1]);
+    scene.rotate();
+    scene.write(13..=15);
+    scene.rotate();
+    scene.pack("metrics.jsonl.2", PACKERS[1]);
+    assert_eq!(scene.sent(), steps(10..=15));
+    scene.write(16..=18);
+    scene.pack("metrics.jsonl.1", PACKERS[1]);
+    assert_eq!(scene.sent(), steps(16..=18));
+    assert_eq!(scene.sent(), [0_u64; 0]);
+    assert_eq!(scene.gone, [""; 0]);
+}
+
+#[test]
+fn of_what_is_gone_only_what_began_after_it_is_sent_whatever_was_packed_since() {
+    let mut scene = Scene::empty();
+    scene.write(1..=3);
+    scene.rotate();
+    scene.write(4..=6);
+    assert_eq!(scene.sent(), steps(4..=6));
+    scene.write(7..=8);
+    scene.rotate();
+    scene.write(9..=10);
+    scene.rotate();
+    scene.write(11..=12);
+    for name in ["metrics.jsonl.1", "metrics.jsonl.3"] {
+        scene.pack(name, PACKERS[1]);
+    }
+    fs::remove_file(scene.path("metrics.jsonl.2")).unwrap();
+    assert_eq!(scene.sent(), steps(9..=12));
+    assert_eq!(scene.gone.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_packed_with_a_new_time_after_a_forward_died_in_its_first_rows_is_sent_whole() {
+    let mut scene = Scene::empty();
+    scene.write(1..=2);
+    scene.rotate();
+    scene.write(3..=6);
+    *scene.store.mood.lock().unwrap() = Mood::Panics;
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scene.sent()));
+    assert!(died.is_err());
+    *scene.store.mood.lock().unwrap() = Mood::Fine;
+    scene.store.calls.lock().unwrap().clear();
+    scene.rotate();
+    scene.write(7..=8);
+    scene.rotate();
+    scene.write(9..=10);
+    // What was rotated before is packed last.
+    for number in 1..=3 {
+        scene.pack(&format!("metrics.jsonl.{number}"), PACKERS[1]);
+    }
+    assert_eq!(scene.sent(), steps(3..=10));
+}
+
+/// Lets `change` the position that the forward left beside the metrics file.
+fn remember(scene: &Scene, change: impl Fn(&mut serde_json::Value)) {
+    let mut files = fs::read_dir(scene.path("")).unwrap();
+    let state = files.find_map(|file| {
+        let path = file.unwrap().path();
+        path.to_str()?.ends_with(".forwarded.json").then_some(path)
+    });
+    let state = state.unwrap();
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    change(&mut text["position"]);
+    fs::write(&state, text.to_string()).unwrap();
+}
+
+#[test]
+fn a_memory_of_a_time_before_first_rows_were_looked_at_is_gone_on_from() {
+    for is_left in [true, false] {
+        let mut scene = Scene::empty();
+        scene.write(1..=3);
+        scene.rotate();
+        // Not within one tick of the clock.
+        let before = SystemTime::now() - Duration::from_secs(1);
+        let file = File::open(scene.path("metrics.jsonl.1")).unwrap();
+        file.set_modified(before).unwrap();
+        scene.write(4..=6);
+        assert_eq!(scene.sent(), steps(4..=6));
+        remember(&scene, |position| {
+            let began = position.as_object_mut().unwrap().remove("began");
+            assert!(began.unwrap().is_u64());
+        });
+        scene.rotate();
+        scene.write(7..=8);
+        scene.rotate();
+        scene.write(9..=10);
+        scene.pack("metrics.jsonl.1", PACKERS[1]);
+        if !is_left {
+            fs::remove_file(scene.path("metrics.jsonl.2")).unwrap();
+        }
+        assert_eq!(scene.sent(), steps(7..=10));
+        assert_eq!(scene.gone.len(), usize::from(!is_left));
+    }
+}
+
+#[test]
+fn another_file_that_was_given_the_number_of_one_that_is_gone_is_not_taken_for_it() {
+    let mut scene = Scene::empty();
+    scene.write(1..=3);
+    *scene.store.mood.lock().unwrap() = Mood::Panics;
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scene.sent()));
+    assert!(died.is_err());
+    *scene.store.mood.lock().unwrap() = Mood::Fine;
+    scene.store.calls.lock().unwrap().clear();
+    scene.rotate();
+    scene.pack("metrics.jsonl.1", PACKERS[1]);
+    scene.write(4..=6);
+    let inode = fs::metadata(scene.path(METRICS_FILE)).unwrap().ino();
+    scene.rotate();
+    scene.write(7..=8);
+    remember(&scene, |position| {
+        position["identity"]["inode"] = inode.into();
+    });
+    assert_eq!(scene.sent(), steps(1..=8));
+}
+
+#[test]
+fn a_rotated_file_without_rows_moves_no_other_when_it_is_packed_with_a_new_time() {
+    for text in ["", "\n", "{\"ts\": 17"] {
+        let mut scene = Scene::after(1..=3);
+        scene.rotate();
+        append(&scene.path(METRICS_FILE), text);
+        scene.rotate();
+        scene.write(4..=6);
+        scene.rotate();
+        scene.write(7..=8);
+        scene.pack("metrics.jsonl.2", PACKERS[1]);
+        assert_eq!(scene.sent(), steps(4..=8), "{text:?}");
+        scene.rotate();
+        scene.write(9..=10);
+        scene.rotate();
+        assert_eq!(scene.sent(), steps(9..=10), "{text:?}");
+    }
+}
+
+#[test]
+fn rows_that_do_not_say_when_they_were_written_are_put_by_when_their_file_was() {
+    for how in ["", "gzip", "gzip --stdout"] {
+        let mut scene = Scene::empty();
+        scene.rows = timeless_rows;
+        scene.write(1..=3);
+        assert_eq!(scene.sent(), steps(1..=3));
+        // As if it had taken an hour each.
+        let mut hour = SystemTime::now() - Duration::from_secs(6 * 3600);
+        let mut rotate = |scene: &Scene| {
+            hour += Duration::from_secs(3600);
+            let file = File::open(scene.path(METRICS_FILE)).unwrap();
+            file.set_modified(hour).unwrap();
+            scene.rotate();
+        };
+        scene.write(4..=5);
+        rotate(&scene);
+        scene.write(6..=8);
+        rotate(&scene);
+        scene.write(9..=10);
+        rotate(&scene);
+        scene.write(11..=12);
+        for name in ["metrics.jsonl.2", "metrics.jsonl.3"] {
+            match how {
+                "gzip" => scene.gzip(name),
+                "gzip --stdout" => scene.pack(name, PACKERS[0]),
+                _ => {}
+            }
+        }
+        assert_eq!(scene.sent(), steps(4..=12), "{how}");
+        rotate(&scene);
+        scene.write(13..=14);
+        assert_eq!(scene.sent(), steps(13..=14), "{how}");
+        assert_eq!(scene.gone, [""; 0]);
+    }
+}
+
+/// What a training, whoever rotates and packs its files, and a forwarder do in any order.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Write,
+    Rotate,
+    CopyAndTruncate,
+    Pack(u64, usize),
+    Gzip(u64),
+    Forward,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let packed = 1..6_u64;
+    prop_oneof![
+        4 => Just(Act::Write),
+        2 => Just(Act::Rotate),
+        1 => Just(Act::CopyAndTruncate),
+        3 => (packed.clone(), 0..PACKERS.len()).prop_map(|(number, how)| Act::Pack(number, how)),
+        1 => packed.prop_map(Act::Gzip),
+        2 => Just(Act::Forward),
+    ]
+}
+
+impl Act {
+    /// Does it to the files, after `written` steps; the steps then.
+    fn perform(self, scene: &Scene, written: u64) -> u64 {
+        let rotated = |number| format!("metrics.jsonl.{number}");
+        let is_there = |number| scene.path(&rotated(number)).exists();
+        let may_rotate = scene.path(METRICS_FILE).exists()
+            && !is_there(9)
+            && !scene.path("metrics.jsonl.9.gz").exists();
+        match self {
+            Self::Write => {
+                scene.write(written + 1..=written + 3);
+                return written + 3;
+            }
+            Self::Rotate if may_rotate => scene.rotate(),
+            Self::CopyAndTruncate if may_rotate => {
+                scene.rotate();
+                let aside = scene.path("metrics.jsonl.1");
+                let copy = scene.path("copy");
+                fs::copy(&aside, &copy).unwrap();
+                scene.rename("metrics.jsonl.1", METRICS_FILE);
+                scene.rename("copy", "metrics.jsonl.1");
+                fs::write(scene.path(METRICS_FILE), "").unwrap();
+            }
+            Self::Pack(number, how) if is_there(number) => {
+                scene.pack(&rotated(number), PACKERS[how]);
+            }
+            Self::Gzip(number) if is_there(number) => scene.gzip(&rotated(number)),
+            _ => {}
+        }
+        written
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/tests/rotation.txt"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn rows_are_sent_once_and_in_order_whatever_is_rotated_and_packed(
+        acts in prop::collection::vec(act(), 1..30)
+    ) {
+        let mut scene = Scene::after(1..=3);
+        let (mut written, mut sent) = (3, 3);
+        for act in acts.into_iter().chain([Act::Forward]) {
+            written = act.perform(&scene, written);
+            if let Act::Forward = act {
+                prop_assert_eq!(scene.sent(), steps(sent + 1..=written));
+                sent = written;
+            }
+        }
+        prop_assert!(scene.gone.is_empty(), "{:?}", scene.gone);
+    }
+}
+
 #[test]
 fn a_follower_goes_through_two_rotations_and_a_copy_between_two_looks() {
-    let mut scene = Scene::after(1..=3);
+    let (mut scene, other) = Scene::after(1..=3).apart();
     let options = scene.options();
-    let other = Scene {
-        store: Faulty::over(Sqlite::open(scene.dir.path().join("o.db")).unwrap()),
-        dir: scene.dir,
-        gone: Vec::new(),
-    };
     let mut gone = Vec::new();
     let mut look = 0;
     let done = options
@@ -372,10 +707,8 @@ fn a_follower_goes_through_two_rotations_and_a_copy_between_two_looks() {
             },
         )
         .unwrap();
-    let sent = std::mem::take(&mut *scene.store.calls.lock().unwrap());
-    let sent: Vec<u64> = sent.into_iter().flat_map(|call| call.0).collect();
     // Two rows of step 15 and the nine, of which the file that was written anew says nothing of what was before.
-    assert_eq!(sent, [steps(4..=15), steps(21..=29)].concat());
+    assert_eq!(scene.calls(), [steps(4..=15), steps(21..=29)].concat());
     assert_eq!((done.gone, gone.len()), (1, 1));
     assert!(
         gone[0].starts_with("metrics.jsonl after line 1: "),
