@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ledger::{Call, Ledger};
 use super::place::{find_below, find_near};
 use super::row::{self, Skip};
-use super::source::{Identity, LONGEST_LINE, Line, Position, Source};
+use super::source::{LONGEST_LINE, Line, Position, Source};
 use super::trail;
 use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
 use crate::row::Metrics;
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
     /// Sends the rest of the file that is open, and what came after it.
     fn walk(&mut self) -> Result<(), ForwardError> {
         self.drain()?;
-        while !self.store.is_over() && self.next_file()? {
+        while self.next_file()? {
             self.drain()?;
         }
         Ok(())
@@ -123,7 +123,13 @@ impl<'a> Session<'a> {
 
     /// Opens the file that came after the one that is open; whether there is one.
     fn next_file(&mut self) -> Result<bool, ForwardError> {
-        let Some(open) = &mut self.open else {
+        let over = |open: &Open| !trail::is_current(&open.path, &open.source);
+        if !self.open.as_ref().is_some_and(over) {
+            return Ok(false);
+        }
+        // What was written between the last look and the rotation.
+        self.drain()?;
+        let Some(open) = self.open.as_mut().filter(|_| !self.store.is_over()) else {
             return Ok(false);
         };
         let next = trail::after(&open.path, &open.source).map_err(unreadable(&open.path))?;
@@ -144,8 +150,6 @@ impl<'a> Session<'a> {
             return self.once();
         };
         let path = open.path.clone();
-        // Asked before the rest is read, so that what was written up to then is.
-        let now = std::fs::metadata(&path).map(|metadata| Identity::of(&metadata));
         let before = open.source.position().map_err(unreadable(&path))?;
         let cut = !open.source.holds(&before).map_err(unreadable(&path))?;
         if cut {
@@ -156,11 +160,10 @@ impl<'a> Session<'a> {
             open.source = source;
             return self.walk();
         }
-        let replaced = now.is_ok_and(|identity| identity != before.identity);
         self.drain()?;
-        // Of a file that was replaced, all there is must have been read.
-        let over = |open: &Open| replaced && open.source.offset == before.offset;
-        if self.open.as_ref().is_some_and(over) && self.next_file()? {
+        // Whoever writes to it has not been told of a new one yet.
+        let grew = |open: &Open| open.source.offset > before.offset;
+        if !self.open.as_ref().is_some_and(grew) && self.next_file()? {
             self.walk()?;
         }
         Ok(())

@@ -151,12 +151,15 @@ pub(super) fn is_left(path: &Path) -> bool {
     list(path).is_ok_and(|listed| !listed.is_empty())
 }
 
-/// The files in the folder of `path`; one that goes away meanwhile is none.
+/// The files in the folder of `path`; what goes away meanwhile is none.
 fn files_beside(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")))?;
+    let entries = match fs::read_dir(folder.unwrap_or(Path::new("."))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let files = entries.filter_map(|entry| {
         let file = entry.ok()?.path();
         let metadata = fs::metadata(&file).ok()?;
@@ -208,12 +211,17 @@ pub(super) fn since(path: &Path, position: &Position) -> io::Result<Option<Sourc
     })
 }
 
+/// Whether `source` is what stands at `path`, or nobody can tell.
+pub(super) fn is_current(path: &Path, source: &Source) -> bool {
+    match fs::metadata(path) {
+        Ok(metadata) => Identity::of(&metadata) == source.identity,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// The file that came after `source`, from its start, or on from there if it is a copy. `None` while there is none that holds
 /// anything: whoever writes may not have been told yet that there is another.
 pub(super) fn after(path: &Path, source: &Source) -> io::Result<Option<Source>> {
-    if fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata) == source.identity) {
-        return Ok(None);
-    }
     let listed = list(path)?.into_iter();
     let mut name = listed.filter_map(|(_, it, name)| (it == source.identity).then_some(name));
     let age = Age::of(source, name.next().unwrap_or(Name::Other))?;

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::faulty::{Faulty, Mood};
-use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE};
-use grpo_metrics::store::{RunSpec, Sqlite};
+use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE, Recipient};
+use grpo_metrics::metrics::Metrics;
+use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tempfile::TempDir;
@@ -178,6 +179,45 @@ fn a_file_that_is_rotated_after_a_forward_died_in_its_first_rows_is_sent_whole()
     scene.write(11..=12);
     scene.store.calls.lock().unwrap().clear();
     assert_eq!(scene.sent(), (1..=12).collect::<Vec<_>>());
+}
+
+/// Does something else while it takes its first rows.
+struct Slow<'a> {
+    store: &'a mut Faulty,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Recipient for Slow<'_> {
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        if let Some(act) = self.meanwhile.take() {
+            act();
+        }
+        Recipient::log_rows(self.store, run_id, rows, split)
+    }
+}
+
+#[test]
+fn what_is_written_and_rotated_while_the_rows_before_it_are_sent_is_not_left_behind() {
+    let mut scene = Scene::empty();
+    scene.write(1..=3);
+    let (file, rotated) = (scene.path(METRICS_FILE), scene.path("metrics.jsonl.1"));
+    let meanwhile = move || {
+        append(&file, &rows(4..=6));
+        fs::rename(&file, rotated).unwrap();
+        append(&file, &rows(7..=8));
+    };
+    let options = scene.options().batch(100);
+    let mut slow = Slow {
+        store: &mut scene.store,
+        meanwhile: Some(Box::new(meanwhile)),
+    };
+    options.once(&mut slow, &mut |_| ()).unwrap();
+    assert_eq!(scene.calls(), steps(1..=8));
 }
 
 #[test]
@@ -546,13 +586,17 @@ fn a_rotated_file_without_rows_moves_no_other_when_it_is_packed_with_a_new_time(
         scene.rotate();
         scene.write(4..=6);
         scene.rotate();
-        scene.write(7..=8);
         scene.pack("metrics.jsonl.2", PACKERS[1]);
-        assert_eq!(scene.sent(), steps(4..=8), "{text:?}");
+        // Now it was read last.
+        assert_eq!(scene.sent(), steps(4..=6), "{text:?}");
+        scene.write(7..=8);
         scene.rotate();
         scene.write(9..=10);
+        assert_eq!(scene.sent(), steps(7..=10), "{text:?}");
         scene.rotate();
-        assert_eq!(scene.sent(), steps(9..=10), "{text:?}");
+        scene.write(11..=12);
+        scene.rotate();
+        assert_eq!(scene.sent(), steps(11..=12), "{text:?}");
     }
 }
 
@@ -670,6 +714,34 @@ proptest! {
             }
         }
         prop_assert!(scene.gone.is_empty(), "{:?}", scene.gone);
+    }
+
+    #[test]
+    fn a_follower_sends_rows_once_and_in_order_whatever_is_rotated_and_packed(
+        acts in prop::collection::vec(act(), 1..30)
+    ) {
+        let (mut scene, other) = Scene::after(1..=3).apart();
+        let options = scene.options();
+        let (mut written, mut gone) = (3, Vec::new());
+        // It looks whenever it would forward, and as often again as there may be files.
+        let looks = [Act::Forward; 12];
+        let mut acts = acts.into_iter().chain(looks);
+        options.follow(
+            &mut scene.store,
+            Duration::from_millis(1),
+            &mut |event| gone.extend(said(&event)),
+            &mut || {
+                for act in acts.by_ref() {
+                    written = act.perform(&other, written);
+                    if let Act::Forward = act {
+                        return false;
+                    }
+                }
+                true
+            },
+        ).unwrap();
+        prop_assert_eq!(scene.calls(), steps(4..=written));
+        prop_assert!(gone.is_empty(), "{:?}", gone);
     }
 }
 
