@@ -33,7 +33,8 @@ pub(crate) const BATCH: usize = 256;
 ///
 /// How far it came is in `.<file>.<16 hex digits>.forwarded.json` beside the metrics file, one for each store and run, with
 /// hashes of what was read. It is written after every batch that the store took, so that a crash sends no more than one batch
-/// twice; a store replaces a metric that comes again. One that is damaged is set aside. One forward of a file, store and run at a time.
+/// twice; a store replaces a metric that comes again. One that is damaged is set aside. While a forward is at it, another of the same
+/// file, store and run is refused.
 ///
 /// Of a file that was rotated the rest is read first, whether it was moved aside (to any name in the folder), copied and
 /// truncated, or gzipped; then, the oldest first, each that came after it and was rotated too: those with a number or a date
@@ -158,6 +159,9 @@ pub enum ForwardError {
     /// The metrics file cannot be read.
     #[error("{path}: could not read the metrics: {source}")]
     Read { path: String, source: io::Error },
+    /// Another forward, of this process or another, sends the file to the same store and run.
+    #[error("{path}: it is being forwarded to this store and run already, by process {owner}")]
+    InUse { path: String, owner: String },
     /// What says how far it came cannot be read or written.
     #[error("{path}: could not {act} what says how far the forward came: {source}")]
     State {
@@ -243,7 +247,7 @@ impl Forward {
     /// Sends what is new, after what was refused before. Nothing where there is no file.
     ///
     /// # Errors
-    /// If the file cannot be read, or what says how far it came neither read nor written.
+    /// If the file cannot be read, another forward sends it, or what says how far it came can neither be read nor written.
     pub fn once(
         &self,
         store: &mut dyn Recipient,

@@ -12,6 +12,7 @@ use super::ForwardError;
 use super::source::Position;
 use crate::limits;
 use crate::row::Metrics;
+use crate::sink::Held;
 use crate::store::Split;
 
 /// One call of the store: numbers of one step and split, of one line.
@@ -40,8 +41,8 @@ struct State {
     position: Position,
 }
 
-/// The two files of one store and run: `.<file>.<16 hex digits>.forwarded.json`, which says how far it came, and
-/// `.<file>.<16 hex digits>.failed.jsonl`, which keeps what the store refused.
+/// The files of one store and run: `.<file>.<16 hex digits>.forwarded.json`, which says how far it came,
+/// `.<file>.<16 hex digits>.failed.jsonl`, which keeps what the store refused, and a lock.
 #[derive(Debug)]
 pub(super) struct Ledger {
     store: String,
@@ -67,6 +68,16 @@ impl Ledger {
     /// The file that says how far the forward came.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// Keeps other forwards from sending `file` too, for as long as what it gives lives.
+    pub fn lock(&self, file: &Path) -> Result<Held, ForwardError> {
+        let taken = Held::take(&self.state.with_extension("lock"));
+        let taken = taken.map_err(|source| self.fault("lock", source))?;
+        taken.map_err(|owner| ForwardError::InUse {
+            path: file.display().to_string(),
+            owner,
+        })
     }
 
     /// How far the last forward came, if there was one. What does not say so is set aside, and `forgot` is told its new name

@@ -11,6 +11,7 @@ use super::source::{LONGEST_LINE, Line, Position, Source};
 use super::trail;
 use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
 use crate::row::Metrics;
+use crate::sink::Held;
 use crate::store::Split;
 
 /// A forward on its way.
@@ -28,6 +29,8 @@ struct Open {
     path: PathBuf,
     source: Source,
     ledger: Ledger,
+    #[expect(dead_code, reason = "it is held by being there")]
+    lock: Held,
 }
 
 impl<'a> Session<'a> {
@@ -51,6 +54,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let ledger = self.ledger(&path);
+        let lock = ledger.lock(&path)?;
         let mut forgot = |path: &Path, why: &io::Error| {
             (self.observe)(Event::Forgot { path, why });
         };
@@ -71,6 +75,7 @@ impl<'a> Session<'a> {
             path,
             source,
             ledger,
+            lock,
         });
         self.resend()?;
         self.walk()

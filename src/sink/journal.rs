@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::row::Row;
 pub use error::JournalError;
+pub(crate) use lock::Held;
 pub(super) use lock::Lock;
 pub(super) use read::{Extent, Item, Reader};
 

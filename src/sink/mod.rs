@@ -31,6 +31,7 @@ pub use fanout::Fanout;
 pub(crate) use fanout::said;
 #[cfg(feature = "sqlite")]
 pub(crate) use file::identity;
+pub(crate) use journal::Held;
 pub use journal::JournalError;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;

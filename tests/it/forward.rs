@@ -5,6 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -528,6 +529,67 @@ fn the_verb_forwards_each_row_once_and_says_how_many() {
     assert!(out.ends_with("sent 0, skipped 0, failed 0\n"), "{out}");
     let metrics = scene.store.get_metrics("new", None, None).unwrap();
     assert_eq!(metrics.len(), 3);
+}
+
+#[test]
+fn of_two_forwards_at_once_the_second_is_refused_and_names_the_file() {
+    let scene = Scene::with("{\"step\": 1, \"a\": 1}\n");
+    let forward = |run: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("grpo-metrics"));
+        command.arg("forward").arg(scene.run_dir());
+        command.arg("--store").arg(scene.dir.path().join("o.db"));
+        command.args(["--run-id", run]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let ended = |child: std::process::Child| child.wait_with_output().unwrap();
+    let mut first = forward("r", &["--follow"]);
+    let is_remembered = || {
+        let mut files = fs::read_dir(scene.run_dir()).unwrap();
+        files.any(|file| {
+            file.unwrap()
+                .path()
+                .to_str()
+                .unwrap()
+                .ends_with(".forwarded.json")
+        })
+    };
+    while !is_remembered() {
+        assert!(first.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let second = ended(forward("r", &[]));
+    let err = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(2), "{err}");
+    let owner = format!("already, by process {}", first.id());
+    assert!(
+        err.contains("metrics.jsonl: ") && err.contains(&owner),
+        "{err}"
+    );
+    // For another run nobody is in the way, and after a kill nobody is either.
+    assert_eq!(ended(forward("other", &[])).status.code(), Some(0));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(ended(forward("r", &[])).status.code(), Some(0));
+}
+
+#[test]
+fn a_forward_in_the_same_process_is_refused_while_another_sends() {
+    let scene = Scene::with("{\"step\": 1, \"a\": 1}\n");
+    let options = Forward::new(scene.run_dir(), "s", "r");
+    let mut store = Sqlite::open(scene.dir.path().join("o.db")).unwrap();
+    store.open_run(&RunSpec::new("r")).unwrap();
+    let mut other = Sqlite::open(scene.dir.path().join("p.db")).unwrap();
+    other.open_run(&RunSpec::new("r")).unwrap();
+    let mut refused = None;
+    let mut meddle = |_: Event<'_>| {
+        let outcome = options.once(&mut other, &mut |_| ());
+        refused.get_or_insert(outcome.unwrap_err().to_string());
+    };
+    assert_eq!(options.once(&mut store, &mut meddle).unwrap().sent, 1);
+    assert!(refused.unwrap().contains("being forwarded"));
+    // It is free again, and all is sent.
+    assert_eq!(options.once(&mut other, &mut |_| ()).unwrap().sent, 0);
 }
 
 #[test]

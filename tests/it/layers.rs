@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "hooks",
         &["batch", "limits", "row", "sink", "stat", "store"],
     ),
-    ("forward", &["limits", "row", "store"]),
+    ("forward", &["limits", "row", "sink", "store"]),
 ];
 
 /// The only rooms that may name every other.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::faulty::{Faulty, Mood};
 use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE, Recipient};
-use grpo_metrics::metrics::Metrics;
+use grpo_metrics::row::Metrics;
 use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use super::{JournalError, io_error};
 #[cfg(not(unix))]
-use file::Held;
+pub(crate) use file::Held;
 #[cfg(unix)]
-use process::Held;
+pub(crate) use process::Held;
 
 /// Held for as long as a journal is in use.
 pub(in crate::sink) struct Lock(Held);

@@ -4,11 +4,12 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-pub(super) struct Held(#[expect(dead_code, reason = "it is held by being open")] File);
+/// A locked file, for as long as it lives.
+pub(crate) struct Held(#[expect(dead_code, reason = "it is held by being open")] File);
 
 impl Held {
     /// The lock, or who has it.
-    pub(super) fn take(path: &Path) -> io::Result<Result<Self, String>> {
+    pub(crate) fn take(path: &Path) -> io::Result<Result<Self, String>> {
         let file = super::open(path)?;
         match file.try_lock() {
             Ok(()) => {
@@ -25,7 +26,7 @@ impl Held {
         clippy::unnecessary_wraps,
         reason = "nothing takes such a lock away"
     )]
-    pub(super) fn hold(&self) -> io::Result<Result<(), String>> {
+    pub(crate) fn hold(&self) -> io::Result<Result<(), String>> {
         Ok(Ok(()))
     }
 }

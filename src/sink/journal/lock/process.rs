@@ -41,14 +41,15 @@ impl Identity {
     }
 }
 
-pub(super) struct Held {
+/// A locked file, for as long as it lives.
+pub(crate) struct Held {
     file: Owned<File>,
     identity: Identity,
 }
 
 impl Held {
     /// The lock, or who has it.
-    pub(super) fn take(path: &Path) -> io::Result<Result<Self, String>> {
+    pub(crate) fn take(path: &Path) -> io::Result<Result<Self, String>> {
         let mut locked = locked();
         let there = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -69,7 +70,7 @@ impl Held {
     }
 
     /// Takes the lock anew, in case it was let go of; who has it if that is another process by now.
-    pub(super) fn hold(&self) -> io::Result<Result<(), String>> {
+    pub(crate) fn hold(&self) -> io::Result<Result<(), String>> {
         let file = self.file.get(NAME).map_err(io::Error::other)?;
         Ok(if try_lock(file)? {
             Ok(())
