@@ -70,11 +70,14 @@ impl Ledger {
         &self.state
     }
 
-    /// Keeps other forwards from sending `file` too, for as long as what it gives lives.
-    pub fn lock(&self, file: &Path) -> Result<Held, ForwardError> {
-        let taken = Held::take(&self.state.with_extension("lock"));
-        let taken = taken.map_err(|source| self.fault("lock", source))?;
-        taken.map_err(|owner| ForwardError::InUse {
+    /// Keeps other forwards from sending `file` too, for as long as what it gives lives; `None` where the file system has no
+    /// locks, as some of clusters have none: that is no reason to send nothing.
+    pub fn lock(&self, file: &Path) -> Result<Option<Held>, ForwardError> {
+        let taken = match Held::take(&self.state.with_extension("lock")) {
+            Err(error) if has_no_locks(&error) => return Ok(None),
+            taken => taken.map_err(|source| self.fault("lock", source))?,
+        };
+        taken.map(Some).map_err(|owner| ForwardError::InUse {
             path: file.display().to_string(),
             owner,
         })
@@ -212,6 +215,31 @@ impl From<Kept> for Call {
             step: kept.step,
             split: kept.split,
             metrics: kept.metrics.into_iter().map(value).collect(),
+        }
+    }
+}
+
+/// Whether a lock was refused because the file system knows none.
+fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_file_system_without_locks_is_told_from_one_that_is_broken() {
+        for errno in [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP] {
+            assert!(has_no_locks(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::IO, Errno::NOENT, Errno::ROFS, Errno::AGAIN] {
+            assert!(!has_no_locks(&errno.into()), "{errno}");
         }
     }
 }

@@ -30,7 +30,7 @@ struct Open {
     source: Source,
     ledger: Ledger,
     #[expect(dead_code, reason = "it is held by being there")]
-    lock: Held,
+    lock: Option<Held>,
 }
 
 impl<'a> Session<'a> {
