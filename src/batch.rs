@@ -1,21 +1,26 @@
 //! One record, checked: what a rank hands in of one micro-batch. After [`Batch::of`] nothing downstream can fail on it.
 
 mod check;
+mod column;
 mod columns;
+mod error;
 pub mod group;
 mod name;
 pub mod scalars;
 pub mod tokens;
+mod values;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::tokens::{Columns as TokenColumns, Completion};
-pub use check::BatchError;
-use check::{check_grouping, check_lengths, lengths};
-pub use columns::{Columns, Values};
+use check::{check_lengths, lengths};
+pub use column::{Column, Kind, Shape};
+pub use columns::{ColumnInfo, Columns};
+pub use error::BatchError;
 use tokens::{Span, TokenColumn};
+pub use values::Values;
 
 /// Which rank and which of its micro-batches a record is of; it also orders the completions of a spread group.
 #[derive(
@@ -49,7 +54,6 @@ impl<'a> Batch<'a> {
     pub fn of(mut columns: Columns<'a>) -> Result<Self, BatchError> {
         let renamed = name::set_apart(&mut columns.reward_components);
         let n = columns.rewards.len();
-        check_grouping(&columns, n)?;
         check_lengths(&columns, n)?;
         let (lengths, starts) = lengths(&columns, n)?;
         let mut offsets = Vec::new();
@@ -112,7 +116,8 @@ impl<'a> Batch<'a> {
         self.lengths.as_deref()
     }
 
-    fn span(&self, completion: usize) -> Span {
+    /// Where the completion's tokens lie in a column.
+    pub(crate) fn span(&self, completion: usize) -> Span {
         Span {
             row: completion,
             offset: self.offsets.get(completion).copied().unwrap_or(0),
@@ -150,9 +155,7 @@ impl<'a> Batch<'a> {
 
     /// Whether the record has any column of numbers per token.
     pub(crate) fn has_tokens(&self) -> bool {
-        self.columns
-            .token_columns()
-            .iter()
-            .any(|(_, c)| c.is_some())
+        let mut tokens = self.columns.given_of(|info| info.kind == Kind::Tokens);
+        tokens.next().is_some()
     }
 }

@@ -2,110 +2,35 @@
 
 use std::borrow::Cow;
 
-use thiserror::Error;
-
-use super::{Batch, Columns, Values};
+use super::{Batch, BatchError, Column, ColumnInfo, Columns, Shape, Values};
 use crate::batch::group::Grouping;
-use crate::batch::tokens::Extent;
-
-/// Why a record's columns are not a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum BatchError {
-    #[error("`{field}`: expected {expected} values (one for each of the {per}), found {found}")]
-    Length {
-        field: String,
-        per: &'static str,
-        expected: usize,
-        found: usize,
-    },
-    #[error(
-        "`group_sizes`: expected sizes that add up to the {completions} completions of `rewards`, found a sum of {sum}"
-    )]
-    GroupSizes { sum: u64, completions: usize },
-    #[error("`{field}` needs `completion_lengths`, which is missing")]
-    MissingLengths { field: &'static str },
-    #[error(
-        "`{field}`: expected {expected} cells (the sum of `completion_lengths`), found {found}"
-    )]
-    Tokens {
-        field: &'static str,
-        expected: usize,
-        found: usize,
-    },
-    #[error("`{field}`: expected {expected} rows (one for each completion), found {found}")]
-    Rows {
-        field: &'static str,
-        expected: usize,
-        found: usize,
-    },
-    #[error(
-        "`{field}`: completion {completion} has {length} tokens that end at cell {end} of its row, but a row has {width} cells"
-    )]
-    Width {
-        field: &'static str,
-        completion: usize,
-        length: usize,
-        end: usize,
-        width: usize,
-    },
-    #[error(
-        "`{field}`: expected rows whose cells lie side by side, found a stride; hand in a contiguous copy"
-    )]
-    Stride { field: &'static str },
-    #[error(
-        "`{field}`: expected 0 or 1, found {found} at token {position} of completion {completion}"
-    )]
-    Mask {
-        field: &'static str,
-        completion: usize,
-        position: usize,
-        found: u8,
-    },
-    #[error(
-        "`padding_mask`: the ones of completion {completion} have a gap at cell {position}; mask tokens that do not count by `loss_mask`"
-    )]
-    PaddingGap { completion: usize, position: usize },
-    #[error(
-        "`padding_mask` counts {found} tokens for completion {completion}, `completion_lengths` says {expected}"
-    )]
-    PaddingLength {
-        completion: usize,
-        expected: usize,
-        found: usize,
-    },
-    #[error(
-        "`q`: expected a value for every completion or no `q` at all, found none for completion {completion}"
-    )]
-    PartialQ { completion: usize },
-}
+use crate::batch::tokens::{Extent, TokenMask};
 
 impl Batch<'_> {
+    /// Token columns fit the lengths, and masks hold nothing but 0 and 1.
     pub(super) fn check_tokens(&self) -> Result<(), BatchError> {
-        let c = &self.columns;
-        let numbers = c.token_columns();
-        let extents = numbers
-            .iter()
-            .map(|(field, column)| (*field, column.map(|column| column.extent())))
-            .chain([
-                ("loss_mask", c.loss_mask.map(|mask| mask.extent())),
-                ("token_ids", c.token_ids.map(|ids| ids.extent())),
-            ]);
-        for (field, extent) in extents {
-            if let Some(extent) = extent {
-                self.check_extent(field, extent)?;
+        let by_token = |info: &ColumnInfo| info.shape == Shape::Token;
+        for (info, column) in self.columns.given_of(by_token) {
+            if let Some(extent) = column.extent() {
+                self.check_extent(info.name, extent)?;
+            }
+            if let Column::TokenBits(mask) = column {
+                self.check_mask(info.name, mask)?;
             }
         }
-        if let Some(mask) = c.loss_mask {
-            for completion in 0..self.completions() {
-                let cells = mask.at(self.span(completion));
-                if let Some(position) = cells.iter().position(|&cell| cell > 1) {
-                    return Err(BatchError::Mask {
-                        field: "loss_mask",
-                        completion,
-                        position,
-                        found: cells[position],
-                    });
-                }
+        Ok(())
+    }
+
+    fn check_mask(&self, field: &'static str, mask: TokenMask<'_>) -> Result<(), BatchError> {
+        for completion in 0..self.completions() {
+            let cells = mask.at(self.span(completion));
+            if let Some(position) = cells.iter().position(|&cell| cell > 1) {
+                return Err(BatchError::Mask {
+                    field,
+                    completion,
+                    position,
+                    found: cells[position],
+                });
             }
         }
         Ok(())
@@ -160,94 +85,76 @@ impl Batch<'_> {
     }
 }
 
-fn check_length(
-    field: impl Into<String>,
-    per: &'static str,
-    expected: usize,
-    found: Option<usize>,
+/// Every column has a cell for each completion or group, whichever it is by.
+pub(super) fn check_lengths(c: &Columns<'_>, n: usize) -> Result<(), BatchError> {
+    if let Grouping::Sizes(sizes) = c.grouping {
+        let sum: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
+        if sum != n as u64 {
+            return Err(BatchError::GroupSizes {
+                sum,
+                completions: n,
+            });
+        }
+    }
+    let by_cells = |info: &ColumnInfo| [Shape::Completion, Shape::Group].contains(&info.shape);
+    let mut groups = None;
+    for (info, column) in c.given_of(by_cells) {
+        let expected = if info.shape == Shape::Completion {
+            ("completions", n)
+        } else {
+            // Counted only for the few records that have a column by group.
+            ("groups", *groups.get_or_insert_with(|| c.grouping.count()))
+        };
+        check_cells(info.name, &column, expected)?;
+    }
+    let absent =
+        c.q.as_ref()
+            .and_then(|q| q.iter().position(|x| x.is_none()));
+    match absent {
+        Some(completion) => Err(BatchError::PartialQ { completion }),
+        None => Ok(()),
+    }
+}
+
+/// What is by token or record has no such cells.
+fn check_cells(
+    field: &str,
+    column: &Column<'_>,
+    (per, expected): (&'static str, usize),
 ) -> Result<(), BatchError> {
-    match found {
-        Some(found) if found != expected => Err(BatchError::Length {
-            field: field.into(),
+    let check = |field: &str, found| {
+        if found == expected {
+            return Ok(());
+        }
+        Err(BatchError::Length {
+            field: field.to_owned(),
             per,
             expected,
             found,
-        }),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn check_grouping(c: &Columns<'_>, n: usize) -> Result<(), BatchError> {
-    match c.grouping {
-        Grouping::Sizes(sizes) => {
-            let sum: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
-            if sum != n as u64 {
-                return Err(BatchError::GroupSizes {
-                    sum,
-                    completions: n,
-                });
-            }
+        })
+    };
+    let check_values = |field: &str, values: &Values<'_>| {
+        check(field, values.len())?;
+        match values.absent.len() {
+            0 => Ok(()),
+            marks => check(field, marks),
         }
-        Grouping::Ids(ids) => check_length("group_ids", "completions", n, Some(ids.len()))?,
+    };
+    match column {
+        Column::Numbers(values) => check_values(field, values),
+        Column::Components(named) => named
+            .iter()
+            .try_for_each(|(name, values)| check_values(&format!("{field}.{name}"), values)),
+        Column::Naturals(cells) => check(field, cells.len()),
+        Column::Ids(cells) => check(field, cells.len()),
+        Column::Bits(cells) => check(field, cells.len()),
+        Column::Texts(cells) => check(field, cells.len()),
+        Column::Tokens(_)
+        | Column::TokenBits(_)
+        | Column::TokenNaturals(_)
+        | Column::Number(_)
+        | Column::Natural(_) => Ok(()),
     }
-    if c.semantic_entropies.is_some() || c.advantage_scales.is_some() {
-        let groups = c.grouping.count();
-        for (field, column) in [
-            ("semantic_entropies", &c.semantic_entropies),
-            ("advantage_scales", &c.advantage_scales),
-        ] {
-            check_length(field, "groups", groups, column.as_ref().map(Values::len))?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn check_lengths(c: &Columns<'_>, n: usize) -> Result<(), BatchError> {
-    let per = "completions";
-    let values = |column: &Option<Values<'_>>| column.as_ref().map(Values::len);
-    let texts = |column: Option<&[String]>| column.map(<[String]>::len);
-    check_length("rewards", per, n, absent_length(&c.rewards, n))?;
-    for (name, column) in &c.reward_components {
-        let field = format!("reward_components.{name}");
-        check_length(&*field, per, n, Some(column.len()))?;
-        check_length(field, per, n, absent_length(column, n))?;
-    }
-    check_length(
-        "completion_index",
-        per,
-        n,
-        c.completion_index.map(<[u32]>::len),
-    )?;
-    check_length("advantages", per, n, values(&c.advantages))?;
-    check_length("q", per, n, values(&c.q))?;
-    check_length("weights", per, n, values(&c.weights))?;
-    check_length(
-        "completion_lengths",
-        per,
-        n,
-        c.completion_lengths.map(<[u32]>::len),
-    )?;
-    check_length("terminated", per, n, c.terminated.map(<[bool]>::len))?;
-    check_length("prompts", per, n, texts(c.prompts))?;
-    check_length("completions", per, n, texts(c.completions))?;
-    check_length("trajectory_ids", per, n, texts(c.trajectory_ids))?;
-    check_length("tags", per, n, texts(c.tags))?;
-    check_length("prompt_lengths", per, n, c.prompt_lengths.map(<[u32]>::len))?;
-    for column in [&c.advantages, &c.q, &c.weights].into_iter().flatten() {
-        check_length("absent", per, n, absent_length(column, n))?;
-    }
-    if let Some(completion) =
-        c.q.as_ref()
-            .and_then(|q| q.iter().position(|x| x.is_none()))
-    {
-        return Err(BatchError::PartialQ { completion });
-    }
-    Ok(())
-}
-
-/// The length of a column's marks of absence, where it has any.
-fn absent_length(column: &Values<'_>, n: usize) -> Option<usize> {
-    (!column.absent.is_empty() || n == 0).then_some(column.absent.len())
 }
 
 /// The lengths, given or read off the padding mask, and where each padded row starts.

@@ -1,140 +1,206 @@
-//! What a rank hands in: the columns of a record, borrowed and unchecked.
+//! The columns of a record, each told once: the table below makes [`Columns`], and everything that goes through all of
+//! them (checks, recordings, Python, the documents) goes through [`Columns::ALL`].
 
 use std::borrow::Cow;
+use std::fmt;
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::ArrayView2;
 
+use super::column::{Column, Field, Kind, Shape};
+use super::error::BatchError;
+use super::values::Values;
 use crate::batch::group::Grouping;
 use crate::batch::scalars::{Scalars, Weighting};
 use crate::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 
-/// A per-completion (or per-group) column of doubles, borrowed. A non-finite value is counted and not used.
-#[derive(Clone, Copy, Debug)]
-pub struct Values<'a> {
-    values: ArrayView1<'a, f64>,
-    /// True where the value does not apply; empty where every one does.
-    pub(super) absent: &'a [bool],
+/// One line of the table: what there is to know of a column.
+#[non_exhaustive]
+pub struct ColumnInfo {
+    /// The field of [`Columns`], of a recording's batch, and Python's keyword.
+    pub name: &'static str,
+    /// What its cells are.
+    pub kind: Kind,
+    /// What it has a cell for.
+    pub shape: Shape,
+    /// The unit of its cells: `1` of a plain number, `-` where there is none.
+    pub unit: &'static str,
+    /// What its cells say.
+    pub meaning: &'static str,
+    /// What holds where it is not given.
+    pub absent: &'static str,
+    column: for<'a> fn(&Columns<'a>) -> Option<Column<'a>>,
+    set: for<'a> fn(&mut Columns<'a>, Column<'a>) -> bool,
 }
 
-impl<'a> Values<'a> {
-    /// A column of which the values marked in `absent` do not apply (a `null` in a record). Both have the same length.
-    #[must_use]
-    pub fn masked(values: &'a [f64], absent: &'a [bool]) -> Self {
-        Self {
-            values: values.into(),
-            absent,
+macro_rules! columns {
+    (
+        grouping {$(
+            $(#[doc = $group_meaning:literal])+
+            $group:ident: $variant:ident of $kind:ident, $group_unit:literal per $group_shape:ident,
+            absent: $group_absent:literal;
+        )*}
+        fields {$(
+            $(#[doc = $meaning:literal])+
+            $name:ident: $field:ty, $unit:literal per $shape:ident, absent: $absent:literal;
+        )*}
+    ) => {
+        /// The columns of a record, unchecked. Start from [`Columns::new`] and set what is there; [`super::Batch::of`]
+        /// checks that they fit together.
+        #[derive(Clone, Debug, Default)]
+        pub struct Columns<'a> {
+            /// `group_sizes` or `group_ids`.
+            pub grouping: Grouping<'a>,
+            $(
+                $(#[doc = $meaning])+
+                #[doc = concat!("\n\nUnit: ", $unit, ", one for each [`Shape::", stringify!($shape), "`].")]
+                #[doc = concat!("Where it is not given: ", $absent, ".")]
+                pub $name: $field,
+            )*
+            /// Numbers of the step.
+            pub scalars: Scalars,
+            /// The controller's snapshot.
+            pub weighting: Option<Weighting>,
         }
-    }
 
-    /// How many values there are, the absent ones included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// The column as it lies in memory if nothing in it is absent and it has no stride.
-    pub(crate) fn whole(&self) -> Option<&'a [f64]> {
-        self.values
-            .to_slice()
-            .filter(|_| !self.absent.contains(&true))
-    }
-
-    /// The values in order, `None` where absent.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Option<f64>> + '_ {
-        self.values.iter().enumerate().map(|(i, &value)| {
-            let absent = self.absent.get(i).copied().unwrap_or(false);
-            (!absent).then_some(value)
-        })
-    }
-}
-
-impl<'a> From<&'a [f64]> for Values<'a> {
-    fn from(values: &'a [f64]) -> Self {
-        Self::masked(values, &[])
-    }
-}
-
-impl<'a> From<&'a Vec<f64>> for Values<'a> {
-    fn from(values: &'a Vec<f64>) -> Self {
-        Self::masked(values, &[])
-    }
-}
-
-impl<'a, const N: usize> From<&'a [f64; N]> for Values<'a> {
-    fn from(values: &'a [f64; N]) -> Self {
-        Self::masked(values, &[])
-    }
-}
-
-impl<'a> From<ArrayView1<'a, f64>> for Values<'a> {
-    fn from(values: ArrayView1<'a, f64>) -> Self {
-        Self {
-            values,
-            absent: &[],
+        impl<'a> Columns<'a> {
+            /// Every column that a record can have, in the order in which recordings have them.
+            pub const ALL: &'static [ColumnInfo] = &[
+                $(ColumnInfo {
+                    name: stringify!($group),
+                    kind: Kind::$kind,
+                    shape: Shape::$group_shape,
+                    unit: $group_unit,
+                    meaning: concat!($($group_meaning),+),
+                    absent: $group_absent,
+                    column: |columns| match columns.grouping {
+                        Grouping::$variant(cells) => Some(Column::$kind(cells)),
+                        _ => None,
+                    },
+                    set: |columns, column| match column {
+                        Column::$kind(cells) => {
+                            columns.grouping = Grouping::$variant(cells);
+                            true
+                        }
+                        _ => false,
+                    },
+                },)*
+                $(ColumnInfo {
+                    name: stringify!($name),
+                    kind: <$field as Field>::KIND,
+                    shape: Shape::$shape,
+                    unit: $unit,
+                    meaning: concat!($($meaning),+),
+                    absent: $absent,
+                    column: |columns| columns.$name.column(),
+                    set: |columns, column| {
+                        let field = Field::of(column);
+                        field.map(|field| columns.$name = field).is_some()
+                    },
+                },)*
+            ];
         }
+    };
+}
+
+columns! {
+    grouping {
+        /// Completions per group, in order; these groups are whole and this record's own. A size of 0 is an empty
+        /// group.
+        group_sizes: Sizes of Naturals, "completions" per Group, absent: "`group_ids` are";
+        /// The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
+        /// micro-batches.
+        group_ids: Ids of Ids, "-" per Completion, absent: "`group_sizes` are";
+    }
+    fields {
+        /// Place of the completion within its group.
+        completion_index: Option<&'a [u32]>, "1" per Completion,
+            absent: "the order of ranks, micro-batches and completions";
+        /// Total utility.
+        rewards: Values<'a>, "reward" per Completion, absent: "every record has them";
+        /// What each reward function gave; null where it does not apply. Ranks may have different sets of names.
+        reward_components: Vec<(Cow<'a, str>, Values<'a>)>, "reward" per Completion,
+            absent: "none applies to the completions";
+        /// How much better than expected the completion was, as the loss takes it.
+        advantages: Option<Values<'a>>, "1" per Completion,
+            absent: "what looks at an advantage's sign or size leaves the completions out";
+        /// Listwise target distribution over a group's completions; for all completions or for none.
+        q: Option<Values<'a>>, "1" per Completion, absent: "no entropy of q for its groups";
+        /// Update weights over a group's completions.
+        weights: Option<Values<'a>>, "1" per Completion, absent: "no entropy of weights for its groups";
+        /// Tokens of the completion. Token columns need it; padded ones may have `padding_mask` instead.
+        completion_lengths: Option<&'a [u32]>, "tokens" per Completion,
+            absent: "the runs of `padding_mask`; without that too, no lengths and no token columns";
+        /// 1 where padded rows hold a token; one unbroken run a row. In memory and in tensor files: JSON has no
+        /// padding.
+        padding_mask: Option<ArrayView2<'a, u8>>, "0/1" per Place,
+            absent: "a padded row begins with its tokens";
+        /// The generation cap.
+        max_completion_length: Option<u32>, "tokens" per Record,
+            absent: "only `terminated` says what is clipped";
+        /// Tokens of the prompt, for `prompt_length/*` and `perf/total_num_tokens`.
+        prompt_lengths: Option<&'a [u32]>, "tokens" per Completion, absent: "those keys leave its completions out";
+        /// Where prompts are cut.
+        max_prompt_length: Option<u32>, "tokens" per Record,
+            absent: "`prompt_length/clip_ratio` leaves its prompts out";
+        /// Whether the completion ended by itself.
+        terminated: Option<&'a [bool]>, "0/1" per Completion,
+            absent: "one that reaches `max_completion_length` is clipped";
+        /// Log-probabilities of the completion's tokens under the current policy.
+        token_logps: Option<TokenColumn<'a>>, "nats" per Token, absent: "no ratio and no KL to the reference";
+        /// The same under the behaviour policy.
+        old_token_logps: Option<TokenColumn<'a>>, "nats" per Token,
+            absent: "`token_logps` stands for it, or the key is left out, as METRICS.md says";
+        /// The same under the reference policy.
+        ref_token_logps: Option<TokenColumn<'a>>, "nats" per Token, absent: "only a reported `kl_loss`";
+        /// The same as the sampler reported them.
+        sampling_token_logps: Option<TokenColumn<'a>>, "nats" per Token, absent: "no difference to the sampler";
+        /// The policy's entropy at each token.
+        token_entropies: Option<TokenColumn<'a>>, "nats" per Token,
+            absent: "only a reported `policy_entropy`";
+        /// Advantages by token, for trainers that have them.
+        token_advantages: Option<TokenColumn<'a>>, "1" per Token, absent: "the completion's own";
+        /// Returns by token, for trainers that have them.
+        returns: Option<TokenColumn<'a>>, "reward" per Token, absent: "no `returns/*`";
+        /// What the critic expected at each token, for trainers that have one.
+        values: Option<TokenColumn<'a>>, "reward" per Token, absent: "no `values/*`";
+        /// 1 where the token counts, 0 where it does not, as in a tool's output.
+        loss_mask: Option<TokenMask<'a>>, "0/1" per Token, absent: "every token counts";
+        /// The tokens, for diversity and repetition.
+        token_ids: Option<TokenIds<'a>>, "-" per Token, absent: "the words of `completions`";
+        /// How much the meanings of a group's completions differ; with `group_ids`, groups in order of first
+        /// appearance.
+        semantic_entropies: Option<Values<'a>>, "nats" per Group, absent: "0 in `seed_grpo/*`";
+        /// What a group's advantages are scaled by; groups likewise.
+        advantage_scales: Option<Values<'a>>, "1" per Group,
+            absent: "0 as a mean, 1 as an extreme in `seed_grpo/*`";
+        /// SEED-GRPO's alpha as it took effect.
+        seed_alpha_effective: Option<f64>, "1" per Record, absent: "0 where no rank gives it";
+        /// The largest semantic entropy that there could be.
+        seed_max_possible_entropy: Option<f64>, "nats" per Record, absent: "0 where no rank gives it";
+        /// The prompt's text, for the sample table.
+        prompts: Option<&'a [String]>, "-" per Completion, absent: "an empty text";
+        /// The completion's text, for the sample table, and for diversity where no token ids are given.
+        completions: Option<&'a [String]>, "-" per Completion, absent: "an empty text";
+        /// Which trajectory the completion is of, for the sample table.
+        trajectory_ids: Option<&'a [String]>, "-" per Completion, absent: "no such column in the sample table";
+        /// Data source, task or environment, for `tags/{tag}/*`; beyond 64 tags, those that sort last by their bytes
+        /// are counted under `other`.
+        tags: Option<&'a [String]>, "-" per Completion, absent: "no `tags/*` counts the completions";
     }
 }
 
-/// The columns of a record, unchecked, as RECORDING.md names them. Start from [`Columns::new`] and set what is there.
-///
-/// `n` completions, `G` groups, `S` completion tokens.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // RECORDING.md's table is the documentation of the columns
-pub struct Columns<'a> {
-    pub grouping: Grouping<'a>,
-    /// `n`: place of the completion within its group.
-    pub completion_index: Option<&'a [u32]>,
-    /// `n`: total utility.
-    pub rewards: Values<'a>,
-    /// `n` each, by name.
-    pub reward_components: Vec<(Cow<'a, str>, Values<'a>)>,
-    pub advantages: Option<Values<'a>>,
-    /// `n`: listwise target distribution over a group's completions; for all completions or for none.
-    pub q: Option<Values<'a>>,
-    /// `n`: update weights over a group's completions.
-    pub weights: Option<Values<'a>>,
-    /// `n`: tokens. Token columns need it; padded ones may give `padding_mask` instead.
-    pub completion_lengths: Option<&'a [u32]>,
-    /// `[n, t]` of 0 and 1: where padded rows hold a token; one unbroken run a row.
-    pub padding_mask: Option<ArrayView2<'a, u8>>,
-    /// `n`: tokens of the prompts.
-    pub prompt_lengths: Option<&'a [u32]>,
-    /// Tokens: where prompts are cut.
-    pub max_prompt_length: Option<u32>,
-    /// Tokens: the generation cap.
-    pub max_completion_length: Option<u32>,
-    /// `n`: ended by itself.
-    pub terminated: Option<&'a [bool]>,
-    pub token_logps: Option<TokenColumn<'a>>,
-    pub old_token_logps: Option<TokenColumn<'a>>,
-    pub ref_token_logps: Option<TokenColumn<'a>>,
-    pub sampling_token_logps: Option<TokenColumn<'a>>,
-    pub token_entropies: Option<TokenColumn<'a>>,
-    pub token_advantages: Option<TokenColumn<'a>>,
-    pub returns: Option<TokenColumn<'a>>,
-    pub values: Option<TokenColumn<'a>>,
-    pub loss_mask: Option<TokenMask<'a>>,
-    pub token_ids: Option<TokenIds<'a>>,
-    /// `G`, with group ids in order of first appearance.
-    pub semantic_entropies: Option<Values<'a>>,
-    /// `G`, likewise.
-    pub advantage_scales: Option<Values<'a>>,
-    pub seed_alpha_effective: Option<f64>,
-    pub seed_max_possible_entropy: Option<f64>,
-    /// `n` texts each, for the sample table (and for diversity where no token ids are given).
-    pub prompts: Option<&'a [String]>,
-    pub completions: Option<&'a [String]>,
-    pub trajectory_ids: Option<&'a [String]>,
-    /// `n` texts: data source, task or environment, for metrics by tag.
-    pub tags: Option<&'a [String]>,
-    pub scalars: Scalars,
-    pub weighting: Option<Weighting>,
+impl ColumnInfo {
+    /// The column that `name` names.
+    #[must_use]
+    pub fn of(name: &str) -> Option<&'static Self> {
+        Columns::ALL.iter().find(|column| column.name == name)
+    }
+}
+
+impl fmt::Debug for ColumnInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ColumnInfo").field(&self.name).finish()
+    }
 }
 
 impl<'a> Columns<'a> {
@@ -144,50 +210,59 @@ impl<'a> Columns<'a> {
         Self {
             grouping,
             rewards: rewards.into(),
-            completion_index: None,
-            reward_components: Vec::new(),
-            advantages: None,
-            q: None,
-            weights: None,
-            completion_lengths: None,
-            padding_mask: None,
-            prompt_lengths: None,
-            max_prompt_length: None,
-            max_completion_length: None,
-            terminated: None,
-            token_logps: None,
-            old_token_logps: None,
-            ref_token_logps: None,
-            sampling_token_logps: None,
-            token_entropies: None,
-            token_advantages: None,
-            returns: None,
-            values: None,
-            loss_mask: None,
-            token_ids: None,
-            semantic_entropies: None,
-            advantage_scales: None,
-            seed_alpha_effective: None,
-            seed_max_possible_entropy: None,
-            prompts: None,
-            completions: None,
-            trajectory_ids: None,
-            tags: None,
-            scalars: Scalars::default(),
-            weighting: None,
+            ..Self::default()
         }
     }
 
-    pub(super) fn token_columns(&self) -> [(&'static str, Option<TokenColumn<'a>>); 8] {
-        [
-            ("token_logps", self.token_logps),
-            ("old_token_logps", self.old_token_logps),
-            ("ref_token_logps", self.ref_token_logps),
-            ("sampling_token_logps", self.sampling_token_logps),
-            ("token_entropies", self.token_entropies),
-            ("token_advantages", self.token_advantages),
-            ("returns", self.returns),
-            ("values", self.values),
-        ]
+    /// The columns that were given under their names, for code that holds columns of any kind.
+    ///
+    /// # Errors
+    /// If there is not one grouping, or no rewards, or if a column is of another kind than its line says.
+    pub fn of(
+        given: impl IntoIterator<Item = (&'static ColumnInfo, Column<'a>)>,
+    ) -> Result<Self, BatchError> {
+        let mut columns = Self::default();
+        let (mut groupings, mut rewards) = (0, false);
+        for (info, column) in given {
+            groupings += usize::from(["group_sizes", "group_ids"].contains(&info.name));
+            rewards |= info.name == "rewards";
+            columns.set(info, column)?;
+        }
+        match groupings {
+            0 => Err(BatchError::NoGrouping),
+            1 if rewards => Ok(columns),
+            1 => Err(BatchError::NoRewards),
+            _ => Err(BatchError::BothGroupings),
+        }
+    }
+
+    fn set(&mut self, info: &'static ColumnInfo, column: Column<'a>) -> Result<(), BatchError> {
+        let (field, found) = (info.name, column.kind());
+        if (info.set)(self, column) {
+            return Ok(());
+        }
+        Err(if info.kind == found {
+            BatchError::Flat { field }
+        } else {
+            BatchError::Kind {
+                field,
+                expected: info.kind.label(),
+                found: found.label(),
+            }
+        })
+    }
+
+    /// The columns that are given, in the table's order.
+    pub fn given(&self) -> impl Iterator<Item = (&'static ColumnInfo, Column<'a>)> + '_ {
+        self.given_of(|_| true)
+    }
+
+    /// Those of them that are wanted.
+    pub(super) fn given_of(
+        &self,
+        is_wanted: impl Fn(&ColumnInfo) -> bool,
+    ) -> impl Iterator<Item = (&'static ColumnInfo, Column<'a>)> {
+        let wanted = Self::ALL.iter().filter(move |info| is_wanted(info));
+        wanted.filter_map(|info| Some((info, (info.column)(self)?)))
     }
 }

@@ -10,6 +10,13 @@ pub enum Grouping<'a> {
     Ids(&'a [u64]),
 }
 
+/// No groups.
+impl Default for Grouping<'_> {
+    fn default() -> Self {
+        Self::Sizes(&[])
+    }
+}
+
 impl Grouping<'_> {
     /// `G`: how many groups the record names, the empty ones included.
     #[must_use]

@@ -106,10 +106,6 @@ pub enum Fault {
         expected: String,
         found: String,
     },
-    #[error("expected `group_sizes` or `group_ids`, found both")]
-    BothGroupings,
-    #[error("expected `group_sizes` or `group_ids`, found neither")]
-    NoGrouping,
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error("`rank`: expected less than the `world_size` of {world_size}, found {rank}")]

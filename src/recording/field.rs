@@ -1,92 +1,102 @@
-//! The columns of a record: their names, what each holds, and how it lies in memory.
+//! The columns of one record, owned: as they are read, and as they are copied from a batch.
 
 use std::collections::BTreeMap;
 
 use ndarray::ArrayView2;
 
-use crate::batch::Values;
-
-/// What a column holds; the shapes are RECORDING.md's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// One double a completion or group, or none.
-    Numbers,
-    Naturals,
-    Ids,
-    Bits,
-    /// One single a token.
-    Tokens,
-    /// One 0 or 1 a token.
-    TokenBits,
-    TokenNaturals,
-    /// Where padded rows hold a token: in a tensor file alone, JSON has no padding.
-    Padding,
-    Texts,
-    Number,
-    Natural,
-    Components,
-}
-
-/// Every column by its name in a record.
-pub(super) const FIELDS: &[(&str, Kind)] = &[
-    ("group_sizes", Kind::Naturals),
-    ("group_ids", Kind::Ids),
-    ("completion_index", Kind::Naturals),
-    ("rewards", Kind::Numbers),
-    (COMPONENTS, Kind::Components),
-    ("advantages", Kind::Numbers),
-    ("q", Kind::Numbers),
-    ("weights", Kind::Numbers),
-    ("completion_lengths", Kind::Naturals),
-    ("padding_mask", Kind::Padding),
-    ("max_completion_length", Kind::Natural),
-    ("prompt_lengths", Kind::Naturals),
-    ("max_prompt_length", Kind::Natural),
-    ("terminated", Kind::Bits),
-    ("token_logps", Kind::Tokens),
-    ("old_token_logps", Kind::Tokens),
-    ("ref_token_logps", Kind::Tokens),
-    ("sampling_token_logps", Kind::Tokens),
-    ("token_entropies", Kind::Tokens),
-    ("token_advantages", Kind::Tokens),
-    ("returns", Kind::Tokens),
-    ("values", Kind::Tokens),
-    ("loss_mask", Kind::TokenBits),
-    ("token_ids", Kind::TokenNaturals),
-    ("semantic_entropies", Kind::Numbers),
-    ("advantage_scales", Kind::Numbers),
-    ("seed_alpha_effective", Kind::Number),
-    ("seed_max_possible_entropy", Kind::Number),
-    ("prompts", Kind::Texts),
-    ("completions", Kind::Texts),
-    ("trajectory_ids", Kind::Texts),
-    ("tags", Kind::Texts),
-];
+use crate::batch::tokens::{TokenColumn, TokenIds, TokenMask};
+use crate::batch::{Batch, Column, Values};
+use crate::kernel::tokens::Cells as Borrowed;
 
 pub(super) const COMPONENTS: &str = "reward_components";
 
-/// The column that `name` names.
-pub(super) fn field(name: &str) -> Option<(&'static str, Kind)> {
-    FIELDS.iter().copied().find(|(known, _)| *known == name)
-}
-
 /// The columns of one record by name; what is not there was not given.
-pub(super) type Fields = BTreeMap<&'static str, Column>;
+pub(super) type Fields = BTreeMap<&'static str, Owned>;
 
 /// One column, owned.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Column {
+pub(super) enum Owned {
     Numbers(Numbers),
     Naturals(Vec<u32>),
     Ids(Vec<u64>),
     Bits(Vec<bool>),
+    Texts(Vec<String>),
+    Components(BTreeMap<String, Numbers>),
     Tokens(Cells<f32>),
     TokenBits(Cells<u8>),
     TokenNaturals(Cells<u32>),
-    Texts(Vec<String>),
     Number(f64),
     Natural(u32),
-    Components(BTreeMap<String, Numbers>),
+}
+
+impl Owned {
+    /// A copy of a batch's column, without padding and in single precision.
+    pub fn of(column: Column<'_>, batch: &Batch<'_>) -> Self {
+        let spans = (0..batch.completions()).map(|completion| batch.span(completion));
+        match column {
+            Column::Numbers(values) => Self::Numbers(values.iter().collect()),
+            Column::Naturals(cells) => Self::Naturals(cells.to_vec()),
+            Column::Ids(cells) => Self::Ids(cells.to_vec()),
+            Column::Bits(cells) => Self::Bits(cells.to_vec()),
+            Column::Texts(cells) => Self::Texts(cells.to_vec()),
+            Column::Components(named) => {
+                let copies = named.iter();
+                let copies =
+                    copies.map(|(name, values)| (name.to_string(), values.iter().collect()));
+                Self::Components(copies.collect())
+            }
+            Column::Tokens(tokens) => {
+                let mut cells = Vec::new();
+                for span in spans {
+                    match tokens.at(span) {
+                        Borrowed::F32(singles) => cells.extend_from_slice(singles),
+                        Borrowed::Bf16(halves) => cells.extend(halves.iter().map(|x| x.to_f32())),
+                    }
+                }
+                Self::Tokens(Cells::flat(cells))
+            }
+            Column::TokenBits(mask) => {
+                let cells = spans.flat_map(|span| mask.at(span)).copied();
+                Self::TokenBits(Cells::flat(cells.collect()))
+            }
+            Column::TokenNaturals(ids) => {
+                let cells = spans.flat_map(|span| ids.at(span)).copied();
+                Self::TokenNaturals(Cells::flat(cells.collect()))
+            }
+            Column::Number(number) => Self::Number(number),
+            Column::Natural(natural) => Self::Natural(natural),
+        }
+    }
+
+    /// The column as a batch takes it.
+    pub fn view(&self) -> Column<'_> {
+        match self {
+            Self::Numbers(numbers) => Column::Numbers(numbers.view()),
+            Self::Naturals(cells) => Column::Naturals(cells),
+            Self::Ids(cells) => Column::Ids(cells),
+            Self::Bits(cells) => Column::Bits(cells),
+            Self::Texts(cells) => Column::Texts(cells),
+            Self::Components(named) => {
+                let views = named.iter();
+                let views = views.map(|(name, numbers)| (name.into(), numbers.view()));
+                Column::Components(views.collect())
+            }
+            Self::Tokens(tokens) => {
+                let flat = TokenColumn::Ragged(&tokens.cells);
+                Column::Tokens(tokens.view().map_or(flat, TokenColumn::Padded))
+            }
+            Self::TokenBits(mask) => {
+                let flat = TokenMask::Ragged(&mask.cells);
+                Column::TokenBits(mask.view().map_or(flat, TokenMask::Padded))
+            }
+            Self::TokenNaturals(ids) => {
+                let flat = TokenIds::Ragged(&ids.cells);
+                Column::TokenNaturals(ids.view().map_or(flat, TokenIds::Padded))
+            }
+            Self::Number(number) => Column::Number(*number),
+            Self::Natural(natural) => Column::Natural(*natural),
+        }
+    }
 }
 
 /// Doubles of which some may be absent.

@@ -10,9 +10,10 @@ use super::cell::{
     take_cells,
 };
 use super::fault::{Fault, nearest};
-use super::field::{COMPONENTS, Cells, Column, FIELDS, Fields, Kind, Numbers, field};
+use super::field::{COMPONENTS, Cells, Fields, Numbers, Owned};
 use super::record::{Head, Record};
 use crate::batch::scalars::{Scalars, Weighting};
+use crate::batch::{ColumnInfo, Columns, Kind, Shape};
 
 /// The members of a record's object, as far as they have been read.
 #[derive(Debug, Default)]
@@ -270,18 +271,15 @@ impl ReadMembers for Fields {
         from: &mut A,
         reading: &Reading,
     ) -> Result<(), A::Error> {
-        let known = field(name).filter(|(_, kind)| *kind != Kind::Padding);
-        let Some((name, kind)) = known else {
-            let columns = FIELDS.iter().filter(|(_, kind)| *kind != Kind::Padding);
-            return Err(unknown(
-                reading,
-                name,
-                "batch",
-                columns.map(|(name, _)| *name),
-            ));
+        // JSON has no padding.
+        let known = |info: &ColumnInfo| info.shape != Shape::Place;
+        let Some(info) = ColumnInfo::of(name).filter(|info| known(info)) else {
+            let columns = Columns::ALL.iter().filter(|info| known(info));
+            let names = columns.map(|info| info.name);
+            return Err(unknown(reading, name, "batch", names));
         };
-        if let Some(column) = column(name, kind, from, reading)? {
-            self.insert(name, column);
+        if let Some(column) = column(info.name, info.kind, from, reading)? {
+            self.insert(info.name, column);
         }
         Ok(())
     }
@@ -293,33 +291,34 @@ fn column<'de, A: MapAccess<'de>>(
     kind: Kind,
     from: &mut A,
     reading: &Reading,
-) -> Result<Option<Column>, A::Error> {
+) -> Result<Option<Owned>, A::Error> {
     macro_rules! many {
         ($kind:ty) => {
             from.next_value_seed(Many::<$kind>::new(reading, name))?
         };
     }
     Ok(match kind {
-        Kind::Numbers => many!(Maybe<Number>).map(|x| Column::Numbers(x.into_iter().collect())),
-        Kind::Naturals => many!(Natural).map(Column::Naturals),
-        Kind::Ids => many!(Natural64).map(Column::Ids),
-        Kind::Bits => many!(Bit).map(Column::Bits),
-        Kind::Tokens => many!(Single).map(|x| Column::Tokens(Cells::flat(x))),
-        Kind::TokenBits | Kind::Padding => many!(Bit)
-            .map(|x| Column::TokenBits(Cells::flat(x.into_iter().map(u8::from).collect()))),
-        Kind::TokenNaturals => many!(Natural).map(|x| Column::TokenNaturals(Cells::flat(x))),
-        Kind::Texts => many!(Text).map(Column::Texts),
+        Kind::Numbers => many!(Maybe<Number>).map(|x| Owned::Numbers(x.into_iter().collect())),
+        Kind::Naturals => many!(Natural).map(Owned::Naturals),
+        Kind::Ids => many!(Natural64).map(Owned::Ids),
+        Kind::Bits => many!(Bit).map(Owned::Bits),
+        Kind::Tokens => many!(Single).map(|x| Owned::Tokens(Cells::flat(x))),
+        Kind::TokenBits => {
+            many!(Bit).map(|x| Owned::TokenBits(Cells::flat(x.into_iter().map(u8::from).collect())))
+        }
+        Kind::TokenNaturals => many!(Natural).map(|x| Owned::TokenNaturals(Cells::flat(x))),
+        Kind::Texts => many!(Text).map(Owned::Texts),
         Kind::Number => from
             .next_value_seed(One::<Maybe<Number>>::new(reading, name))?
-            .map(Column::Number),
+            .map(Owned::Number),
         Kind::Natural => from
             .next_value_seed(One::<Maybe<Natural>>::new(reading, name))?
-            .map(Column::Natural),
+            .map(Owned::Natural),
         Kind::Components => {
             let given: Option<Components> = object(name, from, reading)?;
             given
                 .filter(|components| !components.0.is_empty())
-                .map(|components| Column::Components(components.0))
+                .map(|components| Owned::Components(components.0))
         }
     })
 }

@@ -2,8 +2,9 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::field::{Column, FIELDS, Fields};
+use super::field::{Fields, Owned};
 use super::record::Record;
+use crate::batch::Columns;
 use crate::batch::scalars::{Meta, Scalars, Weighting};
 
 /// The record's JSON, without a line break.
@@ -37,16 +38,16 @@ struct Batch<'a>(&'a Fields);
 impl Serialize for Batch<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        for (name, _) in FIELDS {
-            if let Some(column) = self.0.get(name) {
-                map.serialize_entry(name, column)?;
+        for info in Columns::ALL {
+            if let Some(column) = self.0.get(info.name) {
+                map.serialize_entry(info.name, column)?;
             }
         }
         map.end()
     }
 }
 
-impl Serialize for Column {
+impl Serialize for Owned {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Numbers(numbers) => to.collect_seq(numbers.iter().map(|x| x.map(Double))),

@@ -9,11 +9,12 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 
 use super::cell::Reading;
 use super::fault::{Fault, nearest};
-use super::field::{COMPONENTS, Cells, Column, FIELDS, Fields, Kind, Numbers, field};
+use super::field::{COMPONENTS, Cells, Fields, Numbers, Owned};
 use super::json;
 use super::line;
 use super::record::{Head, Record};
 use crate::batch::scalars::Weighting;
+use crate::batch::{ColumnInfo, Columns, Kind, Shape};
 use crate::limits;
 
 /// The metadata key of the JSON.
@@ -108,38 +109,40 @@ impl Tensor<'_> {
             let numbers = self.numbers()?;
             let components = fields
                 .entry(COMPONENTS)
-                .or_insert_with(|| Column::Components(BTreeMap::new()));
-            if let Column::Components(components) = components
+                .or_insert_with(|| Owned::Components(BTreeMap::new()));
+            if let Owned::Components(components) = components
                 && components.insert(component.to_owned(), numbers).is_some()
             {
                 return Err(twice());
             }
             return Ok(());
         }
-        let Some((name, kind)) = field(self.name) else {
+        let Some(info) = ColumnInfo::of(self.name) else {
             return Err(Fault::UnknownTensor {
                 name: self.name.to_owned(),
-                known: nearest(self.name, FIELDS.iter().map(|(name, _)| *name)),
+                known: nearest(self.name, Columns::ALL.iter().map(|info| info.name)),
             });
         };
-        match fields.insert(name, self.column(name, kind)?) {
+        match fields.insert(info.name, self.column(info)?) {
             Some(_) => Err(twice()),
             None => Ok(()),
         }
     }
 
-    fn column(&self, name: &'static str, kind: Kind) -> Result<Column, Fault> {
-        Ok(match kind {
-            Kind::Numbers => Column::Numbers(self.numbers()?),
-            Kind::Naturals => Column::Naturals(self.line().and_then(|()| self.integers())?),
-            Kind::Ids => Column::Ids(self.line().and_then(|()| self.integers())?),
-            Kind::Bits => Column::Bits(self.line().and_then(|()| self.bits())?),
-            Kind::Tokens => Column::Tokens(self.cells(self.singles()?)?),
-            Kind::TokenBits => Column::TokenBits(self.cells(self.bytes()?)?),
-            Kind::TokenNaturals => Column::TokenNaturals(self.cells(self.integers()?)?),
-            Kind::Padding => Column::TokenBits(self.rows(self.bytes()?)?),
+    fn column(&self, info: &'static ColumnInfo) -> Result<Owned, Fault> {
+        Ok(match info.kind {
+            Kind::Numbers => Owned::Numbers(self.numbers()?),
+            Kind::Naturals => Owned::Naturals(self.line().and_then(|()| self.integers())?),
+            Kind::Ids => Owned::Ids(self.line().and_then(|()| self.integers())?),
+            Kind::Bits => Owned::Bits(self.line().and_then(|()| self.bits())?),
+            Kind::Tokens => Owned::Tokens(self.cells(self.singles()?)?),
+            Kind::TokenBits if info.shape == Shape::Place => {
+                Owned::TokenBits(self.rows(self.bytes()?)?)
+            }
+            Kind::TokenBits => Owned::TokenBits(self.cells(self.bytes()?)?),
+            Kind::TokenNaturals => Owned::TokenNaturals(self.cells(self.integers()?)?),
             Kind::Texts | Kind::Number | Kind::Natural | Kind::Components => {
-                return Err(Fault::NotATensor { field: name });
+                return Err(Fault::NotATensor { field: info.name });
             }
         })
     }
@@ -274,14 +277,14 @@ pub(super) fn bytes(mut record: Record) -> Result<Vec<u8>, String> {
     record.fields.retain(|name, column| {
         let name = (*name).to_owned();
         match column {
-            Column::Numbers(numbers) => match numbers.whole() {
+            Owned::Numbers(numbers) => match numbers.whole() {
                 Some(x) => put(name, Dtype::F64, x.len(), le(x, f64::to_le_bytes)),
                 None => return true,
             },
-            Column::Naturals(x) => put(name, Dtype::U32, x.len(), le(x, u32::to_le_bytes)),
-            Column::Ids(x) => put(name, Dtype::U64, x.len(), le(x, u64::to_le_bytes)),
-            Column::Bits(x) => put(name, Dtype::BOOL, x.len(), le(x, |x| [u8::from(x)])),
-            Column::Tokens(t) => {
+            Owned::Naturals(x) => put(name, Dtype::U32, x.len(), le(x, u32::to_le_bytes)),
+            Owned::Ids(x) => put(name, Dtype::U64, x.len(), le(x, u64::to_le_bytes)),
+            Owned::Bits(x) => put(name, Dtype::BOOL, x.len(), le(x, |x| [u8::from(x)])),
+            Owned::Tokens(t) => {
                 put(
                     name,
                     Dtype::F32,
@@ -289,8 +292,8 @@ pub(super) fn bytes(mut record: Record) -> Result<Vec<u8>, String> {
                     le(&t.cells, f32::to_le_bytes),
                 );
             }
-            Column::TokenBits(t) => put(name, Dtype::U8, t.cells.len(), t.cells.clone()),
-            Column::TokenNaturals(t) => {
+            Owned::TokenBits(t) => put(name, Dtype::U8, t.cells.len(), t.cells.clone()),
+            Owned::TokenNaturals(t) => {
                 put(
                     name,
                     Dtype::U32,
@@ -298,7 +301,7 @@ pub(super) fn bytes(mut record: Record) -> Result<Vec<u8>, String> {
                     le(&t.cells, u32::to_le_bytes),
                 );
             }
-            Column::Components(components) => {
+            Owned::Components(components) => {
                 components.retain(|component, numbers| match numbers.whole() {
                     Some(x) => {
                         let name = format!("{COMPONENTS}.{component}");
@@ -309,7 +312,7 @@ pub(super) fn bytes(mut record: Record) -> Result<Vec<u8>, String> {
                 });
                 return !components.is_empty();
             }
-            Column::Texts(_) | Column::Number(_) | Column::Natural(_) => return true,
+            Owned::Texts(_) | Owned::Number(_) | Owned::Natural(_) => return true,
         }
         false
     });
