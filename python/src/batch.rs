@@ -1,11 +1,8 @@
 //! A record's columns from Python's keyword arguments.
 
-use std::borrow::Cow;
-
-use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::{Meta, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
-use grpo_metrics::batch::{Batch, Columns};
+use grpo_metrics::batch::{Batch, Column, ColumnInfo, Columns, Kind, Shape};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
@@ -13,171 +10,120 @@ use crate::column::{Flat, Mask, Numbers, Read, Tokens, View, kind_of, number};
 use crate::error;
 use crate::interruption::Noted;
 
-macro_rules! columns {
-    ($($name:ident: $kind:ty,)*) => {
-        /// The columns of one record while they are borrowed from Python, under the names of RECORDING.md; `None` where not given.
-        #[derive(Default)]
-        struct Held<'py> {
-            $($name: Option<$kind>,)*
-            rank: Option<u32>,
-            micro: Option<u32>,
-        }
-
-        impl<'py> Held<'py> {
-            const NAMES: &'static [&'static str] = &[$(stringify!($name),)* "rank", "micro"];
-
-            fn set(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<()> {
-                match name {
-                    $(stringify!($name) => self.$name = Some(Read::read(name, value)?),)*
-                    "rank" => self.rank = Some(Read::read(name, value)?),
-                    "micro" => self.micro = Some(Read::read(name, value)?),
-                    _ => {
-                        let known = Self::NAMES.iter().copied();
-                        return Err(error::column(error::unknown("column", name, known)));
-                    }
-                }
-                Ok(())
-            }
-        }
-    };
+/// One column while it is borrowed from Python.
+enum Held<'py> {
+    Numbers(Numbers),
+    Naturals(Flat<u32>),
+    Ids(Flat<u64>),
+    Bits(Flat<bool>),
+    Texts(Vec<String>),
+    Components(Vec<(String, Numbers)>),
+    Tokens(Tokens<'py, f32>),
+    TokenBits(Mask<'py>),
+    TokenNaturals(Tokens<'py, u32>),
+    Number(f64),
+    Natural(u32),
 }
 
-columns! {
-    group_sizes: Flat<u32>,
-    group_ids: Flat<u64>,
-    completion_index: Flat<u32>,
-    rewards: Numbers,
-    reward_components: Vec<(String, Numbers)>,
-    advantages: Numbers,
-    q: Numbers,
-    weights: Numbers,
-    completion_lengths: Flat<u32>,
-    padding_mask: Mask<'py>,
-    prompt_lengths: Flat<u32>,
-    max_completion_length: u32,
-    max_prompt_length: u32,
-    terminated: Flat<bool>,
-    token_logps: Tokens<'py, f32>,
-    old_token_logps: Tokens<'py, f32>,
-    ref_token_logps: Tokens<'py, f32>,
-    sampling_token_logps: Tokens<'py, f32>,
-    token_entropies: Tokens<'py, f32>,
-    token_advantages: Tokens<'py, f32>,
-    returns: Tokens<'py, f32>,
-    values: Tokens<'py, f32>,
-    loss_mask: Mask<'py>,
-    token_ids: Tokens<'py, u32>,
-    semantic_entropies: Numbers,
-    advantage_scales: Numbers,
-    seed_alpha_effective: f64,
-    seed_max_possible_entropy: f64,
-    prompts: Vec<String>,
-    completions: Vec<String>,
-    trajectory_ids: Vec<String>,
-    tags: Vec<String>,
-    scalars: Scalars,
-    weighting: Weighting,
-}
-
-impl Held<'_> {
-    fn columns(&self) -> PyResult<Columns<'_>> {
-        let lengths = self.completion_lengths.as_ref().map(Flat::cells);
-        let tokens = |name, column: &Option<Tokens<'_, f32>>| match column {
-            Some(column) => column.check_rows(name, lengths),
-            None => Ok(()),
-        };
-        tokens("token_logps", &self.token_logps)?;
-        tokens("old_token_logps", &self.old_token_logps)?;
-        tokens("ref_token_logps", &self.ref_token_logps)?;
-        tokens("sampling_token_logps", &self.sampling_token_logps)?;
-        tokens("token_entropies", &self.token_entropies)?;
-        tokens("token_advantages", &self.token_advantages)?;
-        tokens("returns", &self.returns)?;
-        tokens("values", &self.values)?;
-        if let Some(Mask(mask)) = &self.loss_mask {
-            mask.check_rows("loss_mask", lengths)?;
-        }
-        if let Some(ids) = &self.token_ids {
-            ids.check_rows("token_ids", lengths)?;
-        }
-        let rewards = self
-            .rewards
-            .as_ref()
-            .ok_or_else(|| error::column("`rewards` is missing"))?;
-        let padding_mask = match &self.padding_mask {
-            None => None,
-            Some(Mask(mask)) => Some(mask.padded().ok_or_else(|| {
-                error::column("`padding_mask`: expected two dimensions, found one")
-            })?),
-        };
-        let components = self.reward_components.as_deref().unwrap_or_default();
-        Ok(Columns {
-            completion_index: self.completion_index.as_ref().map(Flat::cells),
-            reward_components: components
-                .iter()
-                .map(|(name, column)| (Cow::Borrowed(name.as_str()), column.values()))
-                .collect(),
-            advantages: self.advantages.as_ref().map(Numbers::values),
-            q: self.q.as_ref().map(Numbers::values),
-            weights: self.weights.as_ref().map(Numbers::values),
-            completion_lengths: lengths,
-            padding_mask,
-            prompt_lengths: self.prompt_lengths.as_ref().map(Flat::cells),
-            max_completion_length: self.max_completion_length,
-            max_prompt_length: self.max_prompt_length,
-            terminated: self.terminated.as_ref().map(Flat::cells),
-            token_logps: singles(self.token_logps.as_ref()),
-            old_token_logps: singles(self.old_token_logps.as_ref()),
-            ref_token_logps: singles(self.ref_token_logps.as_ref()),
-            sampling_token_logps: singles(self.sampling_token_logps.as_ref()),
-            token_entropies: singles(self.token_entropies.as_ref()),
-            token_advantages: singles(self.token_advantages.as_ref()),
-            returns: singles(self.returns.as_ref()),
-            values: singles(self.values.as_ref()),
-            loss_mask: self
-                .loss_mask
-                .as_ref()
-                .map(|Mask(column)| match column.view() {
-                    View::Ragged(cells) => TokenMask::Ragged(cells),
-                    View::Padded(rows) => TokenMask::Padded(rows),
-                }),
-            token_ids: self.token_ids.as_ref().map(|column| match column.view() {
-                View::Ragged(cells) => TokenIds::Ragged(cells),
-                View::Padded(rows) => TokenIds::Padded(rows),
-            }),
-            semantic_entropies: self.semantic_entropies.as_ref().map(Numbers::values),
-            advantage_scales: self.advantage_scales.as_ref().map(Numbers::values),
-            seed_alpha_effective: self.seed_alpha_effective,
-            seed_max_possible_entropy: self.seed_max_possible_entropy,
-            prompts: self.prompts.as_deref(),
-            completions: self.completions.as_deref(),
-            trajectory_ids: self.trajectory_ids.as_deref(),
-            tags: self.tags.as_deref(),
-            scalars: self.scalars.clone().unwrap_or_default(),
-            weighting: self.weighting.clone(),
-            ..Columns::new(self.grouping()?, rewards.values())
+impl<'py> Held<'py> {
+    fn read(info: &ColumnInfo, value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let name = info.name;
+        Ok(match info.kind {
+            Kind::Numbers => Self::Numbers(Read::read(name, value)?),
+            Kind::Naturals => Self::Naturals(Read::read(name, value)?),
+            Kind::Ids => Self::Ids(Read::read(name, value)?),
+            Kind::Bits => Self::Bits(Read::read(name, value)?),
+            Kind::Texts => Self::Texts(Read::read(name, value)?),
+            Kind::Components => Self::Components(Read::read(name, value)?),
+            Kind::Tokens => Self::Tokens(Read::read(name, value)?),
+            Kind::TokenBits => Self::TokenBits(Read::read(name, value)?),
+            Kind::TokenNaturals => Self::TokenNaturals(Read::read(name, value)?),
+            Kind::Number => Self::Number(Read::read(name, value)?),
+            Kind::Natural => Self::Natural(Read::read(name, value)?),
         })
     }
 
-    fn grouping(&self) -> PyResult<Grouping<'_>> {
-        match (&self.group_sizes, &self.group_ids) {
-            (Some(sizes), None) => Ok(Grouping::Sizes(sizes.cells())),
-            (None, Some(ids)) => Ok(Grouping::Ids(ids.cells())),
-            (None, None) => Err(error::column(
-                "expected `group_sizes` or `group_ids`, found neither",
-            )),
-            (Some(_), Some(_)) => Err(error::column(
-                "expected `group_sizes` or `group_ids`, found both",
-            )),
+    fn view(&self) -> Column<'_> {
+        match self {
+            Self::Numbers(numbers) => Column::Numbers(numbers.values()),
+            Self::Naturals(cells) => Column::Naturals(cells.cells()),
+            Self::Ids(cells) => Column::Ids(cells.cells()),
+            Self::Bits(cells) => Column::Bits(cells.cells()),
+            Self::Texts(texts) => Column::Texts(texts),
+            Self::Components(named) => {
+                let views = named.iter();
+                let views = views.map(|(name, numbers)| (name.into(), numbers.values()));
+                Column::Components(views.collect())
+            }
+            Self::Tokens(tokens) => Column::Tokens(match tokens.view() {
+                View::Ragged(cells) => TokenColumn::Ragged(cells),
+                View::Padded(rows) => TokenColumn::Padded(rows),
+            }),
+            Self::TokenBits(Mask(tokens)) => Column::TokenBits(match tokens.view() {
+                View::Ragged(cells) => TokenMask::Ragged(cells),
+                View::Padded(rows) => TokenMask::Padded(rows),
+            }),
+            Self::TokenNaturals(tokens) => Column::TokenNaturals(match tokens.view() {
+                View::Ragged(cells) => TokenIds::Ragged(cells),
+                View::Padded(rows) => TokenIds::Padded(rows),
+            }),
+            Self::Number(number) => Column::Number(*number),
+            Self::Natural(natural) => Column::Natural(*natural),
+        }
+    }
+
+    /// Nested lists have rows as long as the completions.
+    fn check_rows(&self, info: &ColumnInfo, lengths: Option<&[u32]>) -> PyResult<()> {
+        match self {
+            _ if info.shape != Shape::Token => Ok(()),
+            Self::Tokens(tokens) => tokens.check_rows(info.name, lengths),
+            Self::TokenBits(Mask(tokens)) => tokens.check_rows(info.name, lengths),
+            Self::TokenNaturals(tokens) => tokens.check_rows(info.name, lengths),
+            _ => Ok(()),
         }
     }
 }
 
-fn singles<'a>(column: Option<&'a Tokens<'_, f32>>) -> Option<TokenColumn<'a>> {
-    column.map(|column| match column.view() {
-        View::Ragged(cells) => TokenColumn::Ragged(cells),
-        View::Padded(rows) => TokenColumn::Padded(rows),
-    })
+/// What is known of one record while it is borrowed from Python; `None` where not given.
+#[derive(Default)]
+struct Record<'py> {
+    columns: Vec<(&'static ColumnInfo, Held<'py>)>,
+    scalars: Option<Scalars>,
+    weighting: Option<Weighting>,
+    rank: Option<u32>,
+    micro: Option<u32>,
+}
+
+impl<'py> Record<'py> {
+    fn set(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        match name {
+            "scalars" => self.scalars = Some(Read::read(name, value)?),
+            "weighting" => self.weighting = Some(Read::read(name, value)?),
+            "rank" => self.rank = Some(Read::read(name, value)?),
+            "micro" => self.micro = Some(Read::read(name, value)?),
+            _ => {
+                let info = ColumnInfo::of(name).ok_or_else(|| {
+                    let columns = Columns::ALL.iter().map(|info| info.name);
+                    let known = columns.chain(["scalars", "weighting", "rank", "micro"]);
+                    error::column(error::unknown("column", name, known))
+                })?;
+                self.columns.push((info, Held::read(info, value)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn columns(&self) -> PyResult<Columns<'_>> {
+        let given = self.columns.iter();
+        let given = given.map(|(info, held)| (*info, held.view()));
+        let mut columns = Columns::of(given).map_err(error::column)?;
+        for (info, held) in &self.columns {
+            held.check_rows(info, columns.completion_lengths)?;
+        }
+        columns.scalars = self.scalars.clone().unwrap_or_default();
+        columns.weighting.clone_from(&self.weighting);
+        Ok(columns)
+    }
 }
 
 /// Checks the columns and hands them to `work` as a batch, without the GIL. Token columns are borrowed until it returns; what
@@ -187,14 +133,14 @@ pub fn with_batch<T: Send>(
     columns: Option<&Bound<'_, PyDict>>,
     work: impl FnOnce(Batch<'_>) -> PyResult<T> + Send,
 ) -> PyResult<T> {
-    let mut held = Held::default();
+    let mut record = Record::default();
     for (name, value) in columns.into_iter().flatten() {
         if !value.is_none() {
-            held.set(name.cast::<PyString>()?.to_str()?, &value)?;
+            record.set(name.cast::<PyString>()?.to_str()?, &value)?;
         }
     }
-    let (rank, micro) = (held.rank, held.micro);
-    let columns = held.columns()?;
+    let (rank, micro) = (record.rank, record.micro);
+    let columns = record.columns()?;
     py.detach(|| {
         let batch = Batch::of(columns).map_err(error::column)?;
         work(match (rank, micro) {

@@ -185,14 +185,6 @@ impl<T: Element> Tokens<'_, T> {
         }
     }
 
-    /// The padded rows, where it has such.
-    pub fn padded(&self) -> Option<ArrayView2<'_, T>> {
-        match self.view() {
-            View::Padded(rows) => Some(rows),
-            View::Ragged(_) => None,
-        }
-    }
-
     /// The rows of a nested list must be as long as the completions, or tokens would count for their neighbours.
     pub fn check_rows(&self, name: &str, lengths: Option<&[u32]>) -> PyResult<()> {
         let (Some(rows), Some(lengths)) = (&self.rows, lengths) else {
