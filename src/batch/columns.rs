@@ -47,6 +47,7 @@ macro_rules! columns {
         /// The columns of a record, unchecked. Start from [`Columns::new`] and set what is there; [`super::Batch::of`]
         /// checks that they fit together.
         #[derive(Clone, Debug, Default)]
+        #[non_exhaustive]
         pub struct Columns<'a> {
             /// `group_sizes` or `group_ids`.
             pub grouping: Grouping<'a>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::{Meta, Scalar, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenMask};
-use grpo_metrics::batch::{Batch, Columns, Place};
+use grpo_metrics::batch::{Batch, ColumnInfo, Columns, Kind, Place};
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::health::Health;
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Thresholds};
@@ -238,7 +238,6 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
             ..Weighting::default()
         });
     }
-    all_known(&columns);
     let thresholds = Thresholds {
         detail: way.detail,
         kl_penalty: way.penalty.map(|kind| KlPenalty {
@@ -251,43 +250,23 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
     Summary::from(&Shard::counted(&batch, Place::default(), &thresholds))
 }
 
-/// A column that is added must be poisoned here too: without its name this does not compile.
-fn all_known(columns: &Columns<'_>) {
-    let Columns {
-        grouping: _,
-        completion_index: _,
-        rewards: _,
-        reward_components: _,
-        advantages: _,
-        q: _,
-        weights: _,
-        completion_lengths: _,
-        padding_mask: _,
-        prompt_lengths: _,
-        max_prompt_length: _,
-        max_completion_length: _,
-        terminated: _,
-        token_logps: _,
-        old_token_logps: _,
-        ref_token_logps: _,
-        sampling_token_logps: _,
-        token_entropies: _,
-        token_advantages: _,
-        returns: _,
-        values: _,
-        loss_mask: _,
-        token_ids: _,
-        semantic_entropies: _,
-        advantage_scales: _,
-        seed_alpha_effective: _,
-        seed_max_possible_entropy: _,
-        prompts: _,
-        completions: _,
-        trajectory_ids: _,
-        tags: _,
-        scalars: _,
-        weighting: _,
-    } = columns;
+#[test]
+fn every_column_of_numbers_is_poisoned_here() {
+    let numbers = |info: &&ColumnInfo| {
+        let kinds = [Kind::Numbers, Kind::Components, Kind::Tokens, Kind::Number];
+        kinds.contains(&info.kind)
+    };
+    let columns = TOKEN_COLUMNS
+        .iter()
+        .chain(&COMPLETION_COLUMNS)
+        .chain(&GROUP_COLUMNS);
+    let columns = columns.chain(NUMBERS.iter().map(|(column, _)| column));
+    let poisoned: Vec<&str> = columns
+        .map(|column| column.split('/').next().unwrap())
+        .collect();
+    for info in Columns::ALL.iter().filter(numbers) {
+        assert!(poisoned.contains(&info.name), "{}", info.name);
+    }
 }
 
 fn families(summary: &Summary) -> BTreeMap<&str, Census> {

@@ -497,20 +497,18 @@ fn padded_columns_are_written_without_their_padding() {
     let (rewards, sizes, lengths) = ([1.0, 2.0], [2], [1, 2]);
     let (cells, marks, ids) = ([0.1, 9.0, 0.2, 0.3f32], [1, 9, 0, 1u8], [5, 0, 6, 7u32]);
     let brains = [0.5, 9.0, 1.5, 2.5f32].map(bf16::from_f32);
-    let columns = Columns {
-        completion_lengths: Some(&lengths),
-        token_logps: Some(ArrayView2::from_shape((2, 2), &cells).unwrap().into()),
-        values: Some(TokenColumn::PaddedBf16(
-            ArrayView2::from_shape((2, 2), &brains).unwrap(),
-        )),
-        loss_mask: Some(TokenMask::Padded(
-            ArrayView2::from_shape((2, 2), &marks).unwrap(),
-        )),
-        token_ids: Some(TokenIds::Padded(
-            ArrayView2::from_shape((2, 2), &ids).unwrap(),
-        )),
-        ..Columns::new(Grouping::Sizes(&sizes), &rewards)
-    };
+    let mut columns = Columns::new(Grouping::Sizes(&sizes), &rewards);
+    columns.completion_lengths = Some(&lengths);
+    columns.token_logps = Some(ArrayView2::from_shape((2, 2), &cells).unwrap().into());
+    columns.values = Some(TokenColumn::PaddedBf16(
+        ArrayView2::from_shape((2, 2), &brains).unwrap(),
+    ));
+    columns.loss_mask = Some(TokenMask::Padded(
+        ArrayView2::from_shape((2, 2), &marks).unwrap(),
+    ));
+    columns.token_ids = Some(TokenIds::Padded(
+        ArrayView2::from_shape((2, 2), &ids).unwrap(),
+    ));
     let batch = Batch::of(columns).unwrap();
     let dir = tempfile::tempdir().unwrap();
     for (name, format) in [
@@ -581,11 +579,9 @@ fn every_single_of_a_long_walk_reads_back_to_its_bits() {
         .chain([7.038_531e-26, f32::MIN_POSITIVE, 1e-45, -0.0])
         .collect();
     let (rewards, sizes, lengths) = ([1.0], [1], [u32::try_from(cells.len()).unwrap()]);
-    let columns = Columns {
-        completion_lengths: Some(&lengths),
-        token_logps: Some((&cells).into()),
-        ..Columns::new(Grouping::Sizes(&sizes), &rewards)
-    };
+    let mut columns = Columns::new(Grouping::Sizes(&sizes), &rewards);
+    columns.completion_lengths = Some(&lengths);
+    columns.token_logps = Some((&cells).into());
     let record = Record::of(1, 1, Place::default(), &Batch::of(columns).unwrap());
     let (_dir, back) = convert(std::slice::from_ref(&record), Format::JsonLines);
     assert!(text(&back) == text(std::slice::from_ref(&record)));
@@ -717,29 +713,27 @@ fn record_of(owned: &Owned, step: u64, rank: u32, micro: u32) -> Record {
         }),
         ..Weighting::default()
     });
-    let columns = Columns {
-        reward_components: owned
-            .components
-            .iter()
-            .map(|(name, (x, absent))| (name.into(), Values::masked(x, absent)))
-            .collect(),
-        advantages: owned
-            .advantages
-            .as_ref()
-            .map(|(x, absent)| Values::masked(x, absent)),
-        q: owned.q.as_ref().map(Values::from),
-        completion_lengths: Some(&owned.lengths),
-        max_completion_length: owned.cap,
-        terminated: owned.terminated.as_deref(),
-        token_logps: owned.logps.as_ref().map(TokenColumn::from),
-        loss_mask: owned.mask.as_deref().map(TokenMask::Ragged),
-        token_ids: owned.token_ids.as_deref().map(TokenIds::Ragged),
-        prompts: owned.prompts.as_deref(),
-        seed_alpha_effective: owned.seed,
-        scalars,
-        weighting,
-        ..Columns::new(grouping, Values::masked(&owned.rewards.0, &owned.rewards.1))
-    };
+    let mut columns = Columns::new(grouping, Values::masked(&owned.rewards.0, &owned.rewards.1));
+    columns.reward_components = owned
+        .components
+        .iter()
+        .map(|(name, (x, absent))| (name.into(), Values::masked(x, absent)))
+        .collect();
+    columns.advantages = owned
+        .advantages
+        .as_ref()
+        .map(|(x, absent)| Values::masked(x, absent));
+    columns.q = owned.q.as_ref().map(Values::from);
+    columns.completion_lengths = Some(&owned.lengths);
+    columns.max_completion_length = owned.cap;
+    columns.terminated = owned.terminated.as_deref();
+    columns.token_logps = owned.logps.as_ref().map(TokenColumn::from);
+    columns.loss_mask = owned.mask.as_deref().map(TokenMask::Ragged);
+    columns.token_ids = owned.token_ids.as_deref().map(TokenIds::Ragged);
+    columns.prompts = owned.prompts.as_deref();
+    columns.seed_alpha_effective = owned.seed;
+    columns.scalars = scalars;
+    columns.weighting = weighting;
     let batch = Batch::of(columns).unwrap().at(rank, micro);
     Record::of(step, rank + 1, batch.place().unwrap(), &batch)
 }

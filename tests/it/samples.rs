@@ -27,22 +27,20 @@ fn a_table_has_the_named_columns_and_then_the_components_by_name() {
     let prompts = texts("p p q");
     let completions = texts("a b c");
     let (late, early) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
-    let batch = Batch::of(Columns {
-        prompts: Some(&prompts),
-        completions: Some(&completions),
-        reward_components: vec![
-            ("z/late".into(), (&late).into()),
-            (
-                "early".into(),
-                Values::masked(&early, &[false, true, false]),
-            ),
-        ],
-        advantages: Some((&[-0.5, 0.5, 0.0]).into()),
-        q: Some((&[0.25, 0.75, 1.0]).into()),
-        weights: Some((&[1.0, 3.0, 2.0]).into()),
-        ..Columns::new(Grouping::Sizes(&[2, 0, 1]), &[0.0, 1.0, 0.5])
-    })
-    .unwrap();
+    let mut columns = Columns::new(Grouping::Sizes(&[2, 0, 1]), &[0.0, 1.0, 0.5]);
+    columns.prompts = Some(&prompts);
+    columns.completions = Some(&completions);
+    columns.reward_components = vec![
+        ("z/late".into(), (&late).into()),
+        (
+            "early".into(),
+            Values::masked(&early, &[false, true, false]),
+        ),
+    ];
+    columns.advantages = Some((&[-0.5, 0.5, 0.0]).into());
+    columns.q = Some((&[0.25, 0.75, 1.0]).into());
+    columns.weights = Some((&[1.0, 3.0, 2.0]).into());
+    let batch = Batch::of(columns).unwrap();
     let json = serde_json::to_value(SampleTable::of(7, &[&batch]).table("completions")).unwrap();
     assert_eq!(
         json,
@@ -125,17 +123,13 @@ fn the_mass_is_the_positive_part_and_where_there_is_none_the_size() {
 
 #[test]
 fn a_group_that_two_ranks_share_is_one_group_whatever_comes_first() {
-    let whole = Batch::of(Columns {
-        weights: Some((&[1.0, 1.0, 2.0, 5.0]).into()),
-        ..Columns::new(Grouping::Ids(&[9, 9, 9, 4]), &[0.0, 3.0, 1.0, 2.0])
-    })
-    .unwrap();
+    let mut columns = Columns::new(Grouping::Ids(&[9, 9, 9, 4]), &[0.0, 3.0, 1.0, 2.0]);
+    columns.weights = Some((&[1.0, 1.0, 2.0, 5.0]).into());
+    let whole = Batch::of(columns).unwrap();
     let part =
         |rank, ids: &'static [u64], rewards: &'static [f64; 2], weights: &'static [f64; 2]| {
-            let columns = Columns {
-                weights: Some(weights.into()),
-                ..Columns::new(Grouping::Ids(ids), rewards)
-            };
+            let mut columns = Columns::new(Grouping::Ids(ids), rewards);
+            columns.weights = Some(weights.into());
             Batch::of(columns).unwrap().at(rank, 0)
         };
     let one = part(0, &[9, 9], &[0.0, 3.0], &[1.0, 1.0]);
@@ -151,11 +145,9 @@ fn a_group_that_two_ranks_share_is_one_group_whatever_comes_first() {
 
 #[test]
 fn a_given_completion_index_orders_the_group() {
-    let batch = Batch::of(Columns {
-        completion_index: Some(&[2, 0, 1]),
-        ..Columns::new(Grouping::Ids(&[1, 1, 1]), &[0.5, 0.5, 0.5])
-    })
-    .unwrap();
+    let mut columns = Columns::new(Grouping::Ids(&[1, 1, 1]), &[0.5, 0.5, 0.5]);
+    columns.completion_index = Some(&[2, 0, 1]);
+    let batch = Batch::of(columns).unwrap();
     let table = SampleTable::of(0, &[&batch]);
     let order: Vec<_> = table
         .samples
@@ -168,12 +160,10 @@ fn a_given_completion_index_orders_the_group() {
 #[test]
 fn trajectories_are_a_last_column_where_there_are_any() {
     let ids = texts("t1 t2");
-    let batch = Batch::of(Columns {
-        trajectory_ids: Some(&ids),
-        reward_components: vec![("a".into(), (&[1.0, 2.0]).into())],
-        ..Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0])
-    })
-    .unwrap();
+    let mut columns = Columns::new(Grouping::Sizes(&[2]), &[0.0, 1.0]);
+    columns.trajectory_ids = Some(&ids);
+    columns.reward_components = vec![("a".into(), (&[1.0, 2.0]).into())];
+    let batch = Batch::of(columns).unwrap();
     let table = SampleTable::of(0, &[&batch]).table("t");
     assert_eq!(table.columns[12..], ["reward/a", "trajectory_id"]);
     assert_eq!(table.data[1][13], Cell::Text("t2".to_owned()));
@@ -181,11 +171,9 @@ fn trajectories_are_a_last_column_where_there_are_any() {
 
 fn small(step: u64) -> SampleTable {
     let prompts = texts("p p p p p p");
-    let batch = Batch::of(Columns {
-        prompts: Some(&prompts),
-        ..Columns::new(Grouping::Sizes(&[6]), &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    })
-    .unwrap();
+    let mut columns = Columns::new(Grouping::Sizes(&[6]), &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    columns.prompts = Some(&prompts);
+    let batch = Batch::of(columns).unwrap();
     SampleTable::of(step, &[&batch])
 }
 
