@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use grpo_metrics::batch::{ColumnInfo, Columns, Kind};
 use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
@@ -73,6 +74,62 @@ fn the_page_of_keys_is_made_from_the_dialects() {
         fs::read_to_string(path).unwrap() == expected,
         "docs/KEYS.md is old: UPDATE_DOCS=1 cargo test --test docs"
     );
+}
+
+/// A line of RECORDING.md's table.
+fn row_of_column(info: &ColumnInfo) -> String {
+    let (name, kind, shape, unit) = (info.name, info.kind.label(), info.shape.label(), info.unit);
+    let (meaning, absent) = (info.meaning.trim(), info.absent);
+    format!("| `{name}` | {kind} | {shape} | {unit} | {meaning} | {absent} |\n")
+}
+
+/// A line of the stub's `Columns`.
+fn stub_of_column(info: &ColumnInfo) -> String {
+    let taken = match info.kind {
+        Kind::Components => "Mapping[str, _Column] | None",
+        Kind::Texts => "Sequence[str] | None",
+        Kind::Number => "float | None",
+        Kind::Natural => "int | None",
+        _ => "_Column",
+    };
+    format!("    {}: {taken}\n", info.name)
+}
+
+#[test]
+fn the_columns_of_documents_and_stub_are_made_from_their_table() {
+    let head = "| field | type | shape | unit | meaning | where it is not given |\n| --- | --- | --- | --- | --- | --- |\n";
+    let rows: String = Columns::ALL.iter().map(row_of_column).collect();
+    let stub: String = Columns::ALL.iter().map(stub_of_column).collect();
+    for (document, made) in [
+        ("docs/RECORDING.md", format!("{head}{rows}")),
+        ("python/grpo_metrics/_core.pyi", stub),
+    ] {
+        let path = root().join(document);
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = text.split_inclusive('\n');
+        let is_end = |line: &str| line.contains(" end of columns");
+        let mut expected = String::new();
+        for line in lines.by_ref() {
+            expected.push_str(line);
+            if line.contains(" columns: from the table") {
+                break;
+            }
+        }
+        expected.push_str(&made);
+        expected.extend(lines.skip_while(|line| !is_end(line)));
+        assert!(
+            expected.contains("end of columns"),
+            "{document} has no place for the columns"
+        );
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(path, expected).unwrap();
+            continue;
+        }
+        assert!(
+            text == expected,
+            "{document} is old: UPDATE_DOCS=1 cargo test --test docs"
+        );
+    }
 }
 
 /// The documents that are held against the repository.

@@ -36,18 +36,19 @@ _Column: TypeAlias = Any
 class Columns(TypedDict, total=False):
     """`n` completions, `G` groups, `S` completion tokens; token columns also `[n, t]` with lengths or a padding mask."""
 
+    # columns: from the table in src/batch/columns.rs, by UPDATE_DOCS=1 cargo test --test docs
     group_sizes: _Column
     group_ids: _Column
     completion_index: _Column
     rewards: _Column
-    reward_components: Mapping[str, _Column]
+    reward_components: Mapping[str, _Column] | None
     advantages: _Column
     q: _Column
     weights: _Column
     completion_lengths: _Column
     padding_mask: _Column
-    prompt_lengths: _Column
     max_completion_length: int | None
+    prompt_lengths: _Column
     max_prompt_length: int | None
     terminated: _Column
     token_logps: _Column
@@ -68,6 +69,7 @@ class Columns(TypedDict, total=False):
     completions: Sequence[str] | None
     trajectory_ids: Sequence[str] | None
     tags: Sequence[str] | None
+    # end of columns
     scalars: Mapping[str, float | None] | None
     weighting: Mapping[str, Any] | None
     rank: int | None
