@@ -207,3 +207,33 @@ pub(super) fn lengths<'a>(c: &Columns<'a>, n: usize) -> Result<Lengths<'a>, Batc
     }
     Ok((Some(Cow::Owned(counted)), starts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_absence_are_as_many_as_the_values_by_completion_and_by_group() {
+        for (name, per, expected) in [
+            ("advantages", "completions", 3),
+            ("semantic_entropies", "groups", 2),
+        ] {
+            let values = [0.5; 3];
+            let column = Values::masked(&values[..expected], &[true]);
+            let mut columns = Columns::new(Grouping::Ids(&[4, 9, 4]), &values);
+            if per == "groups" {
+                columns.semantic_entropies = Some(column);
+            } else {
+                columns.advantages = Some(column);
+            }
+            let refused = Batch::of(columns).unwrap_err();
+            let length = BatchError::Length {
+                field: name.to_owned(),
+                per,
+                expected,
+                found: 1,
+            };
+            assert_eq!(refused, length);
+        }
+    }
+}

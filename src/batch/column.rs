@@ -78,9 +78,13 @@ macro_rules! kinds {
 kinds! {
     /// One double a completion or group, or none.
     Numbers(Values<'a>) "f64";
+    /// One whole number a completion or group.
     Naturals(&'a [u32]) "u32";
+    /// One id a completion.
     Ids(&'a [u64]) "u64";
+    /// One true or false a completion.
     Bits(&'a [bool]) "bool";
+    /// One text a completion.
     Texts(&'a [String]) "text";
     /// By name, as [`Kind::Numbers`] each.
     Components(Vec<(Cow<'a, str>, Values<'a>)>) "map name -> f64 or null";
@@ -88,6 +92,7 @@ kinds! {
     Tokens(TokenColumn<'a>) "f32";
     /// One 0 or 1 a token.
     TokenBits(TokenMask<'a>) "0/1";
+    /// One whole number a token.
     TokenNaturals(TokenIds<'a>) "u32";
     /// One double of the record.
     Number(f64) "f64";

@@ -44,8 +44,8 @@ macro_rules! columns {
             $name:ident: $field:ty, $unit:literal per $shape:ident, absent: $absent:literal;
         )*}
     ) => {
-        /// The columns of a record, unchecked. Start from [`Columns::new`] and set what is there; [`super::Batch::of`]
-        /// checks that they fit together.
+        /// The columns of a record, unchecked. Start from [`Columns::new`] and set what is there;
+        /// [`Batch::of`](super::Batch::of) checks that they fit together.
         #[derive(Clone, Debug, Default)]
         #[non_exhaustive]
         pub struct Columns<'a> {
@@ -265,5 +265,51 @@ impl<'a> Columns<'a> {
     ) -> impl Iterator<Item = (&'static ColumnInfo, Column<'a>)> {
         let wanted = Self::ALL.iter().filter(move |info| is_wanted(info));
         wanted.filter_map(|info| Some((info, (info.column)(self)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str) -> &'static ColumnInfo {
+        ColumnInfo::of(name).unwrap()
+    }
+
+    #[test]
+    fn columns_are_made_by_name_of_one_grouping_and_rewards() {
+        let sizes = (info("group_sizes"), Column::Naturals(&[1]));
+        let ids = (info("group_ids"), Column::Ids(&[7]));
+        let rewards = (info("rewards"), Column::Numbers((&[0.5]).into()));
+        let q = (info("q"), Column::Numbers((&[1.0]).into()));
+        let made = |given: &[&(&'static ColumnInfo, Column<'static>)]| {
+            Columns::of(given.iter().map(|column| (*column).clone()))
+        };
+        let columns = made(&[&q, &ids, &rewards]).unwrap();
+        let given: Vec<_> = columns.given().map(|(info, _)| info.name).collect();
+        assert_eq!(given, ["group_ids", "rewards", "q"]);
+        for (given, fault) in [
+            (&[&rewards][..], BatchError::NoGrouping),
+            (&[&sizes, &q], BatchError::NoRewards),
+            (&[&sizes, &rewards, &ids], BatchError::BothGroupings),
+        ] {
+            assert_eq!(made(given).err(), Some(fault));
+        }
+    }
+
+    #[test]
+    fn a_column_of_another_kind_is_refused_by_its_name() {
+        let refused = |name, column| {
+            let refused = Columns::of([(info(name), column)]).unwrap_err();
+            refused.to_string()
+        };
+        assert_eq!(
+            refused("token_logps", Column::Ids(&[1])),
+            "`token_logps`: expected a column of f32, found one of u64"
+        );
+        assert_eq!(
+            refused("padding_mask", Column::TokenBits(TokenMask::Ragged(&[1]))),
+            "`padding_mask`: expected two dimensions, found one"
+        );
     }
 }
