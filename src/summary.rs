@@ -4,6 +4,8 @@ mod census;
 mod extended;
 mod flag;
 mod fold;
+mod reading;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -33,38 +35,17 @@ pub use extended::{
     AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
 };
 pub use flag::Flag;
-
-/// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
-pub const HIGH_KL: f64 = 0.1;
-
-/// What an engine knows beside its shards.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Context {
-    /// The epoch where none is reported.
-    pub epoch: f64,
-    /// tau and beta at the last emitted step.
-    pub previous_tau: Option<f64>,
-    pub previous_beta: Option<f64>,
-    /// Whether trl's `kl` is weighted by the ratio of current to behaviour policy.
-    pub kl_bias_correction: bool,
-    /// The estimator of verl's `actor/kl_loss`.
-    pub kl_kind: KlKind,
-    /// Whether the trainer's rewards have a KL penalty taken off.
-    pub penalised: bool,
-    /// Devices that the step ran on, where known.
-    pub devices: Option<u32>,
-    /// The k3 to the reference, in nats, above which a token's KL counts as high.
-    pub high_kl: f64,
-    /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
-    pub health: [Option<bool>; Flag::ALL.len()],
-}
+pub use reading::{Course, HIGH_KL, Reading};
+pub use schedule::Schedule;
 
 /// The finished numbers of a step or window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The (last) step.
     pub step: u64,
-    pub context: Context,
+    /// As reported, else by the schedule.
+    pub epoch: f64,
+    pub course: Course,
     pub completions: u64,
     pub rewards: Option<Distribution>,
     /// By name, ascending; components without a usable value are left out.
@@ -108,6 +89,8 @@ pub struct Summary {
     pub reference_logps: Option<f64>,
     pub token_entropy: Option<f64>,
     pub reference: ReferenceNumbers,
+    /// k3 to the reference per token, weighted by the ratio of current to behaviour policy where that is asked for.
+    pub weighted_kl: Option<f64>,
     pub behaviour: BehaviourNumbers,
     pub sampler: SamplerNumbers,
     pub token_advantages: Option<TokenNumbers>,
@@ -115,6 +98,8 @@ pub struct Summary {
     pub token_or_completion_advantages: Option<TokenNumbers>,
     pub returns: Option<TokenNumbers>,
     pub values: Option<TokenNumbers>,
+    /// The step's time on all devices together, in seconds.
+    pub device_seconds: Option<f64>,
     scalars: [Option<f64>; Scalar::COUNT],
     /// The users' own metrics by name.
     pub own: Vec<(String, f64)>,
@@ -129,19 +114,19 @@ pub type DeclaredFolds = BTreeMap<String, (Fold, WindowFold)>;
 
 impl From<&Shard> for Summary {
     fn from(shard: &Shard) -> Self {
-        Self::folded(shard, &DeclaredFolds::new())
+        let step = fold::Reports::of(shard).last_step();
+        Self::read(shard, step, &Reading::default())
     }
 }
 
 impl Summary {
-    /// The numbers of a shard, users' own metrics folded as declared. Spread groups are taken to be whole.
+    /// The numbers of a shard as those of a step, or of the window that ends with it. Spread groups are taken to be whole.
     #[must_use]
-    pub fn folded(shard: &Shard, declared: &DeclaredFolds) -> Self {
+    pub fn read(shard: &Shard, step: u64, reading: &Reading) -> Self {
         let groups = shard.groups.totals();
         let plain = &groups.plain;
         let (rewards, components) = distributions(&shard.rewards, &shard.components);
         let reports = fold::Reports::of(shard);
-        let step = reports.last_step();
         let seen = shard.completions.seen;
         let tokens = &shard.tokens;
         let (diversity, diversity_by_size) = diversity(&plain.diversity);
@@ -149,6 +134,11 @@ impl Summary {
         let level = weighting.as_ref().and_then(|w| w.importance_sampling_level);
         let level = level.unwrap_or_default();
         let lengths = &shard.completions.lengths;
+        let loss_type = weighting.as_ref().and_then(|w| w.loss_type);
+        let reference = reference(tokens, shard.completions.cap, lengths.max, level);
+        // TRL's GMPO weighs its KL by no ratio, whatever its arguments say.
+        let weighs = reading.kl_bias_correction && loss_type != Some(LossType::Gmpo);
+        let scalars = reports.scalars();
         let mut census = census::census(shard, plain, seen);
         census.push(("scalars".to_owned(), reports.census()));
         let snapshot = Census {
@@ -158,17 +148,8 @@ impl Summary {
         census.push(("weighting".to_owned(), snapshot));
         Self {
             step,
-            context: Context {
-                epoch: step as f64,
-                previous_tau: None,
-                previous_beta: None,
-                kl_bias_correction: true,
-                kl_kind: KlKind::default(),
-                penalised: false,
-                devices: None,
-                high_kl: HIGH_KL,
-                health: [None; Flag::ALL.len()],
-            },
+            epoch: scalars[Scalar::Epoch as usize].unwrap_or_else(|| reading.schedule.epoch(step)),
+            course: Course::default(),
             completions: seen,
             rewards,
             component_extremes: component_extremes(&components),
@@ -180,14 +161,15 @@ impl Summary {
                 .policy
                 .as_ref()
                 .map(|policy| {
-                    PolicyNumbers::of(policy, &shard.tokens.sampler.probability_difference)
+                    let probabilities = &shard.tokens.sampler.probability_difference;
+                    PolicyNumbers::of(policy, probabilities, reading.kl_kind)
                 })
                 .unwrap_or_default(),
             extended: shard
                 .extended
                 .as_ref()
                 .zip(groups.extended.as_ref())
-                .map(|(extended, groups)| ExtendedNumbers::of(shard, extended, groups)),
+                .map(|(extended, groups)| ExtendedNumbers::of(shard, extended, groups, reading)),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
             cut_off: cut_off(&shard.completions),
@@ -215,7 +197,12 @@ impl Summary {
             completion_tokens: (lengths.count > 0).then_some(lengths.sum as f64),
             reference_logps: tokens.reference_logps.mean(),
             token_entropy: tokens.entropies.mean(),
-            reference: reference(tokens, shard.completions.cap, lengths.max, level),
+            weighted_kl: if weighs {
+                reference.k3_corrected
+            } else {
+                reference.k3
+            },
+            reference,
             behaviour: behaviour(tokens, level),
             sampler: sampler(&tokens.sampler),
             token_advantages: token_numbers(&tokens.advantages),
@@ -225,8 +212,11 @@ impl Summary {
             ),
             returns: token_numbers(&tokens.returns),
             values: token_numbers(&tokens.values),
-            scalars: reports.scalars(),
-            own: reports.own(declared),
+            device_seconds: scalars[Scalar::StepTimeSec as usize]
+                .zip(reading.devices)
+                .map(|(seconds, devices)| seconds * f64::from(devices)),
+            scalars,
+            own: reports.own(&reading.folds),
             weighting,
             census,
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use grpo_metrics::batch::{ColumnInfo, Columns, Kind};
 use grpo_metrics::dialect::{Dialect, Line};
+use grpo_metrics::engine::{Kind as OptionKind, OPTIONS, OptionGroup};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 
@@ -62,17 +63,16 @@ fn page_of_keys() -> String {
     page
 }
 
-#[test]
-fn the_page_of_keys_is_made_from_the_dialects() {
-    let path = root().join("docs/KEYS.md");
-    let expected = page_of_keys();
+/// Holds a file against what it is made from, or writes it where that is asked for.
+fn check(path: &str, expected: &str) {
+    let full = root().join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(path, expected).unwrap();
+        fs::write(full, expected).unwrap();
         return;
     }
     assert!(
-        fs::read_to_string(path).unwrap() == expected,
-        "docs/KEYS.md is old: UPDATE_DOCS=1 cargo test --test docs"
+        fs::read_to_string(full).unwrap() == expected,
+        "{path} is old: UPDATE_DOCS=1 cargo test --test docs"
     );
 }
 
@@ -130,6 +130,139 @@ fn the_columns_of_documents_and_stub_are_made_from_their_table() {
             "{document} is old: UPDATE_DOCS=1 cargo test --test docs"
         );
     }
+}
+
+#[test]
+fn the_page_of_keys_is_made_from_the_dialects() {
+    check("docs/KEYS.md", &page_of_keys());
+}
+
+const ABOUT_OPTIONS: &str = r#"# Options
+
+What an engine can be told. Every option has one name, which is
+
+| where | what | such as |
+| --- | --- | --- |
+| in Rust | the builder's method, and the field of `EngineOptions` | `Engine::builder().logging_steps(10)` |
+| in Python | the keyword of `Engine` and `summarize`; None counts as not given | `gm.Engine(logging_steps=10)` |
+| in a file | the key, in TOML | `logging_steps = 10` |
+| in JSON | the field, as serde reads `EngineOptions` | `{"logging_steps": 10}` |
+| for the command | the flag, with - for _ | `--logging-steps 10` |
+
+`replay` takes all of them, `merge` those of the first two sections: completions were counted before, and their shards remember against
+what. So it is in Python: `Shard.of` takes what completions are counted against, and `Shard.row` what stands in a row.
+
+A file is read with `replay --config run.toml`, and flags go before it; Python reads the same with `gm.Engine(**tomllib.load(file))`:
+
+```toml
+dialect = "trl"
+logging_steps = 10
+window = "pooled"
+extended = true
+success = "accuracy"
+success_threshold = 0.5
+clip_range = [0.2, 0.28]
+
+[limits]
+kl = 0.5
+
+[folds]
+my_metric = "sum"
+```
+
+An unknown name is an error that has the closest known one, a value that the option does not take one that says what it takes. A name in
+parentheses is taken as well. Switches have a flag for either way, of which one changes something: `--extended`, `--no-emit-partial`.
+
+This page is made from the table in `src/engine/options.rs`: `UPDATE_DOCS=1 cargo test --test docs` writes it. Where rows go is no option
+of an engine: sinks are in [STORE.md](STORE.md), Python's keywords for them in [its README](../python/README.md). What the numbers mean
+is in [METRICS.md](METRICS.md); the limits have their reasons [there](METRICS.md#health).
+"#;
+
+fn page_of_options() -> String {
+    let mut page = ABOUT_OPTIONS.to_owned();
+    for group in OptionGroup::ALL {
+        write!(
+            page,
+            "\n## {}\n\n| option | meaning | takes | default |\n| --- | --- | --- | --- |\n",
+            group.title()
+        )
+        .unwrap();
+        for option in OPTIONS.iter().filter(|option| option.group == group) {
+            let also = option.also.map(|also| format!(" (`{also}`)"));
+            let needs = option.needs.map(|needs| format!("; with `{needs}`"));
+            let takes = match (option.domain, option.unit) {
+                (Some((domain, _)), Some(unit)) => format!("{domain}, in {unit}"),
+                (Some((domain, _)), None) => domain.to_owned(),
+                (None, Some(unit)) => format!("{}, in {unit}", option.kind),
+                (None, None) => option.kind.to_string(),
+            };
+            let of = |text: Option<String>| text.unwrap_or_default();
+            let (name, meaning, default) = (option.name, option.meaning, option.default());
+            let (also, needs) = (of(also), of(needs));
+            writeln!(
+                page,
+                "| `{name}`{also} | {meaning}{needs} | {takes} | {default} |"
+            )
+            .unwrap();
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_options_is_made_from_their_table() {
+    check("docs/OPTIONS.md", &page_of_options());
+}
+
+/// A type of the Python stub.
+fn annotation(kind: &OptionKind) -> String {
+    match kind {
+        OptionKind::Switch => "bool".to_owned(),
+        OptionKind::Whole => "int".to_owned(),
+        OptionKind::Number => "float".to_owned(),
+        OptionKind::Wholes => "list[int] | tuple[int, ...]".to_owned(),
+        OptionKind::Range => "tuple[float, float]".to_owned(),
+        OptionKind::Component => "str | tuple[str | None, float]".to_owned(),
+        OptionKind::Fold => "str | tuple[str, str]".to_owned(),
+        OptionKind::Text | OptionKind::Word { spelt: true, .. } => "str".to_owned(),
+        OptionKind::Word { words, .. } => format!("Literal[\"{}\"]", words().join("\", \"")),
+        OptionKind::Table(of) => format!("Mapping[str, {}]", annotation(of)),
+    }
+}
+
+#[test]
+fn the_options_of_the_python_stub_are_made_from_their_table() {
+    const BEGIN: &str = "# Made from src/engine/options.rs by `UPDATE_DOCS=1 cargo test --test docs`, up to the next such line.\n";
+    const END: &str = "# So far.\n";
+    const PATH: &str = "python/grpo_metrics/_core.pyi";
+    let mut made = String::new();
+    for group in OptionGroup::ALL {
+        let class = match group {
+            OptionGroup::Rows => "RowOptions",
+            OptionGroup::Windows => "WindowOptions",
+            OptionGroup::Counting => "CountingOptions",
+            OptionGroup::Ranks => "RankOptions",
+        };
+        let title = group.title();
+        write!(
+            made,
+            "@type_check_only\nclass {class}(TypedDict, total=False):\n    \"\"\"{title}.\"\"\"\n\n"
+        )
+        .unwrap();
+        for option in OPTIONS.iter().filter(|option| option.group == group) {
+            // Any text, as `DIALECTS` has them.
+            let annotation = match option.name {
+                "dialect" => "str".to_owned(),
+                _ => annotation(&option.kind),
+            };
+            writeln!(made, "    {}: {annotation} | None", option.name).unwrap();
+        }
+        made.push('\n');
+    }
+    let stub = fs::read_to_string(root().join(PATH)).unwrap();
+    let (before, rest) = stub.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    check(PATH, &format!("{before}{BEGIN}{made}{END}{after}"));
 }
 
 /// The documents that are held against the repository.

@@ -1,4 +1,4 @@
-"""The compiled part. `Columns` and `Options` stand for the keywords that are taken; METRICS.md and RECORDING.md say what they mean."""
+"""The compiled part. `Columns` and `Options` stand for the keywords that are taken; OPTIONS.md and RECORDING.md say what they mean."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
@@ -75,33 +75,61 @@ class Columns(TypedDict, total=False):
     rank: int | None
     micro: int | None
 
+# Made from src/engine/options.rs by `UPDATE_DOCS=1 cargo test --test docs`, up to the next such line.
 @type_check_only
-class Options(TypedDict, total=False):
-    """Every one has the default of METRICS.md; None counts as not given."""
+class RowOptions(TypedDict, total=False):
+    """What stands in a row."""
 
     dialect: str | None
     mode: str | None
-    window: Literal["mean", "pooled"] | None
-    scope: Literal["global", "local"] | None
-    logging_strategy: str | None
-    logging_steps: int | None
-    logging_first_step: bool | None
-    emit_partial: bool | None
     steps_per_epoch: float | None
     num_generations: float | None
     num_epochs: float | None
     total_training_steps: float | None
     kl_bias_correction: bool | None
-    is_ratio_cap: float | None
-    clip_range: tuple[float, float] | None
-    extended: bool | None
-    success: tuple[str | None, float] | None
-    kl_penalty: float | None
-    kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
     kl_kind: Literal["k1", "abs", "k2", "k3"] | None
     devices: int | None
-    folds: Mapping[str, tuple[str, str]] | None
+    high_kl: float | None
+    limits: Mapping[str, float] | None
+    folds: Mapping[str, str | tuple[str, str]] | None
+
+@type_check_only
+class WindowOptions(TypedDict, total=False):
+    """When a row goes out."""
+
+    logging_steps: int | None
+    logging_strategy: str | None
+    logging_first_step: bool | None
+    emit_partial: bool | None
+    window: Literal["mean", "pooled"] | None
     metadata: Mapping[str, str] | None
+
+@type_check_only
+class CountingOptions(TypedDict, total=False):
+    """What completions are counted against."""
+
+    extended: bool | None
+    clip_range: tuple[float, float] | None
+    is_ratio_cap: float | None
+    kl_penalty: float | None
+    kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
+    success: str | tuple[str | None, float] | None
+    success_threshold: float | None
+    retain: Literal["exact", "sketch"] | None
+
+@type_check_only
+class RankOptions(TypedDict, total=False):
+    """Ranks."""
+
+    scope: Literal["global", "local"] | None
+    policy: Literal["fail", "go_on"] | None
+
+# So far.
+
+@type_check_only
+class Options(RowOptions, WindowOptions, CountingOptions, RankOptions, total=False):
+    """docs/OPTIONS.md says what they mean and what holds without them, and where rows go stands here; None counts as not given."""
+
     store: str | PathLike[str] | object | None
     run: str | None
     experiment: str | None
@@ -111,9 +139,13 @@ class Options(TypedDict, total=False):
     sinks: Iterable[str | PathLike[str] | object] | None
     journal: str | PathLike[str] | None
     gather: object
-    policy: Literal["fail", "go_on"] | None
-    retain: Literal["exact", "sketch"] | None
     recorder: str | PathLike[str] | None
+
+@type_check_only
+class CountedColumns(Columns, CountingOptions, total=False):
+    """A record's columns, and what its completions are counted against."""
+
+    dialect: str | None
 
 class GrpoMetricsError(ValueError): ...
 class ColumnError(GrpoMetricsError): ...
@@ -181,14 +213,7 @@ class Shard:
     def of(
         *,
         step: int | None = None,
-        dialect: str = "maxent",
-        extended: bool = False,
-        clip_range: tuple[float, float] | None = None,
-        is_ratio_cap: float | None = None,
-        success: tuple[str | None, float] | None = None,
-        kl_penalty: float | None = None,
-        kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] = "k1",
-        **columns: Unpack[Columns],
+        **columns: Unpack[CountedColumns],
     ) -> Shard:
         """What one record knows, counted for the rows of `dialect`, and for the extended metrics where those are wanted."""
 
@@ -202,8 +227,9 @@ class Shard:
     def from_bytes(data: bytes) -> Shard:
         """What `to_bytes` wrote, read with nothing taken on trust."""
 
-    def row(self, *, dialect: str = "maxent", mode: str = "full", step: int | None = None) -> dict[str, float]:
-        """The numbers of what it knows so far, under a dialect's names; an OptionError where they were not counted."""
+    def row(self, *, step: int | None = None, **options: Unpack[RowOptions]) -> dict[str, float]:
+        """The row of what it knows so far, as an engine gives it that has seen nothing before; an OptionError where the dialect's
+        numbers were not counted."""
 
     @property
     def step(self) -> int | None:

@@ -1,20 +1,17 @@
 //! An engine's options from Python's keyword arguments.
 
-pub mod word;
-
 use std::env;
 use std::path::PathBuf;
 
 use grpo_metrics::batch::scalars::ClipRange;
-use grpo_metrics::engine::{Engine, EngineBuilder};
+use grpo_metrics::engine::{
+    Engine, EngineBuilder, EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo,
+};
 use grpo_metrics::recording::{Format, Recorder};
-use grpo_metrics::row::cadence::Schedule;
-use grpo_metrics::row::run::RunMetadata;
-use grpo_metrics::shard::{KlKind, KlPenalty, Success};
 use grpo_metrics::sink::{Durable, Jsonl, Queued, Recovered, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 
 use crate::column::shown;
 use crate::error;
@@ -22,33 +19,9 @@ use crate::gather::PythonGather;
 use crate::interruption::Noted;
 use crate::json;
 use crate::sink::PythonSink;
-use word::{Words, meaning};
 
-/// Every option, as in METRICS.md, and where rows and records go.
-const NAMES: &[&str] = &[
-    "dialect",
-    "mode",
-    "window",
-    "scope",
-    "logging_strategy",
-    "logging_steps",
-    "logging_first_step",
-    "emit_partial",
-    "steps_per_epoch",
-    "num_generations",
-    "num_epochs",
-    "total_training_steps",
-    "kl_bias_correction",
-    "is_ratio_cap",
-    "clip_range",
-    "extended",
-    "success",
-    "kl_penalty",
-    "kl_penalty_kind",
-    "kl_kind",
-    "devices",
-    "folds",
-    "metadata",
+/// What Python's engine takes beside the options of every engine: where rows and records go, and what gathers.
+const OWN: &[&str] = &[
     "store",
     "run",
     "experiment",
@@ -56,11 +29,9 @@ const NAMES: &[&str] = &[
     "seed",
     "config",
     "sinks",
-    "gather",
-    "policy",
-    "retain",
     "journal",
     "recorder",
+    "gather",
 ];
 
 /// How often a store that is an object, and has no journal before it, is asked to take a row: for some seconds.
@@ -92,13 +63,8 @@ impl<'a, 'py> Options<'a, 'py> {
     /// # Errors
     /// If one is unknown.
     pub fn of(given: Option<&'a Bound<'py, PyDict>>) -> PyResult<Self> {
-        for (name, _) in given.into_iter().flatten() {
-            let name: String = name.extract()?;
-            if !NAMES.contains(&name.as_str()) {
-                let known = NAMES.iter().copied();
-                return Err(error::option(error::unknown("option", &name, known)));
-            }
-        }
+        let known = || OWN.iter().copied().chain(names(&OptionGroup::ALL));
+        check_names(given, known)?;
         Ok(Self(given))
     }
 
@@ -129,24 +95,6 @@ impl<'a, 'py> Options<'a, 'py> {
         self.read(name, "a text")
     }
 
-    fn word<T>(&self, name: &str) -> PyResult<Option<T>>
-    where
-        T: std::str::FromStr<Err: std::fmt::Display>,
-    {
-        let word = self.text(name)?;
-        let read = |word: String| {
-            word.parse()
-                .map_err(|e| error::option(format!("`{name}`: {e}")))
-        };
-        word.map(read).transpose()
-    }
-
-    /// One of `words`.
-    fn choice<T: Copy>(&self, name: &str, words: &Words<T>) -> PyResult<Option<T>> {
-        let word = self.text(name)?;
-        word.map(|word| meaning(name, &word, words)).transpose()
-    }
-
     /// An engine with these options, its sinks opened.
     pub fn open(&self) -> PyResult<Opening> {
         self.with_sinks(Opening {
@@ -156,92 +104,14 @@ impl<'a, 'py> Options<'a, 'py> {
     }
 
     fn builder(&self) -> PyResult<EngineBuilder> {
-        let mut builder = Engine::builder().schedule(Schedule {
-            steps_per_epoch: self.read("steps_per_epoch", "a number")?,
-            num_generations: self.read("num_generations", "a number")?,
-            num_epochs: self.read("num_epochs", "a number")?,
-            total_training_steps: self.read("total_training_steps", "a number")?,
-        });
-        if let Some(dialect) = self.word("dialect")? {
-            builder = builder.dialect(dialect);
-        }
-        if let Some(mode) = self.word("mode")? {
-            builder = builder.mode(mode);
-        }
-        if let Some(window) = self.choice("window", word::WINDOWS)? {
-            builder = builder.window(window);
-        }
-        if let Some(scope) = self.choice("scope", word::SCOPES)? {
-            builder = builder.scope(scope);
-        }
-        if let Some(strategy) = self.word("logging_strategy")? {
-            builder = builder.logging_strategy(strategy);
-        }
-        if let Some(steps) = self.read("logging_steps", "a whole number")? {
-            builder = builder.logging_steps(steps);
-        }
-        if let Some(first) = self.read("logging_first_step", "True or False")? {
-            builder = builder.logging_first_step(first);
-        }
-        if let Some(emit) = self.read("emit_partial", "True or False")? {
-            builder = builder.emit_partial(emit);
-        }
-        if let Some(correct) = self.read("kl_bias_correction", "True or False")? {
-            builder = builder.kl_bias_correction(correct);
-        }
-        if let Some(cap) = self.read("is_ratio_cap", "a number")? {
-            builder = builder.ratio_cap(cap);
-        }
-        if let Some((low, high)) = self.read("clip_range", "two numbers, (low, high)")? {
-            builder = builder.clip_range(clip_range(low, high)?);
-        }
-        if let Some(extended) = self.read("extended", "True or False")? {
-            builder = builder.extended(extended);
-        }
-        let success = self.read("success", "(component or None, threshold)")?;
-        if let Some((component, threshold)) = success {
-            builder = builder.success(Success {
-                component,
-                threshold,
-            });
-        }
-        if let Some(coefficient) = self.read("kl_penalty", "a number")? {
-            let kind = self.choice("kl_penalty_kind", word::KL_KINDS)?;
-            let kind = kind.unwrap_or(KlKind::K1);
-            builder = builder.kl_penalty(KlPenalty { coefficient, kind });
-        }
-        if let Some(kind) = self.choice("kl_kind", word::KL_KINDS)? {
-            builder = builder.kl_kind(kind);
-        }
-        if let Some(devices) = self.read("devices", "a whole number")? {
-            builder = builder.devices(devices);
-        }
-        if let Some(policy) = self.choice("policy", word::POLICIES)? {
-            builder = builder.policy(policy);
-        }
-        if let Some(retain) = self.choice("retain", word::RETAINS)? {
-            builder = builder.retain(retain);
-        }
+        let given = self.0.into_iter().flatten();
+        let given = given.filter(|(name, _)| !is_own(name));
+        let mut builder = Engine::builder().options(engine_options(given)?);
         if let Some(gather) = self.get("gather")? {
             builder = builder.gather(PythonGather::over(&gather)?);
         }
-        if let Some(metadata) = self.get("metadata")? {
-            builder = builder.metadata(metadata_of(&metadata)?);
-        }
         // Before a sink is opened, and a run begun that nobody will end.
         builder.check().map_err(error::option)?;
-        self.with_folds(builder)
-    }
-
-    fn with_folds(&self, mut builder: EngineBuilder) -> PyResult<EngineBuilder> {
-        let expected = "a dictionary of name: (fold, window fold)";
-        let folds: Option<std::collections::BTreeMap<String, (String, String)>> =
-            self.read("folds", expected)?;
-        for (name, (fold, window)) in folds.unwrap_or_default() {
-            let fold = meaning("folds", &fold, word::FOLDS)?;
-            let window = meaning("folds (window)", &window, word::WINDOW_FOLDS)?;
-            builder = builder.fold(name, fold, window);
-        }
         Ok(builder)
     }
 
@@ -251,6 +121,7 @@ impl<'a, 'py> Options<'a, 'py> {
             return Ok(opening);
         }
         if let Some(store) = self.get("store")? {
+            self.warn_of_other_ranks()?;
             opening = self.with_store(opening, &store)?;
         }
         let Some(sinks) = self.get("sinks")? else {
@@ -344,6 +215,19 @@ impl<'a, 'py> Options<'a, 'py> {
         }
     }
 
+    /// A launcher such as torchrun has started several processes, of which each takes itself for rank 0.
+    fn warn_of_other_ranks(&self) -> PyResult<()> {
+        let started = env::var("WORLD_SIZE").ok().and_then(|n| n.parse().ok());
+        let started: u32 = started.unwrap_or(1);
+        if started > 1 && self.get("gather")?.is_none() {
+            tracing::warn!(
+                "WORLD_SIZE is {started}, and an engine with `store` has no `gather`: each process takes itself for rank 0, and its rows are \
+                 over its own data alone. Give every rank `gather=TorchGather()` (grpo_metrics.torch), or make the engine in one process"
+            );
+        }
+        Ok(())
+    }
+
     /// The recorder, if a path was given for one.
     pub fn recorder(&self) -> PyResult<Option<Recorder>> {
         let path: Option<PathBuf> = self.read("recorder", "the path of a folder")?;
@@ -357,36 +241,87 @@ fn refuse(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
     error::option(format!("`{name}`: expected {expected}, found {found}"))
 }
 
-/// A clip range that was given as an option or argument.
+/// A clip range that was given as an argument.
 pub fn clip_range(low: f64, high: f64) -> PyResult<ClipRange> {
     ClipRange::checked(low, high).map_err(|e| error::option(format!("`clip_range`: {e}")))
 }
 
-fn metadata_of(given: &Bound<'_, PyAny>) -> PyResult<RunMetadata> {
-    let texts: std::collections::BTreeMap<String, String> = given
-        .extract()
-        .noted()
-        .map_err(|_| refuse("metadata", "a dictionary of texts", given))?;
-    let mut metadata = RunMetadata::default();
-    for (name, text) in texts {
-        let place = match name.as_str() {
-            "git_sha" => &mut metadata.git_sha,
-            "recipe_path" => &mut metadata.recipe_path,
-            "method_name" => &mut metadata.method_name,
-            "method_family" => &mut metadata.method_family,
-            "method_backend" => &mut metadata.method_backend,
-            "method_slug" => &mut metadata.method_slug,
-            _ => {
-                let known = grpo_metrics::row::run::RUN_KEYS.iter();
-                let known = known.map(|key| key.trim_start_matches("run/"));
-                return Err(error::option(error::unknown(
-                    "field of `metadata`",
-                    &name,
-                    known,
-                )));
-            }
-        };
-        *place = Some(text);
+/// The names of these groups' options, and those that are taken for them.
+pub fn names(groups: &[OptionGroup]) -> impl Iterator<Item = &'static str> {
+    let options = OPTIONS
+        .iter()
+        .filter(|option| groups.contains(&option.group));
+    options.flat_map(OptionInfo::names)
+}
+
+/// # Errors
+/// If a keyword is none of those known.
+pub fn check_names<K: IntoIterator<Item = &'static str>>(
+    given: Option<&Bound<'_, PyDict>>,
+    known: impl Fn() -> K,
+) -> PyResult<()> {
+    for (name, _) in given.into_iter().flatten() {
+        let name: String = name.extract()?;
+        if !known().into_iter().any(|known| known == name) {
+            return Err(error::option(error::unknown("option", &name, known())));
+        }
     }
-    Ok(metadata.resolve(|name| env::var(name).ok()))
+    Ok(())
+}
+
+fn is_own(name: &Bound<'_, PyAny>) -> bool {
+    name.cast::<PyString>()
+        .is_ok_and(|name| OWN.iter().any(|own| *name == **own))
+}
+
+/// The engine's options of keywords that are no others.
+pub fn engine_options<'py>(
+    given: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+) -> PyResult<EngineOptions> {
+    let given = given.map(|(name, value)| {
+        let name: String = name.extract()?;
+        let read = self::given(&value).ok_or_else(|| {
+            let kind = OptionInfo::named(&name).map(|option| option.kind.to_string());
+            refuse(&name, &kind.unwrap_or_default(), &value)
+        })?;
+        Ok((name, read))
+    });
+    let given: Vec<(String, Given)> = given.collect::<PyResult<_>>()?;
+    let mut options = EngineOptions::default()
+        .with(given)
+        .map_err(error::option)?;
+    let metadata = options.metadata.take();
+    options.metadata = metadata.map(|texts| texts.resolve(|name| env::var(name).ok()));
+    Ok(options)
+}
+
+/// A Python object as an option is given; `None` for one that no option could read.
+fn given(value: &Bound<'_, PyAny>) -> Option<Given> {
+    if value.is_none() {
+        return Some(Given::Nothing);
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return text
+            .to_str()
+            .noted()
+            .ok()
+            .map(|text| Given::Text(text.to_owned()));
+    }
+    if let Ok(table) = value.cast::<PyMapping>() {
+        let items = table.items().noted().ok()?;
+        let entries = items.iter().map(|item| {
+            let (name, value): (String, Bound<'_, PyAny>) = item.extract().noted().ok()?;
+            Some((name, given(&value)?))
+        });
+        return entries.collect::<Option<_>>().map(Given::Table);
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        let items = value.try_iter().noted().ok()?;
+        let list = items.map(|item| given(&item.noted().ok()?));
+        return list.collect::<Option<_>>().map(Given::List);
+    }
+    let switch = value.extract().noted().ok().map(Given::Switch);
+    let whole = || value.extract().noted().ok().map(Given::Whole);
+    let number = || value.extract().noted().ok().map(Given::Number);
+    switch.or_else(whole).or_else(number)
 }

@@ -2,19 +2,16 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use grpo_metrics::batch::scalars::Weighting;
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::row::filter::Mode;
-use grpo_metrics::shard::{DetailError, KlPenalty, Shard as CoreShard, Success, Thresholds};
-use grpo_metrics::summary::Summary;
+use grpo_metrics::engine::{EngineError, OptionGroup};
+use grpo_metrics::shard::{DetailError, Shard as CoreShard};
 use grpo_metrics::wire;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyDictMethods, PyString};
 
 use crate::batch::with_batch;
 use crate::error::{self, guarded};
 use crate::options;
-use crate::options::word::{self, meaning};
 use crate::sink::numbers;
 use crate::step::Step;
 use crate::threads::within_pool;
@@ -44,48 +41,29 @@ fn uncounted(dialect: Dialect, source: &DetailError) -> PyErr {
 
 #[pymethods]
 impl Shard {
-    /// What one record knows. Its tokens are counted against `clip_range`, else that of its own snapshot, else 0.2 either side.
-    /// `dialect` and `extended` say whose numbers `row` shall have; the others are those of an engine, and count for those.
+    /// What one record knows, counted as an engine with these options counts it: against `clip_range`, else the range of the
+    /// record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have.
     #[staticmethod]
-    #[pyo3(signature = (*, step=None, dialect="maxent", extended=false, clip_range=None, is_ratio_cap=None, success=None, kl_penalty=None, kl_penalty_kind="k1", **columns))]
-    #[allow(clippy::too_many_arguments)] // one a keyword
+    #[pyo3(signature = (*, step=None, **columns))]
     fn of(
         py: Python<'_>,
         step: Option<Step>,
-        dialect: &str,
-        extended: bool,
-        clip_range: Option<(f64, f64)>,
-        is_ratio_cap: Option<f64>,
-        success: Option<(Option<String>, f64)>,
-        kl_penalty: Option<f64>,
-        kl_penalty_kind: &str,
         columns: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         guarded(|| {
-            let dialect: Dialect = dialect.parse().map_err(error::option)?;
-            let kind = meaning("kl_penalty_kind", kl_penalty_kind, word::KL_KINDS)?;
-            let given = clip_range
-                .map(|(low, high)| options::clip_range(low, high))
-                .transpose()?;
-            let success = success.map(|(component, threshold)| Success {
-                component,
-                threshold,
-            });
-            with_batch(py, columns, |batch| {
-                let own = batch
-                    .columns()
-                    .weighting
-                    .as_ref()
-                    .map(Weighting::clip_range);
-                let thresholds = Thresholds {
-                    clip_range: given.or(own).unwrap_or_default(),
-                    ratio_cap: is_ratio_cap,
-                    detail: dialect.detail(extended),
-                    kl_penalty: kl_penalty.map(|coefficient| KlPenalty { coefficient, kind }),
-                    success: success.unwrap_or_default(),
-                };
+            let columns = columns.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
+            let mut told = Vec::new();
+            for name in options::names(&[OptionGroup::Counting]).chain(["dialect"]) {
+                if let Some(value) = columns.get_item(name)? {
+                    columns.del_item(name)?;
+                    told.push((PyString::new(py, name).into_any(), value));
+                }
+            }
+            let told = options::engine_options(told.into_iter())?;
+            told.check().map_err(error::option)?;
+            with_batch(py, Some(&columns), |batch| {
                 let place = batch.place().unwrap_or_default();
-                let mut shard = within_pool(|| CoreShard::counted(&batch, place, &thresholds))?;
+                let mut shard = within_pool(|| told.count(&batch, place, told.clip_range))?;
                 if let Some(step) = step {
                     shard.assign(step.0).map_err(error::step)?;
                 }
@@ -128,34 +106,30 @@ impl Shard {
         Ok((slf.getattr("from_bytes")?, (bytes,)))
     }
 
-    /// The numbers of what it knows so far, under a dialect's names, the extended metrics where they were counted; `step`
-    /// where it has not been given one. What the dialect names must have been counted.
-    #[pyo3(signature = (*, dialect="maxent", mode="full", step=None))]
+    /// The row of what it knows so far, as an engine with these options gives it that has seen nothing before; the extended metrics
+    /// where they were counted. `step` is for a shard that has not been given one. What the dialect names must have been counted.
+    #[pyo3(signature = (*, step=None, **options))]
     fn row<'py>(
         &self,
         py: Python<'py>,
-        dialect: &str,
-        mode: &str,
         step: Option<Step>,
+        options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         guarded(|| {
-            let dialect: Dialect = dialect.parse().map_err(error::option)?;
-            let mode: Mode = mode.parse().map_err(error::option)?;
+            let known = || options::names(&[OptionGroup::Rows]);
+            options::check_names(options, known)?;
+            let told = options::engine_options(options.into_iter().flatten())?;
             let row = py.detach(|| {
-                let mut shard = self.with(|shard| shard.clone());
+                let shard = self.with(|shard| shard.clone());
                 shard
-                    .check_detail(dialect.detail(false))
-                    .map_err(|e| uncounted(dialect, &e))?;
+                    .check_detail(told.dialect.detail(false))
+                    .map_err(|e| uncounted(told.dialect, &e))?;
                 within_pool(move || {
-                    let step = step.map(|step| step.0).or(shard.step()).unwrap_or_default();
-                    let thresholds = shard.thresholds().unwrap_or_default();
-                    shard.close(step).map_err(error::step)?;
-                    let mut summary = Summary::from(&shard);
-                    summary.context.penalised = thresholds.kl_penalty.is_some();
-                    summary.step = step;
-                    let mut row = dialect.row(&summary);
-                    mode.apply(&mut row);
-                    Ok::<_, PyErr>(row)
+                    let row = told.row(shard, step.map(|step| step.0));
+                    row.map_err(|failed| match failed {
+                        EngineError::Option(failed) => error::option(failed),
+                        failed => error::step(failed),
+                    })
                 })
             })??;
             numbers(py, &row)

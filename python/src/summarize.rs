@@ -33,7 +33,9 @@ pub fn summarize<'py>(
                 .collect::<PyResult<_>>()?
         };
         let step = the_step(&records)?;
-        engine.expect_clip_range(clip_range(&records)?);
+        if let Some(range) = clip_range(&records)? {
+            engine.expect_clip_range(range);
+        }
         for record in &records {
             let engine = &mut engine;
             with_batch(py, Some(&record.columns), |batch| {
@@ -127,8 +129,8 @@ fn the_step(records: &[Heading<'_>]) -> PyResult<u64> {
     }
 }
 
-/// The range of the step's snapshot: that of the lowest reporting rank's last micro-batch.
-fn clip_range(records: &[Heading<'_>]) -> PyResult<ClipRange> {
+/// The range of the step's snapshot, if it has one: that of the lowest reporting rank's last micro-batch.
+fn clip_range(records: &[Heading<'_>]) -> PyResult<Option<ClipRange>> {
     let mut ruling: Option<(u32, u32, ClipRange)> = None;
     for record in records {
         let Some(weighting) = record.weighting()? else {
@@ -141,5 +143,5 @@ fn clip_range(records: &[Heading<'_>]) -> PyResult<ClipRange> {
             ruling = Some((record.rank, record.micro, weighting.clip_range()));
         }
     }
-    Ok(ruling.map(|(_, _, range)| range).unwrap_or_default())
+    Ok(ruling.map(|(_, _, range)| range))
 }

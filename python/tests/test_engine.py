@@ -169,14 +169,11 @@ def test_a_shard_has_what_it_was_told_to_count_as_an_engine_has(given, less, key
     whole, *others = [gm.Shard.of(step=r["step"], clip_range=clip_range(records), **given, **columns(r)) for r in records]
     for other in others:
         whole.merge(other)
-    row = whole.row(dialect=given["dialect"])
-    # Flags of health, which stand right under the prefix, are an engine's to judge: some need the steps before.
-    judged = {key for key in gm.summarize(records, **given) if key.removeprefix("train/").count("/") == 1 and "health/" in key} - {
-        "health/kept_out",
-        "train/health/kept_out",
-    }
-    assert row == {name: x for name, x in gm.summarize(records, **given).items() if name not in judged}
+    read = {"dialect": given["dialect"], "steps_per_epoch": 3, "kl_kind": "abs", "limits": {"kl": 0, "clipped": -1.0}}
+    row = whole.row(**read)
+    assert row == gm.summarize(records, **{**given, **read})
     assert row[key] != gm.summarize(records, **less).get(key)
+    assert ("extended" in given) == any(name.endswith("health/kl") for name in row)
 
 
 def test_a_shard_refuses_the_dialect_that_nobody_counted_for():
@@ -386,7 +383,7 @@ NOT_FINITE = (math.nan, math.inf, -math.inf)
 def test_a_number_that_makes_no_sense_is_refused_by_its_name_before_anything_is_stored(tmp_path, option, refused, taken):
     store = tmp_path / "runs.db"
     for number in refused:
-        with pytest.raises(gm.OptionError, match=f"`{option}`: expected "):
+        with pytest.raises(gm.OptionError, match=f"`{option}(_threshold)?`: expected "):
             gm.Engine(store=store, **{option: number})
         assert not store.exists()
     with gm.Engine(**{option: taken}) as engine:
@@ -401,18 +398,52 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_name_before_anything_is_
         ({"dialect": "trll"}, "`dialect`: expected a dialect .* found `trll`"),
         ({"mode": "thin"}, "`mode`: expected a mode"),
         ({"window": "sum"}, "`window`: expected mean or pooled, found `sum`"),
-        ({"logging_steps": "two"}, "`logging_steps`: expected a whole number, found 'two'"),
+        ({"logging_steps": "two"}, "`logging_steps`: expected a whole number, found `two`"),
         ({"clip_range": 0.2}, "`clip_range`: expected two numbers"),
         ({"folds": {"mine": ("average", "mean")}}, "`folds`: .* found `average`"),
         ({"sinks": [3]}, "`sinks`: expected paths of JSON lines, and sinks.* found 3"),
         ({"sinks": "rows.jsonl"}, "`sinks`: expected a list"),
         ({"store": object()}, "`run` is missing"),
-        ({"metadata": {"git": "x"}}, "unknown field of `metadata` `git`"),
+        ({"metadata": {"git": "x"}}, "`metadata`: unknown name `git`"),
+        ({"limits": {"clip": 1}}, "`limits`: unknown name `clip`; did you mean `clipped`"),
+        ({"limits": {"kl": math.nan}}, "`limits.kl`: expected a number, found NaN"),
+        ({"success": object()}, "`success`: expected a reward component, or .* found <object"),
+        ({"logging_steps": 2, "every": 2}, "`logging_steps`: expected it once"),
     ],
 )
 def test_an_option_that_cannot_be_is_an_error_that_says_so(given, message):
     with pytest.raises(gm.OptionError, match=message):
         gm.Engine(**given)
+
+
+def test_what_flags_rise_at_and_what_counts_as_high_can_be_told_as_anywhere(command, tmp_path):
+    records = list(steps_of("trl-2rank").values())[-1]
+    told = {"dialect": "trl", "extended": True, "high_kl": 1e-4, "limits": {"kl": 1e-6, "entropy": 99, "entropy_steps": 1}}
+    row, untold = gm.summarize(records, **told), gm.summarize(records, dialect="trl", extended=True)
+    assert (untold["health/kl"], untold["health/entropy_collapse"]) == (0, 0) and row["kl_ref/high_frac"] > untold["kl_ref/high_frac"]
+    assert (row["health/kl"], row["health/entropy_collapse"]) == (1, 1)
+    path = tmp_path / "last.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    flags = ["--dialect=trl", "--extended", "--high-kl=1e-4", "--limit=kl=1e-6", "--limit=entropy=99", "--limit=entropy-steps=1"]
+    said = subprocess.run([command, "replay", str(path), *flags, "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
+    assert json.loads(said.stdout)["metrics"] == row
+
+
+def test_a_clip_range_is_what_tokens_are_counted_against_where_no_snapshot_says():
+    batch = {**SMALL, "completion_lengths": [1, 1], "token_logps": [-1.0, -1.0], "ref_token_logps": [-1.0, -1.15]}
+    ratios = [gm.summarize({"step": 1, "batch": batch}, clip_range=(x, x))["train/clip_ratio"] for x in (0.2, 0.1)]
+    assert ratios == [0, 0.5]
+
+
+@pytest.mark.parametrize(("started", "more", "warned"), [("4", {}, 1), ("1", {}, 0), ("4", {"gather": SimpleNamespace(rank=0, world_size=4)}, 0)])
+def test_an_engine_with_a_store_that_takes_every_process_for_rank_0_says_so_once(monkeypatch, caplog, tmp_path, started, more, warned):
+    monkeypatch.setenv("WORLD_SIZE", started)
+    if more:
+        more["gather"].gather = lambda payload: [payload]
+    with caplog.at_level(logging.WARNING, "grpo_metrics"):
+        gm.Engine(store=tmp_path / "runs.db", **more).finish()
+    said = [message for message in caplog.messages if "WORLD_SIZE is 4" in message and "gather=TorchGather()" in message]
+    assert len(said) == warned
 
 
 CYCLIC: dict[str, object] = {}

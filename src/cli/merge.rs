@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::rows::{EngineArgs, RowArgs};
-use crate::engine::{EngineError, OptionError};
+use super::options::{Counted, OptionArgs};
+use crate::engine::{Engine, EngineError, OptionError};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::shard::{DetailError, Shard};
@@ -31,9 +31,7 @@ pub struct MergeArgs {
     #[arg(required = true, value_name = "SHARD")]
     pub shards: Vec<PathBuf>,
     #[command(flatten)]
-    pub rows: RowArgs,
-    #[command(flatten)]
-    pub engine: EngineArgs,
+    pub options: OptionArgs<Counted>,
 }
 
 /// Why there are no (more) rows.
@@ -80,13 +78,8 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<(), MergeVerbError> 
         check_detail(args, path, step, &shard)?;
         steps.entry(step).or_default().push((path, shard));
     }
-    let mut builder = args.engine.builder(&args.rows);
-    // Without it, rewards that a penalty should have come off would pass for what is left of them.
-    let mut shards = steps.values().flatten().map(|(_, shard)| shard);
-    if let Some(penalty) = shards.find_map(|shard| shard.thresholds()?.kl_penalty) {
-        builder = builder.kl_penalty(penalty);
-    }
-    let mut engine = builder.build()?;
+    let options = args.options.options.clone();
+    let mut engine = Engine::builder().options(options).build()?;
     for (step, shards) in steps {
         for (path, shard) in shards {
             engine.join(shard).map_err(|source| MergeVerbError::Join {
@@ -111,13 +104,15 @@ fn check_detail(
     step: u64,
     shard: &Shard,
 ) -> Result<(), MergeVerbError> {
-    let extended = args.engine.dialects.extended.are_given();
-    let wanted = args.rows.dialect.detail(extended);
-    let (asked, by) = if extended {
-        ("--high-kl or --limit".to_owned(), "--extended".to_owned())
-    } else {
-        let dialect = format!("--dialect {}", args.rows.dialect);
-        (dialect.clone(), dialect)
+    let dialect = args.options.options.dialect;
+    let extended = args.options.that_need("extended");
+    let wanted = dialect.detail(extended.is_some());
+    let (asked, by) = match extended {
+        Some(asked) => (asked, "--extended".to_owned()),
+        None => {
+            let dialect = format!("--dialect {dialect}");
+            (dialect.clone(), dialect)
+        }
     };
     let checked = shard.check_detail(wanted);
     checked.map_err(|source| MergeVerbError::Uncounted {

@@ -1,12 +1,11 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
 pub mod deliver;
-mod dialect;
 pub mod forward;
 pub mod keys;
 pub mod merge;
+mod options;
 pub mod replay;
-pub mod rows;
 mod say;
 pub mod show;
 

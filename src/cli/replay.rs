@@ -1,6 +1,5 @@
 //! `replay`: a recorded run through the engine, step by step, into a store or JSON lines.
 
-mod counted;
 mod options;
 mod output;
 mod ranks;
@@ -137,6 +136,7 @@ fn walk(
         engine.expect_clip_range(
             ruling_snapshot(args, &step)
                 .map(Weighting::clip_range)
+                .or(args.options.options.clip_range)
                 .unwrap_or_default(),
         );
         let mut own_time = Duration::ZERO;
@@ -197,7 +197,7 @@ fn records<'a>(
     args: &ReplayArgs,
     step: &Step<'a>,
 ) -> Result<Option<Vec<&'a RecordRef>>, RecordingError> {
-    let local = args.scope == Scope::Local;
+    let local = args.options.options.scope == Scope::Local;
     let lacks_ranks = if local {
         step.missing_ranks().next() == Some(0)
     } else {
@@ -215,7 +215,7 @@ fn records<'a>(
 
 /// The controller's snapshot that rules the step; in local scope that of rank 0, if it has one.
 fn ruling_snapshot<'a>(args: &ReplayArgs, step: &Step<'a>) -> Option<&'a Weighting> {
-    let rules = args.scope == Scope::Global || step.weighting_rank() == Some(0);
+    let rules = args.options.options.scope == Scope::Global || step.weighting_rank() == Some(0);
     step.weighting().filter(|_| rules)
 }
 

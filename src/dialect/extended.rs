@@ -65,7 +65,7 @@ const TOKENS: &[Line] = &[
     line("kl_ref/k1", "nats", "mean over tokens of the log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k1)),
     line("kl_ref/k2", "nats", "mean over tokens of half the squared log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k2)),
     line("kl_ref/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of current to reference policy (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k3)),
-    line("kl_ref/high_frac", "share", "tokens whose k3 to the reference is above a bound, 0.1 nats unless told; values within 2 % of it may count on either side", Reduction::Share, |s| s.extended.as_ref()?.high_divergence(s.context.high_kl)),
+    line("kl_ref/high_frac", "share", "tokens whose k3 to the reference is above a bound, 0.1 nats unless told; values within 2 % of it may count on either side", Reduction::Share, |s| s.extended.as_ref()?.high_divergence),
     line("kl_old/k1", "nats", "mean over tokens of the log-ratio of behaviour to current policy", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k1)),
     line("kl_old/k2", "nats", "mean over tokens of half the squared log-ratio of behaviour to current policy", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k2)),
     line("kl_old/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of behaviour to current policy (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.behaviour?.k3)),
@@ -116,5 +116,5 @@ fn given(census: &Census, count: u64) -> Option<f64> {
 }
 
 fn flag(s: &Summary, flag: Flag) -> Option<f64> {
-    s.context.health[flag as usize].map(|up| f64::from(u8::from(up)))
+    s.course.health[flag as usize].map(|up| f64::from(u8::from(up)))
 }

@@ -24,9 +24,7 @@ const OPTIMIZER: &[Line] = &[
     line("train/objective/minimize", "nats", "total loss as reported", Reduction::Declared, |s| s.scalar(Scalar::TotalLoss)),
     line("train/objective/maximize", "nats", "minus the total loss", Reduction::Derived, |s| Some(-s.scalar(Scalar::TotalLoss)?)),
     line("train/learning_rate", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)),
-    line("train/epoch", "epochs", "epoch as reported, else from the engine's schedule", Reduction::Last, |s| {
-        Some(s.scalar(Scalar::Epoch).unwrap_or(s.context.epoch))
-    }).last_of_window(),
+    line("train/epoch", "epochs", "epoch as reported, else from the engine's schedule", Reduction::Last, |s| Some(s.epoch)).last_of_window(),
     line("train/global_step", "steps", "the step", Reduction::Last, |s| Some(s.step as f64)).last_of_window(),
     line("train/num_tokens", "tokens", "prompt and completion tokens seen so far", Reduction::Declared, |s| s.scalar(Scalar::NumInputTokens)).last_of_window(),
     line("train/avg_completion_tokens", "tokens", "as reported, else the mean completion length", Reduction::Mean, |s| {

@@ -1,7 +1,7 @@
 //! The names and definitions of TRL's `GRPOTrainer` (checked against version 1.16).
 
 use super::{Line, Reduction, component, line};
-use crate::batch::scalars::{LossType, RewardScale, Scalar};
+use crate::batch::scalars::{RewardScale, Scalar};
 use crate::summary::{BehaviourNumbers, Summary};
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
@@ -38,11 +38,7 @@ const REWARDS: &[Line] = &[
 
 #[rustfmt::skip] // a table: one key a line
 const POLICY: &[Line] = &[
-    line("kl", "nats", "k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)", Reduction::Mean, |s| {
-        // TRL's GMPO weighs its KL by no ratio, whatever its arguments say.
-        let corrected = s.context.kl_bias_correction && s.loss_type() != LossType::Gmpo;
-        if corrected { s.reference.k3_corrected } else { s.reference.k3 }
-    }),
+    line("kl", "nats", "k3 to the reference per token, weighted by the ratio to the behaviour policy (kl_bias_correction)", Reduction::Mean, |s| s.weighted_kl),
     line("entropy", "nats", "mean policy entropy per token", Reduction::Mean, |s| s.token_entropy),
     line("clip_ratio/low_mean", "share", "tokens (by sequence: completions) with a ratio below 1 - eps_low and a negative advantage", Reduction::Share, |s| clipping(s)?.low),
     line("clip_ratio/low_min", "share", "lowest such share of any completion", Reduction::Min, |s| clipping(s)?.lowest_low),

@@ -32,7 +32,7 @@ fn penalised(s: &Summary) -> Option<(f64, f64, f64)> {
     if let Some(rewards) = s.policy.penalised {
         return Some((rewards.mean, rewards.max, rewards.min));
     }
-    let rewards = s.rewards.as_ref().filter(|_| !s.context.penalised)?;
+    let rewards = s.rewards.as_ref().filter(|_| !s.policy.is_penalised)?;
     Some((rewards.mean, rewards.max(), rewards.min()))
 }
 
@@ -53,7 +53,7 @@ const ACTOR: &[Line] = &[
     line("actor/pg_clipfrac", "share", "tokens whose clipped loss exceeds the unclipped (verl averages micro-batches)", Reduction::Share, |s| s.behaviour.policy_gradient),
     line("actor/ppo_kl", "nats", "mean of old less current log-probability per token, a token's within 20 on either side (verl averages micro-batches)", Reduction::Mean, |s| s.policy.ppo_kl),
     line("actor/entropy", "nats", "mean policy entropy per token (verl averages micro-batches)", Reduction::Mean, |s| s.token_entropy),
-    line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen, a token's k3 at most 10 (verl averages micro-batches)", Reduction::Mean, |s| Some(s.policy.kl_loss?[s.context.kl_kind as usize])),
+    line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen, a token's k3 at most 10 (verl averages micro-batches)", Reduction::Mean, |s| s.policy.kl_loss),
     line("actor/grad_norm", "1", "gradient norm as reported", Reduction::Declared, |s| s.scalar(Scalar::GradNorm)),
     line("actor/lr", "1", "learning rate as reported", Reduction::Declared, |s| s.scalar(Scalar::LearningRate)).last_of_window(),
 ];
@@ -74,6 +74,6 @@ const THROUGHPUT: &[Line] = &[
 ];
 
 fn throughput(s: &Summary) -> Option<f64> {
-    let device_seconds = s.scalar(Scalar::StepTimeSec)? * f64::from(s.context.devices?);
+    let device_seconds = s.device_seconds?;
     (device_seconds > 0.0).then_some(s.total_tokens? / device_seconds)
 }

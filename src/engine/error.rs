@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::options::OptionError;
 use crate::batch::scalars::ClipRange;
 use crate::gather::GatherError;
 use crate::shard::{MergeError, Thresholds};
@@ -14,6 +15,8 @@ use crate::summary::Summary;
 pub enum EngineError {
     #[error(transparent)]
     Merge(#[from] MergeError),
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("step {step}: {}", named(failures))]
     Ranks {
         step: u64,

@@ -1,32 +1,35 @@
 //! The façade that a training loop calls, and the only file that names every room: it walks each step down the corridor.
 
+mod builder;
 mod error;
 mod once;
 mod options;
+mod reader;
 mod row;
 
 use std::collections::BTreeMap;
 use std::process;
 
-use crate::batch::scalars::{ClipRange, Scalar, Scalars, Weighting};
+use crate::batch::scalars::{ClipRange, Scalars, Weighting};
 use crate::batch::{Batch, Place};
 use crate::gather::{Gather, Part};
 use crate::row::Row;
 use crate::row::cadence::Cadence;
-use crate::row::health::Health;
 use crate::row::run::Ending;
 use crate::row::table::Table;
 use crate::row::window::{MeanWindow, Windowing};
-use crate::shard::{Retain, Shard, Thresholds};
+use crate::shard::{Retain, Shard};
 use crate::sink::{Fanout, Receipt, Sink, SinkError};
 use crate::stat::{Census, Statistic};
-use crate::summary::Summary;
 
 pub use error::EngineError;
 use error::check_range;
 use once::Once;
-use options::Options;
-pub use options::{EngineBuilder, OnFailure, OptionError, Scope};
+pub use options::{
+    EngineBuilder, EngineOptions, Given, Kind, OPTIONS, OnFailure, OptionError, OptionGroup,
+    OptionInfo, OptionValue, Scope,
+};
+use reader::Reader;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
@@ -44,7 +47,7 @@ pub use options::{EngineBuilder, OnFailure, OptionError, Scope};
 /// ```
 #[derive(Debug)]
 pub struct Engine {
-    options: Options,
+    options: EngineOptions,
     cadence: Cadence,
     sinks: Fanout,
     gather: Box<dyn Gather>,
@@ -61,12 +64,13 @@ pub struct Engine {
     failure: Option<String>,
     /// What the next row must say of ranks that were gone on without.
     lost: Vec<(String, String)>,
+    reader: Reader,
     averaged: MeanWindow,
-    health: Health,
     pooled: Shard,
     last_step: Option<LastStep>,
-    previous: (Option<f64>, Option<f64>),
     rows: u64,
+    /// Whether what came in was kept as sketches.
+    sketched: bool,
     /// Whether one of them was computed here.
     emitted: bool,
     /// How many steps have come since the last row.
@@ -85,14 +89,13 @@ struct LastStep {
 }
 
 impl Engine {
-    /// An engine with the defaults of METRICS.md, to be changed.
+    /// An engine with the defaults of docs/OPTIONS.md, to be changed.
     #[must_use]
     pub fn builder() -> EngineBuilder {
         EngineBuilder::new()
     }
 
-    fn of(builder: EngineBuilder) -> Self {
-        let health = Health::new(builder.options.limits);
+    fn of(builder: EngineBuilder, reader: Reader) -> Self {
         // Rows are the root's, and so are the sinks: what another rank was given is let go of unused.
         let sinks = if builder.gather.rank() == 0 {
             builder.sinks
@@ -100,8 +103,8 @@ impl Engine {
             Fanout::default()
         };
         Self {
+            cadence: builder.options.cadence(),
             options: builder.options,
-            cadence: builder.cadence,
             sinks,
             gather: builder.gather,
             process: process::id(),
@@ -111,12 +114,12 @@ impl Engine {
             expected_range: None,
             failure: None,
             lost: Vec::new(),
+            reader,
             averaged: MeanWindow::default(),
-            health,
             pooled: Shard::default(),
             last_step: None,
-            previous: (None, None),
             rows: 0,
+            sketched: false,
             emitted: false,
             steps: 0,
             census: BTreeMap::new(),
@@ -152,12 +155,13 @@ impl Engine {
                 "two reward components are named `{name}`: the later one is `{own}`"
             ));
         }
-        let thresholds = self.thresholds(batch);
-        let mut shard = Shard::counted(batch, self.place_of(batch), &thresholds);
-        if self.options.retain == Retain::Sketch {
-            shard.sketch();
+        if let Some(weighting) = &batch.columns().weighting {
+            self.known_range = Some(weighting.clip_range());
         }
-        shard
+        // What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then the
+        // options, then the default.
+        let range = self.expected_range.or(self.known_range);
+        self.options.count(batch, self.place_of(batch), range)
     }
 
     /// Takes in what is a shard already. Never communicates.
@@ -229,14 +233,12 @@ impl Engine {
         let Some(mut shard) = self.gathered(step)? else {
             return Ok(None);
         };
+        self.sketched |= shard.retain() == Some(Retain::Sketch);
         let counted = shard.thresholds();
         shard.close(step)?;
-        let mut summary = Summary::folded(&shard, &self.options.folds);
-        summary.step = step;
+        let summary = self.reader.read(&shard, step);
         check_range(&summary, counted)?;
-        let epoch = summary
-            .scalar(Scalar::Epoch)
-            .unwrap_or_else(|| self.options.schedule.epoch(step));
+        let epoch = summary.epoch;
         self.last_step = Some(LastStep {
             step,
             tau: summary.weighting.as_ref().and_then(|w| w.tau),
@@ -354,24 +356,5 @@ impl Engine {
     /// The last error of a sink, if there was one since this was last asked.
     pub fn sink_error(&mut self) -> Option<SinkError> {
         self.sink_error.take()
-    }
-
-    /// What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then
-    /// the options, then the default.
-    fn thresholds(&mut self, batch: &Batch<'_>) -> Thresholds {
-        if let Some(weighting) = &batch.columns().weighting {
-            self.known_range = Some(weighting.clip_range());
-        }
-        Thresholds {
-            clip_range: self
-                .expected_range
-                .or(self.known_range)
-                .or(self.options.clip_range)
-                .unwrap_or_default(),
-            ratio_cap: self.options.ratio_cap,
-            detail: self.options.dialect.detail(self.options.extended),
-            kl_penalty: self.options.kl_penalty,
-            success: self.options.success.clone(),
-        }
     }
 }

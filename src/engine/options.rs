@@ -1,22 +1,32 @@
-//! What an engine can be told.
+//! What an engine can be told: the one table, which the builder, the command, Python, files and the documents read.
 
 mod check;
+mod declared;
+mod table;
+mod value;
+mod word;
 
-use crate::batch::scalars::{ClipRange, Fold, WindowFold};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::batch::scalars::ClipRange;
+use crate::batch::{Batch, Place};
 use crate::dialect::Dialect;
-use crate::gather::{Alone, Gather};
-use crate::row::cadence::{Cadence, Schedule, Strategy};
+use crate::gather::Gather;
+use crate::row::cadence::{Cadence, Strategy};
 use crate::row::filter::Mode;
 use crate::row::health::Limits;
 use crate::row::run::RunMetadata;
 use crate::row::window::Windowing;
-use crate::shard::{KlKind, KlPenalty, Retain, Success};
-use crate::sink::{Fanout, Sink};
-use crate::summary::{DeclaredFolds, HIGH_KL};
+use crate::shard::{KlKind, KlPenalty, Retain, Shard, Success, Thresholds};
+use crate::sink::Fanout;
+use crate::summary::{DeclaredFolds, HIGH_KL, Reading, Schedule};
 
-use super::Engine;
 pub use check::OptionError;
-use check::check;
+pub use declared::{OptionGroup, OptionInfo};
+use declared::{given, options};
+pub use value::{Given, Kind, OptionValue};
 
 /// Whose data a row is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,282 +48,320 @@ pub enum OnFailure {
     GoOn,
 }
 
-/// What an engine can be told; each field is documented at the builder's method of its name.
-#[derive(Clone, Debug)]
-pub(super) struct Options {
-    pub dialect: Dialect,
-    pub mode: Mode,
-    pub window: Windowing,
-    pub scope: Scope,
-    pub emit_partial: bool,
-    pub schedule: Schedule,
-    pub kl_bias_correction: bool,
-    pub ratio_cap: Option<f64>,
-    pub kl_penalty: Option<KlPenalty>,
-    pub extended: bool,
-    pub success: Success,
-    pub high_kl: f64,
-    pub limits: Limits,
-    pub kl_kind: KlKind,
-    pub devices: Option<u32>,
-    pub clip_range: Option<ClipRange>,
-    pub folds: DeclaredFolds,
-    pub metadata: Option<RunMetadata>,
-    pub policy: OnFailure,
-    pub retain: Retain,
+options! {
+    Rows {
+        /// Names of the metrics
+        dialect: Dialect = Dialect::MaxEnt;
+        /// Keys to keep: full or slim
+        mode: Option<Mode> = None, none "MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full";
+        /// Epoch, where none is reported: step / this
+        steps_per_epoch: Option<f64> = None, none "not known", unit "steps", within FINITE;
+        /// Epoch, else: step / this
+        num_generations: Option<f64> = None, none "not known", unit "steps", within FINITE;
+        /// Epoch, else: step * this / total_training_steps
+        num_epochs: Option<f64> = None, none "not known", unit "epochs", within FINITE, needs "total_training_steps";
+        /// The divisor for num_epochs
+        total_training_steps: Option<f64> = None, none "not known", unit "steps", within FINITE, needs "num_epochs";
+        /// The ratio to the behaviour policy as a weight in trl's kl
+        kl_bias_correction: bool = true;
+        /// Estimator of verl's actor/kl_loss
+        kl_kind: KlKind = KlKind::K3;
+        /// How many devices train, for verl's perf/throughput
+        devices: Option<u32> = None, none "not known: the key is left out", within COUNT;
+        /// From where on a token's KL to the reference (k3) counts as high
+        high_kl: f64 = HIGH_KL, unit "nats", within FINITE, needs "extended";
+        /// Beyond which number a flag of health rises
+        limits: Limits = Limits::default(), also "limit", needs "extended";
+        /// How a metric of your own folds over ranks and windows: mean, min, max, sum, last, mean_by_tokens, mean_by_completions;
+        /// or two folds, one over ranks and one over a window
+        folds: DeclaredFolds = DeclaredFolds::new(), none "each by mean", also "fold";
+    }
+    Windows {
+        /// Steps between rows; 0 or less counts as 1
+        logging_steps: i64 = 1, unit "steps", also "every";
+        /// What decides that a row goes out: steps, epoch, no
+        logging_strategy: Strategy = Strategy::Steps;
+        /// A row at step 0
+        logging_first_step: bool = true;
+        /// A last row for the steps left over at the end
+        emit_partial: bool = true;
+        /// How the steps between two rows become one
+        window: Windowing = Windowing::Mean;
+        /// Texts of the run, which go out with its first row: git_sha, recipe_path, method_name, method_family, method_backend,
+        /// method_slug
+        metadata: Option<RunMetadata> = None, none "none; of the command, what the environment and git say";
+    }
+    Counting {
+        /// The extended metrics too: distributions, uncertainty, splits by tag, health
+        extended: bool = false;
+        /// Below and above 1, where a token's ratio counts as clipped, if no snapshot of a controller says so
+        clip_range: Option<ClipRange> = None, none "0.2 either side";
+        /// Cap of the importance ratio to the sampler
+        is_ratio_cap: Option<f64> = None, none "no cap", within POSITIVE;
+        /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards
+        kl_penalty: Option<f64> = None, none "no penalty", within NOT_NEGATIVE;
+        /// Estimator of that penalty
+        kl_penalty_kind: KlKind = KlKind::K1, needs "kl_penalty";
+        /// Reward component that says whether a completion succeeds, for pass@k
+        success: Option<String> = None, none "the total reward", also "success_component", needs "extended";
+        /// From this value on a completion succeeds
+        success_threshold: f64 = Success::default().threshold, unit "reward", within FINITE, needs "extended";
+        /// How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow)
+        retain: Retain = Retain::Exact;
+    }
+    Ranks {
+        /// Whose data to use: all ranks', or rank 0's alone
+        scope: Scope = Scope::Global;
+        /// What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank
+        policy: OnFailure = OnFailure::Fail;
+    }
 }
 
-/// Builds an [`Engine`]; every option has the default that METRICS.md names.
+/// Builds an [`Engine`](super::Engine): its options, its sinks and its gather. Every option has its default (docs/OPTIONS.md).
 #[derive(Debug)]
 pub struct EngineBuilder {
-    pub(super) options: Options,
-    mode: Option<Mode>,
-    pub(super) cadence: Cadence,
+    pub(super) options: EngineOptions,
     pub(super) sinks: Fanout,
     pub(super) gather: Box<dyn Gather>,
 }
 
-impl EngineBuilder {
-    pub(super) fn new() -> Self {
-        Self {
-            options: Options {
-                dialect: Dialect::default(),
-                mode: Mode::default(),
-                window: Windowing::default(),
-                scope: Scope::default(),
-                emit_partial: true,
-                schedule: Schedule::default(),
-                kl_bias_correction: true,
-                ratio_cap: None,
-                kl_penalty: None,
-                extended: false,
-                success: Success::default(),
-                high_kl: HIGH_KL,
-                limits: Limits::default(),
-                kl_kind: KlKind::default(),
-                devices: None,
-                clip_range: None,
-                folds: DeclaredFolds::new(),
-                metadata: None,
-                policy: OnFailure::default(),
-                retain: Retain::default(),
-            },
-            mode: None,
-            cadence: Cadence::new(Strategy::Steps, 1, true),
-            sinks: Fanout::default(),
-            gather: Box::new(Alone),
-        }
-    }
-
-    /// The names of the row's numbers; `maxent` by default.
-    #[must_use]
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.options.dialect = dialect;
-        self
-    }
-
-    /// Which keys are kept; where this is not said, the environment decides ([`Mode::resolve`]), and failing that all are.
-    #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// How the steps between two rows become one; the mean by default.
-    #[must_use]
-    pub fn window(mut self, window: Windowing) -> Self {
-        self.options.window = window;
-        self
-    }
-
-    /// Whose data the rows are over; all ranks' by default.
-    #[must_use]
-    pub fn scope(mut self, scope: Scope) -> Self {
-        self.options.scope = scope;
-        self
-    }
-
-    /// Steps between rows; 1 by default, which 0 or less counts as.
-    #[must_use]
-    pub fn logging_steps(mut self, steps: i64) -> Self {
-        self.cadence.steps = steps;
-        self
-    }
-
-    /// What decides that a row goes out; [`Strategy::Steps`] by default.
-    #[must_use]
-    pub fn logging_strategy(mut self, strategy: Strategy) -> Self {
-        self.cadence.strategy = strategy;
-        self
-    }
-
-    /// Whether step 0 has a row; it has by default.
-    #[must_use]
-    pub fn logging_first_step(mut self, first: bool) -> Self {
-        self.cadence.first_step = first;
-        self
-    }
-
-    /// Whether the steps left over at the end go out as a last row; they do by default.
-    #[must_use]
-    pub fn emit_partial(mut self, emit: bool) -> Self {
-        self.options.emit_partial = emit;
-        self
-    }
-
-    /// What the epoch follows from where none is reported.
-    #[must_use]
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.options.schedule = schedule;
-        self
-    }
-
-    /// Whether trl's `kl` is weighted by the ratio to the behaviour policy; it is by default, as in TRL.
-    #[must_use]
-    pub fn kl_bias_correction(mut self, correct: bool) -> Self {
-        self.options.kl_bias_correction = correct;
-        self
-    }
-
-    /// The cap of the sampler's importance ratio; none by default.
-    #[must_use]
-    pub fn ratio_cap(mut self, cap: f64) -> Self {
-        self.options.ratio_cap = Some(cap);
-        self
-    }
-
-    /// Whether rows also have the extended metrics: distributions, uncertainty, splits, health. They have not by default,
-    /// and nothing of them is computed then. Every rank needs the same.
-    #[must_use]
-    pub fn extended(mut self, extended: bool) -> Self {
-        self.options.extended = extended;
-        self
-    }
-
-    /// When a completion counts as a success, for pass@k; a total reward of at least 1 by default. Every rank needs the same.
-    #[must_use]
-    pub fn success(mut self, success: Success) -> Self {
-        self.options.success = success;
-        self
-    }
-
-    /// The k3 to the reference, in nats, above which a token's KL counts as high; 0.1 by default.
-    #[must_use]
-    pub fn high_kl(mut self, nats: f64) -> Self {
-        self.options.high_kl = nats;
-        self
-    }
-
-    /// From where on the flags of health are up.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.limits = limits;
-        self
-    }
-
-    /// The KL penalty inside the trainer's rewards, for verl's `critic/rewards`; none by default.
-    #[must_use]
-    pub fn kl_penalty(mut self, penalty: KlPenalty) -> Self {
-        self.options.kl_penalty = Some(penalty);
-        self
-    }
-
-    /// The estimator of verl's `actor/kl_loss`; [`KlKind::K3`] by default.
-    #[must_use]
-    pub fn kl_kind(mut self, kind: KlKind) -> Self {
-        self.options.kl_kind = kind;
-        self
-    }
-
-    /// How many devices train, for verl's `perf/throughput`; unknown by default, which leaves it out.
-    #[must_use]
-    pub fn devices(mut self, devices: u32) -> Self {
-        self.options.devices = Some(devices);
-        self
-    }
-
-    /// What tokens are counted against where no snapshot has said; 0.2 either side by default. Every rank needs the same.
-    #[must_use]
-    pub fn clip_range(mut self, range: ClipRange) -> Self {
-        self.options.clip_range = Some(range);
-        self
-    }
-
-    /// Declares how a metric of your own folds over ranks and micro-batches, and over a window; by mean otherwise.
-    #[must_use]
-    pub fn fold(mut self, name: impl Into<String>, fold: Fold, window: WindowFold) -> Self {
-        self.options.folds.insert(name.into(), (fold, window));
-        self
-    }
-
-    /// The texts of the run, which go out with its first row; none by default.
-    #[must_use]
-    pub fn metadata(mut self, metadata: RunMetadata) -> Self {
-        self.options.metadata = Some(metadata);
-        self
-    }
-
-    /// Adds a sink; every row goes to all of them, and one that fails does not stop the others.
-    ///
-    /// Rows are the root's: the engine of any other rank drops the sink when it is built, neither written to nor closed.
-    #[must_use]
-    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks = self.sinks.with(sink);
-        self
-    }
-
-    /// Adds the sink that `open` gives, which is called at the root alone: for what ranks share and one of them opens, such as a
-    /// store's run, a file or a journal. The [gather](Self::gather) comes first: it says which rank this is.
+impl EngineOptions {
+    /// These with what was given by name, in whatever order; what is [`Given::Nothing`] was not. A `success` may be a pair, of the
+    /// component or nothing and the threshold.
     ///
     /// # Errors
-    /// What `open` fails with.
-    pub fn sink_at_root<S: Sink + 'static, E>(
-        self,
-        open: impl FnOnce() -> Result<S, E>,
-    ) -> Result<Self, E> {
-        Ok(if self.gather.rank() == 0 {
-            self.sink(open()?)
-        } else {
-            self
-        })
+    /// If a name is unknown or there twice, or a value is none that its option takes. Whether numbers make sense is looked at when
+    /// the engine is built, or by [`EngineOptions::check`].
+    pub fn with(
+        mut self,
+        given: impl IntoIterator<Item = (String, Given)>,
+    ) -> Result<Self, OptionError> {
+        let mut seen = BTreeSet::new();
+        for (name, given) in given {
+            let option = OptionInfo::named(&name).ok_or_else(|| {
+                let known = OPTIONS.iter().flat_map(OptionInfo::names);
+                OptionError::Unknown(unknown("option", &name, known))
+            })?;
+            if given == Given::Nothing {
+                continue;
+            }
+            if !seen.insert(option.name) {
+                return Err(OptionError::Twice(option.name));
+            }
+            let set = match (option.name, given) {
+                ("success", Given::List(pair)) if pair.len() == 2 => {
+                    let mut pair = pair.into_iter();
+                    ["success", "success_threshold"]
+                        .into_iter()
+                        .zip(&mut pair)
+                        .try_for_each(|(name, given)| self.set(name, given))
+                }
+                (name, given) => self.set(name, given),
+            };
+            set.map_err(|reason| OptionError::Value {
+                option: option.name,
+                reason,
+            })?;
+        }
+        Ok(self)
     }
 
-    /// What brings the ranks' parts together; [`Alone`] by default. How long it waits for a rank is the gather's own option.
-    #[must_use]
-    pub fn gather(mut self, gather: impl Gather + 'static) -> Self {
-        self.gather = Box::new(gather);
-        self
+    /// Every option that is not none, by its name.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, Given)> {
+        let all = OPTIONS.iter().filter_map(|option| {
+            let given = self.get(option.name)?;
+            Some((option.name, given))
+        });
+        all.filter(|(_, given)| *given != Given::Nothing)
     }
 
-    /// What becomes of a step in which a rank has failed or was not heard; it fails by default.
-    #[must_use]
-    pub fn policy(mut self, policy: OnFailure) -> Self {
-        self.options.policy = policy;
-        self
-    }
-
-    /// How reward columns are kept for their quantiles; exactly by default. Every rank needs the same.
-    #[must_use]
-    pub fn retain(mut self, retain: Retain) -> Self {
-        self.options.retain = retain;
-        self
-    }
-
-    /// Whether the numbers that it was told make sense, as [`EngineBuilder::build`] would say: for a caller that opens sinks next.
+    /// Whether the numbers make sense.
     ///
     /// # Errors
     /// The first that makes none: negative, infinite or NaN where it may not be.
     pub fn check(&self) -> Result<(), OptionError> {
-        check(&self.options)
+        check::check(self)
     }
 
-    /// The engine.
-    ///
-    /// # Errors
-    /// As [`EngineBuilder::check`], or if no mode was chosen and the environment names one that there is not.
-    pub fn build(mut self) -> Result<Engine, OptionError> {
-        self.check()?;
-        self.options.mode = Mode::resolve(self.mode, |name| std::env::var(name).ok())?;
-        Ok(Engine::of(self))
+    /// What a record's completions are counted into, as an engine with these options does: against the range that is told first
+    /// of: the caller's, the record's snapshot's, the option's, the default.
+    #[must_use]
+    pub fn count(&self, batch: &Batch<'_>, place: Place, clip_range: Option<ClipRange>) -> Shard {
+        let snapshot = batch.columns().weighting.as_ref();
+        let clip_range = clip_range
+            .or_else(|| snapshot.map(crate::batch::scalars::Weighting::clip_range))
+            .or(self.clip_range);
+        let mut shard = Shard::counted(batch, place, &self.thresholds(clip_range));
+        if self.retain == Retain::Sketch {
+            shard.sketch();
+        }
+        shard
+    }
+
+    fn thresholds(&self, clip_range: Option<ClipRange>) -> Thresholds {
+        Thresholds {
+            clip_range: clip_range.unwrap_or_default(),
+            ratio_cap: self.is_ratio_cap,
+            detail: self.dialect.detail(self.extended),
+            kl_penalty: self.kl_penalty.map(|coefficient| KlPenalty {
+                coefficient,
+                kind: self.kl_penalty_kind,
+            }),
+            success: Success {
+                component: self.success.clone(),
+                threshold: self.success_threshold,
+            },
+        }
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        Reading {
+            schedule: Schedule {
+                steps_per_epoch: self.steps_per_epoch,
+                num_generations: self.num_generations,
+                num_epochs: self.num_epochs,
+                total_training_steps: self.total_training_steps,
+            },
+            kl_bias_correction: self.kl_bias_correction,
+            kl_kind: self.kl_kind,
+            devices: self.devices,
+            high_kl: self.high_kl,
+            folds: self.folds.clone(),
+        }
+    }
+
+    pub(super) fn cadence(&self) -> Cadence {
+        Cadence::new(
+            self.logging_strategy,
+            self.logging_steps,
+            self.logging_first_step,
+        )
+    }
+}
+
+/// As a table of what is not none.
+impl Serialize for EngineOptions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.given())
+    }
+}
+
+impl<'de> Deserialize<'de> for EngineOptions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = BTreeMap::<String, Given>::deserialize(deserializer)?;
+        Self::default().with(given).map_err(de::Error::custom)
+    }
+}
+
+/// `name` is no known one: says so, and which of them it may have been meant for.
+fn unknown(what: &str, name: &str, known: impl IntoIterator<Item = &'static str>) -> String {
+    let closest = known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, known)| *distance * 2 < known.len().max(name.len()));
+    match closest {
+        Some((_, known)) => format!("unknown {what} `{name}`; did you mean `{known}`?"),
+        None => format!("unknown {what} `{name}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_read_by_itself_as_by_an_engine_that_was_told_nothing() {
+        assert_eq!(EngineOptions::default().reading(), Reading::default());
+    }
+
+    #[test]
+    fn options_are_read_as_they_are_written_and_need_nothing_but_their_names() {
+        let all = serde_json::json!({
+            "dialect": "verl", "mode": "slim", "kl_kind": "abs", "devices": 4, "limits": {"kl": 0.5, "entropy_steps": 2},
+            "folds": {"mine": "sum", "other": ["sum_of_lasts", "last"]}, "metadata": {"git_sha": "abc"}, "every": 7,
+            "clip_range": [0.2, 0.28], "success": [null, 0.5], "policy": "go-on", "emit_partial": false,
+        });
+        let read: EngineOptions = serde_json::from_value(all).unwrap();
+        assert_eq!((read.logging_steps, read.success_threshold), (7, 0.5));
+        assert_eq!(read.limits.entropy_steps, 2);
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(
+            serde_json::from_str::<EngineOptions>(&written).unwrap(),
+            read
+        );
+        let untold = serde_json::from_str::<EngineOptions>("{}").unwrap();
+        assert_eq!(untold, EngineOptions::default());
+    }
+
+    #[test]
+    fn what_an_option_does_not_take_is_refused_with_what_it_takes() {
+        for (given, message) in [
+            (
+                r#"{"mod": "full"}"#,
+                "unknown option `mod`; did you mean `mode`?",
+            ),
+            (
+                r#"{"every": 2, "logging_steps": 2}"#,
+                "`logging_steps`: expected it once, found it under two names",
+            ),
+            (
+                r#"{"devices": -1}"#,
+                "`devices`: expected a whole number, found -1",
+            ),
+            (
+                r#"{"devices": 1.5}"#,
+                "`devices`: expected a whole number, found 1.5",
+            ),
+            (
+                r#"{"extended": 1}"#,
+                "`extended`: expected true or false, found 1",
+            ),
+            (
+                r#"{"window": "sum"}"#,
+                "`window`: expected mean or pooled, found `sum`",
+            ),
+            (
+                r#"{"clip_range": 0.2}"#,
+                "`clip_range`: expected two numbers, (low, high), found 0.2",
+            ),
+            (
+                r#"{"limits": {"clip": 1}}"#,
+                "`limits`: unknown name `clip`; did you mean `clipped`?",
+            ),
+            (
+                r#"{"limits": {"kl": "much"}}"#,
+                "`limits`: `kl`: expected a number, found `much`",
+            ),
+            (
+                r#"{"limits": {"entropy_steps": 1.5}}"#,
+                "`limits`: `entropy_steps`: expected a whole number of steps, at least 1, found 1.5",
+            ),
+            (
+                r#"{"folds": {"grad_norm": "max"}}"#,
+                "`folds`: expected a metric of your own, found `grad_norm`, whose fold is given",
+            ),
+            (
+                r#"{"metadata": {"git": "x"}}"#,
+                "`metadata`: unknown name `git`",
+            ),
+        ] {
+            let error = serde_json::from_str::<EngineOptions>(given)
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_limit_sets_its_own_and_no_other() {
+        for (name, ..) in Limits::default().numbers() {
+            let given = [(name.to_owned(), Given::Number(7.0))];
+            let told = Limits::read(Given::Table(given.into())).unwrap();
+            let changed = told.numbers().into_iter().zip(Limits::default().numbers());
+            let changed: Vec<_> = changed.filter(|(a, b)| a != b).map(|(a, _)| a).collect();
+            assert_eq!(changed.len(), 1);
+            assert_eq!((changed[0].0, changed[0].1), (name, 7.0));
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Engine;
-use super::options::Options;
+use super::{Engine, EngineOptions};
 use crate::dialect::Named;
 use crate::row::run::RunMetadata;
 use crate::row::window::Windowing;
@@ -14,22 +13,12 @@ use crate::summary::Summary;
 
 impl Engine {
     /// A summary's row, filtered.
-    pub(super) fn named(&mut self, mut summary: Summary) -> Metrics {
-        summary.context.epoch = self.options.schedule.epoch(summary.step);
-        (summary.context.previous_tau, summary.context.previous_beta) = self.previous;
-        summary.context.kl_bias_correction = self.options.kl_bias_correction;
-        summary.context.kl_kind = self.options.kl_kind;
-        summary.context.penalised = self.options.kl_penalty.is_some();
-        summary.context.devices = self.options.devices;
-        summary.context.high_kl = self.options.high_kl;
-        if summary.extended.is_some() {
-            summary.context.health = self.health.judge(&summary);
-        }
+    pub(super) fn named(&mut self, summary: Summary) -> Metrics {
         let Named {
-            mut metrics,
+            metrics,
             kept_out,
             renamed,
-        } = self.options.dialect.named(&summary);
+        } = self.reader.name(summary);
         for name in kept_out {
             let count = self.census.entry("kept_out".to_owned()).or_default();
             count.absent(1);
@@ -42,7 +31,6 @@ impl Engine {
                 "two numbers come to the key `{key}`: the later one is `{own}`"
             ));
         }
-        self.options.mode.apply(&mut metrics);
         metrics
     }
 
@@ -50,7 +38,7 @@ impl Engine {
     pub(super) fn emit(&mut self, step: u64, cut: bool) -> Row {
         let metrics = match self.options.window {
             Windowing::Mean => {
-                let Options { dialect, folds, .. } = &self.options;
+                let EngineOptions { dialect, folds, .. } = &self.options;
                 // A user's metric never bears a dialect's key.
                 let declared = |key: &str| folds.get(key).map(|(_, window)| *window);
                 self.averaged.take(|key| {
@@ -60,13 +48,12 @@ impl Engine {
             }
             Windowing::Pooled => {
                 let window = std::mem::take(&mut self.pooled);
-                let mut summary = Summary::folded(&window, &self.options.folds);
-                summary.step = step;
+                let summary = self.reader.read(&window, step);
                 self.named(summary)
             }
         };
         if let Some(last) = &self.last_step {
-            self.previous = (last.tau, last.beta);
+            self.reader.emitted(last.tau, last.beta);
         }
         self.emitted = true;
         let row = Row {
@@ -99,7 +86,8 @@ impl Engine {
     fn hand_on(&mut self, mut row: Row) -> Row {
         let metadata = self.options.metadata.as_ref().filter(|_| self.rows == 0);
         let mut text = metadata.map(RunMetadata::text).unwrap_or_default();
-        if self.options.retain == Retain::Sketch && self.rows == 0 {
+        let sketched = self.sketched || self.options.retain == Retain::Sketch;
+        if sketched && self.rows == 0 {
             let sketched = "sketch: quantiles of rewards are within 1 %";
             text.push(("run/retain".to_owned(), sketched.to_owned()));
         }

@@ -3,52 +3,91 @@
 use crate::batch::scalars::Scalar;
 use crate::summary::{Flag, KlNumbers, Summary};
 
-/// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// Nats: mean token entropy below this, or ...
-    pub entropy: f64,
-    /// ... below this share of its mean over the first steps ...
-    pub entropy_share: f64,
-    /// ... of which there are so many (rows of a pooled window), ...
-    pub entropy_first: u32,
-    /// ... for so many steps in a row.
-    pub entropy_steps: u32,
-    /// Share of groups all of whose completions succeed.
-    pub saturated_groups: f64,
-    /// Share of completions whose group's rewards do not vary.
-    pub zero_std: f64,
-    /// Share of tokens clipped, by the sign of their advantage.
-    pub clipped: f64,
-    /// Nats a token to the reference policy: k2 where tokens say, else the reported `kl_loss`.
-    pub kl: f64,
-    /// Share of completions that were cut off.
-    pub length_at_cap: f64,
-    /// Nats: mean distance of the trainer's and the sampler's log-probabilities.
-    pub sampler_distance: f64,
-    /// Mean distance of their probabilities.
-    pub sampler_probability: f64,
+/// A limit as a number, if it can be one.
+trait Limit: Sized {
+    const IS_STEPS: bool;
+    fn of(number: f64) -> Option<Self>;
 }
 
-impl Default for Limits {
-    /// 0.05 nats or a fifth of the first 20 steps, for 3 steps; 90 % of groups saturated; 70 % of completions without
-    /// spread; 10 % of tokens clipped; 0.2 nats of KL; 30 % of completions at the cap; 0.02 nats or 0.01 in probability
-    /// between trainer and sampler.
-    fn default() -> Self {
-        Self {
-            entropy: 0.05,
-            entropy_share: 0.2,
-            entropy_first: 20,
-            entropy_steps: 3,
-            saturated_groups: 0.9,
-            zero_std: 0.7,
-            clipped: 0.1,
-            kl: 0.2,
-            length_at_cap: 0.3,
-            sampler_distance: 0.02,
-            sampler_probability: 0.01,
-        }
+impl Limit for f64 {
+    const IS_STEPS: bool = false;
+
+    fn of(number: f64) -> Option<Self> {
+        Some(number)
     }
+}
+
+/// So many steps.
+impl Limit for u32 {
+    const IS_STEPS: bool = true;
+
+    fn of(number: f64) -> Option<Self> {
+        let whole = number.fract() == 0.0 && (1.0..=Self::MAX.into()).contains(&number);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, and within
+        whole.then_some(number as Self)
+    }
+}
+
+macro_rules! limits {
+    ($($(#[doc = $meaning:literal])+ $name:ident: $type:ty = $default:literal,)+) => {
+        /// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct Limits {
+            $($(#[doc = $meaning])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            /// Those of docs/METRICS.md.
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Each by its name, and whether it is a number of steps.
+            #[must_use]
+            pub fn numbers(&self) -> Vec<(&'static str, f64, bool)> {
+                vec![$((stringify!($name), f64::from(self.$name), <$type as Limit>::IS_STEPS)),+]
+            }
+
+            /// Sets the one of this name: whether it can be that number; `None` if there is none of that name.
+            pub fn set(&mut self, name: &str, number: f64) -> Option<bool> {
+                match name {
+                    $(stringify!($name) => {
+                        let limit = Limit::of(number);
+                        self.$name = limit.unwrap_or(self.$name);
+                        Some(limit.is_some())
+                    })+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Nats: mean token entropy below this, or ...
+    entropy: f64 = 0.05,
+    /// ... below this share of its mean over the first steps ...
+    entropy_share: f64 = 0.2,
+    /// ... of which there are so many (rows of a pooled window), ...
+    entropy_first: u32 = 20,
+    /// ... for so many steps in a row.
+    entropy_steps: u32 = 3,
+    /// Share of groups all of whose completions succeed.
+    saturated_groups: f64 = 0.9,
+    /// Share of completions whose group's rewards do not vary.
+    zero_std: f64 = 0.7,
+    /// Share of tokens clipped, by the sign of their advantage.
+    clipped: f64 = 0.1,
+    /// Nats a token to the reference policy: k2 where tokens say, else the reported `kl_loss`.
+    kl: f64 = 0.2,
+    /// Share of completions that were cut off.
+    length_at_cap: f64 = 0.3,
+    /// Nats: mean distance of the trainer's and the sampler's log-probabilities.
+    sampler_distance: f64 = 0.02,
+    /// Mean distance of their probabilities.
+    sampler_probability: f64 = 0.01,
 }
 
 /// A number held against its bound, and what is said where it is beyond: of the number, then the bound.

@@ -133,27 +133,27 @@ impl RunMetadata {
         self
     }
 
+    /// Where each text stands, by its name without `run/`, in the order of [`RUN_KEYS`].
+    pub fn places(&mut self) -> [(&'static str, &mut Option<String>); RUN_KEYS.len()] {
+        [
+            ("git_sha", &mut self.git_sha),
+            ("recipe_path", &mut self.recipe_path),
+            ("method_name", &mut self.method_name),
+            ("method_family", &mut self.method_family),
+            ("method_backend", &mut self.method_backend),
+            ("method_slug", &mut self.method_slug),
+        ]
+    }
+
     /// Each key with its text.
     #[must_use]
     pub fn text(&self) -> Vec<(String, String)> {
-        let texts = [
-            &self.git_sha,
-            &self.recipe_path,
-            &self.method_name,
-            &self.method_family,
-            &self.method_backend,
-            &self.method_slug,
-        ];
-        RUN_KEYS
-            .iter()
-            .zip(texts)
-            .map(|(key, text)| {
-                (
-                    (*key).to_owned(),
-                    text.clone().unwrap_or_else(|| "unknown".to_owned()),
-                )
-            })
-            .collect()
+        let mut texts = self.clone();
+        let texts = texts.places().map(|(name, text)| {
+            let text = text.take().unwrap_or_else(|| "unknown".to_owned());
+            (format!("run/{name}"), text)
+        });
+        texts.into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The extended metrics' numbers: distributions, uncertainty, splits.
 
+use super::Reading;
 pub use crate::family::completions::advantages::AdvantageNumbers;
 use crate::family::completions::advantages::advantages;
 use crate::family::completions::tags;
@@ -16,7 +17,7 @@ use crate::family::tokens::sketches::Sketches;
 use crate::kernel::exp::exp;
 use crate::shard::Shard;
 use crate::shard::extended::Extended;
-use crate::stat::{Sketch, skewness};
+use crate::stat::skewness;
 
 /// What [`crate::shard::Detail::Extended`] adds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,14 +49,19 @@ pub struct ExtendedNumbers {
     pub ratios: Option<[f64; 3]>,
     /// p05, p50, p95 of token entropies, within 1 %.
     pub entropies: Option<[f64; 3]>,
-    /// k3 of tokens to the reference policy.
-    divergences: Sketch,
+    /// Share of tokens whose k3 to the reference is above the bound; those within 2 % of it may count on either side.
+    pub high_divergence: Option<f64>,
     /// Ascending, `other` last.
     pub tags: Vec<(String, TagNumbers)>,
 }
 
 impl ExtendedNumbers {
-    pub(super) fn of(shard: &Shard, extended: &Extended, groups: &ExtendedTotals) -> Self {
+    pub(super) fn of(
+        shard: &Shard,
+        extended: &Extended,
+        groups: &ExtendedTotals,
+        reading: &Reading,
+    ) -> Self {
         let rewards = &shard.rewards.moments;
         let mut numbers = Self {
             reward_error: error(&groups.rewards, rewards),
@@ -82,16 +88,14 @@ impl ExtendedNumbers {
             lengths: quantiles(&groups.measured.lengths(), [5, 50, 95, 99]),
             repeated: moment(&extended.repeated),
             tags: tags::numbers(&extended.tags, &groups.tags),
+            high_divergence: extended
+                .sketches
+                .divergences
+                .fraction_above(reading.high_kl),
             ..Self::default()
         };
         numbers.add_sketches(&extended.sketches);
         numbers
-    }
-
-    /// The share of tokens whose k3 to the reference is above `bound`; those within 2 % of it may count on either side.
-    #[must_use]
-    pub fn high_divergence(&self, bound: f64) -> Option<f64> {
-        self.divergences.fraction_above(bound)
     }
 
     fn add_sketches(&mut self, sketches: &Sketches) {
@@ -99,6 +103,5 @@ impl ExtendedNumbers {
         // Clamped where they were taken in, so within the range of this exponential.
         self.ratios = log_ratios.map(|logs| logs.map(|log| exp(log).value()));
         self.entropies = near_quantiles(&sketches.entropies, [5, 50, 95]);
-        self.divergences = sketches.divergences.clone();
     }
 }

@@ -8,7 +8,7 @@ use grpo_metrics::batch::tokens::TokenIds;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::shard::{KlKind, KlPenalty, Retain, Shard, Success};
+use grpo_metrics::shard::{KlKind, Retain, Shard};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::wire;
 use xxhash_rust::xxh3::xxh3_64;
@@ -112,23 +112,21 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
     detailed.sampling_token_logps = Some((&logps[..]).into());
     detailed.token_entropies = Some((&logps[..]).into());
     let detailed = Batch::of(detailed)?.at(0, 2);
-    let success = Success {
-        component: Some("format".to_owned()),
-        threshold: 0.5,
-    };
-    let penalty = KlPenalty {
-        coefficient: 0.1,
-        kind: KlKind::K3,
-    };
     for retain in [Retain::Exact, Retain::Sketch] {
         let engine = || Engine::builder().retain(retain);
         for builder in [
-            engine().extended(true).success(success.clone()),
-            engine().dialect(Dialect::Verl).kl_penalty(penalty),
+            engine()
+                .extended(true)
+                .success("format".to_owned())
+                .success_threshold(0.5),
+            engine()
+                .dialect(Dialect::Verl)
+                .kl_penalty(0.1)
+                .kl_penalty_kind(KlKind::K3),
             engine()
                 .dialect(Dialect::Verl)
                 .extended(true)
-                .ratio_cap(2.0),
+                .is_ratio_cap(2.0),
         ] {
             let mut shard = builder.build()?.shard_of(&detailed);
             shards.push(shard.clone());

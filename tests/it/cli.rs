@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use grpo_metrics::dialect::Dialect;
+use grpo_metrics::engine::OPTIONS;
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 use grpo_metrics::store::{Sqlite, Status, Store};
@@ -123,13 +124,15 @@ fn help_says_what_the_verbs_do() {
 }
 
 #[test]
-#[allow(clippy::too_many_lines)] // of which most are the text
 fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     let out = command(&folder())
         .args(["replay", "--help"])
         .output()
         .unwrap();
-    insta::assert_snapshot!(text(&out.stdout), @r#"
+    let help = text(&out.stdout);
+    // Then come the options of every engine, which are made from their table.
+    let (own, options) = help.split_at(help.find("What stands in a row:").unwrap());
+    insta::assert_snapshot!(own, @r#"
     Compute the metrics of a recorded run and store them
 
     Reads the recording step by step, computes one row of metrics for every emitted step, and writes it
@@ -147,41 +150,14 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Folders of .jsonl and .safetensors files, or files; together one recording
 
     Options:
-          --dialect <DIALECT>
-              Names of the metrics
-              
-              [default: maxent]
-              [possible values: maxent, trl, tunix, verl]
-
-          --mode <MODE>
-              Keys to keep: full or slim [default: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE,
-              else full]
-
-          --every <N>
-              Emit a row every N steps
-              
-              [default: 1]
-
-          --window <WINDOW>
-              How the steps between two rows become one
-              
-              [default: mean]
-              [possible values: mean, pooled]
-
-          --extended
-              Also the extended metrics: distributions, uncertainty, splits by tag, health
-
-          --scope <SCOPE>
-              Whose data to use: all ranks', or rank 0's alone (other ranks' columns are then not read)
-              
-              [default: global]
-              [possible values: global, local]
-
           --allow-missing
               Accept steps that lack ranks
 
       -q, --quiet
               No summary, no notes, no warnings, no progress bar: only errors
+
+          --config <FILE>
+              Read options from this TOML file, under the names below with _ for -; flags go before it
 
       -h, --help
               Print help (see a summary with '-h')
@@ -214,98 +190,135 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               
               [default: 60]
 
+          --scope <SCOPE>
+              Whose data to use: all ranks', or rank 0's alone [default: global]
+              
+              [possible values: global, local]
+
           --policy <POLICY>
               What becomes of a step in which a rank has failed or was not heard: fail, or go on without
-              the rank
+              the rank [default: fail]
               
-              [default: fail]
               [possible values: fail, go-on]
-
-          --retain <RETAIN>
-              How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that
-              does not grow)
-              
-              [default: exact]
-              [possible values: exact, sketch]
-
-    Engine:
-          --logging-strategy <STRATEGY>
-              What decides that a row goes out: steps, epoch, no
-              
-              [default: steps]
-
-          --no-logging-first-step
-              Emit no row at step 0
-
-          --no-emit-partial
-              Emit no row for the steps left over at the end
-
-          --steps-per-epoch <N>
-              Epoch, where none is reported: step / N
-
-          --num-generations <N>
-              Epoch, else: step / N
-
-          --num-epochs <N>
-              Epoch, else: step * N / total training steps
-
-          --total-training-steps <N>
-              See --num-epochs
-
-          --no-kl-bias-correction
-              trl's kl without the ratio to the behaviour policy
-
-          --fold <NAME=FOLD>
-              How a metric of your own folds, over ranks and windows: mean, min, max, sum, last,
-              mean-by-tokens, mean-by-completions; may be given several times [default: mean]
-
-          --is-ratio-cap <X>
-              Cap of the importance ratio to the sampler
-
-    verl and extended metrics:
-          --kl-kind <KIND>
-              Estimator of verl's `actor/kl_loss`
-              
-              [default: k3]
-              [possible values: k1, abs, k2, k3]
-
-          --devices <N>
-              How many devices train, for verl's perf/throughput, which is left out without
-
-          --high-kl <NATS>
-              Nats above which a token's KL to the reference counts as high [default: 0.1]
-
-          --limit <NAME=X>
-              Beyond which number a flag of health rises: entropy, entropy-share, entropy-first,
-              entropy-steps, saturated-groups, zero-std, clipped, kl, length-at-cap, sampler-distance,
-              sampler-probability; may be given several times [default: entropy=0.05, entropy-share=0.2,
-              entropy-first=20, entropy-steps=3, saturated-groups=0.9, zero-std=0.7, clipped=0.1,
-              kl=0.2, length-at-cap=0.3, sampler-distance=0.02, sampler-probability=0.01]
-
-          --kl-penalty <X>
-              Coefficient of the KL penalty that the training takes off its rewards, for verl's
-              critic/rewards [default: no penalty]
-
-          --kl-penalty-kind <KIND>
-              Estimator of that penalty
-              
-              [default: k1]
-              [possible values: k1, abs, k2, k3]
-
-          --success <NAME>
-              Reward component that says whether a completion succeeds, for pass@k [default: the total
-              reward]
-
-          --success-threshold <X>
-              A completion succeeds from this value on
-              
-              [default: 1]
-
-    Exit codes:
-      0  done (also when the reader of the output goes away before the end)
-      1  an output could not be written: a store, a file, a full disk
-      2  what was given cannot be used: an argument, a recording, the name of a store or run
     "#);
+    for option in OPTIONS {
+        let flag = option.name.replace('_', "-");
+        let shown = [format!("      --{flag}"), format!("      --no-{flag}")];
+        let shown = shown.iter().filter(|shown| help.contains(*shown)).count();
+        assert_eq!(shown, 1, "{flag}");
+    }
+    insta::assert_snapshot!(options[..options.find("      --steps-per-epoch").unwrap()], @r#"
+    What stands in a row:
+          --dialect <DIALECT>
+              Names of the metrics [default: maxent]
+              
+              [possible values: maxent, trl, tunix, verl]
+
+          --mode <MODE>
+              Keys to keep: full or slim [default: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE,
+              else full]
+    "#);
+}
+
+#[test]
+fn a_file_says_what_flags_say_and_flags_go_before_it() {
+    let dir = folder();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPTIONS.md"));
+    let page = page.unwrap();
+    let (_, example) = page.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    fs::write(dir.path().join("run.toml"), example).unwrap();
+    let metrics = |args: &[&str]| {
+        let out = replay(&dir, TWO_RANKS, &[&["--jsonl", "-"], args].concat());
+        assert!(out.status.success(), "{}", said(&out));
+        let rows = rows(&out.stdout);
+        rows.iter()
+            .map(|row| row["metrics"].clone())
+            .collect::<Vec<_>>()
+    };
+    let flags = [
+        "--dialect=trl",
+        "--every=10",
+        "--window=pooled",
+        "--extended",
+        "--success=accuracy",
+        "--success-threshold=0.5",
+        "--clip-range=0.2,0.28",
+        "--limit=kl=0.5",
+        "--fold=my_metric=sum",
+    ];
+    let from_file = metrics(&["--config", "run.toml"]);
+    assert_eq!((from_file.len(), &from_file), (3, &metrics(&flags)));
+    let more = ["--no-extended", "--dialect", "maxent", "--every", "8"];
+    let over = metrics(&[&["--config", "run.toml"], &more[..]].concat());
+    assert_eq!(over, metrics(&["--window", "pooled", "--every", "8"]));
+    let over = metrics(&["--config", "run.toml", "--limit", "kl=-1"]);
+    let [before, after] = [&from_file, &over].map(|rows| rows[0]["health/kl"].as_f64());
+    assert_eq!((before, after), (Some(0.0), Some(1.0)));
+    // What `--limit` says joins what the file says of the others.
+    let joined = metrics(&["--config", "run.toml", "--limit", "clipped=-1"]);
+    let [before, after] = [&from_file, &joined].map(|rows| rows[0]["health/clipping"].as_f64());
+    assert_eq!((before, after), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn what_a_file_cannot_say_is_refused_with_its_place() {
+    let dir = folder();
+    for (text, message) in [
+        (
+            "dialect = \"trl\"\nlogging_step = 3\n",
+            "run.toml: line 2: unknown option `logging_step`; did you mean `logging_steps`?",
+        ),
+        (
+            "\n\nevery = \"two\"\n",
+            "run.toml: line 3: `logging_steps`: expected a whole number, found `two`",
+        ),
+        (
+            "extended = true\n[limits]\nclip = 1\n",
+            "run.toml: line 2: `limits`: unknown name `clip`; did you mean `clipped`?",
+        ),
+        (
+            "every = 1\nlogging_steps = 1\n",
+            "run.toml: line 2: `logging_steps` stands there under two names",
+        ),
+        ("dialect = trl\n", "run.toml: line 1: "),
+        (
+            "high_kl = nan\n",
+            "`high_kl`: expected a finite number, found NaN",
+        ),
+    ] {
+        fs::write(dir.path().join("run.toml"), text).unwrap();
+        let out = replay(&dir, TWO_RANKS, &["--config", "run.toml"]);
+        let said = said(&out);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+    let out = replay(&dir, TWO_RANKS, &["--config", "nowhere.toml"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        said(&out).contains("nowhere.toml: cannot read it"),
+        "{}",
+        said(&out)
+    );
+    assert!(!dir.path().join("runs.db").exists());
+}
+
+#[test]
+fn tokens_are_counted_against_the_range_that_is_told_where_no_snapshot_says() {
+    let dir = folder();
+    let record = r#"{"step": 1, "rank": 0, "world_size": 1, "batch": {"rewards": [1.0], "group_sizes": [1], "completion_lengths": [2],
+        "token_logps": [-1.0, -1.0], "ref_token_logps": [-1.0, -1.15]}}"#;
+    fs::write(dir.path().join("one.jsonl"), record.replace('\n', "")).unwrap();
+    let clipped = |args: &[&str]| {
+        let out = replay(
+            &dir,
+            dir.path().join("one.jsonl").to_str().unwrap(),
+            &[&["--jsonl", "-"], args].concat(),
+        );
+        rows(&out.stdout)[0]["metrics"]["train/clip_ratio"].as_f64()
+    };
+    assert_eq!(clipped(&[]), Some(0.0));
+    assert_eq!(clipped(&["--clip-range", "0.1,0.1"]), Some(0.5));
 }
 
 #[test]
@@ -649,7 +662,7 @@ fn an_argument_that_makes_no_sense_as_a_number_is_refused_by_its_name_before_any
     let cases = [
         ("--is-ratio-cap=", "is_ratio_cap", ABOVE_0, &[][..]),
         ("--kl-penalty=", "kl_penalty", FROM_0, verl),
-        ("--success-threshold=", "success", ANY, verl),
+        ("--success-threshold=", "success_threshold", ANY, verl),
         ("--high-kl=", "high_kl", ANY, verl),
         (
             "--limit=kl=",

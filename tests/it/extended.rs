@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::engine::{Engine, EngineBuilder};
+use grpo_metrics::engine::{Engine, EngineBuilder, EngineOptions};
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::Metrics;
-use grpo_metrics::row::health::Limits;
-use grpo_metrics::shard::Success;
+use serde::Deserialize;
 use serde_json::Value;
 
 fn row(builder: EngineBuilder, records: &Value) -> Metrics {
@@ -37,27 +36,6 @@ fn counts(key: &str) -> bool {
         .is_some_and(|rest| rest.contains('/'))
 }
 
-/// Those of a case, by the names of their fields.
-fn limits(given: &Value) -> Limits {
-    let default = Limits::default();
-    let of = |name: &str, default| given[name].as_f64().unwrap_or(default);
-    Limits {
-        entropy: of("entropy", default.entropy),
-        entropy_share: default.entropy_share,
-        entropy_first: default.entropy_first,
-        entropy_steps: given["entropy_steps"]
-            .as_u64()
-            .map_or(default.entropy_steps, |steps| steps.try_into().unwrap()),
-        saturated_groups: of("saturated_groups", default.saturated_groups),
-        zero_std: of("zero_std", default.zero_std),
-        clipped: of("clipped", default.clipped),
-        kl: of("kl", default.kl),
-        length_at_cap: of("length_at_cap", default.length_at_cap),
-        sampler_distance: of("sampler_distance", default.sampler_distance),
-        sampler_probability: of("sampler_probability", default.sampler_probability),
-    }
-}
-
 #[test]
 fn every_extended_case_gives_what_numpy_and_scipy_give() {
     let path = concat!(
@@ -69,17 +47,11 @@ fn every_extended_case_gives_what_numpy_and_scipy_give() {
     let mut compared = BTreeSet::new();
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
-        let mut success = Success::default();
-        let named = case["options"]["success_component"].as_str();
-        success.component = named.map(ToOwned::to_owned);
-        if let Some(threshold) = case["options"]["success_threshold"].as_f64() {
-            success.threshold = threshold;
-        }
-        let limits = limits(&case["options"]["limits"]);
+        let options = EngineOptions::deserialize(&case["options"]).unwrap();
         for dialect in Dialect::ALL {
             let builder = || {
-                let builder = Engine::builder().dialect(*dialect).limits(limits);
-                builder.success(success.clone())
+                let builder = Engine::builder().options(options.clone());
+                builder.dialect(*dialect)
             };
             let plain = row(builder(), &case["records"]);
             let all = row(builder().extended(true), &case["records"]);

@@ -7,7 +7,6 @@ use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::Metrics;
-use grpo_metrics::shard::{KlKind, KlPenalty};
 use serde_json::{Value, json};
 
 /// A record of `rewards` in groups of `size`, every other column made from them; with every scalar and snapshot.
@@ -90,15 +89,11 @@ fn samples() -> Vec<(&'static str, Value)> {
 }
 
 fn row(dialect: Dialect, sample: &Value) -> Metrics {
-    let penalty = KlPenalty {
-        coefficient: 0.1,
-        kind: KlKind::K1,
-    };
     let mut engine = Engine::builder()
         .dialect(dialect)
         .extended(true)
         .devices(8)
-        .kl_penalty(penalty)
+        .kl_penalty(0.1)
         .build()
         .unwrap();
     let record = Record::from_json(&sample.to_string()).unwrap();

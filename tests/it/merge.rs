@@ -1,10 +1,17 @@
 //! `merge`: shards of ranks in files, in any order, into the rows of a replay.
 #![cfg(feature = "cli")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use grpo_metrics::batch::scalars::Weighting;
+use grpo_metrics::engine::{Engine, EngineOptions};
+use grpo_metrics::recording::Recording;
+use grpo_metrics::row::Metrics;
+use grpo_metrics::row::run::Ending;
+use grpo_metrics::shard::Shard;
 
 const RECORDING: &str = "tests/data/recordings/trl-4rank-split";
 
@@ -69,6 +76,99 @@ fn shards_in_any_order_give_the_rows_of_the_replay_that_is_told_the_same() {
             .collect();
         let merged = rows(command().arg("merge").args(args).args(mixed));
         assert_eq!(merged, replayed, "{args:?}");
+    }
+}
+
+/// The options of the test below, as a file and as an engine reads them.
+const TOLD: &str = r#"
+dialect = "verl"
+mode = "full"
+logging_steps = 5
+window = "pooled"
+kl_kind = "abs"
+kl_bias_correction = false
+devices = 4
+steps_per_epoch = 7
+high_kl = 0.001
+extended = true
+clip_range = [0.1, 0.3]
+is_ratio_cap = 1.5
+kl_penalty = 0.25
+kl_penalty_kind = "k2"
+success = ["digits", 0.25]
+retain = "sketch"
+limits = { kl = 0.0001, clipped = -1 }
+"#;
+
+/// The keys and bits of a row.
+fn bits(metrics: impl IntoIterator<Item = (String, f64)>) -> BTreeMap<String, u64> {
+    let bits = metrics.into_iter().map(|(key, x)| (key, x.to_bits()));
+    bits.collect()
+}
+
+#[test]
+fn rows_of_an_engine_a_replay_a_merge_and_a_shard_by_itself_are_equal_in_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards_in = folder.path().join("shards");
+    for every in [1, 5] {
+        let told = TOLD.replace("logging_steps = 5", &format!("logging_steps = {every}"));
+        let file = folder.path().join("run.toml");
+        fs::write(&file, &told).unwrap();
+        let config = ["--config", file.to_str().unwrap()];
+        let replayed = rows(
+            command()
+                .args(["replay", "--quiet", "--jsonl", "-"])
+                .args(config)
+                .arg("--shards")
+                .args([shards_in.as_path(), RECORDING.as_ref()]),
+        );
+        let entries = fs::read_dir(&shards_in).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        let merged = rows(command().arg("merge").args(config).args(files));
+        assert_eq!(merged, replayed);
+
+        let replayed: Vec<_> = replayed
+            .iter()
+            .map(|row| {
+                serde_json::from_str::<serde_json::Value>(&format!("{{\"step\"{row}")).unwrap()
+            })
+            .map(|row| {
+                let metrics = row["metrics"].as_object().unwrap().clone();
+                bits(
+                    metrics
+                        .into_iter()
+                        .map(|(key, x)| (key, x.as_f64().unwrap())),
+                )
+            })
+            .collect();
+        assert!(replayed[0].contains_key("pass@4") && replayed[0].contains_key("health/kl"));
+
+        let options: EngineOptions = toml::from_str(&told).unwrap();
+        let of_row = |metrics: &Metrics| bits(metrics.iter().map(|(key, x)| (key.to_owned(), x)));
+        let recording = Recording::open(&[RECORDING]).unwrap();
+        let mut engine = Engine::builder().options(options.clone()).build().unwrap();
+        let mut computed = Vec::new();
+        for step in recording.steps() {
+            let snapshot = step.weighting().map(Weighting::clip_range);
+            let range = snapshot.or(options.clip_range).unwrap();
+            engine.expect_clip_range(range);
+            let mut whole = Shard::default();
+            for found in step.records() {
+                let record = recording.load(found).unwrap();
+                let batch = record.batch().unwrap();
+                engine.observe(&batch).unwrap();
+                let shard = options.count(&batch, found.place, Some(range));
+                whole.merge(shard).unwrap();
+            }
+            if every == 1 && step.step == 1 {
+                let alone = options.row(whole, Some(1)).unwrap();
+                assert_eq!(of_row(&alone), replayed[0]);
+            }
+            computed.extend(engine.step(step.step).unwrap());
+        }
+        computed.extend(engine.finish_as(&Ending::completed()).0);
+        let computed: Vec<_> = computed.iter().map(|row| of_row(&row.metrics)).collect();
+        assert_eq!(computed, replayed);
     }
 }
 

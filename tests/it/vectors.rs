@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use grpo_metrics::batch::scalars::{ClipRange, Weighting};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::engine::{Engine, EngineBuilder};
+use grpo_metrics::engine::{Engine, EngineBuilder, EngineOptions};
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::Metrics;
-use grpo_metrics::row::cadence::Schedule;
 use grpo_metrics::row::filter::Mode;
 use grpo_metrics::row::run::Ending;
 use grpo_metrics::row::window::Windowing;
-use grpo_metrics::shard::{KlKind, KlPenalty};
+use serde::Deserialize;
 use serde_json::Value;
 
 fn cases(file: &str) -> Vec<Value> {
@@ -26,40 +25,10 @@ fn cases(file: &str) -> Vec<Value> {
     cases
 }
 
-/// The options of a case.
+/// An engine that is told the options of a case, if it has any.
 fn builder(options: &Value) -> EngineBuilder {
-    let number = |name: &str| options.get(name).and_then(Value::as_f64);
-    let flag = |name: &str| options.get(name).and_then(Value::as_bool);
-    let mut builder = Engine::builder().schedule(Schedule {
-        steps_per_epoch: number("steps_per_epoch"),
-        num_generations: number("num_generations"),
-        num_epochs: number("num_epochs"),
-        total_training_steps: number("total_training_steps"),
-    });
-    if let Some(cap) = number("is_ratio_cap") {
-        builder = builder.ratio_cap(cap);
-    }
-    let kind = |name: &str, default| {
-        let word = options.get(name).and_then(Value::as_str).unwrap_or(default);
-        let words = ["k1", "abs", "k2", "k3"];
-        KlKind::ALL[words.iter().position(|known| *known == word).unwrap()]
-    };
-    if let Some(coefficient) = number("kl_penalty") {
-        let kind = kind("kl_penalty_kind", "k1");
-        builder = builder.kl_penalty(KlPenalty { coefficient, kind });
-    }
-    if let Some(devices) = options.get("devices").and_then(Value::as_u64) {
-        builder = builder.devices(u32::try_from(devices).unwrap());
-    }
-    builder = builder.kl_kind(kind("kl_kind", "k3"));
-    if let Some(steps) = number("logging_steps") {
-        #[allow(clippy::cast_possible_truncation)]
-        let steps = steps as i64;
-        builder = builder.logging_steps(steps);
-    }
-    builder
-        .kl_bias_correction(flag("kl_bias_correction").unwrap_or(true))
-        .logging_first_step(flag("logging_first_step").unwrap_or(true))
+    let told = Option::<EngineOptions>::deserialize(options).unwrap();
+    Engine::builder().options(told.unwrap_or_default())
 }
 
 fn records(step: &Value) -> Vec<Record> {

@@ -9,7 +9,7 @@ use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
 use grpo_metrics::row::Metrics;
-use grpo_metrics::shard::{KlKind, KlPenalty};
+use grpo_metrics::shard::KlKind;
 
 /// One completion after the other: current, old and reference log-probabilities.
 struct Tokens {
@@ -54,10 +54,8 @@ impl Tokens {
             .dialect(dialect)
             .extended(true)
             .kl_kind(kind)
-            .kl_penalty(KlPenalty {
-                coefficient: 0.5,
-                kind,
-            })
+            .kl_penalty(0.5)
+            .kl_penalty_kind(kind)
             .build()
             .unwrap();
         engine.observe(&Batch::of(columns).unwrap()).unwrap();

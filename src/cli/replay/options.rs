@@ -5,11 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::counted::CountedArgs;
-use crate::cli::keys::retain_parser;
-use crate::cli::rows::{EngineArgs, RowArgs};
-use crate::engine::{EngineBuilder, OnFailure, Scope};
-use crate::shard::Retain;
+use crate::cli::options::{All, OptionArgs};
 
 /// Compute the metrics of a recorded run and store them
 ///
@@ -21,20 +17,10 @@ use crate::shard::Retain;
 /// out and counted, and the counts are shown at the end.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::cli::EXIT_CODES)]
-#[command(mut_arg("high_kl", |arg| arg.requires("extended")))]
-#[command(mut_arg("limit", |arg| arg.requires("extended")))]
 pub struct ReplayArgs {
     /// Folders of .jsonl and .safetensors files, or files; together one recording
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    #[command(flatten)]
-    pub rows: RowArgs,
-    /// Also the extended metrics: distributions, uncertainty, splits by tag, health
-    #[arg(long)]
-    pub extended: bool,
-    /// Whose data to use: all ranks', or rank 0's alone (other ranks' columns are then not read)
-    #[arg(long, default_value = "global", value_parser = scope_parser())]
-    pub scope: Scope,
     /// Accept steps that lack ranks
     #[arg(long)]
     pub allow_missing: bool,
@@ -60,23 +46,7 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub ranks: RankArgs,
     #[command(flatten)]
-    pub engine: EngineArgs,
-    #[command(flatten)]
-    pub counted: CountedArgs,
-}
-
-impl ReplayArgs {
-    /// An engine without sinks that does what the arguments say.
-    pub(super) fn builder(&self) -> EngineBuilder {
-        let builder = self
-            .engine
-            .builder(&self.rows)
-            .extended(self.extended)
-            .scope(self.scope)
-            .policy(self.ranks.policy)
-            .retain(self.ranks.retain);
-        self.counted.tell(builder)
-    }
+    pub options: OptionArgs<All>,
 }
 
 /// How the ranks' work comes together.
@@ -90,12 +60,6 @@ pub struct RankArgs {
     /// Seconds to wait for a rank's part of a step
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     pub deadline: f64,
-    /// What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank
-    #[arg(long, default_value = "fail", value_parser = policy_parser())]
-    pub policy: OnFailure,
-    /// How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow)
-    #[arg(long, default_value = "exact", value_parser = retain_parser())]
-    pub retain: Retain,
 }
 
 /// Where the ranks of a replay are.
@@ -105,24 +69,10 @@ pub enum Gathering {
     Mpi,
 }
 
-fn scope_parser() -> impl TypedValueParser<Value = Scope> {
-    PossibleValuesParser::new(["global", "local"]).map(|word| match word.as_str() {
-        "local" => Scope::Local,
-        _ => Scope::Global,
-    })
-}
-
 fn gather_parser() -> impl TypedValueParser<Value = Gathering> {
     PossibleValuesParser::new(["none", "mpi"]).map(|word| match word.as_str() {
         "mpi" => Gathering::Mpi,
         _ => Gathering::None,
-    })
-}
-
-fn policy_parser() -> impl TypedValueParser<Value = OnFailure> {
-    PossibleValuesParser::new(["fail", "go-on"]).map(|word| match word.as_str() {
-        "go-on" => OnFailure::GoOn,
-        _ => OnFailure::Fail,
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ReplayArgs;
 use super::options::Gathering;
-use crate::engine::EngineBuilder;
+use crate::engine::{Engine, EngineBuilder};
 use crate::gather::Gather;
 use crate::recording::RecordRef;
 use world::World;
@@ -39,7 +39,7 @@ pub(super) struct Ranks {
 impl Ranks {
     /// This process, and an engine's builder that gathers from the others.
     pub fn of(args: &ReplayArgs) -> Result<(Self, EngineBuilder), RanksError> {
-        let builder = args.builder();
+        let builder = Engine::builder().options(args.options.options.clone());
         if args.ranks.gather == Gathering::None {
             let alone = Self {
                 rank: 0,

@@ -145,11 +145,11 @@ fn delta(now: Option<f64>, own: Option<f64>, kept: Option<f64>) -> f64 {
 }
 
 fn delta_tau(s: &Summary) -> Option<f64> {
-    controller(s, |w| delta(w.tau, w.prev_tau, s.context.previous_tau))
+    controller(s, |w| delta(w.tau, w.prev_tau, s.course.previous_tau))
 }
 
 fn delta_beta(s: &Summary) -> Option<f64> {
-    controller(s, |w| delta(w.beta, w.prev_beta, s.context.previous_beta))
+    controller(s, |w| delta(w.beta, w.prev_beta, s.course.previous_beta))
 }
 
 fn entropy_error(s: &Summary) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Options;
+use super::EngineOptions;
 use crate::batch::scalars::RangeError;
 use crate::row::filter::ModeError;
 
@@ -16,84 +16,50 @@ pub enum OptionError {
     ClipRange(#[from] RangeError),
     #[error("`{option}`: expected {expected}, found {found}")]
     Number {
-        option: &'static str,
+        option: String,
         expected: &'static str,
         found: f64,
+    },
+    /// There is no option of this name; the text has the closest that there is.
+    #[error("{0}")]
+    Unknown(String),
+    #[error("`{0}`: expected it once, found it under two names")]
+    Twice(&'static str),
+    /// A value that the option does not take.
+    #[error("`{option}`: {reason}")]
+    Value {
+        option: &'static str,
+        reason: String,
     },
 }
 
 /// What a number may be, and how that is said.
-type Domain = (&'static str, fn(f64) -> bool);
+pub type Domain = (&'static str, fn(f64) -> bool);
 
-const FINITE: Domain = ("a finite number", f64::is_finite);
-const NOT_NEGATIVE: Domain = ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
-const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
+pub(super) const FINITE: Domain = ("a finite number", f64::is_finite);
+pub(super) const NOT_NEGATIVE: Domain =
+    ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
+pub(super) const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
 /// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
 const LIMIT: Domain = ("a number", |x| !x.is_nan());
-const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
+pub(super) const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
 
 /// # Errors
 /// The first number that makes no sense.
-pub(super) fn check(options: &Options) -> Result<(), OptionError> {
+pub(super) fn check(options: &EngineOptions) -> Result<(), OptionError> {
     if let Some(range) = options.clip_range {
         range.check()?;
     }
-    let schedule = options.schedule;
-    let limits = options.limits;
-    let given = [
-        ("steps_per_epoch", schedule.steps_per_epoch, FINITE),
-        ("num_generations", schedule.num_generations, FINITE),
-        ("num_epochs", schedule.num_epochs, FINITE),
-        (
-            "total_training_steps",
-            schedule.total_training_steps,
-            FINITE,
-        ),
-        ("is_ratio_cap", options.ratio_cap, POSITIVE),
-        (
-            "kl_penalty",
-            options.kl_penalty.map(|penalty| penalty.coefficient),
-            NOT_NEGATIVE,
-        ),
-        ("devices", options.devices.map(f64::from), COUNT),
-        ("success", Some(options.success.threshold), FINITE),
-        ("high_kl", Some(options.high_kl), FINITE),
-        ("limits.entropy", Some(limits.entropy), LIMIT),
-        ("limits.entropy_share", Some(limits.entropy_share), LIMIT),
-        (
-            "limits.entropy_first",
-            Some(limits.entropy_first.into()),
-            COUNT,
-        ),
-        (
-            "limits.entropy_steps",
-            Some(limits.entropy_steps.into()),
-            COUNT,
-        ),
-        (
-            "limits.saturated_groups",
-            Some(limits.saturated_groups),
-            LIMIT,
-        ),
-        ("limits.zero_std", Some(limits.zero_std), LIMIT),
-        ("limits.clipped", Some(limits.clipped), LIMIT),
-        ("limits.kl", Some(limits.kl), LIMIT),
-        ("limits.length_at_cap", Some(limits.length_at_cap), LIMIT),
-        (
-            "limits.sampler_distance",
-            Some(limits.sampler_distance),
-            LIMIT,
-        ),
-        (
-            "limits.sampler_probability",
-            Some(limits.sampler_probability),
-            LIMIT,
-        ),
-    ];
-    let numbers = given
-        .into_iter()
-        .filter_map(|(option, number, domain)| Some((option, number?, domain)));
-    for (option, found, (expected, holds)) in numbers {
+    let options_of = options.numbers().filter_map(|(option, number)| {
+        let domain = option.domain?;
+        Some((option.name.to_owned(), number, domain))
+    });
+    let limits = options.limits.numbers().into_iter();
+    let limits = limits.map(|(name, number, is_steps)| {
+        let domain = if is_steps { COUNT } else { LIMIT };
+        (format!("limits.{name}"), number, domain)
+    });
+    for (option, found, (expected, holds)) in options_of.chain(limits) {
         if !holds(found) {
             return Err(OptionError::Number {
                 option,
@@ -109,9 +75,7 @@ pub(super) fn check(options: &Options) -> Result<(), OptionError> {
 mod tests {
     use crate::batch::scalars::ClipRange;
     use crate::engine::{Engine, EngineBuilder};
-    use crate::row::cadence::Schedule;
     use crate::row::health::Limits;
-    use crate::shard::{KlKind, KlPenalty, Success};
 
     /// An option of doubles, how it is given, and which of [`TRIED`] it takes.
     type Case = (
@@ -143,16 +107,7 @@ mod tests {
 
     macro_rules! epoch {
         ($field:ident) => {
-            (
-                stringify!($field),
-                |builder, x| {
-                    builder.schedule(Schedule {
-                        $field: Some(x),
-                        ..Schedule::default()
-                    })
-                },
-                ANY,
-            )
+            (stringify!($field), EngineBuilder::$field, ANY)
         };
     }
 
@@ -177,27 +132,9 @@ mod tests {
             },
             ABOVE_0,
         ),
-        ("is_ratio_cap", EngineBuilder::ratio_cap, ABOVE_0),
-        (
-            "kl_penalty",
-            |b, coefficient| {
-                b.kl_penalty(KlPenalty {
-                    coefficient,
-                    kind: KlKind::K1,
-                })
-            },
-            FROM_0,
-        ),
-        (
-            "success",
-            |b, threshold| {
-                b.success(Success {
-                    component: None,
-                    threshold,
-                })
-            },
-            ANY,
-        ),
+        ("is_ratio_cap", EngineBuilder::is_ratio_cap, ABOVE_0),
+        ("kl_penalty", EngineBuilder::kl_penalty, FROM_0),
+        ("success_threshold", EngineBuilder::success_threshold, ANY),
         ("high_kl", EngineBuilder::high_kl, ANY),
         epoch!(steps_per_epoch),
         epoch!(num_generations),

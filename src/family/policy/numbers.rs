@@ -2,6 +2,7 @@
 
 use crate::family::moment::{Moment, moment};
 use crate::family::policy::{Broadcast, Policy};
+use crate::family::thresholds::KlKind;
 use crate::family::tokens::token_totals::{TokenNumbers, TokenRange};
 use crate::stat::Moments;
 
@@ -33,8 +34,8 @@ pub struct KlNumbers {
 pub struct PolicyNumbers {
     /// KL of current to reference policy.
     pub reference: Option<KlNumbers>,
-    /// The same as verl's actor takes it, in the order of [`KlKind::ALL`](crate::shard::KlKind::ALL): a token's k3 is at most 10.
-    pub kl_loss: Option<[f64; 4]>,
+    /// The same as verl's actor takes it, by the estimator chosen: a token's k3 is at most 10.
+    pub kl_loss: Option<f64>,
     /// KL of behaviour to current policy, of records that have a behaviour policy.
     pub behaviour: Option<KlNumbers>,
     /// Its k1 as verl's actor takes it: a token's log-ratio is within 20 on either side, and 0 where a record has no
@@ -43,6 +44,8 @@ pub struct PolicyNumbers {
     pub ratio: Option<RatioNumbers>,
     /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
     pub advantages: Option<TokenNumbers>,
+    /// Whether completions were counted with a KL penalty inside their rewards.
+    pub is_penalised: bool,
     /// Rewards less the KL penalty; `None` where there is none.
     pub penalised: Option<Moment>,
     /// 1 - var(returns - values) / (var(returns) + 1e-5), sample variances over tokens.
@@ -53,16 +56,23 @@ pub struct PolicyNumbers {
 
 impl PolicyNumbers {
     /// `probabilities`: those of behaviour policy and sampler.
-    pub(crate) fn of(policy: &Policy, probabilities: &TokenRange) -> Self {
+    pub(crate) fn of(policy: &Policy, probabilities: &TokenRange, kl_kind: KlKind) -> Self {
         let reference = policy.reference.means();
         let behaviour = policy.behaviour.means();
         Self {
             reference: reference.map(|[k1, _, k2, k3, _]| KlNumbers { k1, k2, k3 }),
-            kl_loss: reference.map(|[k1, abs, k2, _, k3]| [k1, abs, k2, k3]),
+            kl_loss: reference.map(|[k1, abs, k2, _, k3]| match kl_kind {
+                KlKind::K1 => k1,
+                KlKind::Abs => abs,
+                KlKind::K2 => k2,
+                KlKind::K3 => k3,
+            }),
             behaviour: behaviour.map(|[k1, k2, k3, _, _]| KlNumbers { k1, k2, k3 }),
             ppo_kl: policy.ppo_kl.means().map(|[k1]| k1),
             ratio: ratio(policy),
             advantages: broadcast(&policy.advantages),
+            // With a penalty every completion is counted there, if only as absent.
+            is_penalised: policy.penalised.census.seen() > 0,
             penalised: moment(&policy.penalised),
             explained_variance: explained(&policy.returns, &policy.errors),
             probability_difference_std: difference_std(policy, probabilities),

@@ -1,0 +1,176 @@
+//! Options that hold several things by name: limits, folds, texts.
+
+use std::collections::BTreeMap;
+
+use super::value::{Given, Kind, OptionValue, expected, refuse};
+use super::{unknown, word};
+use crate::batch::scalars::{Fold, Scalar, WindowFold};
+use crate::row::health::Limits;
+use crate::row::run::RunMetadata;
+use crate::summary::DeclaredFolds;
+
+fn entries<T: OptionValue>(given: Given) -> Result<BTreeMap<String, Given>, String> {
+    match given {
+        Given::Table(entries) => Ok(entries),
+        given => Err(refuse::<T>(&given)),
+    }
+}
+
+impl OptionValue for Limits {
+    type Told = Self;
+    const KIND: Kind = Kind::Table(&Kind::Number);
+
+    fn told(told: Self) -> Self {
+        told
+    }
+
+    fn read(given: Given) -> Result<Self, String> {
+        let mut limits = Self::default();
+        for (name, given) in entries::<Self>(given)? {
+            let named = name.replace('-', "_");
+            let number = f64::read(given).map_err(|reason| format!("`{name}`: {reason}"))?;
+            match limits.set(&named, number) {
+                Some(true) => {}
+                Some(false) => {
+                    let steps = "a whole number of steps, at least 1";
+                    let found = Given::Number(number);
+                    return Err(format!("`{name}`: {}", expected(&steps, &found)));
+                }
+                None => {
+                    let known = limits.numbers().into_iter().map(|(name, ..)| name);
+                    return Err(unknown("name", &name, known));
+                }
+            }
+        }
+        Ok(limits)
+    }
+
+    fn give(&self) -> Given {
+        let numbers = self.numbers().into_iter();
+        Given::Table(
+            numbers
+                .map(|(name, number, _)| (name.to_owned(), Given::Number(number)))
+                .collect(),
+        )
+    }
+}
+
+/// Over ranks and over a window in one word, for those who do not want to tell them apart.
+const BOTH: [(&str, (Fold, WindowFold)); 7] = [
+    ("mean", (Fold::Mean, WindowFold::Mean)),
+    ("min", (Fold::Min, WindowFold::Min)),
+    ("max", (Fold::Max, WindowFold::Max)),
+    ("sum", (Fold::Sum, WindowFold::Sum)),
+    ("last", (Fold::LowestRank, WindowFold::Last)),
+    ("mean_by_tokens", (Fold::MeanByTokens, WindowFold::Same)),
+    (
+        "mean_by_completions",
+        (Fold::MeanByCompletions, WindowFold::Same),
+    ),
+];
+
+const OVER_RANKS: [(&str, Fold); 8] = [
+    ("mean_by_tokens", Fold::MeanByTokens),
+    ("mean_by_completions", Fold::MeanByCompletions),
+    ("mean", Fold::Mean),
+    ("max", Fold::Max),
+    ("min", Fold::Min),
+    ("sum", Fold::Sum),
+    ("sum_of_lasts", Fold::SumOfLasts),
+    ("lowest_rank", Fold::LowestRank),
+];
+
+const OVER_A_WINDOW: [(&str, WindowFold); 6] = [
+    ("same", WindowFold::Same),
+    ("mean", WindowFold::Mean),
+    ("max", WindowFold::Max),
+    ("min", WindowFold::Min),
+    ("sum", WindowFold::Sum),
+    ("last", WindowFold::Last),
+];
+
+/// How a metric folds over ranks and micro-batches, and over a window.
+fn fold(given: &Given) -> Result<(Fold, WindowFold), String> {
+    match given {
+        Given::List(two) => match &two[..] {
+            [fold, window] => Ok((
+                word::read(&OVER_RANKS, fold)?,
+                word::read(&OVER_A_WINDOW, window)?,
+            )),
+            _ => Err(expected(&Kind::Fold, given)),
+        },
+        given => word::read(&BOTH, given),
+    }
+}
+
+impl OptionValue for DeclaredFolds {
+    type Told = Self;
+    const KIND: Kind = Kind::Table(&Kind::Fold);
+
+    fn told(told: Self) -> Self {
+        told
+    }
+
+    fn read(given: Given) -> Result<Self, String> {
+        let folds = entries::<Self>(given)?.into_iter().map(|(name, given)| {
+            if Scalar::of(&name).is_some() {
+                return Err(format!(
+                    "expected a metric of your own, found `{name}`, whose fold is given"
+                ));
+            }
+            let fold = fold(&given).map_err(|reason| format!("`{name}`: {reason}"))?;
+            Ok((name, fold))
+        });
+        folds.collect()
+    }
+
+    fn give(&self) -> Given {
+        let both = |(fold, window): &(Fold, WindowFold)| {
+            Given::List(vec![
+                word::give(&OVER_RANKS, *fold),
+                word::give(&OVER_A_WINDOW, *window),
+            ])
+        };
+        Given::Table(
+            self.iter()
+                .map(|(name, folds)| (name.clone(), both(folds)))
+                .collect(),
+        )
+    }
+}
+
+impl OptionValue for RunMetadata {
+    type Told = Self;
+    const KIND: Kind = Kind::Table(&Kind::Text);
+
+    fn told(told: Self) -> Self {
+        told
+    }
+
+    fn read(given: Given) -> Result<Self, String> {
+        let mut texts = Self::default();
+        for (name, given) in entries::<Self>(given)? {
+            let Given::Text(text) = given else {
+                return Err(format!("`{name}`: {}", expected(&Kind::Text, &given)));
+            };
+            let named = name.replace('-', "_");
+            let mut places = texts.places();
+            let place = places.iter_mut().find(|(known, _)| *known == named);
+            let Some((_, place)) = place else {
+                let known = places.map(|(known, _)| known);
+                return Err(unknown("name", &name, known));
+            };
+            **place = Some(text);
+        }
+        Ok(texts)
+    }
+
+    fn give(&self) -> Given {
+        let mut texts = self.clone();
+        let known = texts.places().into_iter().filter_map(|(name, text)| {
+            let text = text.take()?;
+            Some((name.to_owned(), Given::Text(text)))
+        });
+        Given::Table(known.collect())
+    }
+}

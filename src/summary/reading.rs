@@ -1,0 +1,47 @@
+//! What a shard's numbers are read with, and what only who follows the run knows.
+
+use super::{DeclaredFolds, Flag, KlKind, Schedule};
+
+/// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
+pub const HIGH_KL: f64 = 0.1;
+
+/// What a shard's numbers are read with: options that nothing was counted against, so that they can be told afterwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// What the epoch follows from where none is reported.
+    pub schedule: Schedule,
+    /// Whether trl's `kl` is weighted by the ratio of current to behaviour policy.
+    pub kl_bias_correction: bool,
+    /// The estimator of verl's `actor/kl_loss`.
+    pub kl_kind: KlKind,
+    /// Devices that the step ran on, where known.
+    pub devices: Option<u32>,
+    /// The k3 to the reference, in nats, above which a token's KL counts as high.
+    pub high_kl: f64,
+    /// The folds of users' own metrics.
+    pub folds: DeclaredFolds,
+}
+
+impl Default for Reading {
+    /// As an engine reads that was told nothing.
+    fn default() -> Self {
+        Self {
+            schedule: Schedule::default(),
+            kl_bias_correction: true,
+            kl_kind: KlKind::default(),
+            devices: None,
+            high_kl: HIGH_KL,
+            folds: DeclaredFolds::new(),
+        }
+    }
+}
+
+/// What only who follows the run from step to step knows; nothing, where nobody does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Course {
+    /// tau and beta at the last emitted step.
+    pub previous_tau: Option<f64>,
+    pub previous_beta: Option<f64>,
+    /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
+    pub health: [Option<bool>; Flag::ALL.len()],
+}
