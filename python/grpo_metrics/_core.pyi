@@ -90,6 +90,7 @@ class RowOptions(TypedDict, total=False):
     kl_kind: Literal["k1", "abs", "k2", "k3"] | None
     devices: int | None
     high_kl: float | None
+    pass_k: list[int] | tuple[int, ...] | None
     limits: Mapping[str, float] | None
     folds: Mapping[str, str | tuple[str, str]] | None
 

@@ -41,7 +41,7 @@ const GROUPS: &[Line] = &[
 #[rustfmt::skip] // a table: one key a line
 const SPLITS: &[Line] = &[
     Line::of("rewards/{name}/corr_total", "1", "Pearson correlation of the component with the total reward", Reduction::Derived, Take::Correlation),
-    Line::of("pass@{k}", "share", "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), k = 1, 2, 4, ...", Reduction::Mean, Take::Attempts(|a| Some(a.pass))),
+    Line::of("pass@{k}", "share", "mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., 2021), for each `pass_k`", Reduction::Mean, Take::Attempts(|a| Some(a.pass))),
     Line::of("pass@{k}/ci95/low", "share", "lower end of its 95 % interval, by the spread of the groups' estimates (Wilson, 1927, with Student's t and a group more on either side)", Reduction::Derived, Take::Attempts(|a| Some(a.interval?.0))),
     Line::of("pass@{k}/ci95/high", "share", "upper end of it", Reduction::Derived, Take::Attempts(|a| Some(a.interval?.1))),
     Line::of("pass@{k}/groups_short", "groups", "groups of fewer than k, which it leaves out", Reduction::Sum, Take::Attempts(|a| Some(a.short as f64))),

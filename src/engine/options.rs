@@ -70,6 +70,8 @@ options! {
         devices: Option<u32> = None, none "not known: the key is left out", within COUNT;
         /// From where on a token's KL to the reference (k3) counts as high
         high_kl: f64 = HIGH_KL, unit "nats", within FINITE, needs "extended";
+        /// The k of pass@k
+        pass_k: Option<BTreeSet<u32>> = None, none "1, 2, 4, ... up to the largest group", within COUNTS, needs "extended";
         /// Beyond which number a flag of health rises
         limits: Limits = Limits::default(), also "limit", needs "extended";
         /// How a metric of your own folds over ranks and windows: mean, min, max, sum, last, mean_by_tokens, mean_by_completions;
@@ -226,6 +228,7 @@ impl EngineOptions {
             kl_kind: self.kl_kind,
             devices: self.devices,
             high_kl: self.high_kl,
+            pass_k: self.pass_k.clone(),
             folds: self.folds.clone(),
         }
     }

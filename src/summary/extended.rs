@@ -36,7 +36,7 @@ pub struct ExtendedNumbers {
     pub advantages: Option<AdvantageNumbers>,
     /// Share of groups all of whose completions are judged that succeed to the last.
     pub all_succeed: Option<f64>,
-    /// For k = 1, 2, 4, ... up to the largest group's size.
+    /// For each k that some group is large enough for.
     pub attempts: Vec<Attempts>,
     /// Effective sample size of each group's weights over its size.
     pub effective_weights: Option<Moment>,
@@ -82,7 +82,7 @@ impl ExtendedNumbers {
                 .collect(),
             advantages: advantages(&shard.advantages, &groups.advantages),
             all_succeed: all_succeed(&groups.attempts),
-            attempts: attempts(&groups.attempts),
+            attempts: attempts(&groups.attempts, reading.pass_k.as_ref()),
             effective_weights: moment(&groups.effective_weights),
             largest_weight: groups.weights.range().map(|(_, max)| max),
             lengths: quantiles(&groups.measured.lengths(), [5, 50, 95, 99]),

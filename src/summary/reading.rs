@@ -1,5 +1,7 @@
 //! What a shard's numbers are read with, and what only who follows the run knows.
 
+use std::collections::BTreeSet;
+
 use super::{DeclaredFolds, Flag, KlKind, Schedule};
 
 /// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
@@ -18,6 +20,8 @@ pub struct Reading {
     pub devices: Option<u32>,
     /// The k3 to the reference, in nats, above which a token's KL counts as high.
     pub high_kl: f64,
+    /// The k of pass@k: powers of two up to the largest group, where none are told.
+    pub pass_k: Option<BTreeSet<u32>>,
     /// The folds of users' own metrics.
     pub folds: DeclaredFolds,
 }
@@ -31,6 +35,7 @@ impl Default for Reading {
             kl_kind: KlKind::default(),
             devices: None,
             high_kl: HIGH_KL,
+            pass_k: None,
             folds: DeclaredFolds::new(),
         }
     }

@@ -135,10 +135,14 @@ fn flags_and_counts_of_health_are_in_the_row() {
 
 /// The extended metrics of groups that have so many completions, so many of which succeed.
 fn tried(groups: &[(u32, u32)]) -> Metrics {
+    tried_by(Engine::builder(), groups)
+}
+
+fn tried_by(engine: EngineBuilder, groups: &[(u32, u32)]) -> Metrics {
     let sizes: Vec<u32> = groups.iter().map(|(size, _)| *size).collect();
     let member = |&(size, hits): &(u32, u32)| (0..size).map(move |i| f64::from(u8::from(i < hits)));
     let rewards: Vec<f64> = groups.iter().flat_map(member).collect();
-    let engine = Engine::builder().dialect(Dialect::Trl).extended(true);
+    let engine = engine.dialect(Dialect::Trl).extended(true);
     let mut engine = engine.build().unwrap();
     let batch = Batch::of(Columns::new(Grouping::Sizes(&sizes), &rewards)).unwrap();
     engine.observe(&batch).unwrap();
@@ -221,4 +225,22 @@ fn groups_of_fewer_than_k_are_said_in_a_count() {
         .into();
     let one = Some(1.0);
     assert_eq!(short, [Some(0.0), one, one, one, one, one, None]);
+}
+
+#[test]
+fn pass_at_k_is_of_the_k_that_are_told_and_of_none_that_no_group_reaches() {
+    let groups = [(4, 1), (6, 3)];
+    let told = Engine::builder().pass_k([5, 3, 1, 3, 9].into());
+    let row = tried_by(told, &groups);
+    let passed: Vec<(&str, f64)> = row
+        .iter()
+        .filter(|(key, _)| key.starts_with("pass@") && !key.contains('/'))
+        .collect();
+    let of_3 = f64::midpoint(1.0 - 1.0 / 4.0, 1.0 - 1.0 / 20.0);
+    assert_eq!(
+        passed,
+        [("pass@1", 0.375), ("pass@3", of_3), ("pass@5", 1.0)]
+    );
+    let powers = Engine::builder().pass_k([1, 2, 4].into());
+    assert_eq!(tried_by(powers, &groups), tried(&groups));
 }

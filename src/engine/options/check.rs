@@ -43,6 +43,8 @@ pub(super) const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite(
 /// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
 const LIMIT: Domain = ("a number", |x| !x.is_nan());
 pub(super) const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
+/// Of several numbers the smallest is looked at.
+pub(super) const COUNTS: Domain = ("whole numbers, each at least 1", COUNT.1);
 
 /// # Errors
 /// The first number that makes no sense.

@@ -1,6 +1,6 @@
 //! pass@k: how probably one of k completions succeeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::family::moment::part;
 use crate::stat::{Moments, Statistic, student};
@@ -29,13 +29,15 @@ pub fn all_succeed(tried: &Tried) -> Option<f64> {
     part(solved.map(|(_, groups)| groups).sum(), all)
 }
 
-/// For k = 1, 2, 4, ... up to the largest size.
-pub fn attempts(tried: &Tried) -> Vec<Attempts> {
+/// For the k that were told, else k = 1, 2, 4, ... up to the largest size.
+pub fn attempts(tried: &Tried, told: Option<&BTreeSet<u32>>) -> Vec<Attempts> {
     let largest = tried.keys().map(|(n, _)| *n).max().unwrap_or(0);
-    let ks = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
-    ks.take_while(|k| *k <= largest)
-        .filter_map(|k| attempt(tried, k))
-        .collect()
+    let powers = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
+    let ks: Vec<u64> = match told {
+        Some(ks) => ks.iter().map(|k| u64::from(*k)).collect(),
+        None => powers.take_while(|k| *k <= largest).collect(),
+    };
+    ks.into_iter().filter_map(|k| attempt(tried, k)).collect()
 }
 
 fn attempt(tried: &Tried, k: u64) -> Option<Attempts> {
