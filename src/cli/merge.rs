@@ -107,12 +107,11 @@ fn check_detail(
     let dialect = args.options.options.dialect;
     let extended = args.options.that_need("extended");
     let wanted = dialect.detail(extended.is_some());
-    let (asked, by) = match extended {
-        Some(asked) => (asked, "--extended".to_owned()),
-        None => {
-            let dialect = format!("--dialect {dialect}");
-            (dialect.clone(), dialect)
-        }
+    let (asked, by) = if let Some(asked) = extended {
+        (asked, "--extended".to_owned())
+    } else {
+        let dialect = format!("--dialect {dialect}");
+        (dialect.clone(), dialect)
     };
     let checked = shard.check_detail(wanted);
     checked.map_err(|source| MergeVerbError::Uncounted {

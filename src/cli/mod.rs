@@ -40,7 +40,7 @@ enum Verb {
     ///
     /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
     Keys(keys::KeysArgs),
-    Merge(merge::MergeArgs),
+    Merge(Box<merge::MergeArgs>),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
     /// Show the runs of a store, or a run's metrics

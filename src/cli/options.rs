@@ -177,7 +177,7 @@ fn read(option: &OptionInfo, text: &str) -> Result<Given, String> {
 
 /// What a text gives to a kind of option.
 fn given(kind: &Kind, text: &str) -> Result<Given, String> {
-    let refuse = |_| format!("expected {kind}, found `{text}`");
+    let refuse = |()| format!("expected {kind}, found `{text}`");
     let list = |kind: &Kind| {
         let parts = text.split(',').map(|part| given(kind, part.trim()));
         parts.collect::<Result<_, _>>().map(Given::List)

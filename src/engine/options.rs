@@ -58,15 +58,15 @@ options! {
         steps_per_epoch: Option<f64> = None, none "not known", unit "steps", within FINITE;
         /// Epoch, else: step / this
         num_generations: Option<f64> = None, none "not known", unit "steps", within FINITE;
-        /// Epoch, else: step * this / total_training_steps
+        /// Epoch, else: step * this / `total_training_steps`
         num_epochs: Option<f64> = None, none "not known", unit "epochs", within FINITE, needs "total_training_steps";
-        /// The divisor for num_epochs
+        /// The divisor for `num_epochs`
         total_training_steps: Option<f64> = None, none "not known", unit "steps", within FINITE, needs "num_epochs";
         /// The ratio to the behaviour policy as a weight in trl's kl
         kl_bias_correction: bool = true;
-        /// Estimator of verl's actor/kl_loss
+        /// Estimator of verl's `actor/kl_loss`
         kl_kind: KlKind = KlKind::K3;
-        /// How many devices train, for verl's perf/throughput
+        /// How many devices train, for verl's `perf/throughput`
         devices: Option<u32> = None, none "not known: the key is left out", within COUNT;
         /// From where on a token's KL to the reference (k3) counts as high
         high_kl: f64 = HIGH_KL, unit "nats", within FINITE, needs "extended";
@@ -74,7 +74,7 @@ options! {
         pass_k: Option<BTreeSet<u32>> = None, none "1, 2, 4, ... up to the largest group", within COUNTS, needs "extended";
         /// Beyond which number a flag of health rises
         limits: Limits = Limits::default(), also "limit", needs "extended";
-        /// How a metric of your own folds over ranks and windows: mean, min, max, sum, last, mean_by_tokens, mean_by_completions;
+        /// How a metric of your own folds over ranks and windows: mean, min, max, sum, last, `mean_by_tokens`, `mean_by_completions`;
         /// or two folds, one over ranks and one over a window
         folds: DeclaredFolds = DeclaredFolds::new(), none "each by mean", also "fold";
     }
@@ -89,8 +89,8 @@ options! {
         emit_partial: bool = true;
         /// How the steps between two rows become one
         window: Windowing = Windowing::Mean;
-        /// Texts of the run, which go out with its first row: git_sha, recipe_path, method_name, method_family, method_backend,
-        /// method_slug
+        /// Texts of the run, which go out with its first row: `git_sha`, `recipe_path`, `method_name`, `method_family`,
+        /// `method_backend`, `method_slug`
         metadata: Option<RunMetadata> = None, none "none; of the command, what the environment and git say";
     }
     Counting {
@@ -100,7 +100,7 @@ options! {
         clip_range: Option<ClipRange> = None, none "0.2 either side";
         /// Cap of the importance ratio to the sampler
         is_ratio_cap: Option<f64> = None, none "no cap", within POSITIVE;
-        /// Coefficient of the KL penalty that the training takes off its rewards, for verl's critic/rewards
+        /// Coefficient of the KL penalty that the training takes off its rewards, for verl's `critic/rewards`
         kl_penalty: Option<f64> = None, none "no penalty", within NOT_NEGATIVE;
         /// Estimator of that penalty
         kl_penalty_kind: KlKind = KlKind::K1, needs "kl_penalty";
