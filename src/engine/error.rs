@@ -15,6 +15,7 @@ use crate::summary::Summary;
 pub enum EngineError {
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Of a shard that is read by itself: an engine has looked at its options before.
     #[error(transparent)]
     Option(#[from] OptionError),
     #[error("step {step}: {}", named(failures))]

@@ -12,23 +12,31 @@ pub enum OptionError {
     /// The environment names no mode.
     #[error(transparent)]
     Mode(#[from] ModeError),
+    /// Tokens cannot be held against the range.
     #[error("`clip_range`: {0}")]
     ClipRange(#[from] RangeError),
+    /// A number that makes no sense there.
     #[error("`{option}`: expected {expected}, found {found}")]
     Number {
+        /// The option; of a limit `limits.` and its name.
         option: String,
+        /// What the number may be.
         expected: &'static str,
+        /// The number.
         found: f64,
     },
     /// There is no option of this name; the text has the closest that there is.
     #[error("{0}")]
     Unknown(String),
+    /// An option that was given under both of its names.
     #[error("`{0}`: expected it once, found it under two names")]
     Twice(&'static str),
     /// A value that the option does not take.
     #[error("`{option}`: {reason}")]
     Value {
+        /// The option.
         option: &'static str,
+        /// What was expected, and what was found.
         reason: String,
     },
 }

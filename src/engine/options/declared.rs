@@ -36,12 +36,17 @@ impl OptionGroup {
 /// A line of the table of options.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionInfo {
+    /// The same in Rust, Python, a file and JSON; a flag has hyphens for underscores.
     pub name: &'static str,
+    /// What it has to do with.
     pub group: OptionGroup,
+    /// What it takes.
     pub kind: Kind,
+    /// One line, as help and documents have it.
     pub meaning: &'static str,
     /// What holds where nothing is said, of an option that is none by default.
     pub none: Option<&'static str>,
+    /// Of a number.
     pub unit: Option<&'static str>,
     /// Which numbers make sense.
     pub domain: Option<Domain>,

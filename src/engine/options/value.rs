@@ -13,19 +13,28 @@ use crate::batch::scalars::ClipRange;
 pub enum Given {
     /// Not given after all.
     Nothing,
+    /// On or off.
     Switch(bool),
+    /// A whole number.
     Whole(i64),
+    /// Any number: NaN and infinities too, which the option refuses by its name.
     Number(f64),
+    /// A text, or a word.
     Text(String),
+    /// Several in their order: the sides of a range, a fold over ranks and one over a window.
     List(Vec<Given>),
+    /// Several by their names: limits, folds, texts of the run.
     Table(BTreeMap<String, Given>),
 }
 
 /// What a type of option takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
+    /// True or false.
     Switch,
+    /// A whole number.
     Whole,
+    /// Any number.
     Number,
     /// Whole numbers, in a list.
     Wholes,
@@ -35,6 +44,7 @@ pub enum Kind {
     Component,
     /// One of these words.
     Word {
+        /// Those that there are.
         words: fn() -> Vec<&'static str>,
         /// Whether other spellings of them are taken as well.
         spelt: bool,
@@ -43,6 +53,7 @@ pub enum Kind {
     Table(&'static Kind),
     /// How a metric folds, in a word, or in two: over ranks and over a window.
     Fold,
+    /// Any text.
     Text,
 }
 
@@ -93,10 +104,14 @@ impl fmt::Display for Given {
 pub trait OptionValue: Sized {
     /// How the builder is handed it: of an option that may be none, what it is otherwise.
     type Told;
+    /// What it takes.
     const KIND: Kind;
 
+    /// The option that the builder was handed.
     fn told(told: Self::Told) -> Self;
 
+    /// The option that was given.
+    ///
     /// # Errors
     /// What was expected, and what was found.
     fn read(given: Given) -> Result<Self, String>;
