@@ -1,10 +1,9 @@
 //! Where rows go. A sink takes a row, answers for it, and says at the end what became of every row it accepted.
 
-mod background;
 mod console;
+mod durable;
 mod fanout;
 mod file;
-mod journal;
 mod jsonl;
 mod log;
 mod memory;
@@ -24,15 +23,14 @@ use crate::row::run::Ending;
 use crate::row::table::Table;
 use crate::row::{Metrics, Row};
 
-pub use background::{Durable, DurableOptions, Fsync, Full, Queued, Recovered};
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
+pub(crate) use durable::Held;
+pub use durable::{Durable, DurableOptions, Fsync, Full, JournalError, Queued, Recovered};
 pub use fanout::Fanout;
 pub(crate) use fanout::said;
 #[cfg(feature = "sqlite")]
 pub(crate) use file::identity;
-pub(crate) use journal::Held;
-pub use journal::JournalError;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::row::Row;
 
 const SEGMENT: u64 = 600;
 

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::journal::{Extent, Opened};
 use super::super::{Receipt, SinkError, after};
-use super::{DurableOptions, Full, NAME};
+use super::NAME;
+use super::journal::{Extent, Opened};
+use super::policy::{DurableOptions, Full};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::SinkError;
-use super::super::journal::{self, Extent, Item, JournalError, Lock, Mark, Reader};
-use super::Fsync;
+use super::journal::{self, Extent, Item, JournalError, Lock, Mark, Reader};
 use super::notes::{self, Dropped};
+use super::policy::Fsync;
 use super::shared::Shared;
 
 /// The delivering end of what waits.

@@ -10,25 +10,25 @@ use crate::row::Row;
 
 /// Where a journal, or one segment of it, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sink) struct Extent {
+pub(in crate::sink::durable) struct Extent {
     /// The number of the segment's first entry.
-    pub(in crate::sink) segment: u64,
+    pub(in crate::sink::durable) segment: u64,
     /// Its bytes so far.
-    pub(in crate::sink) len: u64,
+    pub(in crate::sink::durable) len: u64,
     /// The number that its next entry has, or would have.
-    pub(in crate::sink) next: u64,
+    pub(in crate::sink::durable) next: u64,
 }
 
 /// What stands next in a journal.
 #[derive(Debug, PartialEq)]
-pub(in crate::sink) enum Item {
+pub(in crate::sink::durable) enum Item {
     Row(Row),
     /// So many entries in a row that cannot be read.
     Lost(u64),
 }
 
 /// Reads the entries from a given one on, a segment's bytes in memory at most.
-pub(in crate::sink) struct Reader {
+pub(in crate::sink::durable) struct Reader {
     dir: PathBuf,
     /// The segment being read, by the number of its first entry.
     segment: u64,
@@ -43,7 +43,7 @@ pub(in crate::sink) struct Reader {
 
 impl Reader {
     /// A reader of the entries from `next` on, the first of which are in `segment`.
-    pub(in crate::sink) fn new(dir: &Path, segment: u64, next: u64) -> Self {
+    pub(in crate::sink::durable) fn new(dir: &Path, segment: u64, next: u64) -> Self {
         Self {
             dir: dir.to_owned(),
             segment,
@@ -56,7 +56,7 @@ impl Reader {
     }
 
     /// The number of the next entry.
-    pub(in crate::sink) fn next(&self) -> u64 {
+    pub(in crate::sink::durable) fn next(&self) -> u64 {
         self.next
     }
 
@@ -64,7 +64,11 @@ impl Reader {
     ///
     /// # Errors
     /// If the segment cannot be read; nothing is skipped then.
-    pub(in crate::sink) fn read(&mut self, extent: Extent, limit: usize) -> io::Result<Vec<Item>> {
+    pub(in crate::sink::durable) fn read(
+        &mut self,
+        extent: Extent,
+        limit: usize,
+    ) -> io::Result<Vec<Item>> {
         if self.segment != extent.segment {
             (self.segment, self.read, self.at) = (extent.segment, 0, 0);
             self.bytes.clear();

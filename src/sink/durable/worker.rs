@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::fanout::said;
-use super::super::journal::{self, Extent, Item};
 use super::super::{Delivery, Sink, SinkError, after, chance};
 use super::backlog::Backlog;
+use super::journal::{self, Extent, Item};
+use super::policy::{DurableOptions, Fsync};
 use super::shared::{NEVER, Shared, wait};
 use super::voice::Voice;
-use super::{DurableOptions, Fsync};
 use crate::row::Row;
 use crate::row::table::Table;
 

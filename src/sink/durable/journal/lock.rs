@@ -16,7 +16,7 @@ pub(crate) use file::Held;
 pub(crate) use process::Held;
 
 /// Held for as long as a journal is in use.
-pub(in crate::sink) struct Lock(Held);
+pub(in crate::sink::durable) struct Lock(Held);
 
 impl Lock {
     /// # Errors
@@ -30,7 +30,7 @@ impl Lock {
     ///
     /// # Errors
     /// If it is not, and another process has it by now; or if that cannot be found out.
-    pub(in crate::sink) fn hold(&self, dir: &Path) -> Result<(), JournalError> {
+    pub(in crate::sink::durable) fn hold(&self, dir: &Path) -> Result<(), JournalError> {
         let held = self.0.hold().map_err(io_error("lock", dir))?;
         held.map_err(|owner| in_use(dir, owner))
     }

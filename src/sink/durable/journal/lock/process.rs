@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
-use super::super::super::owned::Owned;
+use crate::sink::owned::Owned;
 
 /// Who speaks where a forked child asks for the file.
 const NAME: &str = "journal";
