@@ -1,6 +1,6 @@
 """The compiled part. `Columns` and `Options` stand for the keywords that are taken; OPTIONS.md and RECORDING.md say what they mean."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 
@@ -8,6 +8,7 @@ from typing_extensions import Self, Unpack
 
 __version__: str
 __all__ = [
+    "CallQueue",
     "ColumnError",
     "DIALECTS",
     "Engine",
@@ -260,6 +261,36 @@ class Sqlite3:
 
     def get_metrics(self, run_id: str, name: str | None, split: str | None) -> list[tuple[int, str, float, str]]:
         """The numbers of a run: step, name, value, split."""
+
+@final
+class CallQueue:
+    """Makes calls in order on a thread of its own. One that raises is made again, at growing intervals; but one whose error `is_final` is dropped.
+
+    In a process that was forked from the queue's own, calls are not taken and nothing is waited for.
+    """
+
+    def __new__(cls, is_final: Callable[[BaseException], bool] | None = None) -> Self: ...
+    def push(self, calls: Sequence[Callable[[], object]]) -> None:
+        """Takes calls; those that find no room (100,000 wait) are dropped."""
+
+    def attempt(self, seconds: float) -> bool:
+        """Waits until every call is made, one of them fails, or the time is over; whether all are made."""
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the queue's own."""
+
+    @property
+    def pending(self) -> int:
+        """Calls that have not succeeded yet."""
+
+    @property
+    def dropped(self) -> int:
+        """Calls that were dropped."""
+
+    @property
+    def error(self) -> str | None:
+        """The last error, if there was one."""
 
 def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> dict[str, float]:
     """The row of one step: its records as RECORDING.md has them, of all ranks and micro-batches."""

@@ -11,9 +11,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._core import Engine, normalised
+from ._core import CallQueue, Engine, normalised
 from ._store import Store, _finite
-from .background import Worker
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -24,6 +23,9 @@ else:
         TrainerCallback = object
 
 _log = logging.getLogger("grpo_metrics")
+
+PATIENCE = 60.0
+"""Seconds that the end of a training waits for the store."""
 
 
 class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
@@ -47,7 +49,7 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         """Whether a name is another's to store, as it is or as METRICS.md has it."""
         self._store: Any = None
         self._unfinished: weakref.finalize[..., Any] | None = None
-        self._waiting: Worker | None = None
+        self._waiting: CallQueue | None = None
         """Writes while a training of this callback's is under way."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
@@ -62,7 +64,7 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
             self._unfinished = None
             if self._waiting.is_inherited:
                 return
-            self._waiting.drain()
+            self._waiting.attempt(PATIENCE)
             shielded(self._store.update_run, self.run, {"status": "completed"})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
@@ -90,7 +92,7 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         if isinstance(running, Mapping) and running.get("error_message"):
             self._store.update_run(run, {"error_message": ""})  # how it ended before is not how it stands now
         if self._unfinished is None:
-            self._waiting = self._waiting or Worker("trainer-log")
+            self._waiting = self._waiting or CallQueue()
             self._unfinished = weakref.finalize(self, _broke_off, self._waiting, self._store, run, id(_last_error()))
 
     def _take(self, step: int, logs: Mapping[str, Any]) -> None:
@@ -98,8 +100,7 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
         if self._unfinished is None or self._waiting is None:
             put()
         else:
-            self._waiting.add(put)
-            self._waiting.wake()
+            self._waiting.push([put])
 
     def _put(self, step: int, splits: Mapping[str, dict[str, float]]) -> None:
         try:
@@ -164,11 +165,11 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
-def _broke_off(waiting: Worker, store: Any, run: str, before: int) -> None:
+def _broke_off(waiting: CallQueue, store: Any, run: str, before: int) -> None:
     """The callback is gone, and its training never said that it had come to its end."""
     if waiting.is_inherited:
         return
-    waiting.drain()
+    waiting.attempt(PATIENCE)
     error = _last_error()
     status, text = "failed", "the training did not come to its end"
     if error is not None and id(error) != before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import operator
@@ -12,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._core import RefusedError, StoreError, _forward
+from ._core import CallQueue, RefusedError, StoreError, _forward
 from ._store import Store
-from .background import Worker
 
 _log = logging.getLogger("grpo_metrics")
 
@@ -122,7 +122,7 @@ class EvsysLoggerCallback(Callback):
     The store is `_store` where one was put there, else made at the first need: the embedded one at `EVSYS_STORE`, else at
     `evsys.db` in the context's `output_dir`. If `ctx.store` is set, the experiment writes already, and this switches itself off.
     Metrics are buffered, and sent every `flush_every` steps by a thread of their own: a step never waits for the store. What
-    could not be sent is kept and sent again with the next rows; `on_run_end` and `on_train_end` wait until all is sent, and so
+    could not be sent is kept and tried again; `on_run_end` and `on_train_end` wait until all was tried once more, and so
     does, up to 10 s, an interpreter that exits without them. What would be refused whenever it was sent (a `RefusedError`, a
     `TypeError`, a `ValueError`) is told, counted in `dropped`, and holds up nothing.
     """
@@ -134,17 +134,18 @@ class EvsysLoggerCallback(Callback):
         self._off = False
         self._steps = 0
         self._bad = 0
-        self._worker: Worker | None = None
+        self._buffered: list[Callable[[], Any]] = []
+        self._queue: CallQueue | None = None
 
     @property
     def unsent(self) -> int:
         """Rows that the store has not taken yet."""
-        return self._worker.pending if self._worker else 0
+        return len(self._buffered) + (self._queue.pending if self._queue else 0)
 
     @property
     def dropped(self) -> int:
         """Rows that were refused for good."""
-        return self._bad + (self._worker.dropped if self._worker else 0)
+        return self._bad + (self._queue.dropped if self._queue else 0)
 
     def on_experiment_start(self, ctx: Any) -> None:
         if self._switched_off(ctx):
@@ -188,8 +189,8 @@ class EvsysLoggerCallback(Callback):
     def on_step_end(self, state: Any, step_idx: int, batch: Any, metrics: Mapping[str, Any]) -> None:
         self._enqueue(state, step_idx, _numbers(metrics), "train")
         self._steps += 1
-        if self._steps % self.flush_every == 0 and self._worker:
-            self._worker.wake()
+        if self._steps % self.flush_every == 0 and self._queue:
+            _send(self._queue, self._buffered)
 
     def on_eval(self, state: Any, step_idx: int, eval_name: str, metrics: Mapping[str, Any]) -> None:
         named = {f"{eval_name}/{key}": value for key, value in _numbers(metrics).items()}
@@ -256,15 +257,15 @@ class EvsysLoggerCallback(Callback):
             self._bad += 1
             _log.warning("a row is dropped: %s", error)
             return
-        if self._worker is None:
-            self._worker = Worker("evsys", is_final=_is_final)
-            weakref.finalize(self, _deliver, self._worker)
-        store = self._store_of(ctx)
-        self._worker.add(_Call(store.log_metrics, run_id=run, step=counted, metrics=metrics, split=split))
+        if self._queue is None:
+            self._queue = CallQueue(_is_final)
+            weakref.finalize(self, _deliver, self._queue, self._buffered)
+        log = self._store_of(ctx).log_metrics
+        self._buffered.append(functools.partial(log, run_id=run, step=counted, metrics=metrics, split=split))
 
     def _flush(self) -> None:
-        if self._worker:
-            _deliver(self._worker, 60.0)
+        if self._queue:
+            _deliver(self._queue, self._buffered, 60.0)
 
     def _switched_off(self, ctx: Any) -> bool:
         if not self._off and _get(ctx, "store") is not None:
@@ -283,10 +284,18 @@ class EvsysLoggerCallback(Callback):
         return (_get(ctx, "ids") or {}).get(name)
 
 
-def _deliver(worker: Worker, seconds: float = 10.0) -> None:
+def _send(queue: CallQueue, calls: list[Callable[[], Any]]) -> None:
+    queue.push(calls)
+    calls.clear()
+
+
+def _deliver(queue: CallQueue, calls: list[Callable[[], Any]], seconds: float = 10.0) -> None:
     """Sends what waits, and says what is left."""
-    if not worker.is_inherited and not worker.drain(seconds):
-        _log.warning("%s rows could not be sent: %s", worker.pending, worker.error or f"the store took over {seconds:g} s")
+    if queue.is_inherited:
+        return
+    _send(queue, calls)
+    if not queue.attempt(seconds):
+        _log.warning("%s rows could not be sent: %s", queue.pending, queue.error or f"the store took over {seconds:g} s")
 
 
 def _is_final(error: BaseException) -> bool:
@@ -294,16 +303,6 @@ def _is_final(error: BaseException) -> bool:
     # Many a client's error of a connection, or of an answer that is no JSON, is a ValueError as well.
     passing = isinstance(error, (OSError, StoreError, json.JSONDecodeError)) and not isinstance(error, RefusedError)
     return isinstance(error, (TypeError, ValueError, OverflowError)) and not passing
-
-
-class _Call:
-    """A call that is still to be made."""
-
-    def __init__(self, method: Callable[..., Any], **args: Any) -> None:
-        self.method, self.args = method, args
-
-    def __call__(self) -> None:
-        self.method(**self.args)
 
 
 def _get(holder: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ mod interruption;
 mod json;
 mod log;
 mod options;
+mod queue;
 mod running;
 mod shard;
 mod sink;
@@ -70,6 +71,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<shard::Shard>()?;
     module.add_class::<store::Sqlite3>()?;
+    module.add_class::<queue::CallQueue>()?;
     module.add_function(wrap_pyfunction!(summarize::summarize, module)?)?;
     module.add_function(wrap_pyfunction!(forward::_forward, module)?)?;
     module.add_function(wrap_pyfunction!(normalised, module)?)?;

@@ -1,4 +1,4 @@
-//! What a store logger has to store, one record (or a few of a kind) at a time.
+//! What a store logger has to store, record by record.
 
 use super::{EXPERIMENT_ID, Ids, RUN_ID};
 use crate::row::Metrics;
@@ -7,7 +7,7 @@ use crate::store::{
     StoreError,
 };
 
-/// Something to store. The ids that it needs are looked up only when it is stored: jobs go in order, so that what a job
+/// A record to store. The ids that it needs are looked up only when it is stored: jobs go in order, so that what a job
 /// belongs to has its id by then.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -22,11 +22,11 @@ pub(super) enum What {
     Group(String),
     /// In the group of this name, if any; the experiment is created if the context has none yet.
     Run(Run, Option<String>, Experiment),
-    Rows(Split, Vec<(u64, Metrics)>),
+    Row(Split, u64, Metrics),
     Checkpoint(Checkpoint),
     /// Its id goes to the ids beside it, where its predictions find it.
     Eval(Eval, Ids),
-    Predictions(Vec<Prediction>, Ids),
+    Prediction(Prediction, Ids),
     RunPatch(RunPatch),
     ExperimentPatch(ExperimentPatch),
 }
@@ -34,18 +34,26 @@ pub(super) enum What {
 const EVAL_ID: &str = "eval_id";
 
 impl Job {
-    /// How many records it is.
-    pub fn records(&self) -> u64 {
-        match &self.what {
-            What::Rows(_, rows) => rows.len() as u64,
-            What::Predictions(predictions, _) => predictions.len() as u64,
-            _ => 1,
-        }
+    /// How many of the first `jobs` are one call of the store: rows of a run and split, predictions of an evaluation.
+    pub fn together(jobs: &[Self]) -> usize {
+        let Some(first) = jobs.first() else {
+            return 0;
+        };
+        let alike = |job: &&Self| match (&first.what, &job.what) {
+            (What::Row(split, ..), What::Row(other, ..)) => {
+                split == other && first.ids.is(&job.ids)
+            }
+            (What::Prediction(_, eval), What::Prediction(_, other)) => eval.is(other),
+            _ => false,
+        };
+        jobs.iter().take_while(alike).count().max(1)
     }
 
-    /// Stores it.
-    pub fn deliver(&self, store: &mut dyn Store) -> Result<(), StoreError> {
-        let Self { ids, what } = self;
+    /// Stores `jobs`, which go together.
+    pub fn store(jobs: &[Self], store: &mut dyn Store) -> Result<(), StoreError> {
+        let Some(Self { ids, what }) = jobs.first() else {
+            return Ok(());
+        };
         match what {
             What::Experiment(experiment) => {
                 ids.set(EXPERIMENT_ID, store.create_experiment(experiment)?.id);
@@ -69,11 +77,12 @@ impl Job {
                 };
                 ids.set(RUN_ID, store.create_run(&run)?.id);
             }
-            What::Rows(split, rows) => {
-                let rows: Vec<(u64, &Metrics)> = rows
-                    .iter()
-                    .map(|(step, metrics)| (*step, metrics))
-                    .collect();
+            What::Row(split, ..) => {
+                let rows = jobs.iter().filter_map(|job| match &job.what {
+                    What::Row(_, step, metrics) => Some((*step, metrics)),
+                    _ => None,
+                });
+                let rows: Vec<(u64, &Metrics)> = rows.collect();
                 let run_id = known(ids, RUN_ID)?;
                 let logged = store.log_rows(&run_id, &rows, *split)?;
                 if logged.nan > 0 {
@@ -94,14 +103,17 @@ impl Job {
                 };
                 own.set(EVAL_ID, store.create_eval(&eval)?.id);
             }
-            What::Predictions(predictions, own) => {
+            What::Prediction(_, own) => {
                 let (run_id, eval_id) = (known(ids, RUN_ID)?, known(own, EVAL_ID)?);
-                let of_eval = |prediction: &Prediction| Prediction {
-                    run_id: run_id.clone(),
-                    eval_id: Some(eval_id.clone()),
-                    ..prediction.clone()
+                let of_eval = |job: &Self| match &job.what {
+                    What::Prediction(prediction, _) => Some(Prediction {
+                        run_id: run_id.clone(),
+                        eval_id: Some(eval_id.clone()),
+                        ..prediction.clone()
+                    }),
+                    _ => None,
                 };
-                let predictions: Vec<_> = predictions.iter().map(of_eval).collect();
+                let predictions: Vec<_> = jobs.iter().filter_map(of_eval).collect();
                 store.log_predictions(&predictions)?;
             }
             What::RunPatch(patch) => {
@@ -112,22 +124,6 @@ impl Job {
             }
         }
         Ok(())
-    }
-
-    /// The same rows one by one, so that one that the store will never take does not cost the others; `None` for what is one
-    /// record or must stay whole.
-    pub fn apart(&mut self) -> Option<Vec<Self>> {
-        let What::Rows(split, rows) = &mut self.what else {
-            return None;
-        };
-        if rows.len() < 2 {
-            return None;
-        }
-        let single = |row| Self {
-            ids: self.ids.clone(),
-            what: What::Rows(*split, vec![row]),
-        };
-        Some(rows.drain(..).map(single).collect())
     }
 }
 

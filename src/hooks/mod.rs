@@ -28,7 +28,7 @@ use context::{EXPERIMENT_ID, RUN_ID};
 pub use context::{Ids, LogContext, LoopState, SharedStore};
 pub use csv::Csv;
 pub use early_stopping::{EarlyStopping, Goal};
-pub use outbox::{Outbox, OutboxReceipt};
+pub use outbox::Outbox;
 pub use progress::Progress;
 pub use store_logger::StoreLogger;
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::job::{Job, What};
-use super::outbox::{Open, Outbox};
+use super::outbox::{Open, Outbox, ToStore};
 use super::{
     Artifacts, BenchmarkResult, Callback, CheckpointRow, Ending, Ids, LogContext, LoopState,
     Outcome,
 };
 use crate::batch::Batch;
 use crate::row::Metrics;
+use crate::sink::Queue;
 use crate::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Prediction, Run, RunPatch, Split, Status, Store,
     StoreError,
@@ -37,7 +38,7 @@ const CAPACITY: u64 = 100_000;
 pub struct StoreLogger {
     /// Until the worker starts, at the first record.
     open: Option<Open>,
-    outbox: Outbox,
+    queue: Queue<Job>,
     project_id: Option<String>,
     flush_every: u64,
     close_within: Duration,
@@ -73,7 +74,7 @@ impl StoreLogger {
     ) -> Self {
         Self {
             open: Some(Box::new(open)),
-            outbox: Outbox::new(CAPACITY),
+            queue: Queue::new("store logger", CAPACITY),
             project_id: None,
             flush_every: 1,
             close_within: Duration::from_secs(30),
@@ -96,10 +97,10 @@ impl StoreLogger {
         self
     }
 
-    /// How many records may wait for the store; 100,000 by default. Call it before [`StoreLogger::outbox`].
+    /// How many records may wait for the store; 100,000 by default.
     #[must_use]
-    pub fn capacity(mut self, records: u64) -> Self {
-        self.outbox = Outbox::new(records);
+    pub fn capacity(self, records: u64) -> Self {
+        self.queue.set_capacity(records);
         self
     }
 
@@ -113,7 +114,7 @@ impl StoreLogger {
     /// A view of the queue, to ask what became of the records or to wait for them.
     #[must_use]
     pub fn outbox(&self) -> Outbox {
-        self.outbox.clone()
+        Outbox(self.queue.clone())
     }
 
     /// Whether to keep still, as the experiment writes by itself.
@@ -126,13 +127,25 @@ impl StoreLogger {
     }
 
     fn push(&mut self, ids: &Ids, what: What) -> Outcome {
-        if let Some(open) = self.open.take() {
-            self.outbox.start(open)?;
-        }
-        self.outbox.push(Job {
+        self.push_all(ids, [what])
+    }
+
+    fn push_all(&mut self, ids: &Ids, records: impl IntoIterator<Item = What>) -> Outcome {
+        let job = |what| Job {
             ids: ids.clone(),
             what,
-        });
+        };
+        let mut jobs = records.into_iter().map(job).peekable();
+        if jobs.peek().is_none() {
+            return Ok(());
+        }
+        if let Some(open) = self.open.take() {
+            self.queue.start(ToStore::opening(open))?;
+        }
+        // What finds no room is in the receipt, and costs the training nothing.
+        if let Err(error) = self.queue.push(jobs) {
+            tracing::error!("the store logger dropped records: {error}");
+        }
         Ok(())
     }
 
@@ -152,16 +165,14 @@ impl StoreLogger {
 
     /// Hands what is buffered to the queue.
     fn flush(&mut self) -> Outcome {
-        let ids = self.buffer.ids.clone();
-        for (split, rows) in [
-            (Split::Train, std::mem::take(&mut self.buffer.train)),
-            (Split::Val, std::mem::take(&mut self.buffer.val)),
-        ] {
-            if !rows.is_empty() {
-                self.push(&ids, What::Rows(split, rows))?;
-            }
-        }
-        Ok(())
+        let Buffer { ids, train, val } = std::mem::take(&mut self.buffer);
+        let rows = |split, rows: Vec<(u64, Metrics)>| {
+            let row = move |(step, metrics)| What::Row(split, step, metrics);
+            rows.into_iter().map(row)
+        };
+        let records = rows(Split::Train, train).chain(rows(Split::Val, val));
+        self.buffer.ids = ids.clone();
+        self.push_all(&ids, records)
     }
 
     fn experiment(&self, ctx: &LogContext) -> Experiment {
@@ -185,7 +196,7 @@ fn text(value: &Value) -> Option<String> {
 impl fmt::Debug for StoreLogger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreLogger")
-            .field("outbox", &self.outbox)
+            .field("queue", &self.queue)
             .field("off", &self.off)
             .finish_non_exhaustive()
     }
@@ -198,9 +209,9 @@ impl Drop for StoreLogger {
             // Nothing was ever stored.
             return;
         }
-        let delivery = self.outbox.close(self.close_within);
-        if delivery.pending > 0 || flushed.is_err() {
-            tracing::error!(?delivery, "the store logger ends before its store has all");
+        let receipt = self.queue.close(self.close_within);
+        if receipt.written < receipt.accepted || flushed.is_err() {
+            tracing::error!(?receipt, "the store logger ends before its store has all");
         }
     }
 }
@@ -317,7 +328,8 @@ impl Callback for StoreLogger {
         };
         let own = Ids::default();
         self.push(&ctx.ids, What::Eval(eval, own.clone()))?;
-        self.push(&ctx.ids, What::Predictions(predictions.to_vec(), own))
+        let of_eval = |prediction: &Prediction| What::Prediction(prediction.clone(), own.clone());
+        self.push_all(&ctx.ids, predictions.iter().map(of_eval))
     }
 
     fn on_run_end(&mut self, ctx: &mut LogContext, result: &Ending, _arm: &str) -> Outcome {

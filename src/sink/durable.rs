@@ -3,7 +3,10 @@
 mod backlog;
 mod journal;
 mod notes;
+mod opened;
+mod outlet;
 mod policy;
+mod queue;
 mod queued;
 mod shared;
 mod voice;
@@ -12,7 +15,7 @@ mod worker;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::owned::Owned;
@@ -20,14 +23,15 @@ use super::{Receipt, Sink, SinkError, after};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;
-use backlog::Backlog;
 use journal::Appender;
 pub(crate) use journal::Held;
 pub use journal::JournalError;
+pub use opened::{Journal, Recovered};
+pub use outlet::Outlet;
 pub use policy::{DurableOptions, Fsync, Full};
+pub use queue::Queue;
 pub use queued::Queued;
 use shared::Shared;
-use worker::Worker;
 
 /// The sink's name.
 pub(super) const NAME: &str = "durable";
@@ -57,48 +61,16 @@ pub struct Durable {
 }
 
 struct Running {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Row>>,
     appender: Appender,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// What opening a journal found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Rows that an earlier process took and did not deliver. They go first.
-    pub pending: u64,
-    /// Bytes of a row that was being written when the earlier process died, and that was never taken; cut off.
-    pub torn_bytes: u64,
-    /// Rows that an earlier process dropped for good, and did not live to say so in a receipt.
-    pub dropped: u64,
-    /// Why the last of them was.
-    pub dropped_for: Option<String>,
-}
-
-impl Recovered {
-    fn tell(&self, dir: &Path) {
-        let dir = dir.display();
-        if self.pending > 0 || self.torn_bytes > 0 {
-            tracing::warn!(
-                "journal {dir}: found {} rows that are not delivered yet, and {} bytes of a row that was never taken",
-                self.pending,
-                self.torn_bytes
-            );
-        }
-        if let Some(error) = &self.dropped_for {
-            let rows = self.dropped;
-            tracing::warn!(
-                "journal {dir}: the process before dropped {rows} rows for good: {error}"
-            );
-        }
-    }
 }
 
 impl Durable {
     /// Puts the journal in the folder `dir` before `sink`, making it if need be, and begins with what it holds.
     ///
     /// # Errors
-    /// If another process uses the folder, it cannot be written, or a newer version wrote it.
+    /// As [`Journal::open`].
     pub fn new(sink: impl Sink + 'static, dir: impl AsRef<Path>) -> Result<Self, SinkError> {
         Self::with(sink, dir, DurableOptions::default())
     }
@@ -112,49 +84,7 @@ impl Durable {
         dir: impl AsRef<Path>,
         policy: DurableOptions,
     ) -> Result<Self, SinkError> {
-        let dir = dir.as_ref();
-        let opened = journal::open(dir, policy.segment_bytes)?;
-        let extent = opened.appender.extent();
-        let dropped = notes::dropped(dir).unwrap_or_else(|error| {
-            tracing::warn!(
-                "journal {}: the note of dropped rows: {error}",
-                dir.display()
-            );
-            None
-        });
-        let recovered = Recovered {
-            pending: extent.next - opened.mark.settled(),
-            torn_bytes: opened.torn,
-            dropped: dropped.as_ref().map_or(0, |dropped| dropped.rows),
-            dropped_for: dropped.map(|dropped| dropped.error),
-        };
-        recovered.tell(dir);
-        let noted = sink.run().map_or(Ok(()), |run| notes::note_run(dir, run));
-        noted
-            .and_then(|()| notes::forget_dropped(dir))
-            .map_err(journal::io_error("write beside", dir))?;
-        let shared = Arc::new(Shared::of_journal(&opened));
-        let (mark, fsync) = (opened.mark, policy.fsync);
-        let backlog = Backlog::journal(dir, extent.segment, mark, opened.lock, fsync);
-        let worker = Worker::new(Box::new(sink), backlog, &policy, Arc::clone(&shared));
-        let deliver = spawned("deliver", dir, move || worker.run())?;
-        let mut durable = Self {
-            running: Owned::new(Running {
-                shared: Arc::clone(&shared),
-                appender: opened.appender,
-                threads: vec![deliver],
-            }),
-            dir: dir.to_owned(),
-            recovered,
-            policy,
-        };
-        if let Fsync::Every(interval) = durable.policy.fsync {
-            let folder = dir.to_owned();
-            let sync = move || worker::sync_every(interval, &folder, &shared);
-            let running = durable.running.get_mut(NAME)?;
-            running.threads.push(spawned("fsync", dir, sync)?);
-        }
-        Ok(durable)
+        Journal::open(dir, policy)?.before(sink)
     }
 
     /// What opening the journal found.
@@ -202,7 +132,7 @@ impl Durable {
         }
     }
 
-    fn shared(&self) -> Result<&Shared, SinkError> {
+    fn shared(&self) -> Result<&Shared<Row>, SinkError> {
         Ok(&self.running.get(NAME)?.shared)
     }
 
@@ -232,17 +162,6 @@ impl Durable {
         }
         Ok(receipt)
     }
-}
-
-fn spawned(
-    what: &str,
-    dir: &Path,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, JournalError> {
-    thread::Builder::new()
-        .name(format!("grpo-{what}"))
-        .spawn(body)
-        .map_err(journal::io_error("start a thread for", dir))
 }
 
 impl Sink for Durable {

@@ -199,40 +199,21 @@ impl Sink for StoreSink {
     /// As many rows in a transaction as the store can hold in one. If it refuses them for good, they go one by one, so that
     /// the one at fault costs no other. The rows' text goes first, as a row that is settled is not handed over again.
     fn write_batch(&mut self, rows: &[Row]) -> Delivery {
-        let mut delivery = Delivery::default();
         for text in rows.iter().flat_map(|row| &row.text) {
             if !self.metadata.contains(text) {
                 self.metadata.push(text.clone());
             }
         }
-        match self.put_metadata().map_err(SinkError::from) {
-            Err(error) if !error.is_permanent() => {
-                delivery.error = Some(error);
-                return delivery;
-            }
-            outcome => delivery.error = outcome.err(),
+        let noted = self.put_metadata().map_err(SinkError::from);
+        if noted.as_ref().is_err_and(|error| !error.is_permanent()) {
+            return Delivery {
+                error: noted.err(),
+                ..Delivery::default()
+            };
         }
-        let mut size = self.store.rows_at_once().max(1);
-        let mut left = rows;
-        while !left.is_empty() {
-            let (batch, rest) = left.split_at(size.min(left.len()));
-            match self.put(batch) {
-                Ok(()) => {
-                    delivery.written += batch.len();
-                    left = rest;
-                }
-                Err(error) if error.is_permanent() && batch.len() > 1 => size = 1,
-                Err(error) if error.is_permanent() => {
-                    delivery.dropped += 1;
-                    delivery.error = Some(error);
-                    left = rest;
-                }
-                Err(error) => {
-                    delivery.error = Some(error);
-                    break;
-                }
-            }
-        }
+        let at_once = self.store.rows_at_once();
+        let mut delivery = Delivery::of(rows, |_| at_once, |batch| self.put(batch));
+        delivery.error = delivery.error.or(noted.err());
         self.tally.count_batch(&delivery);
         delivery
     }

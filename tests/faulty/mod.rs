@@ -31,6 +31,8 @@ pub type Calls = Arc<Mutex<Vec<(Vec<u64>, Split)>>>;
 pub struct Faulty {
     pub inner: Sqlite,
     pub mood: Arc<Mutex<Mood>>,
+    /// One where nothing is in one transaction with anything, as at a gateway.
+    pub at_once: usize,
     pub calls: Calls,
 }
 
@@ -39,6 +41,7 @@ impl Faulty {
         Self {
             inner,
             mood: Arc::default(),
+            at_once: usize::MAX,
             calls: Arc::default(),
         }
     }
@@ -95,6 +98,23 @@ impl Store for Faulty {
         self.inner.log_rows(run_id, rows, split)
     }
 
+    fn rows_at_once(&self) -> usize {
+        self.at_once
+    }
+
+    fn log_predictions(&mut self, predictions: &[Prediction]) -> Result<u64, StoreError> {
+        let step = |prediction: &Prediction| prediction.step.unwrap_or_default();
+        if self.at_once > 1 {
+            self.check(&predictions.iter().map(step).collect::<Vec<_>>())?;
+            return self.inner.log_predictions(predictions);
+        }
+        for prediction in predictions {
+            self.check(&[step(prediction)])?;
+            self.inner.add_prediction(prediction)?;
+        }
+        Ok(predictions.len() as u64)
+    }
+
     writes! {
         create_experiment(experiment: &Experiment) -> Stored<Experiment>;
         update_experiment(id: &str, patch: &ExperimentPatch) -> Stored<Experiment>;
@@ -104,7 +124,6 @@ impl Store for Faulty {
         add_checkpoint(checkpoint: &Checkpoint) -> Stored<Checkpoint>;
         create_eval(eval: &Eval) -> Stored<Eval>;
         add_prediction(prediction: &Prediction) -> Stored<Prediction>;
-        log_predictions(predictions: &[Prediction]) -> u64;
     }
 
     reads! {

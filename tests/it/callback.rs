@@ -10,9 +10,10 @@ use crate::faulty::{Faulty, Mood};
 use grpo_metrics::batch::Batch;
 use grpo_metrics::hooks::{
     Artifacts, BenchmarkResult, Callback, Callbacks, CheckpointRow, Csv, EarlyStopping, Ending,
-    Goal, LogContext, LoopState, OutboxReceipt, Outcome, Progress, StoreLogger,
+    Goal, LogContext, LoopState, Outcome, Progress, StoreLogger,
 };
 use grpo_metrics::row::Metrics;
+use grpo_metrics::sink::Receipt;
 use grpo_metrics::store::{Metric, Prediction, Split, Sqlite, Status, Store, StoreError};
 use serde_json::json;
 use tempfile::TempDir;
@@ -220,12 +221,13 @@ fn the_store_logger_stores_everything() {
     let ids = ctx.ids.clone();
     train(&mut Callbacks::new().with(logger), ctx);
     // Experiment, group, run, 3 steps, checkpoint, eval row, benchmark, 2 predictions, 2 endings.
-    let expected = OutboxReceipt {
+    let expected = Receipt {
+        sink: "store logger".to_owned(),
         accepted: 13,
         written: 13,
-        ..OutboxReceipt::default()
+        ..Receipt::default()
     };
-    assert_eq!(outbox.delivery(), expected);
+    assert_eq!(outbox.receipt(), expected);
 
     let store = Sqlite::open_read_only(file(&dir)).unwrap();
     let experiment = store.list_experiments().unwrap().remove(0);
@@ -324,6 +326,35 @@ fn a_row_that_is_refused_for_good_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_prediction_that_is_refused_costs_itself_alone_and_doubles_no_other() {
+    for at_once in [usize::MAX, 1] {
+        let dir = TempDir::new().unwrap();
+        let mut store = Faulty::over(Sqlite::open(file(&dir)).unwrap());
+        store.at_once = at_once;
+        *store.mood.lock().unwrap() = Mood::RefusesStep(2);
+        let mut logger = StoreLogger::over(store);
+        let mut ctx = LogContext::default();
+        logger.on_run_start(&mut ctx).unwrap();
+        let predictions = [1, 2, 3].map(|step| Prediction {
+            kind: "eval".to_owned(),
+            step: Some(step),
+            ..Prediction::default()
+        });
+        let result = BenchmarkResult::default();
+        logger
+            .on_benchmark_eval(&mut ctx, &result, &predictions, None)
+            .unwrap();
+        let receipt = logger.outbox().flush(LONG);
+        assert_eq!((receipt.written, receipt.dropped), (4, 1), "{receipt:?}");
+        let store = Sqlite::open_read_only(file(&dir)).unwrap();
+        let run = ctx.ids.get("run_id").unwrap();
+        let stored = store.list_predictions(&run, None).unwrap();
+        let steps: Vec<_> = stored.iter().map(|stored| stored.step).collect();
+        assert_eq!(steps, [Some(1), Some(3)]);
+    }
+}
+
+#[test]
 fn a_store_that_panics_costs_what_it_was_asked_and_no_more() {
     let dir = TempDir::new().unwrap();
     let (mut logger, mood, _) = logger(&dir, Mood::Fine);
@@ -355,12 +386,13 @@ fn rows_go_out_every_so_many_steps_and_the_rest_at_the_end() {
     assert_eq!(outbox.flush(LONG).written, 5);
     assert_eq!(*calls.lock().unwrap(), [(vec![1, 2, 3, 4], Split::Train)]);
     logger.on_train_end(&mut state, &Artifacts::new()).unwrap();
+    assert_eq!(outbox.flush(LONG).written, 8);
     // An evaluation after the last step, and after the end too.
     logger
         .on_eval(&mut state, 7, "held_out", &metrics(&[("acc", 2.0)]))
         .unwrap();
     drop(logger);
-    assert_eq!(outbox.delivery().pending, 0);
+    assert_eq!(outbox.receipt().pending, 0);
     let expected = [
         (vec![1, 2, 3, 4], Split::Train),
         (vec![5, 6], Split::Train),
@@ -385,7 +417,7 @@ fn a_store_that_hangs_does_not_hold_up_a_hook() {
     let mut state = LoopState::default();
     logger.on_run_start(&mut state.ctx).unwrap();
     run_steps(&mut logger, &mut state, 1..=3);
-    assert_eq!(outbox.delivery().pending, 4);
+    assert_eq!(outbox.receipt().pending, 4);
     drop(held);
     assert_eq!(outbox.flush(LONG).written, 4);
 }
@@ -419,7 +451,7 @@ fn what_finds_no_room_is_dropped_and_counted() {
     let mut state = LoopState::default();
     logger.on_run_start(&mut state.ctx).unwrap();
     run_steps(&mut logger, &mut state, 1..=5);
-    let full = outbox.delivery();
+    let full = outbox.receipt();
     assert_eq!((full.accepted, full.pending, full.dropped), (6, 3, 3));
     *mood.lock().unwrap() = Mood::Fine;
     assert_eq!(outbox.flush(LONG).written, 3);
@@ -436,7 +468,7 @@ fn a_logger_that_is_dropped_gives_up_when_its_time_is_over_and_says_what_is_left
     run_steps(&mut logger, &mut state, 1..=2);
     logger.on_run_start(&mut state.ctx).unwrap();
     drop(logger);
-    let delivery = outbox.delivery();
+    let delivery = outbox.receipt();
     assert_eq!(delivery.accepted, 3);
     assert_eq!(delivery.written + delivery.dropped + delivery.pending, 3);
     assert_eq!(delivery.written, 0);
@@ -453,7 +485,8 @@ fn an_experiment_that_writes_itself_switches_the_logger_off() {
         ..LogContext::default()
     };
     train(&mut Callbacks::new().with(logger), ctx);
-    assert_eq!(outbox.delivery(), OutboxReceipt::default());
+    let receipt = outbox.receipt();
+    assert_eq!((receipt.accepted, receipt.error), (0, None));
     assert!(calls.lock().unwrap().is_empty());
 }
 
@@ -536,12 +569,8 @@ fn a_csv_gives_a_key_that_appears_later_a_column_and_is_continued() {
     5,,,,,0.5
     "#);
     fs::write(&path, "epoch,loss\n").unwrap();
-    assert!(
-        Csv::open(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("`epoch`")
-    );
+    let error = Csv::open(&path).unwrap_err().to_string();
+    assert!(error.contains("`epoch`"), "{error}");
 }
 
 /// The step at which a training with these values would stop.

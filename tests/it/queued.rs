@@ -10,7 +10,9 @@ use grpo_metrics::engine::Engine;
 use grpo_metrics::row::Row;
 use grpo_metrics::row::run::{Ending, Status};
 use grpo_metrics::row::table::Table;
-use grpo_metrics::sink::{Memory, Queued, Receipt, Sink, SinkError};
+use grpo_metrics::sink::{
+    Delivery, Durable, DurableOptions, Memory, Outlet, Queue, Queued, Receipt, Sink, SinkError,
+};
 
 fn row(step: u64) -> Row {
     Row {
@@ -252,4 +254,110 @@ fn a_table_is_shown_behind_the_rows() {
     sink.show(&table).unwrap();
     assert_eq!(counts(&sink.close()), (1, 1, 0, 0));
     assert_eq!(*shown.lock().unwrap(), ["samples after 1"]);
+}
+
+/// The words of each call.
+type Calls = Arc<Mutex<Vec<Vec<String>>>>;
+
+/// Takes words, two of a first letter at a time; none while it is away, and never one that shouts.
+struct Words {
+    away: Arc<Mutex<u32>>,
+    calls: Calls,
+}
+
+impl Outlet<String> for Words {
+    fn name(&self) -> &'static str {
+        "words"
+    }
+
+    fn take(&mut self, words: &[String]) -> Delivery {
+        let alike = |words: &[String]| {
+            let first = words[0].chars().next();
+            let alike = words
+                .iter()
+                .take_while(|word| word.chars().next() == first)
+                .count();
+            alike.min(2)
+        };
+        Delivery::of(words, alike, |words| {
+            let mut away = self.away.lock().unwrap();
+            if *away > 0 {
+                *away -= 1;
+                return Err(SinkError::other("words: away"));
+            }
+            if words.iter().any(|word| word.ends_with('!')) {
+                return Err(SinkError::refused("words: expected no shouting"));
+            }
+            self.calls.lock().unwrap().push(words.to_vec());
+            Ok(())
+        })
+    }
+}
+
+/// A queue of words, how often it is away, and the calls.
+fn words(away: u32) -> (Queue<String>, Arc<Mutex<u32>>, Calls) {
+    let (away, calls) = (Arc::new(Mutex::new(away)), Calls::default());
+    let outlet = Words {
+        away: Arc::clone(&away),
+        calls: Arc::clone(&calls),
+    };
+    let queue = Queue::new("words", 100);
+    queue.start(outlet).unwrap();
+    (queue, away, calls)
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn items_of_another_kind_go_together_and_one_that_is_refused_costs_itself_alone() {
+    let (queue, _, calls) = words(0);
+    let sent = ["ab", "ac", "ad!", "ae", "ba", "ca", "cb!"];
+    queue.push(sent.map(str::to_owned)).unwrap();
+    let receipt = queue.close(LONG);
+    assert_eq!(counts(&receipt), (7, 5, 2, 0));
+    assert_eq!(
+        receipt.error.as_deref(),
+        Some("words: expected no shouting")
+    );
+    let calls = calls.lock().unwrap().clone();
+    assert_eq!(
+        calls,
+        [vec!["ab", "ac"], vec!["ae"], vec!["ba"], vec!["ca"]]
+    );
+}
+
+#[test]
+fn an_attempt_ends_with_what_fails_and_a_flush_does_not() {
+    let (queue, away, calls) = words(u32::MAX);
+    queue.push(["a".to_owned()]).unwrap();
+    let receipt = queue.attempt(LONG, || true);
+    assert_eq!(counts(&receipt), (1, 0, 0, 1));
+    assert_eq!(receipt.error.as_deref(), Some("words: away"));
+    // Somebody who is called off waits no longer, whatever comes.
+    let mut asked = 0;
+    let standing = Queue::new("not started", 1);
+    standing.push(["b".to_owned()]).unwrap();
+    let receipt = standing.attempt(LONG, || {
+        asked += 1;
+        asked < 3
+    });
+    assert_eq!((asked, counts(&receipt)), (3, (1, 0, 0, 1)));
+    *away.lock().unwrap() = 3;
+    assert_eq!(counts(&queue.flush(LONG)), (1, 1, 0, 0));
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn what_failed_is_tried_again_soon_while_somebody_waits() {
+    let (slow, go_on, _) = Slow::new([(1, vec![Mood::Away; 40])]);
+    drop(go_on);
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DurableOptions {
+        // Doubled as often as it fails here, it would be years.
+        backoff: (Duration::from_millis(1), Duration::MAX),
+        ..DurableOptions::default()
+    };
+    let mut sink = Durable::with(slow, dir.path(), policy).unwrap();
+    sink.write(&row(1)).unwrap();
+    assert_eq!(counts(&sink.flush_within(LONG)), (1, 1, 0, 0));
 }

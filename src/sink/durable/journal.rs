@@ -46,6 +46,9 @@ pub(super) struct Opened {
 /// # Errors
 /// If another process has it, it cannot be read or written, or a newer version wrote it.
 pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalError> {
+    if dir.as_os_str().is_empty() {
+        return Err(JournalError::Nowhere);
+    }
     let fault = |act| io_error(act, dir);
     fs::create_dir_all(dir).map_err(fault("make"))?;
     let lock = Lock::take(dir)?;

@@ -1,16 +1,11 @@
 //! A sink that takes rows into memory, and delivers them behind the caller's back.
 
 use std::fmt;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::owned::Owned;
-use super::super::{Receipt, Sink, SinkError, after};
-use super::backlog::Backlog;
-use super::policy::{DurableOptions, Full};
-use super::shared::Shared;
-use super::worker::Worker;
+use super::super::{Receipt, Sink, SinkError};
+use super::outlet::ToSink;
+use super::queue::Queue;
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;
@@ -29,15 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// not delivered by then are dropped, with an error. A process that is killed loses the rows that were waiting, which is the
 /// last one as a rule.
 pub struct Queued {
-    running: Owned<Running>,
+    queue: Queue<Row>,
     name: &'static str,
-    capacity: u64,
     patience: Duration,
-}
-
-struct Running {
-    shared: Arc<Shared>,
-    thread: JoinHandle<()>,
 }
 
 impl Queued {
@@ -47,34 +36,19 @@ impl Queued {
     /// If no thread could be started.
     pub fn new(sink: impl Sink + 'static) -> Result<Self, SinkError> {
         let name = sink.name();
-        let shared = Arc::new(Shared::of_memory(name));
-        let policy = DurableOptions {
-            full: Full::Drop(CAPACITY),
-            ..DurableOptions::default()
-        };
-        let backlog = Backlog::Memory { next: 0 };
-        let worker = Worker::new(Box::new(sink), backlog, &policy, Arc::clone(&shared));
-        let thread = thread::Builder::new()
-            .name("grpo-deliver".to_owned())
-            .spawn(move || worker.run())
-            .map_err(|source| SinkError::Io {
-                sink: name,
-                act: "start a thread for",
-                target: "its rows".to_owned(),
-                source,
-            })?;
+        let queue = Queue::new(name, CAPACITY);
+        queue.start(ToSink(Box::new(sink)))?;
         Ok(Self {
-            running: Owned::new(Running { shared, thread }),
+            queue,
             name,
-            capacity: CAPACITY,
             patience: PATIENCE,
         })
     }
 
     /// How many rows may wait; 4096 by default. Beyond them a row is dropped, counted and told of.
     #[must_use]
-    pub fn capacity(mut self, rows: u64) -> Self {
-        self.capacity = rows;
+    pub fn capacity(self, rows: u64) -> Self {
+        self.queue.set_capacity(rows);
         self
     }
 
@@ -88,39 +62,7 @@ impl Queued {
     /// What became of every row so far.
     #[must_use]
     pub fn receipt(&self) -> Receipt {
-        match self.shared() {
-            Ok(shared) => shared.lock().receipt(),
-            Err(error) => Receipt::failed(self.name, &error),
-        }
-    }
-
-    fn shared(&self) -> Result<&Shared, SinkError> {
-        Ok(&self.running.get(self.name)?.shared)
-    }
-
-    /// Ends delivery by `deadline`. What is waiting then is lost: there is no next process that would know of it.
-    ///
-    /// # Errors
-    /// In another process than the one that made it, or where it has ended.
-    fn end(&mut self, deadline: Instant) -> Result<Receipt, SinkError> {
-        let Running { shared, thread } = self.running.take(self.name)?;
-        let ended = shared.end(deadline);
-        if ended.is_some() || thread.is_finished() {
-            // It answers for nothing that is not in the receipt.
-            let _ = thread.join();
-        }
-        let mut receipt = ended.unwrap_or_else(|| shared.lock().receipt());
-        if receipt.pending > 0 {
-            let reason = receipt.error.as_deref().unwrap_or("no time left");
-            let error = format!(
-                "{}: {} rows were still waiting at the end, and are lost: {reason}",
-                self.name, receipt.pending
-            );
-            receipt.dropped += receipt.pending;
-            receipt.pending = 0;
-            receipt.error = Some(error);
-        }
-        Ok(receipt)
+        self.queue.receipt()
     }
 }
 
@@ -128,8 +70,7 @@ impl Queued {
 impl Queued {
     /// Becomes what a forked child has of it.
     pub(super) fn inherit(&mut self) {
-        let running = self.running.take(self.name);
-        self.running = Owned::inherited(running.expect("made here"));
+        self.queue.inherit();
     }
 }
 
@@ -143,19 +84,12 @@ impl Sink for Queued {
     /// # Errors
     /// If there is no room. The row is then dropped.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
-        let shared = self.shared()?;
-        let admitted = shared.admit(Full::Drop(self.capacity));
-        match &admitted {
-            Ok(()) => shared.keep(row.clone()),
-            Err(error) => shared.taken(None, Some(error)),
-        }
-        admitted
+        self.queue.push([row.clone()])
     }
 
     /// Leaves the table to the thread that delivers, which shows it once no row is waiting.
     fn show(&mut self, table: &Table) -> Result<(), SinkError> {
-        self.shared()?.show(table.clone());
-        Ok(())
+        self.queue.show(table.clone())
     }
 
     /// Waits until every row is delivered and flushed behind, for as long as [`Queued::patience`] says.
@@ -163,30 +97,25 @@ impl Sink for Queued {
     /// # Errors
     /// If rows are still waiting then; they are tried on.
     fn flush(&mut self) -> Result<(), SinkError> {
-        let receipt = self.shared()?.flush(after(self.patience));
-        receipt.delivered(self.name)
+        self.queue.delivered(self.patience)
     }
 
     /// Kept until the last row is delivered, when the sink behind is told.
     fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
-        self.shared()?.lock().ending = Some(ending.clone());
-        Ok(())
+        self.queue.ended(ending.clone())
     }
 
-    fn close(mut self: Box<Self>) -> Receipt {
-        let ended = self.end(after(self.patience));
-        ended.unwrap_or_else(|error| Receipt::failed(self.name, &error))
+    fn close(self: Box<Self>) -> Receipt {
+        self.queue.close(self.patience)
     }
 }
 
 /// One that is not closed delivers what is waiting all the same; nobody has said how the run ended, so it has not.
 impl Drop for Queued {
     fn drop(&mut self) {
-        if let Ok(shared) = self.shared() {
-            shared.lock().ending.get_or_insert_with(Ending::open);
-            // Nobody is left to read the receipt.
-            let _ = self.end(after(self.patience));
-        }
+        self.queue.ended_unless_told(Ending::open());
+        // Nobody is left to read the receipt.
+        self.queue.close(self.patience);
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::fanout::said;
-use super::super::{Delivery, Sink, SinkError, after, chance};
+use super::super::{Delivery, SinkError, after, chance};
 use super::backlog::Backlog;
 use super::journal::{self, Extent, Item};
+use super::outlet::Outlet;
 use super::policy::{DurableOptions, Fsync};
 use super::shared::{NEVER, Shared, wait};
 use super::voice::Voice;
@@ -16,7 +17,7 @@ use crate::row::Row;
 use crate::row::table::Table;
 
 /// Brings the journal to the disk every `interval`, while there are rows in it that are not delivered.
-pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
+pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared<Row>) {
     let mut synced = None;
     let mut state = shared.lock();
     loop {
@@ -55,36 +56,36 @@ pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared) {
 }
 
 /// Delivers what waits.
-pub(super) struct Worker {
-    sink: Box<dyn Sink>,
-    backlog: Backlog,
+pub(super) struct Worker<T> {
+    outlet: Box<dyn Outlet<T>>,
+    backlog: Box<dyn Backlog<T>>,
     policy: DurableOptions,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<T>>,
     voice: Voice,
-    /// Whether the next rows may have been delivered by an earlier process.
+    /// Whether the next items may have been delivered by an earlier process.
     in_doubt: bool,
-    /// Whether rows go one by one, to find the one that makes the sink panic.
+    /// Whether items go one by one, to find the one that makes the outlet panic.
     one_by_one: bool,
-    /// How often the sink failed since it last took something.
+    /// How often the outlet failed since it last took something.
     failures: u32,
-    /// When rows were last handed on.
+    /// When items were last handed on.
     delivered: Option<Instant>,
-    /// When the sink was last flushed, and whether it took something since.
+    /// When the outlet was last flushed, and whether it took something since.
     flushed: Instant,
     unflushed: bool,
 }
 
-impl Worker {
+impl<T> Worker<T> {
     pub(super) fn new(
-        sink: Box<dyn Sink>,
-        backlog: Backlog,
+        outlet: Box<dyn Outlet<T>>,
+        backlog: Box<dyn Backlog<T>>,
         policy: &DurableOptions,
-        shared: Arc<Shared>,
+        shared: Arc<Shared<T>>,
     ) -> Self {
         let pending = shared.lock().pending();
         Self {
-            voice: Voice::of(sink.name()),
-            sink,
+            voice: Voice::of(outlet.name()),
+            outlet,
             backlog,
             policy: policy.clone(),
             in_doubt: pending > 0,
@@ -167,15 +168,15 @@ impl Worker {
     }
 
     fn show(&mut self, table: &Table) {
-        let sink = self.sink.as_mut();
-        if let Err(error) = guarded(self.shared.name, || sink.show(table)).unwrap_or_else(Err) {
+        let outlet = self.outlet.as_mut();
+        if let Err(error) = guarded(self.shared.name, || outlet.show(table)).unwrap_or_else(Err) {
             self.told(&error);
         }
     }
 
     fn flush(&mut self) {
-        let sink = self.sink.as_mut();
-        let outcome = guarded(self.shared.name, || sink.flush()).unwrap_or_else(Err);
+        let outlet = self.outlet.as_mut();
+        let outcome = guarded(self.shared.name, || outlet.flush()).unwrap_or_else(Err);
         if let Err(error) = outcome {
             self.told(&error);
         }
@@ -183,29 +184,33 @@ impl Worker {
     }
 
     /// Hands items on, in order, until all are settled or the time is over.
-    fn deliver(&mut self, items: Vec<Item>) {
-        let mut rows = Vec::with_capacity(items.len());
-        for item in items {
+    fn deliver(&mut self, found: Vec<Item<T>>) {
+        let mut items = Vec::with_capacity(found.len());
+        for item in found {
             match item {
-                Item::Row(row) => rows.push(row),
+                Item::Whole(item) => items.push(item),
                 Item::Lost(count) => {
-                    if !self.hand_on(&rows) {
+                    if !self.hand_on(&items) {
                         return;
                     }
-                    rows.clear();
+                    items.clear();
                     self.lost(count);
                 }
             }
         }
-        self.hand_on(&rows);
+        self.hand_on(&items);
     }
 
-    /// Hands rows on until all are settled; false if the time was over before that.
-    fn hand_on(&mut self, rows: &[Row]) -> bool {
-        let mut left = rows;
+    /// Hands items on until all are settled; false if the time was over before that.
+    fn hand_on(&mut self, items: &[T]) -> bool {
+        let mut left = items;
         while let Some(first) = left.first() {
-            if self.shared.lock().over() {
-                return false;
+            {
+                let mut state = self.shared.lock();
+                if state.over() {
+                    return false;
+                }
+                state.begun += 1;
             }
             let delivery = if self.in_doubt {
                 self.ask(first)
@@ -228,11 +233,11 @@ impl Worker {
         true
     }
 
-    /// Asks whether the row is there already: then it counts as written. The first that is not ends all doubt, as rows
+    /// Asks whether the item is there already: then it counts as written. The first that is not ends all doubt, as they
     /// are delivered in order.
-    fn ask(&mut self, row: &Row) -> Delivery {
-        let sink = self.sink.as_mut();
-        match guarded(self.shared.name, || sink.holds(row)).unwrap_or_else(Err) {
+    fn ask(&mut self, item: &T) -> Delivery {
+        let outlet = self.outlet.as_mut();
+        match guarded(self.shared.name, || outlet.holds(item)).unwrap_or_else(Err) {
             Ok(held) => {
                 self.in_doubt = held;
                 Delivery {
@@ -251,13 +256,13 @@ impl Worker {
         }
     }
 
-    fn hand_over(&mut self, rows: &[Row]) -> Delivery {
-        let rows = if self.one_by_one { &rows[..1] } else { rows };
-        let sink = self.sink.as_mut();
+    fn hand_over(&mut self, items: &[T]) -> Delivery {
+        let items = if self.one_by_one { &items[..1] } else { items };
+        let outlet = self.outlet.as_mut();
         let delivery =
-            guarded(self.shared.name, || sink.write_batch(rows)).unwrap_or_else(|error| Delivery {
-                // One row that makes the sink panic must not stand in the way of all others.
-                dropped: usize::from(rows.len() == 1),
+            guarded(self.shared.name, || outlet.take(items)).unwrap_or_else(|error| Delivery {
+                // One item that makes the outlet panic must not stand in the way of all others.
+                dropped: usize::from(items.len() == 1),
                 error: Some(error),
                 ..Delivery::default()
             });
@@ -336,7 +341,8 @@ impl Worker {
             .min(longest);
         self.failures = self.failures.saturating_add(1);
         let share = chance() as f64 / u64::MAX as f64;
-        self.shared.pause(wait.mul_f64(1.0 - share / 2.0));
+        let share = 1.0 - share / 2.0;
+        self.shared.pause(wait.mul_f64(share), first.mul_f64(share));
     }
 
     fn told(&mut self, error: &SinkError) {
@@ -352,17 +358,10 @@ impl Worker {
             (state.pending(), state.heard)
         };
         if pending == 0 {
-            let mut sink = self.sink;
+            let outlet = self.outlet;
             let ending = self.shared.lock().ending.take();
-            let closed = guarded(self.shared.name, || {
-                // What fails here is in the receipt.
-                let _ = ending.map(|ending| sink.ended(&ending));
-                sink.close()
-            });
-            let error = match closed {
-                Ok(receipt) => receipt.error,
-                Err(error) => Some(error.to_string()),
-            };
+            let closed = guarded(self.shared.name, || outlet.close(ending));
+            let error = closed.unwrap_or_else(|error| Some(error.to_string()));
             let segments = {
                 let mut state = self.shared.lock();
                 state.error = state.error.take().or(error);
@@ -371,7 +370,7 @@ impl Worker {
             self.backlog.clear(segments);
         } else {
             // Not flushed: what is pending says that the sink behind is not in a state to answer.
-            drop(self.sink);
+            drop(self.outlet);
         }
         if heard {
             self.backlog.forget_dropped();

@@ -12,6 +12,9 @@ pub enum JournalError {
         dir: String,
         source: io::Error,
     },
+    /// Its path is empty, which would be the current folder.
+    #[error("durable: expected the folder of a journal, found an empty path")]
+    Nowhere,
     /// Another engine is using it, in this process or another.
     #[error(
         "durable: expected the journal {dir} for this process alone, found it in use by process {owner}"

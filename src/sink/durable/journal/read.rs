@@ -21,8 +21,8 @@ pub(in crate::sink::durable) struct Extent {
 
 /// What stands next in a journal.
 #[derive(Debug, PartialEq)]
-pub(in crate::sink::durable) enum Item {
-    Row(Row),
+pub(in crate::sink::durable) enum Item<T> {
+    Whole(T),
     /// So many entries in a row that cannot be read.
     Lost(u64),
 }
@@ -68,7 +68,7 @@ impl Reader {
         &mut self,
         extent: Extent,
         limit: usize,
-    ) -> io::Result<Vec<Item>> {
+    ) -> io::Result<Vec<Item<Row>>> {
         if self.segment != extent.segment {
             (self.segment, self.read, self.at) = (extent.segment, 0, 0);
             self.bytes.clear();
@@ -89,7 +89,7 @@ impl Reader {
                 self.next = number;
             }
             if let Some(entry) = found {
-                items.push(entry.row.map_or(Item::Lost(1), Item::Row));
+                items.push(entry.row.map_or(Item::Lost(1), Item::Whole));
                 (self.at, self.next) = (entry.end, entry.number + 1);
             }
         }

@@ -31,7 +31,7 @@ fn left(dir: &Path) -> Vec<Option<u64>> {
             }
             for item in items {
                 match item {
-                    Item::Row(row) => found.push(Some(row.step)),
+                    Item::Whole(row) => found.push(Some(row.step)),
                     Item::Lost(count) => found.extend((0..count).map(|_| None)),
                 }
             }

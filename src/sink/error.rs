@@ -1,0 +1,96 @@
+//! What can go wrong with a sink.
+
+use std::error::Error;
+use std::io;
+
+use super::durable::JournalError;
+
+/// Why a sink could not take or keep a row.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The file or stream behind the sink refused.
+    #[error("{sink}: could not {act} {target}: {source}")]
+    Io {
+        sink: &'static str,
+        act: &'static str,
+        target: String,
+        source: io::Error,
+    },
+    /// The file ends in something that no row begins with: it is not this sink's to repair.
+    #[error("jsonl: expected a file of JSON rows, found {found} at byte {at} of {path}")]
+    NotRows {
+        path: String,
+        at: u64,
+        found: String,
+    },
+    /// The row of this step has no JSON form.
+    #[error("{sink}: could not write step {step} as JSON: {source}")]
+    Json {
+        sink: &'static str,
+        step: u64,
+        source: serde_json::Error,
+    },
+    /// The store behind the sink refused the row for good; the source is its own error.
+    #[error("store: {0}")]
+    Refused(#[source] Box<dyn Error + Send + Sync>),
+    /// The store behind the sink could not take the row; the source is its own error.
+    #[error("store: {0}")]
+    Store(#[source] Box<dyn Error + Send + Sync>),
+    /// What a sink of one's own has to say: [`SinkError::other`], [`SinkError::refused`].
+    #[error("{message}")]
+    Other { message: String, is_permanent: bool },
+    /// The sink panicked; it is asked again for the next row.
+    #[error("{sink}: panicked: {reason}")]
+    Panicked { sink: &'static str, reason: String },
+    /// Another process opened the sink, and this one was forked from it: what is open is that one's alone.
+    #[error(
+        "{sink}: process {owner} opened it, and what it has open is its own: a process that was forked from it opens another"
+    )]
+    Inherited { sink: &'static str, owner: u32 },
+    /// Something is wrong with the journal in which rows wait.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// As many rows are waiting as may be; this one is dropped.
+    #[error("{sink}: expected room for a row, found {pending} waiting to be delivered")]
+    Full { sink: &'static str, pending: u64 },
+    /// Rows are not delivered yet; they stay in the journal.
+    #[error("{sink}: {rows} rows are still waiting to be delivered: {reason}")]
+    Pending {
+        sink: &'static str,
+        rows: u64,
+        reason: String,
+    },
+    /// Several sinks of a fanout failed; the others have the row.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<SinkError>),
+}
+
+impl SinkError {
+    /// An error of a sink of one's own, in its own words: the row could not be taken now, and may be later.
+    #[must_use]
+    pub fn other(message: impl Into<String>) -> Self {
+        Self::Other {
+            message: message.into(),
+            is_permanent: false,
+        }
+    }
+
+    /// As [`SinkError::other`], of a row that would be refused whenever it came: what stands before the sink drops it, and goes on.
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Other {
+            message: message.into(),
+            is_permanent: true,
+        }
+    }
+
+    /// Whether the same row would be refused again, whenever it came.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Json { .. } | Self::Refused(_) => true,
+            Self::Other { is_permanent, .. } => *is_permanent,
+            _ => false,
+        }
+    }
+}
