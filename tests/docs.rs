@@ -9,6 +9,7 @@ use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::{Kind as OptionKind, OPTIONS, OptionGroup};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
+use grpo_metrics::sink::KINDS;
 
 const ABOUT_KEYS: &str = "\
 # Keys
@@ -63,6 +64,19 @@ fn page_of_keys() -> String {
     page
 }
 
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// A text with `made` between the line that says "`name`: made from" and the one that says "end of `name`".
+fn part_of(text: &str, name: &str, made: &str) -> String {
+    let (begin, end) = (format!("{name}: made from"), format!("end of {name}"));
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let place = |mark: &str| lines.iter().position(|line| line.contains(mark));
+    let (begin, end) = (place(&begin).unwrap(), place(&end).unwrap());
+    [&lines[..=begin].concat(), made, &lines[end..].concat()].concat()
+}
+
 /// Holds a file against what it is made from, or writes it where that is asked for.
 fn check(path: &str, expected: &str) {
     let full = root().join(path);
@@ -95,41 +109,16 @@ fn stub_of_column(info: &ColumnInfo) -> String {
     format!("    {}: {taken}\n", info.name)
 }
 
-#[test]
-fn the_columns_of_documents_and_stub_are_made_from_their_table() {
+fn table_of_columns() -> String {
     let head = "| field | type | shape | unit | meaning | where it is not given |\n| --- | --- | --- | --- | --- | --- |\n";
-    let rows: String = Columns::ALL.iter().map(row_of_column).collect();
-    let stub: String = Columns::ALL.iter().map(stub_of_column).collect();
-    for (document, made) in [
-        ("docs/RECORDING.md", format!("{head}{rows}")),
-        ("python/grpo_metrics/_core.pyi", stub),
-    ] {
-        let path = root().join(document);
-        let text = fs::read_to_string(&path).unwrap();
-        let mut lines = text.split_inclusive('\n');
-        let is_end = |line: &str| line.contains(" end of columns");
-        let mut expected = String::new();
-        for line in lines.by_ref() {
-            expected.push_str(line);
-            if line.contains(" columns: from the table") {
-                break;
-            }
-        }
-        expected.push_str(&made);
-        expected.extend(lines.skip_while(|line| !is_end(line)));
-        assert!(
-            expected.contains("end of columns"),
-            "{document} has no place for the columns"
-        );
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            fs::write(path, expected).unwrap();
-            continue;
-        }
-        assert!(
-            text == expected,
-            "{document} is old: UPDATE_DOCS=1 cargo test --test docs"
-        );
-    }
+    let rows = Columns::ALL.iter().map(row_of_column);
+    [head.to_owned()].into_iter().chain(rows).collect()
+}
+
+#[test]
+fn the_columns_of_a_recording_are_made_from_their_table() {
+    let path = "docs/RECORDING.md";
+    check(path, &part_of(&read(path), "columns", &table_of_columns()));
 }
 
 #[test]
@@ -230,11 +219,8 @@ fn annotation(kind: &OptionKind) -> String {
     }
 }
 
-#[test]
-fn the_options_of_the_python_stub_are_made_from_their_table() {
-    const BEGIN: &str = "# Made from src/engine/options.rs by `UPDATE_DOCS=1 cargo test --test docs`, up to the next such line.\n";
-    const END: &str = "# So far.\n";
-    const PATH: &str = "python/grpo_metrics/_core.pyi";
+/// The options' classes in the Python stub.
+fn stub_of_options() -> String {
     let mut made = String::new();
     for group in OptionGroup::ALL {
         let class = match group {
@@ -259,10 +245,30 @@ fn the_options_of_the_python_stub_are_made_from_their_table() {
         }
         made.push('\n');
     }
-    let stub = fs::read_to_string(root().join(PATH)).unwrap();
-    let (before, rest) = stub.split_once(BEGIN).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    check(PATH, &format!("{before}{BEGIN}{made}{END}{after}"));
+    made
+}
+
+#[test]
+fn the_options_and_columns_of_the_python_stub_are_made_from_their_tables() {
+    let path = "python/grpo_metrics/_core.pyi";
+    let columns: String = Columns::ALL.iter().map(stub_of_column).collect();
+    let stub = part_of(&read(path), "options", &stub_of_options());
+    check(path, &part_of(&stub, "columns", &columns));
+}
+
+/// The table of sinks that a text can name.
+fn table_of_sinks() -> String {
+    let head = "| text | where rows go |\n| --- | --- |\n".to_owned();
+    KINDS.iter().fold(head, |table, kind| {
+        let (name, place, meaning) = (kind.name, kind.place, kind.meaning);
+        table + &format!("| `{name}:{place}` | {meaning} |\n")
+    })
+}
+
+#[test]
+fn the_table_of_sinks_is_made_from_their_kinds() {
+    let path = "docs/STORE.md";
+    check(path, &part_of(&read(path), "sinks", &table_of_sinks()));
 }
 
 /// The documents that are held against the repository.

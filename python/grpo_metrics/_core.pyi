@@ -37,7 +37,7 @@ _Column: TypeAlias = Any
 class Columns(TypedDict, total=False):
     """`n` completions, `G` groups, `S` completion tokens; token columns also `[n, t]` with lengths or a padding mask."""
 
-    # columns: from the table in src/batch/columns.rs, by UPDATE_DOCS=1 cargo test --test docs
+    # columns: made from the table in src/batch/columns.rs, by UPDATE_DOCS=1 cargo test --test docs
     group_sizes: _Column
     group_ids: _Column
     completion_index: _Column
@@ -76,7 +76,7 @@ class Columns(TypedDict, total=False):
     rank: int | None
     micro: int | None
 
-# Made from src/engine/options.rs by `UPDATE_DOCS=1 cargo test --test docs`, up to the next such line.
+# options: made from the table in src/engine/options.rs, by UPDATE_DOCS=1 cargo test --test docs
 @type_check_only
 class RowOptions(TypedDict, total=False):
     """What stands in a row."""
@@ -126,7 +126,7 @@ class RankOptions(TypedDict, total=False):
     scope: Literal["global", "local"] | None
     policy: Literal["fail", "go_on"] | None
 
-# So far.
+# end of options
 
 @type_check_only
 class Options(RowOptions, WindowOptions, CountingOptions, RankOptions, total=False):

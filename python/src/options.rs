@@ -8,7 +8,7 @@ use grpo_metrics::engine::{
     Engine, EngineBuilder, EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo,
 };
 use grpo_metrics::recording::{Format, Recorder};
-use grpo_metrics::sink::{Durable, Jsonl, Queued, Recovered, Sink};
+use grpo_metrics::sink::{DurableOptions, Journal, Queued, Recovered, Sink};
 use grpo_metrics::store::{RunSpec, StoreSink};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
@@ -18,7 +18,7 @@ use crate::error;
 use crate::gather::PythonGather;
 use crate::interruption::Noted;
 use crate::json;
-use crate::sink::PythonSink;
+use crate::sink::{self, PythonSink};
 
 /// What Python's engine takes beside the options of every engine: where rows and records go, and what gathers.
 const OWN: &[&str] = &[
@@ -33,6 +33,9 @@ const OWN: &[&str] = &[
     "recorder",
     "gather",
 ];
+
+/// What `journal` is.
+const JOURNAL: &str = "the path of a folder";
 
 /// How often a store that is an object, and has no journal before it, is asked to take a row: for some seconds.
 const TRIES: u32 = 6;
@@ -134,31 +137,37 @@ impl<'a, 'py> Options<'a, 'py> {
         };
         for (i, sink) in listed.enumerate() {
             let (sink, name) = (sink?, format!("sink{i}"));
-            if let Ok(path) = sink.extract::<PathBuf>().noted() {
-                opening = self.add(opening, &name, Jsonl::open(path).map_err(error::sink)?)?;
+            if let Some(target) = sink::target(&sink)? {
+                let open = || target.open().map_err(error::sink);
+                opening = self.add(opening, &name, open)?;
             } else if sink.hasattr("write")? {
-                opening = self.add(opening, &name, PythonSink::over(&sink))?;
+                opening = self.add(opening, &name, || Ok(PythonSink::over(&sink)))?;
             } else {
-                let expected = "paths of JSON lines, and sinks: objects with `write(row)` (`LoggerSink` makes one of a logger)";
+                let expected = "paths of JSON lines, and sinks: texts as `csv:rows.csv`, or objects with `write(row)` (`LoggerSink` makes one of a logger)";
                 return Err(refuse("sinks", expected, &sink));
             }
         }
         Ok(opening)
     }
 
-    /// Adds a sink, behind a journal of its own where there is a folder for them: then no step waits for it.
-    fn add(
+    /// Adds a sink, behind a journal of its own where there is a folder for them: then no step waits for it. The journal comes first:
+    /// where it is in use, nothing else is opened or made.
+    fn add<S: Sink + 'static>(
         &self,
         mut opening: Opening,
         name: &str,
-        sink: impl Sink + 'static,
+        open: impl FnOnce() -> PyResult<S>,
     ) -> PyResult<Opening> {
-        let folder: Option<PathBuf> = self.read("journal", "the path of a folder")?;
-        let Some(folder) = folder else {
-            return Ok(opening.sink(sink));
+        let Some(folder) = self.get("journal")? else {
+            return Ok(opening.sink(open()?));
         };
-        let folder = folder.join(name);
-        let durable = Durable::new(sink, &folder).map_err(error::sink)?;
+        let path: PathBuf = self.read("journal", JOURNAL)?.unwrap_or_default();
+        if path.as_os_str().is_empty() {
+            return Err(refuse("journal", JOURNAL, &folder));
+        }
+        let folder = path.join(name);
+        let journal = Journal::open(&folder, DurableOptions::default()).map_err(error::sink)?;
+        let durable = journal.before(open()?).map_err(error::sink)?;
         if *durable.recovered() != Recovered::default() {
             let found = (folder, durable.recovered().clone());
             opening.recovered.push(found);
@@ -182,26 +191,28 @@ impl<'a, 'py> Options<'a, 'py> {
                     .transpose()?
                     .unwrap_or_default(),
             };
-            let sink = StoreSink::open(path, spec).map_err(error::store)?;
-            return self.add_store(opening, sink);
+            let open = || StoreSink::open(path, spec).map_err(error::store);
+            return self.add_store(opening, open);
         }
         let run = run.ok_or_else(|| {
             error::option("`run` is missing: a store that is an object needs the id of the run")
         })?;
         let module = store.py().import("grpo_metrics._store")?;
         let sink = PythonSink::over(&module.call_method1("StoreSink", (store, &run))?).of_run(run);
-        if self.get("journal")?.is_some() {
-            return self.add_store(opening, sink);
-        }
-        self.add_store(opening, sink.giving_up_after(TRIES))
+        let tries = self.get("journal")?.is_none().then_some(TRIES);
+        self.add_store(opening, || Ok(sink.giving_up_after(tries)))
     }
 
     /// Adds a store, behind its journal, else behind a queue in memory: no step waits for a disk or a server.
-    fn add_store(&self, opening: Opening, sink: impl Sink + 'static) -> PyResult<Opening> {
+    fn add_store<S: Sink + 'static>(
+        &self,
+        opening: Opening,
+        open: impl FnOnce() -> PyResult<S>,
+    ) -> PyResult<Opening> {
         if self.get("journal")?.is_some() {
-            return self.add(opening, "store", sink);
+            return self.add(opening, "store", open);
         }
-        Ok(opening.sink(Queued::new(sink).map_err(error::sink)?))
+        Ok(opening.sink(Queued::new(open()?).map_err(error::sink)?))
     }
 
     /// This rank and how many there are, as the gather has them.

@@ -2,22 +2,36 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grpo_metrics::row::run::Ending;
 use grpo_metrics::row::{Metrics, Row};
-use grpo_metrics::sink::{Receipt, Recovered, Sink, SinkError};
+use grpo_metrics::sink::{Receipt, Recovered, Sink, SinkError, Tally, Target};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::error;
 use crate::interruption::Noted;
+
+/// The sink that a text or a path names; `None` for anything else. A path is of JSON lines, whatever its name looks like.
+pub fn target(named: &Bound<'_, PyAny>) -> PyResult<Option<Target>> {
+    let Ok(path) = named.extract::<PathBuf>().noted() else {
+        return Ok(None);
+    };
+    let target = match named.extract::<String>() {
+        Ok(text) => text.parse(),
+        Err(_) => Target::jsonl(path),
+    };
+    let target = target.map_err(|e| error::option(format!("`sinks`: {e}")))?;
+    Ok(Some(target))
+}
 
 /// Hands every row to an object's `write(row)`, and calls its `flush()`, `ended(status, error)` and `close()` where it has them.
 pub struct PythonSink {
     object: Py<PyAny>,
     kind: String,
     run: Option<String>,
-    receipt: Receipt,
+    tally: Tally,
     /// How often the row in hand may fail before it counts as refused for good, and how often it has.
     tries: Option<u32>,
     failed: u32,
@@ -29,7 +43,7 @@ impl PythonSink {
             kind: crate::column::kind_of(object),
             object: object.clone().unbind(),
             run: None,
-            receipt: Receipt::default(),
+            tally: Tally::default(),
             tries: None,
             failed: 0,
         }
@@ -42,8 +56,8 @@ impl PythonSink {
     }
 
     /// Gives a row up that has failed so often: of an object's errors nobody knows which would pass.
-    pub fn giving_up_after(mut self, tries: u32) -> Self {
-        self.tries = Some(tries);
+    pub fn giving_up_after(mut self, tries: Option<u32>) -> Self {
+        self.tries = tries;
         self
     }
 
@@ -74,13 +88,6 @@ impl PythonSink {
             Ok(())
         })
     }
-
-    fn note(&mut self, outcome: Result<(), SinkError>) -> Result<(), SinkError> {
-        if let Err(error) = &outcome {
-            self.receipt.error = Some(error.to_string());
-        }
-        outcome
-    }
 }
 
 impl fmt::Debug for PythonSink {
@@ -99,29 +106,28 @@ impl Sink for PythonSink {
     }
 
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
-        self.receipt.accepted += 1;
         let outcome = self.call("write to", |object| {
             object.call_method1("write", (nested(object.py(), row)?,))?;
             Ok(())
         });
-        let outcome = self.note(outcome);
-        let Err(error) = outcome else {
-            self.receipt.written += 1;
-            self.failed = 0;
-            return Ok(());
+        let error = match self.tally.count(outcome) {
+            Err(error) => error,
+            written => {
+                self.failed = 0;
+                return written;
+            }
         };
-        self.receipt.dropped += 1;
         self.failed += 1;
         if self.tries.is_some_and(|tries| self.failed >= tries) {
             self.failed = 0;
-            return Err(SinkError::Refused(Box::new(error)));
+            return Err(SinkError::refused(error.to_string()));
         }
         Err(error)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
         let outcome = self.call_optional("flush");
-        self.note(outcome)
+        self.tally.note(outcome)
     }
 
     fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
@@ -135,18 +141,15 @@ impl Sink for PythonSink {
             }
             Ok(())
         });
-        self.note(outcome)
+        self.tally.note(outcome)
     }
 
     fn close(mut self: Box<Self>) -> Receipt {
         // What fails here is in the receipt.
         let _ = self.flush();
         let outcome = self.call_optional("close");
-        let _ = self.note(outcome);
-        Receipt {
-            sink: self.kind.clone(),
-            ..std::mem::take(&mut self.receipt)
-        }
+        let _ = self.tally.note(outcome);
+        self.tally.receipt(&self.kind)
     }
 }
 

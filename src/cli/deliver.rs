@@ -7,8 +7,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::say::complain;
+use super::target::{jsonl_parser, sinks_help};
 use crate::row::run::Ending;
-use crate::sink::{Durable, DurableOptions, Jsonl, Receipt, Recovered, Sink, SinkError, one_line};
+use crate::sink::{
+    Durable, DurableOptions, Journal, Receipt, Recovered, Sink, SinkError, Target, one_line,
+};
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
 use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
@@ -18,7 +21,7 @@ use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
 /// For a training that was killed and is not run again: the next training with the same journal delivers them by itself. What is
 /// delivered is noted in the journal, so that a second deliver sends what the first could not. The run stays as it stands.
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("to").required(true).args(["store", "evsys", "jsonl"]))]
+#[command(group = ArgGroup::new("to").required(true).args(["store", "evsys", "jsonl", "sink"]))]
 #[allow(clippy::doc_markdown)] // clap prints these docs as they are
 pub struct DeliverArgs {
     /// The folder of the journal. Python's journal= has one for each sink in it: store, sink0, ...
@@ -30,10 +33,13 @@ pub struct DeliverArgs {
     #[arg(long)]
     pub evsys: bool,
     /// The file of JSON lines to deliver to, made if need be.
-    #[arg(long, value_name = "FILE")]
-    pub jsonl: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = jsonl_parser())]
+    pub jsonl: Option<Target>,
+    /// Another kind of sink to deliver to.
+    #[arg(long, value_name = "KIND:PATH", long_help = sinks_help("Another kind of sink to deliver to:"))]
+    pub sink: Option<Target>,
     /// The run to write to [default: the one that the journal names]
-    #[arg(long, value_name = "ID", conflicts_with = "jsonl")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["jsonl", "sink"])]
     pub run: Option<String>,
     /// Give up when nothing was taken for so long; the rows stay in the journal.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -88,13 +94,29 @@ impl DeliverError {
 /// If there is no such journal or another process uses it, the store or file cannot be opened, or a row was not delivered.
 pub fn run(args: &DeliverArgs, out: &mut dyn Write) -> Result<(), DeliverError> {
     check(args)?;
-    if let Some(path) = &args.jsonl {
-        let file = Jsonl::open(path).map_err(DeliverError::File)?;
-        return deliver(args, file, out);
-    }
-    let run = run_id(args)?;
-    let store = store(args, &run)?;
-    deliver(args, StoreSink::after(store, run)?, out)
+    let to = match args.jsonl.as_ref().or(args.sink.as_ref()) {
+        Some(target) => To::Sink(target),
+        None => To::Run(run_id(args)?),
+    };
+    let policy = DurableOptions {
+        patience: Duration::from_secs(args.patience),
+        ..DurableOptions::default()
+    };
+    // Before anything is opened or made: it may be in use.
+    let journal = Journal::open(&args.journal, policy).map_err(DeliverError::Journal)?;
+    let sink: Box<dyn Sink> = match to {
+        To::Sink(target) => target.open().map_err(DeliverError::File)?,
+        To::Run(run) => Box::new(StoreSink::after(store(args, &run)?, run)?),
+    };
+    let journal = journal.before(sink).map_err(DeliverError::Journal)?;
+    deliver(args, journal, out)
+}
+
+/// Where rows go.
+enum To<'a> {
+    Sink(&'a Target),
+    /// A run of the store that the arguments name.
+    Run(String),
 }
 
 /// Nothing is made where there is no journal.
@@ -163,16 +185,10 @@ fn evsys(_: &DeliverArgs) -> Result<Box<dyn Store>, DeliverError> {
 
 fn deliver(
     args: &DeliverArgs,
-    sink: impl Sink + 'static,
+    mut journal: Durable,
     out: &mut dyn Write,
 ) -> Result<(), DeliverError> {
-    let patience = Duration::from_secs(args.patience);
-    let policy = DurableOptions {
-        patience,
-        ..DurableOptions::default()
-    };
-    let mut journal = Durable::with(sink, &args.journal, policy).map_err(DeliverError::Journal)?;
-    let receipt = drain(&mut journal, patience);
+    let receipt = drain(&mut journal, Duration::from_secs(args.patience));
     let (recovered, damaged) = (journal.recovered().clone(), journal.damaged());
     let receipt = if receipt.pending > 0 {
         receipt

@@ -8,6 +8,7 @@ mod options;
 pub mod replay;
 mod say;
 pub mod show;
+mod target;
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -24,9 +24,9 @@ use crate::sink::said;
 use crate::store::Prediction;
 
 pub use crate::row::run::Ending;
+pub use crate::sink::Csv;
 use context::{EXPERIMENT_ID, RUN_ID};
 pub use context::{Ids, LogContext, LoopState, SharedStore};
-pub use csv::Csv;
 pub use early_stopping::{EarlyStopping, Goal};
 pub use outbox::Outbox;
 pub use progress::Progress;

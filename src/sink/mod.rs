@@ -1,6 +1,7 @@
 //! Where rows go. A sink takes a row, answers for it, and says at the end what became of every row it accepted.
 
 mod console;
+mod csv;
 mod durable;
 mod error;
 mod fanout;
@@ -11,6 +12,7 @@ mod memory;
 mod owned;
 mod receipt;
 mod shown;
+mod target;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
 
@@ -25,6 +27,7 @@ use crate::row::{Metrics, Row};
 
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
+pub use csv::Csv;
 pub(crate) use durable::Held;
 pub use durable::{
     Durable, DurableOptions, Fsync, Full, Journal, JournalError, Outlet, Queue, Queued, Recovered,
@@ -41,6 +44,7 @@ pub use receipt::{Delivery, Receipt, Tally};
 #[cfg(feature = "cli")]
 pub(crate) use shown::lines;
 pub(crate) use shown::one_line;
+pub use target::{KINDS, SinkKind, Target, TargetError};
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;
 
@@ -114,6 +118,45 @@ pub trait Sink: Send {
 
     /// Flushes, ends the sink and accounts for every row.
     fn close(self: Box<Self>) -> Receipt;
+}
+
+/// A sink whose kind is known only when the program runs, as [`Target::open`] gives one.
+impl Sink for Box<dyn Sink> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn run(&self) -> Option<&str> {
+        self.as_ref().run()
+    }
+
+    fn write(&mut self, row: &Row) -> Result<(), SinkError> {
+        self.as_mut().write(row)
+    }
+
+    fn show(&mut self, table: &Table) -> Result<(), SinkError> {
+        self.as_mut().show(table)
+    }
+
+    fn write_batch(&mut self, rows: &[Row]) -> Delivery {
+        self.as_mut().write_batch(rows)
+    }
+
+    fn holds(&mut self, row: &Row) -> Result<bool, SinkError> {
+        self.as_mut().holds(row)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.as_mut().flush()
+    }
+
+    fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
+        self.as_mut().ended(ending)
+    }
+
+    fn close(self: Box<Self>) -> Receipt {
+        (*self).close()
+    }
 }
 
 /// A row's nested JSON form: `{"ts", "step", "metrics"}`, and `"run"` on the row that carries the run's text.

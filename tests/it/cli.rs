@@ -136,8 +136,8 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     Compute the metrics of a recorded run and store them
 
     Reads the recording step by step, computes one row of metrics for every emitted step, and writes it
-    to a store, to JSON lines, or to both; with neither --store nor --jsonl it stores into runs.db in
-    the current folder.
+    to a store, to JSON lines, or to other sinks; with none of --store, --jsonl and --sink it stores
+    into runs.db in the current folder.
 
     A fault in the recording ends the replay with exit code 2 and a message that names file, line, step,
     rank and field. The rows that went out before it stay, and the run in the store is marked failed.
@@ -173,6 +173,12 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
 
           --jsonl <FILE>
               Append the rows to this file as JSON lines; - is standard output
+
+          --sink <KIND:PATH>
+              Write the rows to another kind of sink; may be given more than once:
+              - jsonl:FILE: JSON lines, appended; - is standard output
+              - csv:FILE: a table with a column a key, appended
+              - tensorboard:FOLDER: an event file for TensorBoard, new in the folder each time
 
           --shards <DIR>
               Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
@@ -480,6 +486,37 @@ fn rows_go_to_standard_output_or_a_file_and_nowhere_else_then() {
     let written = fs::read(dir.path().join("rows.jsonl")).unwrap();
     assert_eq!(rows(&written).len(), 24 + 12);
     assert_eq!(stored(&dir, "trl-2rank").0.len(), 24);
+}
+
+#[test]
+fn rows_go_to_every_sink_that_a_text_names() {
+    let dir = folder();
+    let to = ["--sink", "csv:rows.csv", "--sink", "rows.jsonl", "-q"];
+    let out = replay(&dir, TWO_RANKS, &to);
+    assert!(out.status.success() && out.stderr.is_empty());
+    assert!(!dir.path().join("runs.db").exists());
+    let lines = rows(&fs::read(dir.path().join("rows.jsonl")).unwrap());
+    let mut table = csv::Reader::from_path(dir.path().join("rows.csv")).unwrap();
+    let keys = table.headers().unwrap().clone();
+    let records: Vec<_> = table.records().map(Result::unwrap).collect();
+    assert_eq!((records.len(), lines.len()), (24, 24));
+    for (record, line) in records.iter().zip(&lines) {
+        for (key, cell) in keys.iter().zip(record).skip(1) {
+            assert_eq!(cell.parse().ok(), line["metrics"][key].as_f64(), "{key}");
+        }
+    }
+    let refused = |sink| {
+        let out = replay(&dir, TWO_RANKS, &["--sink", sink]);
+        assert_eq!(out.status.code(), Some(2));
+        said(&out)
+    };
+    assert!(
+        refused("cvs:a").contains("expected a kind of sink (jsonl, csv, tensorboard), found `cvs`")
+    );
+    assert!(refused("csv:").contains("csv: expected the path of a file"));
+    if !cfg!(feature = "tensorboard") {
+        assert!(refused("tensorboard:a").contains("built without `tensorboard`"));
+    }
 }
 
 #[test]

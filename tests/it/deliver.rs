@@ -154,6 +154,18 @@ fn a_journal_is_delivered_to_a_file_and_what_is_damaged_is_counted() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_journal_is_delivered_to_a_sink_that_a_text_names() {
+    let dir = killed();
+    let to = ["journal/store", "--sink", "csv:rows.csv"];
+    let (code, out, said) = deliver(dir.path(), &to);
+    assert_eq!(code, 0, "{said}");
+    assert!(out.contains("pending 0, dropped 0, damaged 0"), "{out}");
+    let text = fs::read_to_string(dir.path().join("rows.csv")).unwrap();
+    assert!(text.starts_with("step,train/reward\n"), "{text}");
+    assert!(text.ends_with("\n4,4.0\n5,5.0\n6,6.0\n"), "{text}");
+}
+
+#[test]
 fn what_takes_nothing_leaves_the_rows_in_the_journal() {
     let dir = killed();
     let args = ["journal/store", "--jsonl", "/dev/full", "--patience", "1"];
@@ -209,10 +221,23 @@ fn what_is_no_journal_and_one_that_is_in_use_are_refused_and_left_alone() {
         said.contains("found it in use by process") && said.contains("journal/store"),
         "{said}"
     );
+    for to in [["--store", "new.db"], ["--sink", "csv:new.csv"]] {
+        let (code, ..) = deliver(
+            dir.path(),
+            &[&["journal/store", "--run", "r"], &to[..]].concat(),
+        );
+        assert_eq!(code, 2);
+    }
+    for made in ["new.db", "new.csv"] {
+        assert!(!dir.path().join(made).exists(), "{made}");
+    }
     drop(alive);
     let (code, _, said) = deliver(dir.path(), &["journal/store"]);
     assert_eq!(code, 2);
     assert!(said.contains("--store <FILE>|--evsys|--jsonl"), "{said}");
+    let (code, _, said) = deliver(dir.path(), &["journal/store", "--sink", "cvs:rows.csv"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("expected a kind of sink"), "{said}");
 }
 
 #[cfg(feature = "evsys")]

@@ -360,6 +360,10 @@ fn a_place_that_is_no_folder_is_named() {
     let error = Durable::new(Memory::new(), &file).unwrap_err();
     let expected = format!("durable: could not make the journal {}: ", file.display());
     assert!(error.to_string().starts_with(&expected), "{error}");
+    // It would be the current folder.
+    let error = Durable::new(Memory::new(), "").unwrap_err();
+    let expected = "durable: expected the folder of a journal, found an empty path";
+    assert_eq!(error.to_string(), expected);
 }
 
 /// The steps of the whole lines of a file, in order.
@@ -779,7 +783,7 @@ mod kill {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     use crate::gateway::{Fault, Gateway, KEY};
-    use grpo_metrics::sink::Fanout;
+    use grpo_metrics::sink::{Csv, Fanout};
     use grpo_metrics::store::{EvSys, Patience, Split, Sqlite, Store, StoreSink};
     use rusqlite::Connection;
 
@@ -822,6 +826,14 @@ mod kill {
                 Durable::with(
                     Jsonl::open(dir.join("behind.jsonl")).unwrap(),
                     dir.join("journal-2"),
+                    quick(),
+                )
+                .unwrap(),
+            )
+            .with(
+                Durable::with(
+                    Csv::open(dir.join("behind.csv")).unwrap(),
+                    dir.join("journal-3"),
                     quick(),
                 )
                 .unwrap(),
@@ -998,6 +1010,11 @@ mod kill {
             &steps_of_jsonl(&dir.path().join("behind.jsonl")),
             &seen,
         );
+        let table = csv::Reader::from_path(dir.path().join("behind.csv")).unwrap();
+        let steps = table
+            .into_records()
+            .map(|record| record.unwrap()[0].parse().unwrap());
+        sound("csv behind a journal", &steps.collect::<Vec<u64>>(), &seen);
         println!(
             "killed {killed} times: {} of {STEPS} steps acknowledged; jsonl {}, gateway {}",
             seen.acknowledged.len(),

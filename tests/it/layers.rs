@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("row", &["batch", "stat", "summary"]),
     ("dialect", &["batch", "kernel", "row", "summary"]),
     // Where rows go.
-    ("sink", &["row"]),
+    ("sink", &["limits", "row"]),
     ("store", &["limits", "row", "sink"]),
     // Beside the corridor: what comes from disk, and what trainers hook in.
     ("recording", &["batch", "kernel", "limits"]),

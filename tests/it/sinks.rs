@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{
-    Console, Durable, Fanout, Jsonl, Memory, Receipt, Repair, Sink, SinkError,
+    Console, Csv, Durable, Fanout, Jsonl, KINDS, Memory, Receipt, Repair, Sink, SinkError, Target,
+    TargetError,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -39,13 +40,14 @@ struct Case {
     name: &'static str,
     sink: Box<dyn Sink>,
     read: Box<dyn Fn() -> Vec<Back>>,
-    /// A store has no row without a number in it, and knows a run's text, not a row's; its zero has no sign.
+    /// A table has no text. Nor has a store, which knows a run's, and it has no row without a number in it; its zero has no sign.
     keeps: Keeps,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Keeps {
     Rows,
+    Cells,
     Numbers,
 }
 
@@ -82,6 +84,16 @@ fn cases(dir: &Path) -> Vec<Case> {
     let sink = Jsonl::to(shared.clone());
     let read = Box::new(move || of_json(&shared.text()));
     case("jsonl", Box::new(sink), read, Keeps::Rows);
+
+    let path = dir.join("rows.csv");
+    let sink = Csv::open(&path).unwrap();
+    let read = Box::new(move || of_csv(&path));
+    case("csv", Box::new(sink), read, Keeps::Cells);
+
+    let path = dir.join("behind.csv");
+    let sink = Durable::new(Csv::open(&path).unwrap(), dir.join("journal-4")).unwrap();
+    let read = Box::new(move || of_csv(&path));
+    case("durable", Box::new(sink), read, Keeps::Cells);
 
     let (first, second) = (Memory::new(), Memory::new());
     let sink = Fanout::new(vec![Box::new(first.clone())]).with(second.clone());
@@ -153,6 +165,29 @@ fn of_json(text: &str) -> Vec<Back> {
         }
     })
     .collect()
+}
+
+/// Reads a table: a row a line, an empty cell for what it has not.
+fn of_csv(path: &Path) -> Vec<Back> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let keys = reader.headers().unwrap().clone();
+    let row = |record: csv::StringRecord| {
+        let cells = keys.iter().zip(&record).skip(1);
+        let filled = cells.filter(|(_, cell)| !cell.is_empty());
+        let mut entries: Vec<_> = filled
+            .map(|(key, cell)| (key.to_owned(), cell.parse().unwrap()))
+            .collect();
+        entries.sort_by(|a: &(String, f64), b| a.0.cmp(&b.0));
+        Back {
+            step: record[0].parse().unwrap(),
+            entries,
+            text: Vec::new(),
+        }
+    };
+    reader
+        .records()
+        .map(|record| row(record.unwrap()))
+        .collect()
 }
 
 fn number(value: &Value) -> f64 {
@@ -294,7 +329,7 @@ fn rows_come_back_in_order_whole_and_to_the_last_bit() {
         case.sink.flush().unwrap();
         let expected: Vec<Back> = rows()
             .iter()
-            .filter(|row| case.keeps == Keeps::Rows || !row.metrics.is_empty())
+            .filter(|row| case.keeps != Keeps::Numbers || !row.metrics.is_empty())
             .map(|row| Back {
                 text: if case.keeps == Keeps::Rows {
                     Back::from(row).text
@@ -328,6 +363,112 @@ fn rows_come_back_in_order_whole_and_to_the_last_bit() {
             case.name
         );
     }
+}
+
+#[test]
+fn every_kind_that_a_text_names_takes_rows_by_itself_and_behind_a_journal() {
+    let dir = TempDir::new().unwrap();
+    for kind in KINDS {
+        let path = dir.path().join(kind.name);
+        let target: Result<Target, TargetError> =
+            format!("{}:{}", kind.name, path.display()).parse();
+        let target = match target {
+            Ok(target) => target,
+            Err(error) => {
+                let expected = format!("this program was built without `{}`", kind.name);
+                assert_eq!(error.to_string(), expected);
+                continue;
+            }
+        };
+        let mut sink = target.open().unwrap();
+        assert_eq!(sink.name(), kind.name);
+        let journal = dir.path().join(format!("{}.journal", kind.name));
+        for row in rows() {
+            sink.write(&row).unwrap();
+        }
+        let receipt = sink.close();
+        assert_eq!((receipt.accepted, receipt.written), (5, 5), "{receipt:?}");
+        let mut durable = Box::new(Durable::new(target.open().unwrap(), journal).unwrap());
+        durable.write(&row(1 << 41, [("loss", 0.5)])).unwrap();
+        let receipt = durable.close();
+        assert_eq!((receipt.accepted, receipt.written), (1, 1), "{receipt:?}");
+        assert!(path.exists());
+    }
+}
+
+#[test]
+fn a_table_holds_the_very_rows_that_it_has_lines_of() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("rows.csv");
+    let mut sink = Csv::open(&path).unwrap();
+    for row in rows() {
+        sink.write(&row).unwrap();
+    }
+    let mut again = Csv::open(&path).unwrap();
+    for row in rows() {
+        assert!(again.holds(&row).unwrap(), "{}", row.step);
+    }
+    let others = [
+        row(6, [("loss", 0.1)]),
+        row(1, [("loss", 0.1)]),
+        row(3, [("new", 1.0)]),
+    ];
+    for other in others {
+        assert!(!again.holds(&other).unwrap(), "{}", other.step);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_table_of_ours_is_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("theirs.csv");
+    for theirs in ["epoch,loss\n1,0.5\n2,0.", "no table", "steps,loss\n1"] {
+        fs::write(&path, theirs).unwrap();
+        let error = Csv::open(&path).unwrap_err().to_string();
+        assert!(error.contains("first column is `step`"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), theirs);
+    }
+    // Its own, torn at any byte.
+    let whole = "step,loss\n1,0.5\n";
+    for end in 0..=whole.len() {
+        fs::write(&path, &whole[..end]).unwrap();
+        let mut sink = Csv::open(&path).unwrap();
+        sink.write(&row(2, [("loss", 0.25)])).unwrap();
+        let expected = if end == whole.len() { 2 } else { 1 };
+        assert_eq!(of_csv(&path).len(), expected, "{end}");
+    }
+    let error = Csv::open(dir.path()).unwrap_err().to_string();
+    assert!(error.starts_with("csv: could not open"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_table_that_is_deleted_is_put_back_and_one_that_is_cut_replaced_or_moved_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("rows.csv");
+    let steps = |path: &Path| of_csv(path).iter().map(|row| row.step).collect::<Vec<_>>();
+    let mut sink = Box::new(Csv::open(&path).unwrap());
+    let mut write = |step| sink.write(&row(step, [("loss", 0.5)])).unwrap();
+    write(1);
+    fs::remove_file(&path).unwrap();
+    write(2);
+    assert_eq!(steps(&path), [1, 2]);
+    let moved = dir.path().join("moved.csv");
+    fs::rename(&path, &moved).unwrap();
+    write(3);
+    assert_eq!((steps(&moved), steps(&path)), (vec![1, 2], vec![3]));
+    fs::write(&path, "").unwrap();
+    write(4);
+    assert_eq!(steps(&path), [4]);
+    let other = dir.path().join("other.csv");
+    fs::write(&other, "step,kl\n9,0.25\n").unwrap();
+    fs::rename(&other, &path).unwrap();
+    write(5);
+    assert_eq!(steps(&path), [9, 5]);
+    fs::remove_file(&path).unwrap();
+    let receipt = sink.close();
+    assert_eq!((receipt.accepted, receipt.written), (5, 5));
+    assert_eq!(steps(&path), [9, 5]);
 }
 
 #[test]

@@ -6,11 +6,13 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::options::{All, OptionArgs};
+use crate::cli::target::{jsonl_parser, sinks_help};
+use crate::sink::Target;
 
 /// Compute the metrics of a recorded run and store them
 ///
 /// Reads the recording step by step, computes one row of metrics for every emitted step, and writes it to a store, to JSON
-/// lines, or to both; with neither --store nor --jsonl it stores into runs.db in the current folder.
+/// lines, or to other sinks; with none of --store, --jsonl and --sink it stores into runs.db in the current folder.
 ///
 /// A fault in the recording ends the replay with exit code 2 and a message that names file, line, step, rank and field. The
 /// rows that went out before it stay, and the run in the store is marked failed. NaN and infinities are no fault: they are left
@@ -36,8 +38,12 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME", help_heading = "Outputs")]
     pub run: Option<String>,
     /// Append the rows to this file as JSON lines; - is standard output
-    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
-    pub jsonl: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help_heading = "Outputs", value_parser = jsonl_parser())]
+    pub jsonl: Option<Target>,
+    /// Write the rows to another kind of sink; may be given more than once
+    #[arg(long = "sink", value_name = "KIND:PATH", help_heading = "Outputs")]
+    #[arg(long_help = sinks_help("Write the rows to another kind of sink; may be given more than once:"))]
+    pub sinks: Vec<Target>,
 
     /// Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
     #[arg(long, value_name = "DIR", help_heading = "Outputs")]

@@ -1,13 +1,12 @@
 //! Where the rows of a replay go, and what becomes of an output that fails.
 
-use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use super::{ReplayArgs, ReplayError};
 use crate::cli::is_broken_pipe;
 use crate::cli::say::complain;
 use crate::row::Row;
-use crate::sink::{Jsonl, Receipt, Sink, SinkError};
+use crate::sink::{Receipt, Sink, SinkError, Target};
 use crate::store::{RunPatch, RunSpec, Sqlite, Status, Store, StoreError, StoreSink};
 
 /// The store that is used where no output is named.
@@ -55,13 +54,15 @@ impl Outputs {
     /// Opens what the arguments name, or the default store. Notes what is there already.
     pub fn open(args: &ReplayArgs) -> Result<Self, ReplayError> {
         let mut outputs = Self::none();
-        let default = args.jsonl.is_none().then(|| PathBuf::from(DEFAULT_STORE));
+        let mut sinks = args.jsonl.iter().chain(&args.sinks).peekable();
+        let default = sinks.peek().is_none();
+        let default = default.then(|| PathBuf::from(DEFAULT_STORE));
         if let Some(store) = args.store.clone().or(default) {
             let name = args.run.clone().unwrap_or_else(|| run_name(&args.paths));
             outputs.add_store(StoredRun { store, name }, args.quiet)?;
         }
-        if let Some(path) = &args.jsonl {
-            outputs.add_jsonl(path, args.quiet)?;
+        for target in sinks {
+            outputs.add_sink(target, args.quiet)?;
         }
         Ok(outputs)
     }
@@ -84,26 +85,18 @@ impl Outputs {
         Ok(())
     }
 
-    fn add_jsonl(&mut self, path: &Path, quiet: bool) -> Result<(), SinkError> {
-        let output = if path == Path::new("-") {
-            Output {
-                sink: Box::new(Jsonl::to(io::stdout())),
-                to: "standard output".to_owned(),
-            }
-        } else {
-            let has_rows = path.metadata().is_ok_and(|file| file.len() > 0);
-            if has_rows && !quiet {
-                let path = path.display();
-                complain(&format!(
-                    "note: {path} has rows already; the new ones are appended"
-                ));
-            }
-            Output {
-                sink: Box::new(Jsonl::open(path)?),
-                to: path.display().to_string(),
-            }
-        };
-        self.open.push(output);
+    fn add_sink(&mut self, target: &Target, quiet: bool) -> Result<(), SinkError> {
+        let there = target.path().metadata();
+        let has_rows = there.is_ok_and(|there| there.is_file() && there.len() > 0);
+        if has_rows && !quiet && !target.is_stdout() {
+            complain(&format!(
+                "note: {target} has rows already; the new ones are appended"
+            ));
+        }
+        self.open.push(Output {
+            sink: target.open()?,
+            to: target.to_string(),
+        });
         Ok(())
     }
 

@@ -1,0 +1,22 @@
+//! Sinks as arguments, from the one table of kinds.
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use crate::sink::{KINDS, SinkKind, Target};
+
+/// A path of JSON lines, whatever its name looks like.
+pub(super) fn jsonl_parser() -> impl TypedValueParser<Value = Target> {
+    PathBufValueParser::new().try_map(Target::jsonl)
+}
+
+/// What `--sink` says of itself: `lead`, and every kind.
+pub(super) fn sinks_help(lead: &str) -> String {
+    let kind = |kind: &SinkKind| {
+        let (name, place, meaning) = (kind.name, kind.place, kind.meaning);
+        format!("\n- {name}:{place}: {meaning}")
+    };
+    KINDS
+        .iter()
+        .map(kind)
+        .fold(lead.to_owned(), |help, line| help + &line)
+}
