@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::tokens::{Columns as TokenColumns, Completion};
 use check::{check_lengths, lengths};
-pub use column::{Column, Kind, Shape};
+pub use column::{Column, ColumnKind, Shape};
 pub use columns::{ColumnInfo, Columns};
 pub use error::BatchError;
 use tokens::{Span, TokenColumn};
@@ -155,7 +155,9 @@ impl<'a> Batch<'a> {
 
     /// Whether the record has any column of numbers per token.
     pub(crate) fn has_tokens(&self) -> bool {
-        let mut tokens = self.columns.given_of(|info| info.kind == Kind::Tokens);
+        let mut tokens = self
+            .columns
+            .given_of(|info| info.kind == ColumnKind::Tokens);
         tokens.next().is_some()
     }
 }

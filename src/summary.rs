@@ -1,15 +1,12 @@
 //! The finished numbers of a step or window, without names. What is undefined is `None`.
 
 mod census;
+mod course;
 mod extended;
 mod flag;
 mod fold;
-mod reading;
-mod schedule;
 
-use std::collections::BTreeMap;
-
-use crate::batch::scalars::{Fold, LossType, RewardScale, Scalar, Weighting, WindowFold};
+use crate::batch::scalars::{LossType, RewardScale, Scalar, Weighting};
 use crate::family::completions::Completions;
 pub use crate::family::completions::lengths::LengthNumbers;
 use crate::family::completions::lengths::length_numbers;
@@ -18,8 +15,10 @@ use crate::family::groups::diversity::diversity;
 pub use crate::family::moment::Moment;
 use crate::family::moment::{moment, part, share};
 pub use crate::family::policy::numbers::{KlNumbers, PolicyNumbers, RatioNumbers};
+pub use crate::family::reading::{DeclaredFolds, HIGH_KL, Reading};
 pub use crate::family::rewards::distribution::{Distribution, QUANTILES};
 use crate::family::rewards::distribution::{component_extremes, distributions};
+pub use crate::family::schedule::Schedule;
 pub use crate::family::tokens::behaviour::BehaviourNumbers;
 use crate::family::tokens::behaviour::behaviour;
 use crate::family::tokens::reference::reference;
@@ -31,12 +30,11 @@ use crate::family::tokens::token_totals::{either, token_numbers};
 use crate::shard::Shard;
 pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
+pub use course::Course;
 pub use extended::{
     AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
 };
 pub use flag::Flag;
-pub use reading::{Course, HIGH_KL, Reading};
-pub use schedule::Schedule;
 
 /// The finished numbers of a step or window.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,9 +106,6 @@ pub struct Summary {
     /// What each family has seen, by name.
     pub census: Vec<(String, Census)>,
 }
-
-/// The folds of users' own metrics, by name; those not named fold by mean.
-pub type DeclaredFolds = BTreeMap<String, (Fold, WindowFold)>;
 
 impl From<&Shard> for Summary {
     fn from(shard: &Shard) -> Self {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grpo_metrics::batch::{ColumnInfo, Columns, Kind};
+use grpo_metrics::batch::{ColumnInfo, ColumnKind, Columns};
 use grpo_metrics::dialect::{Dialect, Line};
-use grpo_metrics::engine::{Kind as OptionKind, OPTIONS, OptionGroup};
+use grpo_metrics::engine::{OPTIONS, OptionGroup, OptionKind};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 use grpo_metrics::sink::KINDS;
@@ -100,10 +100,10 @@ fn row_of_column(info: &ColumnInfo) -> String {
 /// A line of the stub's `Columns`.
 fn stub_of_column(info: &ColumnInfo) -> String {
     let taken = match info.kind {
-        Kind::Components => "Mapping[str, _Column] | None",
-        Kind::Texts => "Sequence[str] | None",
-        Kind::Number => "float | None",
-        Kind::Natural => "int | None",
+        ColumnKind::Components => "Mapping[str, _Column] | None",
+        ColumnKind::Texts => "Sequence[str] | None",
+        ColumnKind::Number => "float | None",
+        ColumnKind::Natural => "int | None",
         _ => "_Column",
     };
     format!("    {}: {taken}\n", info.name)

@@ -2,7 +2,7 @@
 
 use grpo_metrics::batch::scalars::{Meta, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
-use grpo_metrics::batch::{Batch, Column, ColumnInfo, Columns, Kind, Shape};
+use grpo_metrics::batch::{Batch, Column, ColumnInfo, ColumnKind, Columns, Shape};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
@@ -29,17 +29,17 @@ impl<'py> Held<'py> {
     fn read(info: &ColumnInfo, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let name = info.name;
         Ok(match info.kind {
-            Kind::Numbers => Self::Numbers(Read::read(name, value)?),
-            Kind::Naturals => Self::Naturals(Read::read(name, value)?),
-            Kind::Ids => Self::Ids(Read::read(name, value)?),
-            Kind::Bits => Self::Bits(Read::read(name, value)?),
-            Kind::Texts => Self::Texts(Read::read(name, value)?),
-            Kind::Components => Self::Components(Read::read(name, value)?),
-            Kind::Tokens => Self::Tokens(Read::read(name, value)?),
-            Kind::TokenBits => Self::TokenBits(Read::read(name, value)?),
-            Kind::TokenNaturals => Self::TokenNaturals(Read::read(name, value)?),
-            Kind::Number => Self::Number(Read::read(name, value)?),
-            Kind::Natural => Self::Natural(Read::read(name, value)?),
+            ColumnKind::Numbers => Self::Numbers(Read::read(name, value)?),
+            ColumnKind::Naturals => Self::Naturals(Read::read(name, value)?),
+            ColumnKind::Ids => Self::Ids(Read::read(name, value)?),
+            ColumnKind::Bits => Self::Bits(Read::read(name, value)?),
+            ColumnKind::Texts => Self::Texts(Read::read(name, value)?),
+            ColumnKind::Components => Self::Components(Read::read(name, value)?),
+            ColumnKind::Tokens => Self::Tokens(Read::read(name, value)?),
+            ColumnKind::TokenBits => Self::TokenBits(Read::read(name, value)?),
+            ColumnKind::TokenNaturals => Self::TokenNaturals(Read::read(name, value)?),
+            ColumnKind::Number => Self::Number(Read::read(name, value)?),
+            ColumnKind::Natural => Self::Natural(Read::read(name, value)?),
         })
     }
 

@@ -38,7 +38,7 @@ impl Shape {
 
 /// One field of `Columns` as a column.
 pub(super) trait Field<'a>: Sized {
-    const KIND: Kind;
+    const KIND: ColumnKind;
 
     /// The column, if it is given.
     fn column(&self) -> Option<Column<'a>>;
@@ -51,9 +51,9 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident($column:ty) $label:literal;)*) => {
         /// What the cells of a column are.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind { $($(#[$doc])* $kind,)* }
+        pub enum ColumnKind { $($(#[$doc])* $kind,)* }
 
-        impl Kind {
+        impl ColumnKind {
             /// The type of a cell, as documents write it.
             #[must_use]
             pub const fn label(self) -> &'static str {
@@ -68,8 +68,8 @@ macro_rules! kinds {
         impl Column<'_> {
             /// What its cells are.
             #[must_use]
-            pub const fn kind(&self) -> Kind {
-                match self { $(Self::$kind(_) => Kind::$kind,)* }
+            pub const fn kind(&self) -> ColumnKind {
+                match self { $(Self::$kind(_) => ColumnKind::$kind,)* }
             }
         }
     };
@@ -86,7 +86,7 @@ kinds! {
     Bits(&'a [bool]) "bool";
     /// One text a completion.
     Texts(&'a [String]) "text";
-    /// By name, as [`Kind::Numbers`] each.
+    /// By name, as [`ColumnKind::Numbers`] each.
     Components(Vec<(Cow<'a, str>, Values<'a>)>) "map name -> f64 or null";
     /// One single a token.
     Tokens(TokenColumn<'a>) "f32";
@@ -115,7 +115,7 @@ impl Column<'_> {
 macro_rules! fields {
     ($($kind:ident: $given:ty;)*) => {$(
         impl<'a> Field<'a> for Option<$given> {
-            const KIND: Kind = Kind::$kind;
+            const KIND: ColumnKind = ColumnKind::$kind;
 
             fn column(&self) -> Option<Column<'a>> {
                 self.map(Column::$kind)
@@ -145,7 +145,7 @@ fields! {
 
 /// A column that every record has.
 impl<'a> Field<'a> for Values<'a> {
-    const KIND: Kind = Kind::Numbers;
+    const KIND: ColumnKind = ColumnKind::Numbers;
 
     fn column(&self) -> Option<Column<'a>> {
         Some(Column::Numbers(*self))
@@ -158,7 +158,7 @@ impl<'a> Field<'a> for Values<'a> {
 
 /// Places of padded rows; a flat mask has none.
 impl<'a> Field<'a> for Option<ArrayView2<'a, u8>> {
-    const KIND: Kind = Kind::TokenBits;
+    const KIND: ColumnKind = ColumnKind::TokenBits;
 
     fn column(&self) -> Option<Column<'a>> {
         self.map(|rows| Column::TokenBits(TokenMask::Padded(rows)))
@@ -173,7 +173,7 @@ impl<'a> Field<'a> for Option<ArrayView2<'a, u8>> {
 }
 
 impl<'a> Field<'a> for Vec<(Cow<'a, str>, Values<'a>)> {
-    const KIND: Kind = Kind::Components;
+    const KIND: ColumnKind = ColumnKind::Components;
 
     fn column(&self) -> Option<Column<'a>> {
         (!self.is_empty()).then(|| Column::Components(self.clone()))

@@ -6,7 +6,7 @@ use std::fmt;
 
 use ndarray::ArrayView2;
 
-use super::column::{Column, Field, Kind, Shape};
+use super::column::{Column, ColumnKind, Field, Shape};
 use super::error::BatchError;
 use super::values::Values;
 use crate::batch::group::Grouping;
@@ -19,7 +19,7 @@ pub struct ColumnInfo {
     /// The field of [`Columns`], of a recording's batch, and Python's keyword.
     pub name: &'static str,
     /// What its cells are.
-    pub kind: Kind,
+    pub kind: ColumnKind,
     /// What it has a cell for.
     pub shape: Shape,
     /// The unit of its cells: `1` of a plain number, `-` where there is none.
@@ -68,7 +68,7 @@ macro_rules! columns {
             pub const ALL: &'static [ColumnInfo] = &[
                 $(ColumnInfo {
                     name: stringify!($group),
-                    kind: Kind::$kind,
+                    kind: ColumnKind::$kind,
                     shape: Shape::$group_shape,
                     unit: $group_unit,
                     meaning: concat!($($group_meaning),+),
@@ -245,7 +245,7 @@ impl<'a> Columns<'a> {
         Err(if info.kind == found {
             BatchError::Flat { field }
         } else {
-            BatchError::Kind {
+            BatchError::ColumnKind {
                 field,
                 expected: info.kind.label(),
                 found: found.label(),

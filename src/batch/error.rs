@@ -12,7 +12,7 @@ pub enum BatchError {
     #[error("`rewards` is missing")]
     NoRewards,
     #[error("`{field}`: expected a column of {expected}, found one of {found}")]
-    Kind {
+    ColumnKind {
         field: &'static str,
         expected: &'static str,
         found: &'static str,

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use toml::Spanned;
 
-use crate::engine::{EngineOptions, Given, Kind, OPTIONS, OptionGroup, OptionInfo};
+use crate::engine::{EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo, OptionKind};
 
 /// Which options a verb takes.
 pub trait Takes: Clone + Send + Sync + 'static {
@@ -99,7 +99,7 @@ fn args(option: &'static OptionInfo) -> Vec<Arg> {
     let flag = arg(option.name.to_owned())
         .help(help(option))
         .visible_aliases(option.also.map(flag_of));
-    if let Kind::Switch = option.kind {
+    if let OptionKind::Switch = option.kind {
         let default = EngineOptions::default().get(option.name);
         let on = default == Some(Given::Switch(true));
         let [yes, no] = [option.name.to_owned(), off(option.name)];
@@ -113,9 +113,12 @@ fn args(option: &'static OptionInfo) -> Vec<Arg> {
     }
     let flag = flag
         .value_name(value_name(option))
-        .allow_negative_numbers(matches!(option.kind, Kind::Whole | Kind::Number));
+        .allow_negative_numbers(matches!(
+            option.kind,
+            OptionKind::Whole | OptionKind::Number
+        ));
     let flag = match option.kind {
-        Kind::Word {
+        OptionKind::Word {
             words,
             spelt: false,
         } => {
@@ -126,19 +129,19 @@ fn args(option: &'static OptionInfo) -> Vec<Arg> {
         _ => flag.value_parser(move |text: &str| read(option, text)),
     };
     match option.kind {
-        Kind::Table(_) => vec![flag.action(ArgAction::Append)],
+        OptionKind::Table(_) => vec![flag.action(ArgAction::Append)],
         _ => vec![flag],
     }
 }
 
 fn help(option: &OptionInfo) -> String {
     let many = match option.kind {
-        Kind::Table(_) => "; may be given several times",
+        OptionKind::Table(_) => "; may be given several times",
         _ => "",
     };
     let meaning = option.meaning;
     match option.kind {
-        Kind::Switch => meaning.to_owned(),
+        OptionKind::Switch => meaning.to_owned(),
         _ => format!("{meaning}{many} [default: {}]", option.default()),
     }
 }
@@ -148,19 +151,19 @@ fn value_name(option: &OptionInfo) -> String {
         return unit.to_uppercase();
     }
     match option.kind {
-        Kind::Switch => String::new(),
-        Kind::Whole => "N".to_owned(),
-        Kind::Number => "X".to_owned(),
-        Kind::Wholes => "N,N".to_owned(),
-        Kind::Range => "LOW,HIGH".to_owned(),
-        Kind::Component => "NAME".to_owned(),
-        Kind::Text => "TEXT".to_owned(),
-        Kind::Fold => "FOLD".to_owned(),
-        Kind::Table(Kind::Fold) => "NAME=FOLD".to_owned(),
-        Kind::Table(Kind::Text) => "NAME=TEXT".to_owned(),
-        Kind::Table(_) => "NAME=X".to_owned(),
+        OptionKind::Switch => String::new(),
+        OptionKind::Whole => "N".to_owned(),
+        OptionKind::Number => "X".to_owned(),
+        OptionKind::Wholes => "N,N".to_owned(),
+        OptionKind::Range => "LOW,HIGH".to_owned(),
+        OptionKind::Component => "NAME".to_owned(),
+        OptionKind::Text => "TEXT".to_owned(),
+        OptionKind::Fold => "FOLD".to_owned(),
+        OptionKind::Table(OptionKind::Fold) => "NAME=FOLD".to_owned(),
+        OptionKind::Table(OptionKind::Text) => "NAME=TEXT".to_owned(),
+        OptionKind::Table(_) => "NAME=X".to_owned(),
         // Of `kl_penalty_kind` the kind.
-        Kind::Word { .. } => {
+        OptionKind::Word { .. } => {
             let last = option.name.rsplit('_').next();
             last.unwrap_or_default().to_uppercase()
         }
@@ -176,28 +179,28 @@ fn read(option: &OptionInfo, text: &str) -> Result<Given, String> {
 }
 
 /// What a text gives to a kind of option.
-fn given(kind: &Kind, text: &str) -> Result<Given, String> {
+fn given(kind: &OptionKind, text: &str) -> Result<Given, String> {
     let refuse = |()| format!("expected {kind}, found `{text}`");
-    let list = |kind: &Kind| {
+    let list = |kind: &OptionKind| {
         let parts = text.split(',').map(|part| given(kind, part.trim()));
         parts.collect::<Result<_, _>>().map(Given::List)
     };
     match kind {
-        Kind::Switch => text.parse().map(Given::Switch).map_err(|_| refuse(())),
-        Kind::Whole => text.parse().map(Given::Whole).map_err(|_| refuse(())),
-        Kind::Number => text.parse().map(Given::Number).map_err(|_| refuse(())),
-        Kind::Wholes => list(&Kind::Whole),
-        Kind::Range => list(&Kind::Number),
-        Kind::Fold if text.contains(',') => list(&Kind::Text),
-        Kind::Component | Kind::Text | Kind::Fold | Kind::Word { .. } => {
+        OptionKind::Switch => text.parse().map(Given::Switch).map_err(|_| refuse(())),
+        OptionKind::Whole => text.parse().map(Given::Whole).map_err(|_| refuse(())),
+        OptionKind::Number => text.parse().map(Given::Number).map_err(|_| refuse(())),
+        OptionKind::Wholes => list(&OptionKind::Whole),
+        OptionKind::Range => list(&OptionKind::Number),
+        OptionKind::Fold if text.contains(',') => list(&OptionKind::Text),
+        OptionKind::Component | OptionKind::Text | OptionKind::Fold | OptionKind::Word { .. } => {
             Ok(Given::Text(text.to_owned()))
         }
         // The name may have a `=` of its own.
-        Kind::Table(of) => match text.rsplit_once('=') {
+        OptionKind::Table(of) => match text.rsplit_once('=') {
             Some((name, value)) if !name.is_empty() => {
                 // A metric's name is its own; the others are ours, and a file has them with underscores.
                 let name = match of {
-                    Kind::Fold => name.to_owned(),
+                    OptionKind::Fold => name.to_owned(),
                     _ => name.replace('-', "_"),
                 };
                 Ok(Given::Table([(name, given(of, value)?)].into()))
@@ -250,7 +253,7 @@ impl<V: Takes> FromArgMatches for OptionArgs<V> {
 
 /// What an option's flags say; of names with values, each by itself.
 fn from_flag(option: &OptionInfo, matches: &ArgMatches) -> Vec<Given> {
-    if let Kind::Switch = option.kind {
+    if let OptionKind::Switch = option.kind {
         let said = |id: &str| matches.get_flag(id);
         let ways = [(option.name.to_owned(), true), (off(option.name), false)];
         let way = ways.into_iter().find(|(id, _)| said(id));

@@ -26,8 +26,8 @@ pub use error::EngineError;
 use error::check_range;
 use once::Once;
 pub use options::{
-    EngineBuilder, EngineOptions, Given, Kind, OPTIONS, OnFailure, OptionError, OptionGroup,
-    OptionInfo, OptionValue, Scope,
+    EngineBuilder, EngineOptions, Given, OPTIONS, OnFailure, OptionError, OptionGroup, OptionInfo,
+    OptionKind, OptionValue, Scope,
 };
 use reader::Reader;
 

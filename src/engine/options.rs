@@ -26,7 +26,7 @@ use crate::summary::{DeclaredFolds, HIGH_KL, Reading, Schedule};
 pub use check::OptionError;
 pub use declared::{OptionGroup, OptionInfo};
 use declared::{given, options};
-pub use value::{Given, Kind, OptionValue};
+pub use value::{Given, OptionKind, OptionValue};
 
 /// Whose data a row is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

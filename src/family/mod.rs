@@ -8,7 +8,9 @@ pub mod number_totals;
 pub mod per_completion;
 pub mod policy;
 pub mod quantiles;
+pub mod reading;
 pub mod rewards;
+pub mod schedule;
 pub mod thresholds;
 pub mod tokens;
 

@@ -13,7 +13,7 @@ use super::fault::{Fault, nearest};
 use super::field::{COMPONENTS, Cells, Fields, Numbers, Owned};
 use super::record::{Head, Record};
 use crate::batch::scalars::{Scalars, Weighting};
-use crate::batch::{ColumnInfo, Columns, Kind, Shape};
+use crate::batch::{ColumnInfo, ColumnKind, Columns, Shape};
 
 /// The members of a record's object, as far as they have been read.
 #[derive(Debug, Default)]
@@ -288,7 +288,7 @@ impl ReadMembers for Fields {
 /// Reads one column; null is not given.
 fn column<'de, A: MapAccess<'de>>(
     name: &str,
-    kind: Kind,
+    kind: ColumnKind,
     from: &mut A,
     reading: &Reading,
 ) -> Result<Option<Owned>, A::Error> {
@@ -298,23 +298,25 @@ fn column<'de, A: MapAccess<'de>>(
         };
     }
     Ok(match kind {
-        Kind::Numbers => many!(Maybe<Number>).map(|x| Owned::Numbers(x.into_iter().collect())),
-        Kind::Naturals => many!(Natural).map(Owned::Naturals),
-        Kind::Ids => many!(Natural64).map(Owned::Ids),
-        Kind::Bits => many!(Bit).map(Owned::Bits),
-        Kind::Tokens => many!(Single).map(|x| Owned::Tokens(Cells::flat(x))),
-        Kind::TokenBits => {
+        ColumnKind::Numbers => {
+            many!(Maybe<Number>).map(|x| Owned::Numbers(x.into_iter().collect()))
+        }
+        ColumnKind::Naturals => many!(Natural).map(Owned::Naturals),
+        ColumnKind::Ids => many!(Natural64).map(Owned::Ids),
+        ColumnKind::Bits => many!(Bit).map(Owned::Bits),
+        ColumnKind::Tokens => many!(Single).map(|x| Owned::Tokens(Cells::flat(x))),
+        ColumnKind::TokenBits => {
             many!(Bit).map(|x| Owned::TokenBits(Cells::flat(x.into_iter().map(u8::from).collect())))
         }
-        Kind::TokenNaturals => many!(Natural).map(|x| Owned::TokenNaturals(Cells::flat(x))),
-        Kind::Texts => many!(Text).map(Owned::Texts),
-        Kind::Number => from
+        ColumnKind::TokenNaturals => many!(Natural).map(|x| Owned::TokenNaturals(Cells::flat(x))),
+        ColumnKind::Texts => many!(Text).map(Owned::Texts),
+        ColumnKind::Number => from
             .next_value_seed(One::<Maybe<Number>>::new(reading, name))?
             .map(Owned::Number),
-        Kind::Natural => from
+        ColumnKind::Natural => from
             .next_value_seed(One::<Maybe<Natural>>::new(reading, name))?
             .map(Owned::Natural),
-        Kind::Components => {
+        ColumnKind::Components => {
             let given: Option<Components> = object(name, from, reading)?;
             given
                 .filter(|components| !components.0.is_empty())

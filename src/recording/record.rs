@@ -104,17 +104,20 @@ fn fields(batch: &Batch<'_>) -> Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Kind;
+    use crate::batch::ColumnKind;
 
     /// A column of one completion with one token, as JSON; `nth` tells it from the others of its kind.
     fn sample(info: &ColumnInfo, nth: usize) -> String {
         match info.kind {
             // Sizes and lengths of 1, and marks.
-            Kind::Naturals | Kind::Bits | Kind::TokenBits => "[1]".to_owned(),
-            Kind::Numbers | Kind::Tokens | Kind::TokenNaturals | Kind::Ids => format!("[{nth}]"),
-            Kind::Number | Kind::Natural => format!("{nth}"),
-            Kind::Texts => format!("[\"{}\"]", info.name),
-            Kind::Components => format!("{{\"a\": [{nth}]}}"),
+            ColumnKind::Naturals | ColumnKind::Bits | ColumnKind::TokenBits => "[1]".to_owned(),
+            ColumnKind::Numbers
+            | ColumnKind::Tokens
+            | ColumnKind::TokenNaturals
+            | ColumnKind::Ids => format!("[{nth}]"),
+            ColumnKind::Number | ColumnKind::Natural => format!("{nth}"),
+            ColumnKind::Texts => format!("[\"{}\"]", info.name),
+            ColumnKind::Components => format!("{{\"a\": [{nth}]}}"),
         }
     }
 

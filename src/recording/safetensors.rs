@@ -14,7 +14,7 @@ use super::json;
 use super::line;
 use super::record::{Head, Record};
 use crate::batch::scalars::Weighting;
-use crate::batch::{ColumnInfo, Columns, Kind, Shape};
+use crate::batch::{ColumnInfo, ColumnKind, Columns, Shape};
 use crate::limits;
 
 /// The metadata key of the JSON.
@@ -131,17 +131,20 @@ impl Tensor<'_> {
 
     fn column(&self, info: &'static ColumnInfo) -> Result<Owned, Fault> {
         Ok(match info.kind {
-            Kind::Numbers => Owned::Numbers(self.numbers()?),
-            Kind::Naturals => Owned::Naturals(self.line().and_then(|()| self.integers())?),
-            Kind::Ids => Owned::Ids(self.line().and_then(|()| self.integers())?),
-            Kind::Bits => Owned::Bits(self.line().and_then(|()| self.bits())?),
-            Kind::Tokens => Owned::Tokens(self.cells(self.singles()?)?),
-            Kind::TokenBits if info.shape == Shape::Place => {
+            ColumnKind::Numbers => Owned::Numbers(self.numbers()?),
+            ColumnKind::Naturals => Owned::Naturals(self.line().and_then(|()| self.integers())?),
+            ColumnKind::Ids => Owned::Ids(self.line().and_then(|()| self.integers())?),
+            ColumnKind::Bits => Owned::Bits(self.line().and_then(|()| self.bits())?),
+            ColumnKind::Tokens => Owned::Tokens(self.cells(self.singles()?)?),
+            ColumnKind::TokenBits if info.shape == Shape::Place => {
                 Owned::TokenBits(self.rows(self.bytes()?)?)
             }
-            Kind::TokenBits => Owned::TokenBits(self.cells(self.bytes()?)?),
-            Kind::TokenNaturals => Owned::TokenNaturals(self.cells(self.integers()?)?),
-            Kind::Texts | Kind::Number | Kind::Natural | Kind::Components => {
+            ColumnKind::TokenBits => Owned::TokenBits(self.cells(self.bytes()?)?),
+            ColumnKind::TokenNaturals => Owned::TokenNaturals(self.cells(self.integers()?)?),
+            ColumnKind::Texts
+            | ColumnKind::Number
+            | ColumnKind::Natural
+            | ColumnKind::Components => {
                 return Err(Fault::NotATensor { field: info.name });
             }
         })

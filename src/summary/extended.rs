@@ -1,6 +1,5 @@
 //! The extended metrics' numbers: distributions, uncertainty, splits.
 
-use super::Reading;
 pub use crate::family::completions::advantages::AdvantageNumbers;
 use crate::family::completions::advantages::advantages;
 use crate::family::completions::tags;
@@ -11,6 +10,7 @@ use crate::family::groups::{ExtendedTotals, group_shares, group_std};
 pub use crate::family::groups::{GroupShares, GroupStd};
 use crate::family::moment::{Moment, moment};
 use crate::family::quantiles::{near_quantiles, quantiles};
+use crate::family::reading::Reading;
 pub use crate::family::rewards::error::RewardError;
 use crate::family::rewards::error::error;
 use crate::family::tokens::sketches::Sketches;
@@ -82,7 +82,7 @@ impl ExtendedNumbers {
                 .collect(),
             advantages: advantages(&shard.advantages, &groups.advantages),
             all_succeed: all_succeed(&groups.attempts),
-            attempts: attempts(&groups.attempts, reading.pass_k.as_ref()),
+            attempts: attempts(&groups.attempts, reading),
             effective_weights: moment(&groups.effective_weights),
             largest_weight: groups.weights.range().map(|(_, max)| max),
             lengths: quantiles(&groups.measured.lengths(), [5, 50, 95, 99]),

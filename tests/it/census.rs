@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::{Meta, Scalar, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenMask};
-use grpo_metrics::batch::{Batch, ColumnInfo, Columns, Kind, Place};
+use grpo_metrics::batch::{Batch, ColumnInfo, ColumnKind, Columns, Place};
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::health::Health;
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Thresholds};
@@ -253,7 +253,12 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
 #[test]
 fn every_column_of_numbers_is_poisoned_here() {
     let numbers = |info: &&ColumnInfo| {
-        let kinds = [Kind::Numbers, Kind::Components, Kind::Tokens, Kind::Number];
+        let kinds = [
+            ColumnKind::Numbers,
+            ColumnKind::Components,
+            ColumnKind::Tokens,
+            ColumnKind::Number,
+        ];
         kinds.contains(&info.kind)
     };
     let columns = TOKEN_COLUMNS

@@ -1,7 +1,7 @@
 //! The form of the table of options: what one line of it gives to the engine, the command, Python and the documents.
 
 use super::check::Domain;
-use super::value::{Given, Kind};
+use super::value::{Given, OptionKind};
 use super::{EngineOptions, OPTIONS};
 
 /// What an option has to do with.
@@ -41,7 +41,7 @@ pub struct OptionInfo {
     /// What it has to do with.
     pub group: OptionGroup,
     /// What it takes.
-    pub kind: Kind,
+    pub kind: OptionKind,
     /// One line, as help and documents have it.
     pub meaning: &'static str,
     /// What holds where nothing is said, of an option that is none by default.

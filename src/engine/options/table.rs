@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::value::{Given, Kind, OptionValue, expected, refuse};
+use super::value::{Given, OptionKind, OptionValue, expected, refuse};
 use super::{unknown, word};
 use crate::batch::scalars::{Fold, Scalar, WindowFold};
 use crate::row::health::Limits;
@@ -18,7 +18,7 @@ fn entries<T: OptionValue>(given: Given) -> Result<BTreeMap<String, Given>, Stri
 
 impl OptionValue for Limits {
     type Told = Self;
-    const KIND: Kind = Kind::Table(&Kind::Number);
+    const KIND: OptionKind = OptionKind::Table(&OptionKind::Number);
 
     fn told(told: Self) -> Self {
         told
@@ -97,7 +97,7 @@ fn fold(given: &Given) -> Result<(Fold, WindowFold), String> {
                 word::read(&OVER_RANKS, fold)?,
                 word::read(&OVER_A_WINDOW, window)?,
             )),
-            _ => Err(expected(&Kind::Fold, given)),
+            _ => Err(expected(&OptionKind::Fold, given)),
         },
         given => word::read(&BOTH, given),
     }
@@ -105,7 +105,7 @@ fn fold(given: &Given) -> Result<(Fold, WindowFold), String> {
 
 impl OptionValue for DeclaredFolds {
     type Told = Self;
-    const KIND: Kind = Kind::Table(&Kind::Fold);
+    const KIND: OptionKind = OptionKind::Table(&OptionKind::Fold);
 
     fn told(told: Self) -> Self {
         told
@@ -141,7 +141,7 @@ impl OptionValue for DeclaredFolds {
 
 impl OptionValue for RunMetadata {
     type Told = Self;
-    const KIND: Kind = Kind::Table(&Kind::Text);
+    const KIND: OptionKind = OptionKind::Table(&OptionKind::Text);
 
     fn told(told: Self) -> Self {
         told
@@ -151,7 +151,7 @@ impl OptionValue for RunMetadata {
         let mut texts = Self::default();
         for (name, given) in entries::<Self>(given)? {
             let Given::Text(text) = given else {
-                return Err(format!("`{name}`: {}", expected(&Kind::Text, &given)));
+                return Err(format!("`{name}`: {}", expected(&OptionKind::Text, &given)));
             };
             let named = name.replace('-', "_");
             let mut places = texts.places();

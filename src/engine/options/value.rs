@@ -29,7 +29,7 @@ pub enum Given {
 
 /// What a type of option takes.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum OptionKind {
     /// True or false.
     Switch,
     /// A whole number.
@@ -50,14 +50,14 @@ pub enum Kind {
         spelt: bool,
     },
     /// Names, each with one of these.
-    Table(&'static Kind),
+    Table(&'static OptionKind),
     /// How a metric folds, in a word, or in two: over ranks and over a window.
     Fold,
     /// Any text.
     Text,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for OptionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch => f.write_str("true or false"),
@@ -105,7 +105,7 @@ pub trait OptionValue: Sized {
     /// How the builder is handed it: of an option that may be none, what it is otherwise.
     type Told;
     /// What it takes.
-    const KIND: Kind;
+    const KIND: OptionKind;
 
     /// The option that the builder was handed.
     fn told(told: Self::Told) -> Self;
@@ -136,7 +136,7 @@ pub(super) fn expected(expected: &impl fmt::Display, found: &Given) -> String {
 
 impl<T: OptionValue> OptionValue for Option<T> {
     type Told = T::Told;
-    const KIND: Kind = T::KIND;
+    const KIND: OptionKind = T::KIND;
 
     fn told(told: Self::Told) -> Self {
         Some(T::told(told))
@@ -163,7 +163,7 @@ macro_rules! plain {
     ($type:ty, $kind:expr, $read:expr, $give:expr, $number:expr) => {
         impl OptionValue for $type {
             type Told = Self;
-            const KIND: Kind = $kind;
+            const KIND: OptionKind = $kind;
 
             fn told(told: Self) -> Self {
                 told
@@ -189,7 +189,7 @@ macro_rules! plain {
 
 plain!(
     bool,
-    Kind::Switch,
+    OptionKind::Switch,
     |given| match given {
         Given::Switch(on) => Some(*on),
         _ => None,
@@ -200,7 +200,7 @@ plain!(
 
 plain!(
     i64,
-    Kind::Whole,
+    OptionKind::Whole,
     |given| match given {
         Given::Whole(number) => Some(*number),
         _ => None,
@@ -211,7 +211,7 @@ plain!(
 
 plain!(
     u32,
-    Kind::Whole,
+    OptionKind::Whole,
     |given| match given {
         Given::Whole(number) => u32::try_from(*number).ok(),
         _ => None,
@@ -222,7 +222,7 @@ plain!(
 
 plain!(
     f64,
-    Kind::Number,
+    OptionKind::Number,
     |given| match given {
         Given::Number(number) => Some(*number),
         Given::Whole(number) => Some(*number as f64),
@@ -234,7 +234,7 @@ plain!(
 
 plain!(
     BTreeSet<u32>,
-    Kind::Wholes,
+    OptionKind::Wholes,
     |given| match given {
         Given::List(list) => {
             let numbers = list.iter().cloned().map(u32::read);
@@ -248,7 +248,7 @@ plain!(
 
 plain!(
     String,
-    Kind::Component,
+    OptionKind::Component,
     |given| match given {
         Given::Text(text) => Some(text.clone()),
         _ => None,
@@ -259,7 +259,7 @@ plain!(
 
 plain!(
     ClipRange,
-    Kind::Range,
+    OptionKind::Range,
     |given| match given {
         Given::List(sides) => match &sides[..] {
             [low, high] => {

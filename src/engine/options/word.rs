@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::value::{Given, Kind, OptionValue, expected, listed, refuse};
+use super::value::{Given, OptionKind, OptionValue, expected, listed, refuse};
 use super::{OnFailure, Scope};
 use crate::dialect::Dialect;
 use crate::row::cadence::Strategy;
@@ -44,7 +44,7 @@ macro_rules! words {
     ($($type:ident: $($word:literal $variant:ident),+ $(; $parsed:ident)?.)+) => {$(
         impl OptionValue for $type {
             type Told = Self;
-            const KIND: Kind = Kind::Word {
+            const KIND: OptionKind = OptionKind::Word {
                 words: || vec![$($word),+],
                 spelt: words!(@is $($parsed)?),
             };
@@ -93,7 +93,7 @@ words! {
 
 impl OptionValue for Dialect {
     type Told = Self;
-    const KIND: Kind = Kind::Word {
+    const KIND: OptionKind = OptionKind::Word {
         words: || Self::ALL.iter().map(|dialect| dialect.name()).collect(),
         spelt: false,
     };

@@ -1,8 +1,9 @@
 //! pass@k: how probably one of k completions succeeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::family::moment::part;
+use crate::family::reading::Reading;
 use crate::stat::{Moments, Statistic, student};
 
 /// How many groups have so many completions, so many of which succeed.
@@ -30,10 +31,10 @@ pub fn all_succeed(tried: &Tried) -> Option<f64> {
 }
 
 /// For the k that were told, else k = 1, 2, 4, ... up to the largest size.
-pub fn attempts(tried: &Tried, told: Option<&BTreeSet<u32>>) -> Vec<Attempts> {
+pub fn attempts(tried: &Tried, reading: &Reading) -> Vec<Attempts> {
     let largest = tried.keys().map(|(n, _)| *n).max().unwrap_or(0);
     let powers = std::iter::successors(Some(1_u64), |k| k.checked_mul(2));
-    let ks: Vec<u64> = match told {
+    let ks: Vec<u64> = match &reading.pass_k {
         Some(ks) => ks.iter().map(|k| u64::from(*k)).collect(),
         None => powers.take_while(|k| *k <= largest).collect(),
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::SinkError;
 use super::journal::{self, Extent, Item, JournalError, Lock, Mark, Reader};
 use super::notes::{self, Dropped};
-use super::policy::Fsync;
+use super::options::Fsync;
 use super::shared::Shared;
 use crate::row::Row;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::{Receipt, SinkError, after};
 use super::NAME;
 use super::journal::{Extent, Opened};
-use super::policy::{DurableOptions, Full};
+use super::options::{DurableOptions, Full};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::row::table::Table;

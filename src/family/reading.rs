@@ -1,8 +1,13 @@
-//! What a shard's numbers are read with, and what only who follows the run knows.
+//! What a shard's numbers are read with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DeclaredFolds, Flag, KlKind, Schedule};
+use super::schedule::Schedule;
+use super::thresholds::KlKind;
+use crate::batch::scalars::{Fold, WindowFold};
+
+/// The folds of users' own metrics, by name; those not named fold by mean.
+pub type DeclaredFolds = BTreeMap<String, (Fold, WindowFold)>;
 
 /// The k3 to the reference, in nats, above which a token's KL counts as high, where nothing else is said.
 pub const HIGH_KL: f64 = 0.1;
@@ -39,14 +44,4 @@ impl Default for Reading {
             folds: DeclaredFolds::new(),
         }
     }
-}
-
-/// What only who follows the run from step to step knows; nothing, where nobody does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Course {
-    /// tau and beta at the last emitted step.
-    pub previous_tau: Option<f64>,
-    pub previous_beta: Option<f64>,
-    /// Which flags of health are up, in the order of [`Flag::ALL`]; `None` where their numbers are not there.
-    pub health: [Option<bool>; Flag::ALL.len()],
 }
