@@ -28,7 +28,7 @@ mod family;
 pub mod forward;
 pub mod gather;
 pub mod hooks;
-pub mod kernel;
+mod kernel;
 mod limits;
 pub mod recording;
 pub mod row;
@@ -43,6 +43,8 @@ pub use batch::group::Grouping;
 pub use batch::{Batch, Columns};
 pub use dialect::Dialect;
 pub use engine::Engine;
+#[doc(hidden)] // For the test that every one gives the same bits.
+pub use kernel::Path as KernelPath;
 pub use row::{Metrics, Row};
 pub use shard::Shard;
 pub use sink::Sink;

@@ -1,13 +1,13 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
-pub mod deliver;
-pub mod forward;
-pub mod keys;
-pub mod merge;
+mod deliver;
+mod forward;
+mod keys;
+mod merge;
 mod options;
-pub mod replay;
+mod replay;
 mod say;
-pub mod show;
+mod show;
 mod target;
 
 use std::error::Error;

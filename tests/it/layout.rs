@@ -1,10 +1,10 @@
 //! Layout does not show: the same completions give the same bits, however they are cut, spread, merged and counted.
 
+use grpo_metrics::KernelPath;
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Columns, Place};
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::kernel::Path;
 use grpo_metrics::row::Metrics;
 use grpo_metrics::shard::{Detail, KlKind, KlPenalty, Shard, Success, Thresholds};
 use grpo_metrics::summary::Summary;
@@ -308,7 +308,7 @@ proptest! {
         let whole = rows(&Record::of(&completions).shard(0, 0));
         let cut_rows = pool(threads).install(|| rows(&merged(&completions, &cut)));
         prop_assert_eq!(&whole, &cut_rows);
-        for path in Path::available() {
+        for path in KernelPath::available() {
             prop_assert!(path.force());
             prop_assert_eq!(&whole, &rows(&merged(&completions, &cut)));
         }
