@@ -9,6 +9,7 @@ mod deleted;
 mod deliver;
 mod durable;
 mod exact;
+mod examples;
 mod extended;
 mod forward;
 mod fuzz;
