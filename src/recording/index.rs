@@ -17,7 +17,9 @@ use crate::limits;
 /// Where one record of a recording is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRef {
+    /// The optimizer step that it is of.
     pub step: u64,
+    /// The rank that handed it in, and which of the rank's micro-batches it is.
     pub place: Place,
     pub(super) file: usize,
     /// From 1; 0 in a file that has no lines.

@@ -39,6 +39,7 @@ pub struct Recording {
 /// One step of a recording.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
+    /// The optimizer step's number.
     pub step: u64,
     index: &'a Index,
     recording: &'a Recording,

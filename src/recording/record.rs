@@ -8,12 +8,17 @@ use crate::batch::{Batch, BatchError, ColumnInfo, Columns, Place, Shape};
 /// One rank's view of one micro-batch of one step, owned: a line of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
+    /// The optimizer step that the record is of.
     pub step: u64,
+    /// The rank that hands it in, from 0.
     pub rank: u32,
+    /// How many ranks there are; the same in every record of a recording.
     pub world_size: u32,
     /// Tells a rank's micro-batches of a step apart and orders them.
     pub micro: u32,
+    /// Numbers of the step, such as its loss; empty where the rank reports none.
     pub scalars: Scalars,
+    /// The controller's snapshot; `None` where this rank reports none.
     pub weighting: Option<Weighting>,
     /// Every column that was given.
     pub(super) fields: Fields,
