@@ -21,11 +21,16 @@ pub const RUN_KEYS: [&str; 6] = [
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
+    /// It is created and has not begun.
     #[default]
     Pending,
+    /// It has begun. A run whose process was killed stays so, until somebody goes on with it or marks it.
     Running,
+    /// It has ended as it should.
     Completed,
+    /// It was ended by an error.
     Failed,
+    /// It was ended because somebody wanted it to.
     Cancelled,
 }
 
@@ -69,6 +74,7 @@ impl fmt::Display for Status {
 pub struct Ending {
     /// Completed, failed or cancelled; else it has not ended, and stays as it stands.
     pub status: Status,
+    /// Why it failed or was cancelled; `None` where there is nothing to say.
     pub error_message: Option<String>,
     /// What an experiment has shown.
     pub conclusion: Option<String>,
@@ -111,11 +117,17 @@ impl Ending {
 /// The texts of a run, in the order of [`RUN_KEYS`]; what is not known is "unknown".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunMetadata {
+    /// The commit of the training's code, as git abbreviates it; `None` until [`RunMetadata::resolve`] finds it.
     pub git_sha: Option<String>,
+    /// The file of the training's recipe; `None` until [`RunMetadata::resolve`] finds it.
     pub recipe_path: Option<String>,
+    /// The training method's name.
     pub method_name: Option<String>,
+    /// The family of methods that the method belongs to.
     pub method_family: Option<String>,
+    /// The trainer that ran it.
     pub method_backend: Option<String>,
+    /// The method's short name, as in file names.
     pub method_slug: Option<String>,
 }
 

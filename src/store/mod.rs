@@ -160,65 +160,100 @@ pub struct Logged {
 pub enum StoreError {
     /// Nothing is there to read. Reading never makes a store.
     #[error("{path}: expected a store of runs, found no such file")]
-    Missing { path: String },
+    Missing {
+        /// The path that was given.
+        path: String,
+    },
     /// Something else is there.
     #[error("{path}: expected a store of runs, found {found}")]
-    NotAStore { path: String, found: String },
+    NotAStore {
+        /// The path that was given.
+        path: String,
+        /// What is there, in words.
+        found: String,
+    },
     /// A newer version of this program wrote the store.
     #[error(
         "{path}: expected a store of schema version {known} or older, found version {found}: a newer grpo-metrics wrote it"
     )]
     Newer {
+        /// The store's file.
         path: String,
+        /// The schema version of the file.
         found: i64,
+        /// The newest version that this program knows.
         known: u32,
     },
     /// A record that another should belong to, or that should be read or changed, is not there.
     #[error("expected {what}, found no such record")]
-    Unknown { what: String },
+    Unknown {
+        /// The kind and the id of the record, as in "run `a`"; of a record that belongs to several, all of them.
+        what: String,
+    },
     /// The run is there already, elsewhere.
     #[error("run `{run}`: expected it in {expected}, found it in {found}")]
     Elsewhere {
+        /// The run's name.
         run: String,
+        /// The experiment or group that was asked for, by name.
         expected: String,
+        /// The one that the run is in, if it is in any.
         found: String,
     },
     /// The step is beyond what a store can count.
     #[error("expected a step up to {max}, found {step}", max = i64::MAX)]
-    Step { step: u64 },
+    Step {
+        /// The step that was given.
+        step: u64,
+    },
     /// A stored record does not read as what it should be.
     #[error("{what}: expected {expected}, found `{found}`")]
     Damaged {
+        /// What was read: a column, or a server's answer.
         what: String,
+        /// What it should be, in words.
         expected: &'static str,
+        /// What it is.
         found: String,
     },
     /// A setting is not what it should be.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {
+        /// The setting: a variable of the environment.
         name: &'static str,
+        /// What it should hold, in words.
         expected: &'static str,
+        /// What it holds; never the key.
         found: String,
     },
     /// This program was built without what is asked for.
     #[error("{wanted}, but this program was built without `{feature}`")]
     NotBuilt {
+        /// What was asked for, as the beginning of the message.
         wanted: &'static str,
+        /// The feature of this crate that it needs.
         feature: &'static str,
     },
     /// The server refused for good.
     #[error("{place}: refused {op} with status {status}: {text}")]
     Refused {
+        /// The server's address, without a user or the key.
         place: String,
+        /// The operation that was asked for, as the gateway calls it.
         op: &'static str,
+        /// The HTTP status of the answer.
         status: u16,
+        /// The beginning of the answer, without the key.
         text: String,
     },
     /// What the store stands on (a file, a database, a server) failed.
     #[error("{place}: could not {act}: {source}")]
     Backend {
+        /// The file, or the server's address without a user or the key.
         place: String,
+        /// What was tried: a verb of the file, or an operation of the gateway.
         act: &'static str,
+        /// What failed underneath.
         source: Box<dyn Error + Send + Sync>,
     },
 }

@@ -21,6 +21,7 @@ pub struct RunSpec {
     pub experiment: Option<String>,
     /// The group's name, if the run belongs to one; the group is created if need be.
     pub group: Option<String>,
+    /// The run's seed; `None` leaves that of a continued run as it is.
     pub seed: Option<i64>,
     /// The run's configuration, any JSON; null leaves that of a continued run as it is.
     pub config: Value,

@@ -14,10 +14,13 @@ use crate::row::run::Status;
 /// A run in a list of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOverview {
+    /// The run's id, which is its name where it has one.
     pub id: String,
+    /// The name of its experiment; empty where that cannot be read.
     pub experiment: String,
     /// `None` where it cannot be read.
     pub status: Option<Status>,
+    /// When it was created: UTC, as `2026-01-31T12:00:00.000Z`; empty where that cannot be read.
     pub created_at: String,
     /// Steps that have metrics.
     pub steps: u64,
