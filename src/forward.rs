@@ -71,19 +71,46 @@ pub struct Forwarded {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A line is no row.
-    Skipped { line: u64, reason: &'a Skip },
+    Skipped {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: &'a Skip,
+    },
     /// The store refused a row, which is kept.
-    Failed { line: u64, error: &'a StoreError },
+    Failed {
+        /// The line of the metrics file that the row is from, from 1; for a row that was kept, in the file that was
+        /// read then.
+        line: u64,
+        /// Why the store refused it.
+        error: &'a StoreError,
+    },
     /// This many of the file's bytes are read.
-    Progress { read: u64, of: u64 },
+    Progress {
+        /// Where the next line begins, in bytes of the text (unzipped, where the file is gzipped).
+        read: u64,
+        /// Bytes of the text as a whole; of a gzipped file only what was read is known, so the two are the same.
+        of: u64,
+    },
     /// Another file is read now: one that came after the last, or the same, written anew.
-    Restarted { path: &'a Path },
+    Restarted {
+        /// The file that is read now.
+        path: &'a Path,
+    },
     /// What said how far the forward came was damaged: it is set aside under this name, and the file is read from its start.
-    Forgot { path: &'a Path, why: &'a io::Error },
+    Forgot {
+        /// The name under which the damaged state was set aside.
+        path: &'a Path,
+        /// Why it could not be read.
+        why: &'a io::Error,
+    },
     /// What was written to the file after this line cannot be sent.
     Gone {
+        /// The file in which something is missing: the metrics file itself, or a gzipped one beside it.
         path: &'a Path,
+        /// The last line that was read of it, from 1; 0 where none was.
         line: u64,
+        /// Why the rest cannot be sent.
         why: &'a Gone,
     },
 }
@@ -158,15 +185,28 @@ impl Recipient for Box<dyn Store> {
 pub enum ForwardError {
     /// The metrics file cannot be read.
     #[error("{path}: could not read the metrics: {source}")]
-    Read { path: String, source: io::Error },
+    Read {
+        /// The metrics file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Another forward, of this process or another, sends the file to the same store and run.
     #[error("{path}: it is being forwarded to this store and run already, by process {owner}")]
-    InUse { path: String, owner: String },
+    InUse {
+        /// The metrics file.
+        path: String,
+        /// The id of the process that has the lock, as far as its lock file says.
+        owner: String,
+    },
     /// What says how far it came cannot be read or written.
     #[error("{path}: could not {act} what says how far the forward came: {source}")]
     State {
+        /// The state file, or the file of refused rows beside it.
         path: String,
+        /// What was tried, as a verb: `read`, `write`, `lock`, ...
         act: &'static str,
+        /// What the system said.
         source: io::Error,
     },
 }

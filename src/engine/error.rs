@@ -13,29 +13,49 @@ use crate::summary::Summary;
 /// Why a step has no row. The step's data is gone; the engine goes on with the next.
 #[derive(Debug, Error)]
 pub enum EngineError {
+    /// Shards could not be joined: those of this step's ranks or micro-batches, or the step with those of its window.
     #[error(transparent)]
     Merge(#[from] MergeError),
     /// Of a shard that is read by itself: an engine has looked at its options before.
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// Ranks failed or were not heard, and the engine's `policy` is to fail then
+    /// ([`OnFailure::Fail`](crate::engine::OnFailure::Fail)).
     #[error("step {step}: {}", named(failures))]
     Ranks {
+        /// The step that has no row.
         step: u64,
         /// The ranks that failed or were not heard, each with the reason.
         failures: BTreeMap<u32, String>,
     },
+    /// The gather failed on this rank. On any but rank 0 its part was not handed on, and the step's row lacks it.
     #[error("step {step}: {source}")]
-    Gather { step: u64, source: GatherError },
+    Gather {
+        /// The step that was gathered.
+        step: u64,
+        /// What the gather said.
+        source: GatherError,
+    },
+    /// The process was forked from the one that made the engine, so it must not speak for that one's rank.
     #[error(
         "step {step}: process {owner} made the engine, and gathers its rank's steps: one that was forked from it makes another"
     )]
-    Inherited { step: u64, owner: u32 },
+    Inherited {
+        /// The step that was asked for.
+        step: u64,
+        /// The id of the process that made the engine.
+        owner: u32,
+    },
+    /// Clipped tokens were counted against another range than the one that the step's snapshot has.
     #[error(
         "step {step}: tokens were counted against the clip range {counted}, but the controller's snapshot says {snapshot}: give the snapshot with the batches, or the range in the engine's options"
     )]
     ClipRange {
+        /// The step that has no row.
         step: u64,
+        /// The range that the tokens were counted against.
         counted: ClipRange,
+        /// The range of the controller's snapshot.
         snapshot: ClipRange,
     },
 }

@@ -34,7 +34,10 @@ pub enum Silence {
     /// It is at a later step.
     Ahead,
     /// It missed this step and those before it, so many in a row, and was no longer waited for.
-    LeftOut { missed: u64 },
+    LeftOut {
+        /// Steps in a row without it in time, this one among them.
+        missed: u64,
+    },
 }
 
 impl fmt::Display for Silence {
@@ -54,9 +57,11 @@ impl fmt::Display for Silence {
 /// What came of one rank that was to send its bytes here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// The rank that was to send.
     pub rank: u32,
     /// The ranks whose bytes `rank` has joined to its own; none where everyone sends to the root.
     pub behind: Range<u32>,
+    /// What it sent, or why nothing of it is here.
     pub bytes: Result<Vec<u8>, Silence>,
 }
 
@@ -99,15 +104,32 @@ pub trait Gather: Send + fmt::Debug {
 /// Why a rank's bytes have not been handed on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GatherError {
+    /// The rank above this one did not take the part, so this one and those behind it are not heard.
     #[error("rank {rank}: rank {parent}, which was to take its part, {why}")]
-    Parent { rank: u32, parent: u32, why: String },
+    Parent {
+        /// The rank that could not hand its part on: this one.
+        rank: u32,
+        /// The rank that was to take it.
+        parent: u32,
+        /// What became of the parent, such as "has ended".
+        why: String,
+    },
+    /// The part is longer than one message may be. Nothing was sent.
     #[error("rank {rank}: expected a part of at most {most} bytes, found one of {found}")]
     Long {
+        /// The rank whose part it is: this one.
         rank: u32,
+        /// The most that one message holds, in bytes.
         most: usize,
+        /// How long the part is, in bytes.
         found: usize,
     },
     /// For gathers outside of this crate.
     #[error("rank {rank}: {reason}")]
-    Other { rank: u32, reason: String },
+    Other {
+        /// The rank whose bytes were not handed on.
+        rank: u32,
+        /// Why, in the gather's own words.
+        reason: String,
+    },
 }

@@ -14,6 +14,7 @@ use crate::wire::{self, Kind, WireError};
 /// Parts merge in any order and always can: what goes wrong on the way is in the part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
+    /// What the ranks' shards come to. Empty where no rank had one.
     pub shard: Shard,
     /// The ranks that `shard` knows nothing of, each with the reason.
     pub failures: BTreeMap<u32, String>,

@@ -56,15 +56,19 @@ pub(super) const RUN_ID: &str = "run_id";
 /// A clone shares `ids` and `store` with its original; a second run begins with [`LogContext::of_run`], whose ids are its own.
 #[derive(Clone, Default)]
 pub struct LogContext {
+    /// The folder that the run writes to; `None` where nobody named one. The ready-made callbacks write nothing there.
     pub output_dir: Option<PathBuf>,
     /// The experiment's configuration. The store logger reads `metadata.name`, `metadata.hypothesis` and `metadata.tags`.
     pub config: Value,
     /// The store that the experiment itself writes to, if it does: a store logger then keeps still.
     pub store: Option<SharedStore>,
+    /// What the experiment calls the run; empty in a context that is of no run. No id of a store: that one is in `ids`.
     pub run_key: String,
     /// The run's configuration. The store logger reads `recipe_kind` (else `recipe.kind`) and `seed`.
     pub run_config: Value,
+    /// The name of the group that the run belongs to; `None` for a run without one.
     pub group_name: Option<String>,
+    /// The ids that the store has given so far.
     pub ids: Ids,
     /// Whatever else callbacks tell each other. The store logger reads `wandb_url`.
     pub extras: Map<String, Value>,
@@ -101,12 +105,16 @@ impl fmt::Debug for LogContext {
 /// Where a training loop stands.
 #[derive(Clone, Default)]
 pub struct LoopState {
+    /// The step that the loop is at: the loop keeps it up to date. A checkpoint that names no step counts as this
+    /// one's.
     pub step: u64,
     /// How many steps there will be, if that is known.
     pub num_steps: Option<u64>,
+    /// The folder that the loop writes to; `None` where nobody named one. The ready-made callbacks write nothing there.
     pub output_dir: Option<PathBuf>,
     /// The store that the loop logs to, if it has one of its own.
     pub log_store: Option<SharedStore>,
+    /// What the loop's run belongs to: its ids, its configuration, its group.
     pub ctx: LogContext,
     stop_requested: bool,
 }

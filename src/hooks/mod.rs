@@ -42,18 +42,24 @@ pub struct CheckpointRow {
     pub sampler_path: Option<String>,
     /// Where the whole state is, to go on from.
     pub state_path: Option<String>,
+    /// What people call it; `None` if it has no name.
     pub label: Option<String>,
     /// The step it was taken at; the loop's, if it does not say.
     pub step: Option<u64>,
+    /// The model that the training began with; `None` where the loop does not say.
     pub base_model: Option<String>,
+    /// Whether it is the training's last one.
     pub is_final: bool,
 }
 
 /// What a benchmark came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BenchmarkResult {
+    /// Which benchmark it was.
     pub benchmark_id: String,
+    /// The id that the store gave the checkpoint that was evaluated; `None` where it was no stored one.
     pub checkpoint_id: Option<String>,
+    /// The model that was evaluated, in the caller's own words; `None` where nobody says.
     pub model_ref: Option<String>,
     /// Any JSON.
     pub metrics: Value,

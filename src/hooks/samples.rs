@@ -46,9 +46,13 @@ pub struct Sample {
     pub group_size: u64,
     /// 1 for the group's best reward; of equal ones the earlier completion is ahead. -1 without a number.
     pub reward_rank_desc: i64,
+    /// The prompt's text; empty where the batch has none.
     pub prompt: String,
+    /// The completion's text; empty where the batch has none.
     pub completion: String,
+    /// The completion's total reward, as the batch has it; NaN where it has none.
     pub reward_total: f64,
+    /// Its advantage, as the loss takes it; NaN where the batch has none.
     pub advantage: f64,
     /// The listwise target q.
     pub q_mass: f64,
@@ -65,9 +69,12 @@ pub struct Sample {
 /// The samples of one step, by group and place within the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleTable {
+    /// The optimizer step that the batches were of.
     pub step: u64,
     /// The names of the reward components, sorted.
     pub components: Vec<String>,
+    /// One for each completion: groups in order of first appearance, and each group's completions in order of their
+    /// places.
     pub samples: Vec<Sample>,
 }
 

@@ -20,6 +20,7 @@ pub enum Strategy {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected a logging strategy (steps; epoch, epochs; no, none, off), found `{found}`")]
 pub struct StrategyError {
+    /// The word, as it was given.
     pub found: String,
 }
 
@@ -41,6 +42,7 @@ impl FromStr for Strategy {
 /// Decides at each step whether a row goes out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cadence {
+    /// What is looked at: the step's number, or its epoch.
     pub strategy: Strategy,
     /// Steps between rows; 0 or less counts as 1.
     pub steps: i64,

@@ -20,6 +20,7 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected a mode (full, all, default; slim, compact, minimal, lite), found `{found}`")]
 pub struct ModeError {
+    /// The word, as it was given.
     pub found: String,
 }
 

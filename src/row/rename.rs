@@ -5,7 +5,9 @@ use crate::row::Metrics;
 /// The dashboard that a dictionary belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dashboard {
+    /// What was measured while training: keys under `train/`.
     Train,
+    /// What was measured by an evaluation: keys under `eval/`.
     Eval,
 }
 

@@ -6,8 +6,11 @@ use serde::ser::Serializer;
 /// One cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
+    /// A whole number.
     Int(i64),
+    /// Any other number; NaN where it is not known.
     Float(f64),
+    /// A text, which may be empty.
     Text(String),
 }
 
@@ -21,7 +24,9 @@ pub struct Table {
     /// The optimizer step it is of.
     #[serde(skip)]
     pub step: u64,
+    /// The columns' names, in order.
     pub columns: Vec<String>,
+    /// The rows, in order, each with one cell a column.
     pub data: Vec<Vec<Cell>>,
 }
 

@@ -13,15 +13,22 @@ use crate::store::{Store, StoreError};
 /// Why a table could not be written.
 #[derive(Debug, Error)]
 pub enum SamplesError {
+    /// The folder or the file cannot be written. The table of this step that was there before is still there.
     #[error("{path}: could not {act} the sample table: {source}")]
     Io {
+        /// The table's file.
         path: String,
+        /// What was tried, as a verb: `make a folder for`, `write`, `put in place`.
         act: &'static str,
+        /// What the system said.
         source: io::Error,
     },
+    /// The table has no JSON form. Nothing was written.
     #[error("{path}: could not write the sample table as JSON: {source}")]
     Json {
+        /// The table's file.
         path: String,
+        /// What the JSON writer said.
         source: serde_json::Error,
     },
 }
