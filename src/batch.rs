@@ -27,7 +27,9 @@ pub use values::Values;
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Place {
+    /// The rank, from 0.
     pub rank: u32,
+    /// Which of the rank's micro-batches of the step, ascending; a later one counts as the rank's last.
     pub micro: u32,
 }
 

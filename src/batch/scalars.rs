@@ -21,6 +21,7 @@ pub enum Fold {
     Max,
     /// The smallest report.
     Min,
+    /// The sum of all reports.
     Sum,
     /// The sum over ranks of each one's last micro-batch that reports it.
     SumOfLasts,
@@ -33,11 +34,16 @@ pub enum Fold {
 pub enum WindowFold {
     /// In a pooled window as within a step, over all of its records at once; in an averaged one the mean.
     Same,
+    /// The mean of the steps' numbers.
     #[default]
     Mean,
+    /// The largest of the steps' numbers.
     Max,
+    /// The smallest of the steps' numbers.
     Min,
+    /// The sum of the steps' numbers.
     Sum,
+    /// The number of the last step that has one.
     Last,
 }
 
@@ -57,10 +63,10 @@ impl WindowFold {
 }
 
 macro_rules! scalars {
-    ($($variant:ident $name:literal $fold:ident $window:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $fold:ident $window:ident;)*) => {
         /// The scalars that dialects know, in RECORDING.md's order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Scalar { $($variant,)* }
+        pub enum Scalar { $($(#[$doc])* $variant,)* }
 
         impl Scalar {
             /// All of them, in declaration order.
@@ -82,26 +88,47 @@ macro_rules! scalars {
 }
 
 scalars! {
+    /// The loss that the trainer minimises, in nats.
     TotalLoss "total_loss" MeanByTokens Same;
+    /// The part of the loss that comes from the policy gradient, in nats.
     PolicyLoss "policy_loss" MeanByTokens Same;
+    /// The KL to the reference policy, in nats; stands in for `train/kl` without token columns.
     KlLoss "kl_loss" MeanByTokens Same;
+    /// The KL loss times its weight, in nats.
     WeightedKlLoss "weighted_kl_loss" MeanByTokens Same;
+    /// The loss's clip term, in nats.
     ClipLoss "clip_loss" MeanByTokens Same;
+    /// The optimizer's learning rate.
     LearningRate "learning_rate" LowestRank Last;
+    /// The epoch that the step is in, with its fraction.
     Epoch "epoch" LowestRank Last;
+    /// The coefficient of the entropy bonus.
     EntropyBonusCoef "entropy_bonus_coef" LowestRank Last;
+    /// The norm of the gradient.
     GradNorm "grad_norm" Mean Mean;
+    /// Standard deviation of the entropy bonus, in units of reward.
     EntropyBonusRewardStd "entropy_bonus_reward_std" Mean Mean;
+    /// Mean entropy of the policy, in nats a token; where reported, `train/policy_entropy` is this.
     PolicyEntropy "policy_entropy" Mean Mean;
+    /// Share of the value losses that are clipped, 0 to 1.
     VfClipfrac "vf_clipfrac" Mean Mean;
+    /// How long generation took, in milliseconds.
     VllmLatencyMs "vllm_latency_ms" Max Mean;
+    /// How long the actor waited for data, in seconds.
     ActorDequeueTime "actor_dequeue_time" Max Mean;
+    /// How long the step took, in seconds.
     StepTimeSec "step_time_sec" Max Mean;
+    /// Mean log-probability under the reference policy, in nats a token; where reported, `train/ref_logp_mean` is this.
     RefLogpMean "ref_logp_mean" MeanByCompletions Same;
+    /// Mean length of completions, in tokens; where reported, `train/avg_completion_tokens` is this.
     AvgCompletionTokens "avg_completion_tokens" MeanByCompletions Same;
+    /// Tokens of the record's completions; weighs the losses where every report has it.
     NumCompletionTokens "num_completion_tokens" Sum Sum;
+    /// Prompt and completion tokens seen so far.
     NumInputTokens "num_input_tokens" SumOfLasts Last;
+    /// Floating-point operations of the step, in units of 1e12.
     TflopsPerStep "tflops_per_step" Sum Mean;
+    /// How many parameters the model has.
     ModelParams "model_params" LowestRank Last;
 }
 
@@ -183,12 +210,12 @@ impl Scalars {
 }
 
 macro_rules! snapshot {
-    ($(#[$doc:meta])* $kind:ident numbers { $($number:ident,)* } flags { $($flag:ident,)* } others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }) => {
+    ($(#[$doc:meta])* $kind:ident numbers { $($(#[$number_doc:meta])* $number:ident,)* } flags { $($(#[$flag_doc:meta])* $flag:ident,)* } others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub struct $kind {
-            $(pub $number: Option<f64>,)*
-            $(pub $flag: Option<bool>,)*
+            $($(#[$number_doc])* pub $number: Option<f64>,)*
+            $($(#[$flag_doc])* pub $flag: Option<bool>,)*
             $($(#[$other_doc])* pub $other: $other_kind,)*
         }
 
@@ -238,27 +265,94 @@ snapshot! {
     /// The controller's snapshot, every field as RECORDING.md names it; `None` where it was not given.
     Weighting
     numbers {
-        tau, beta, weight_norm_denom, q_temperature, q_epsilon, tau_lr, tau_lr_effective, tau_min, tau_max,
-        tau_warmup_steps, tau_target_entropy, tau_log, tau_entropy_ema, kl_target, kl_horizon, kl_step_size,
-        prev_tau, prev_beta, clip_range_low, clip_range_high, clip_delta,
+        /// The temperature of the update weights.
+        tau,
+        /// The coefficient of the KL to the reference policy.
+        beta,
+        /// What update weights are divided by to normalise them.
+        weight_norm_denom,
+        /// The temperature of the target distribution q.
+        q_temperature,
+        /// The floor of q.
+        q_epsilon,
+        /// The learning rate of tau as configured.
+        tau_lr,
+        /// The learning rate of tau as it took effect; `train/tau_lr` is this, else `tau_lr`.
+        tau_lr_effective,
+        /// The smallest that tau may become.
+        tau_min,
+        /// The largest that tau may become.
+        tau_max,
+        /// Steps before tau moves.
+        tau_warmup_steps,
+        /// The weight entropy that tau is steered to, in nats; `None`: no target (a target of 0 is one).
+        tau_target_entropy,
+        /// The logarithm of tau; `None`: `train/tau_log` is ln max(tau, 1e-8).
+        tau_log,
+        /// The controller's moving average of the weight entropy, in nats.
+        tau_entropy_ema,
+        /// The KL that beta is steered to, in nats; the KL controller counts as on only above 0.
+        kl_target,
+        /// The horizon of the KL controller, in steps; likewise.
+        kl_horizon,
+        /// The step size of the KL controller; likewise.
+        kl_step_size,
+        /// tau before this step; `None`: the engine's own, of the last row that went out.
+        prev_tau,
+        /// beta before this step; `None`: the engine's own, of the last row that went out.
+        prev_beta,
+        /// How far below 1 a ratio may be before it counts as clipped; `None`: 0.2.
+        clip_range_low,
+        /// How far above 1 a ratio may be before it counts as clipped; `None`: 0.2.
+        clip_range_high,
+        /// The cap on ratios of TRL's two-sided clipping (`delta`); `None`: no cap.
+        clip_delta,
     }
-    flags { len_norm_ref, train_grpo_objective, }
+    flags {
+        /// Whether the reference's scores are normalised by length.
+        len_norm_ref,
+        /// Whether training is on the plain GRPO objective, not the maximum-entropy one; `None` counts as not.
+        train_grpo_objective,
+    }
     others {
+        /// What `train/kl` is averaged over, and what clipping is; `None`: [`LossType::Bnpo`].
         loss_type: Option<LossType>,
+        /// Whether a ratio is a token's or a whole completion's; `None`: a token's.
         importance_sampling_level: Option<ImportanceLevel>,
+        /// The deviation that advantages are divided by; `None`: the group's.
         scale_rewards: Option<RewardScale>,
+        /// The meta-controller's own snapshot; `None`: there is no meta-controller.
         meta: Option<Meta>,
     }
 }
 
 snapshot! {
-    /// The meta-controller's snapshot.
+    /// The meta-controller's snapshot; `None` where a field was not given.
     Meta
     numbers {
-        learning_rate, update_interval, truncation_steps, last_tau_grad, last_beta_grad, last_loss, tau_projected,
+        /// Its learning rate.
+        learning_rate,
+        /// Steps between its updates.
+        update_interval,
+        /// How many steps it unrolls.
+        truncation_steps,
+        /// The last gradient by tau.
+        last_tau_grad,
+        /// The last gradient by beta.
+        last_beta_grad,
+        /// Its last loss, in nats.
+        last_loss,
+        /// tau as projected.
+        tau_projected,
+        /// beta as projected.
         beta_projected,
     }
-    flags { enabled, use_hessian, }
+    flags {
+        /// Whether it is on; the schedule of tau and the KL controller then count as off.
+        enabled,
+        /// Whether it uses the Hessian.
+        use_hessian,
+    }
     others {}
 }
 

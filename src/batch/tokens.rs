@@ -21,14 +21,18 @@ pub enum TokenColumn<'a> {
 /// A 0/1 column over tokens.
 #[derive(Clone, Copy, Debug)]
 pub enum TokenMask<'a> {
+    /// Completion after completion without padding, as [`TokenColumn::Ragged`].
     Ragged(&'a [u8]),
+    /// One row a completion, `[n, t]`, as [`TokenColumn::Padded`].
     Padded(ArrayView2<'a, u8>),
 }
 
 /// A column of token ids.
 #[derive(Clone, Copy, Debug)]
 pub enum TokenIds<'a> {
+    /// Completion after completion without padding, as [`TokenColumn::Ragged`].
     Ragged(&'a [u32]),
+    /// One row a completion, `[n, t]`, as [`TokenColumn::Padded`].
     Padded(ArrayView2<'a, u32>),
 }
 

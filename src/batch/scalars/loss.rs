@@ -9,7 +9,9 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected {expected}, found `{found}`")]
 pub struct WordError {
+    /// The words that the field knows, as a message lists them.
     pub expected: &'static str,
+    /// The word that was given.
     pub found: String,
 }
 
@@ -17,6 +19,7 @@ pub struct WordError {
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
 #[error("expected two finite numbers from 0 up, (low, high), found {found}")]
 pub struct RangeError {
+    /// What was given: a side is negative or not finite, or the cap is not a finite number above 0.
     pub found: ClipRange,
 }
 
@@ -53,7 +56,9 @@ words! {
         Grpo "grpo",
         /// Sum over tokens divided by completions times the generation cap.
         DrGrpo "dr_grpo",
+        /// DAPO (Yu et al., 2025); its numbers are those of [`LossType::Bnpo`].
         Dapo "dapo",
+        /// LUSPO; its numbers are those of [`LossType::Bnpo`].
         Luspo "luspo",
         /// Caps the ratio, whatever the sign of the advantage (`MiniMax` M1, 2025).
         Cispo "cispo",
@@ -69,6 +74,7 @@ words! {
 words! {
     /// What one importance ratio is of.
     ImportanceLevel {
+        /// A token: e to its own log-ratio.
         #[default]
         Token "token",
         /// A whole completion: e to the mean of its tokens' log-ratios (Zheng et al., "Group sequence policy optimization", 2025).
@@ -79,6 +85,7 @@ words! {
 words! {
     /// What the trainer divides its advantages by, and looks at to call a reward's deviation zero.
     RewardScale {
+        /// The deviation of the rewards of the completion's group.
         #[default]
         Group "group",
         /// The deviation of all rewards of the step.
@@ -105,6 +112,8 @@ impl LossType {
 }
 
 impl ImportanceLevel {
+    /// The level that a word of a record names.
+    ///
     /// # Errors
     /// If there is no such level.
     pub fn of(word: &str) -> Result<Self, WordError> {
@@ -116,6 +125,8 @@ impl ImportanceLevel {
 }
 
 impl RewardScale {
+    /// The scale that a word of a record names.
+    ///
     /// # Errors
     /// If there is no such scale.
     pub fn of(word: &str) -> Result<Self, WordError> {
@@ -129,9 +140,11 @@ impl RewardScale {
 /// How far a ratio may leave 1 before it counts as clipped: below 1 - low or above 1 + high.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipRange {
+    /// How far below 1 a ratio may be, from 0 up; 0.2 by default.
     pub low: f64,
+    /// How far above 1 a ratio may be, from 0 up; 0.2 by default.
     pub high: f64,
-    /// What the loss caps ratios at, before they are held against the range (TRL's two-sided clipping).
+    /// What the loss caps ratios at, before they are held against the range (TRL's two-sided clipping); `None`: no cap.
     pub delta: Option<f64>,
     /// Whether the range is the log-ratio's: below -low or above high (GMPO).
     pub of_logs: bool,
