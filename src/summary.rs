@@ -36,67 +36,101 @@ pub use extended::{
 };
 pub use flag::Flag;
 
-/// The finished numbers of a step or window.
+/// The finished numbers of a step or window. `None` says that nothing was given that the number could be of.
+///
+/// A number over groups is over the non-empty groups all of whose completions have what it needs, finite, unless its field
+/// says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The (last) step.
     pub step: u64,
     /// As reported, else by the schedule.
     pub epoch: f64,
+    /// What only who follows the run from step to step knows; [`Summary::read`] leaves it empty.
     pub course: Course,
+    /// How many completions there were, over all ranks, micro-batches and steps.
     pub completions: u64,
+    /// The rewards of completions; `None` without a finite one.
     pub rewards: Option<Distribution>,
     /// By name, ascending; components without a usable value are left out.
     pub components: Vec<(String, Distribution)>,
+    /// The advantages of completions; `None` without a finite one.
     pub advantages: Option<Moment>,
-    /// Per completion over its components: mean of sums and of means, and the extremes over all values.
+    /// Mean over completions of the sum of each one's reward components; `None` without components.
     pub component_sums: Option<f64>,
+    /// Mean over completions of the mean of each one's reward components; `None` without components.
     pub component_means: Option<f64>,
+    /// The smallest and the largest value of any reward component; `None` without components.
     pub component_extremes: Option<(f64, f64)>,
+    /// What actor and critic report of themselves; empty where it was not asked for.
     pub policy: PolicyNumbers,
-    /// Where it was asked for.
+    /// The extended metrics; `None` where they were not asked for.
     pub extended: Option<ExtendedNumbers>,
+    /// Prompt lengths, one a completion; `None` where none are known.
     pub prompt_lengths: Option<LengthNumbers>,
-    /// Shares of completions, and of prompts, that reach their record's cap.
+    /// Share of completions that are as long as their record's cap or longer, of those that have a cap and a
+    /// length.
     pub at_cap: Option<f64>,
+    /// Share of prompts that are as long as their record's cap or longer, of those that have both.
     pub prompts_at_cap: Option<f64>,
     /// Share of completions that reach their record's cap, or, where it has none, that did not end by themselves.
     pub cut_off: Option<f64>,
-    /// Prompt and completion tokens of this step.
+    /// Prompt and completion tokens, of completions of which both lengths are known; `None` without such.
     pub total_tokens: Option<f64>,
-    /// Share of non-empty groups whose advantages are all zero.
+    /// Share of non-empty groups whose advantages are all below 1e-8 in size; `None` without advantages.
     pub zero_advantage_groups: Option<f64>,
     /// Share of completions whose group's rewards do not vary: of those rewards that are there, at least two.
     pub zero_std_completions: Option<f64>,
+    /// Over groups: the entropy -sum of m ln m, m = max(q, 1e-12), in nats; `None` without q.
     pub q_entropy: Option<Moment>,
+    /// Over groups: the entropy -sum of w ln max(w, 1e-12) of the update weights, in nats; `None` without weights.
     pub weight_entropy: Option<Moment>,
+    /// Over groups: the entropy of the renormalised weights over ln(size), 0 for groups of one; `None` without weights.
     pub weight_entropy_norm: Option<Moment>,
+    /// Over completions: the update weight less 1/size of its group; `None` without weights.
     pub advantage_entropy: Option<Moment>,
+    /// Over groups: the semantic entropies as given, in nats, one a group, those of empty groups too; `None` where none are.
     pub semantic_entropy: Option<Moment>,
+    /// Over groups: the advantage scales as given, likewise.
     pub advantage_scale: Option<Moment>,
+    /// SEED-GRPO's alpha: the mean over steps and ranks of each one's last; `None` where none reports it.
     pub seed_alpha_effective: Option<f64>,
+    /// The largest semantic entropy that there could be, in nats, likewise.
     pub seed_max_possible_entropy: Option<f64>,
+    /// Mean over groups of how much their completions differ; `None` where no group could be measured.
     pub diversity: Option<DiversityNumbers>,
     /// The same, each group weighted by its size.
     pub diversity_by_size: Option<DiversityNumbers>,
+    /// Lengths of completions; `None` where none are known.
     pub lengths: Option<LengthNumbers>,
     /// Over completions not clipped; `None` also where all are.
     pub terminated_lengths: Option<LengthNumbers>,
+    /// Share of completions that were cut off: by `terminated`, or, without that column, those as long as their record's
+    /// cap (without a cap none is). `None` where no record has `terminated` or lengths.
     pub clipped: Option<f64>,
+    /// The sum of completion lengths, in tokens; `None` where no lengths are known.
     pub completion_tokens: Option<f64>,
+    /// Mean over completions of each one's mean log-probability under the reference policy, in nats a token.
     pub reference_logps: Option<f64>,
+    /// Mean entropy of the policy over counted tokens, in nats; `None` without token entropies.
     pub token_entropy: Option<f64>,
+    /// The current policy against the reference policy, over counted tokens.
     pub reference: ReferenceNumbers,
     /// k3 to the reference per token, weighted by the ratio of current to behaviour policy where that is asked for.
     pub weighted_kl: Option<f64>,
+    /// The current policy against the behaviour policy: what is clipped.
     pub behaviour: BehaviourNumbers,
+    /// The behaviour policy against the sampler, over counted tokens.
     pub sampler: SamplerNumbers,
+    /// Advantages over counted tokens, of records with token advantages; `None` without such.
     pub token_advantages: Option<TokenNumbers>,
     /// Over the tokens of records with token advantages and the completions of all others.
     pub token_or_completion_advantages: Option<TokenNumbers>,
+    /// Returns over counted tokens, in units of reward; `None` where none are given.
     pub returns: Option<TokenNumbers>,
+    /// What the critic expected, over counted tokens, in units of reward; `None` where none is given.
     pub values: Option<TokenNumbers>,
-    /// The step's time on all devices together, in seconds.
+    /// The step's time on all devices together, in seconds; `None` where the time or their number is not known.
     pub device_seconds: Option<f64>,
     scalars: [Option<f64>; Scalar::COUNT],
     /// The users' own metrics by name.

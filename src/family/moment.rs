@@ -5,9 +5,13 @@ use crate::family::number_totals::{NumberTotals, Share};
 /// One number a group or completion: moments and extremes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
+    /// Mean over groups or completions.
     pub mean: f64,
+    /// Population standard deviation (divided by n); 0 for one value.
     pub population_std: f64,
+    /// The smallest.
     pub min: f64,
+    /// The largest.
     pub max: f64,
 }
 

@@ -1,11 +1,16 @@
 //! The epoch of a step, where none is reported.
 
-/// What the epoch of a step follows from where none is reported.
+/// What the epoch of a step follows from where none is reported ([`Schedule::epoch`]). What is `None`, 0 or less is not
+/// divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Schedule {
+    /// Optimizer steps of an epoch.
     pub steps_per_epoch: Option<f64>,
+    /// Completions of a prompt; the divisor where `steps_per_epoch` is not told.
     pub num_generations: Option<f64>,
+    /// Epochs of the whole run; used together with `total_training_steps`.
     pub num_epochs: Option<f64>,
+    /// Optimizer steps of the whole run.
     pub total_training_steps: Option<f64>,
 }
 

@@ -104,7 +104,9 @@ impl KlKind {
 /// count it twice.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KlPenalty {
+    /// What a completion's KL, summed over its tokens, is multiplied by before it is taken off.
     pub coefficient: f64,
+    /// The estimate of a token's KL.
     pub kind: KlKind,
 }
 

@@ -22,17 +22,25 @@ use crate::stat::skewness;
 /// What [`crate::shard::Detail::Extended`] adds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExtendedNumbers {
+    /// How far the mean reward may be off; `None` for fewer than two groups.
     pub reward_error: Option<RewardError>,
-    /// Third standardised moment, population form.
+    /// Third standardised moment, population form: the mean of ((r - mean) / population std)^3; `None` where rewards do
+    /// not vary, or are retained as a sketch.
     pub reward_skewness: Option<f64>,
+    /// Over groups: the population standard deviation of their rewards. `None` without a group all of whose rewards are
+    /// there.
     pub group_std: Option<GroupStd>,
+    /// Shares of groups by what their rewards are; `None` likewise.
     pub group_shares: Option<GroupShares>,
-    /// Sum of squares between groups over the total sum of squares.
+    /// Sum of squares between groups over the total sum of squares; `None` where the rewards do not vary.
     pub between_groups: Option<f64>,
+    /// Pearson's correlation of reward and completion length, over completions; `None` where either does not vary.
     pub reward_length_pearson: Option<f64>,
+    /// The same of their ranks, values that are equal sharing their mean rank.
     pub reward_length_spearman: Option<f64>,
     /// Pearson's correlation of each component with the total.
     pub components: Vec<(String, f64)>,
+    /// The advantages of completions; `None` without a finite one.
     pub advantages: Option<AdvantageNumbers>,
     /// Share of groups all of whose completions are judged that succeed to the last.
     pub all_succeed: Option<f64>,
@@ -40,6 +48,7 @@ pub struct ExtendedNumbers {
     pub attempts: Vec<Attempts>,
     /// Effective sample size of each group's weights over its size.
     pub effective_weights: Option<Moment>,
+    /// The largest update weight, over completions of groups all of whose weights are finite; `None` without weights.
     pub largest_weight: Option<f64>,
     /// p05, p50, p95, p99 of completion lengths, exact.
     pub lengths: Option<[f64; 4]>,

@@ -22,16 +22,25 @@ pub(crate) fn totals_of(values: &Values<'_>) -> NumberTotals {
 /// The advantages of completions in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdvantageNumbers {
+    /// Mean over completions.
     pub mean: f64,
+    /// Population standard deviation over completions.
     pub population_std: f64,
+    /// The smallest.
     pub min: f64,
+    /// The largest.
     pub max: f64,
+    /// 5 % quantile, exact (type 7).
     pub p05: f64,
+    /// 25 % quantile, likewise.
     pub p25: f64,
+    /// Median.
     pub p50: f64,
+    /// 75 % quantile.
     pub p75: f64,
+    /// 95 % quantile.
     pub p95: f64,
-    /// Share below 1e-8 in size.
+    /// Share of completions whose advantage is below 1e-8 in size.
     pub zero: f64,
 }
 

@@ -45,8 +45,11 @@ impl Lengths {
 /// Lengths in tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthNumbers {
+    /// Mean over completions (or their prompts), in tokens.
     pub mean: f64,
+    /// The shortest, in tokens.
     pub min: f64,
+    /// The longest, in tokens.
     pub max: f64,
 }
 

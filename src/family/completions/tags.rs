@@ -172,12 +172,15 @@ impl Tags {
 /// The completions of one tag.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TagNumbers {
+    /// Mean reward; `None` without a finite one.
     pub reward: Option<f64>,
+    /// Population standard deviation of the rewards; `None` without a finite one.
     pub population_std: Option<f64>,
-    /// Share of its completions that succeed.
+    /// Share of its completions that succeed, of those that could be judged.
     pub pass: Option<f64>,
+    /// Mean length of its completions, in tokens; `None` where no lengths are known.
     pub mean_length: Option<f64>,
-    /// Share of its completions whose group's rewards do not vary.
+    /// Share of its completions whose group's rewards do not vary, of those whose group's rewards are all there.
     pub zero_std: Option<f64>,
 }
 

@@ -12,6 +12,7 @@ pub type Tried = BTreeMap<(u64, u64), u64>;
 /// pass@k of one k.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attempts {
+    /// How many of a prompt's completions are drawn.
     pub k: u64,
     /// Mean over groups of at least k of 1 - C(n-c, k)/C(n, k) (Chen et al., "Evaluating large language models trained on
     /// code", 2021).

@@ -230,20 +230,25 @@ impl ExtendedTotals {
     }
 }
 
-/// How the groups' rewards spread.
+/// How the groups' rewards spread: the population standard deviation within each group all of whose rewards are there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GroupStd {
+    /// Mean over groups, in units of reward.
     pub mean: f64,
+    /// 5 % quantile over groups, exact.
     pub p05: f64,
+    /// Median over groups.
     pub p50: f64,
+    /// 95 % quantile over groups.
     pub p95: f64,
 }
 
 /// Shares of groups all of whose rewards are there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GroupShares {
-    /// Every reward is the largest (smallest) of the step.
+    /// Every reward of the group is the largest of the step.
     pub all_max: f64,
+    /// Every reward of the group is the smallest of the step.
     pub all_min: f64,
     /// Neither.
     pub mixed: f64,

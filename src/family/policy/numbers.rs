@@ -6,11 +6,14 @@ use crate::family::thresholds::KlKind;
 use crate::family::tokens::token_totals::{TokenNumbers, TokenRange};
 use crate::stat::Moments;
 
-/// Ratios of current to behaviour policy, over tokens.
+/// Ratios of current to behaviour policy, over tokens: e^(current - old), the difference within [-60, 60].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RatioNumbers {
+    /// Mean ratio over tokens.
     pub mean: f64,
+    /// The smallest ratio of any token.
     pub min: f64,
+    /// The largest ratio of any token.
     pub max: f64,
     /// mean(r)^2 / mean(r^2): the effective sample size over the number of tokens (Kong, 1992).
     pub effective: f64,
@@ -41,6 +44,7 @@ pub struct PolicyNumbers {
     /// Its k1 as verl's actor takes it: a token's log-ratio is within 20 on either side, and 0 where a record has no
     /// behaviour policy.
     pub ppo_kl: Option<f64>,
+    /// Ratios of current to behaviour policy, of records that have a behaviour policy.
     pub ratio: Option<RatioNumbers>,
     /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
     pub advantages: Option<TokenNumbers>,

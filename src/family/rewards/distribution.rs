@@ -18,14 +18,19 @@ pub const QUANTILES: [Quantile; 7] = [
     Quantile::P100,
 ];
 
-/// A per-completion column: its values' count, moments and exact type-7 quantiles (at [`QUANTILES`]).
+/// A per-completion column: its values' count, moments and type-7 quantiles (at [`QUANTILES`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
+    /// How many values were used, absent and non-finite; the rest is over those used.
     pub census: Census,
+    /// Mean over completions, in units of reward, like what follows.
     pub mean: f64,
+    /// Population standard deviation (divided by n); 0 for one value.
     pub population_std: f64,
-    /// Undefined for fewer than two values.
+    /// Sample standard deviation (divided by n - 1); undefined for fewer than two values.
     pub sample_std: Option<f64>,
+    /// The quantiles at [`QUANTILES`], smallest and largest value included; those between are within 1 % where the rewards
+    /// are retained as a sketch.
     pub quantiles: [f64; 7],
 }
 

@@ -10,14 +10,18 @@ use crate::stat::Census;
 /// where a ratio is of a whole one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BehaviourNumbers {
-    /// Shares clipped on each side given the advantage's sign, and on either.
+    /// Share clipped below: a ratio below the clip range and a negative advantage.
     pub low: Option<f64>,
+    /// Share clipped above: a ratio above the clip range and a positive advantage.
     pub high: Option<f64>,
+    /// Share clipped on either side.
     pub region: Option<f64>,
-    /// Extremes over completions of their own shares.
+    /// The lowest of any completion's own share clipped below.
     pub lowest_low: Option<f64>,
+    /// The highest of any completion's own share clipped above.
     pub highest_high: Option<f64>,
-    /// By the token's own advantage where the record has token advantages.
+    /// Share of tokens clipped on either side, by the token's own advantage where the record has token advantages; where a
+    /// ratio is a whole completion's, the tokens of completions clipped by their own advantage.
     pub policy_gradient: Option<f64>,
 }
 

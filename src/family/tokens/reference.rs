@@ -37,32 +37,42 @@ impl Bucket {
     }
 }
 
-/// Current policy against reference policy, over tokens.
+/// Current policy against reference policy, over counted tokens that have both log-probabilities; `None` without any.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReferenceNumbers {
-    /// The k3 estimate per token; with the ratio of current to behaviour policy as weight (a token's, or that of its
-    /// completion, as the snapshot says); mean over completions of
-    /// their own mean; sum over completions times the generation cap.
+    /// KL to the reference policy by the k3 estimate, e^d - d - 1 with d = reference - current (Schulman, "Approximating KL
+    /// divergence", 2020): its mean over tokens, in nats.
     pub k3: Option<f64>,
+    /// The same, weighted by the ratio of current to behaviour policy: the token's own, or that of its completion, as the
+    /// snapshot says.
     pub k3_corrected: Option<f64>,
+    /// Mean over completions of each one's mean k3 over its tokens, in nats.
     pub k3_by_completion: Option<f64>,
+    /// Sum of k3 over tokens, divided by completions times the largest generation cap (without one, the longest
+    /// completion), in nats.
     pub k3_by_cap: Option<f64>,
-    /// Shares of tokens beyond the clip range.
+    /// Share of tokens whose ratio of current to reference policy is below the clip range.
     pub clipped_low: Option<f64>,
+    /// Share of tokens whose ratio is above it.
     pub clipped_high: Option<f64>,
+    /// Share of tokens whose ratio is on either side of it.
     pub clipped: Option<f64>,
-    /// 1 if every token (any token) is beyond that side.
+    /// 1 if every token's ratio is below the clip range, else 0.
     pub all_low: Option<f64>,
+    /// 1 if any token's ratio is above the clip range, else 0.
     pub any_high: Option<f64>,
+    /// KL by completion length, shortest first; only buckets that hold a completion.
     pub buckets: Vec<BucketNumbers>,
 }
 
 /// One length bucket that holds a completion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BucketNumbers {
+    /// The range of lengths, in tokens: `0-32` to `257+`.
     pub label: &'static str,
+    /// Counted tokens of the bucket's completions.
     pub tokens: f64,
-    /// Undefined without counted tokens.
+    /// Mean k3 to the reference policy over them, in nats; undefined without counted tokens.
     pub k3: Option<f64>,
 }
 

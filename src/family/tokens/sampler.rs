@@ -66,11 +66,16 @@ impl SamplerTotals {
     }
 }
 
-/// Behaviour policy against the sampler, in numbers.
+/// Behaviour policy against the sampler, over counted tokens that have both log-probabilities; `None` without any.
+///
+/// Without `old_token_logps` the current policy stands for the behaviour policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplerNumbers {
+    /// The distance of their log-probabilities, |old - sampling|, in nats.
     pub logp_difference: Option<TokenNumbers>,
+    /// The importance ratio e^(old - sampling), at most `is_ratio_cap` where one is set.
     pub ratio: Option<TokenNumbers>,
+    /// The distance of their probabilities, |e^old - e^sampling|.
     pub probability_difference: Option<TokenNumbers>,
     /// Pearson correlation of the two probabilities; undefined where either does not vary.
     pub correlation: Option<f64>,

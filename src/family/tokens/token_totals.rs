@@ -114,8 +114,11 @@ impl TokenRange {
 /// A token-level number: mean and extremes over tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenNumbers {
+    /// Mean over tokens.
     pub mean: f64,
+    /// The smallest of any token.
     pub min: f64,
+    /// The largest of any token.
     pub max: f64,
 }
 

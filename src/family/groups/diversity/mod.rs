@@ -70,11 +70,15 @@ impl DiversityTotals {
     }
 }
 
-/// A group's diversity, averaged over groups.
+/// A group's diversity, averaged over groups: shares, the larger the more its completions differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DiversityNumbers {
+    /// Distinct tokens over tokens, of the group's completions laid end to end; 0 without tokens.
     pub distinct_1: f64,
+    /// Distinct pairs of neighbouring tokens over such pairs, likewise.
     pub distinct_2: f64,
+    /// Mean over pairs of completions of 1 - |A and B| / |A or B|, A and B their sets of tokens; 0 for fewer than two
+    /// completions.
     pub jaccard: f64,
 }
 
