@@ -33,6 +33,7 @@ const HEADER: usize = 28;
 /// What a message is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A shard, as [`write()`] makes bytes of it.
     Shard,
     /// [`crate::gather::Part`].
     Part,
@@ -59,28 +60,74 @@ impl Kind {
 /// Why bytes are not what they were read as.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
+    /// There are too few bytes to be a message.
     #[error("expected a header of {HEADER} bytes, found {found} bytes in all")]
-    Header { found: usize },
+    Header {
+        /// How many bytes there are.
+        found: usize,
+    },
+    /// The first 8 bytes are not those of such a message: it is of another kind, or something else.
     #[error("expected a message that begins with `{expected}`, found `{found}`")]
-    Magic { expected: String, found: String },
+    Magic {
+        /// The 8 bytes that such a message begins with.
+        expected: String,
+        /// The 8 bytes that are there, escaped as ASCII.
+        found: String,
+    },
+    /// Another version of this program wrote it.
     #[error(
         "expected format version {expected}, found version {found}: let the same version of this program write and read"
     )]
-    Version { expected: u32, found: u32 },
+    Version {
+        /// [`VERSION`], the only one that this build reads.
+        expected: u32,
+        /// The version that the header says.
+        found: u32,
+    },
+    /// The body is not as long as the header says.
     #[error(
         "expected a body of {expected} bytes, found {found}: the message was cut or run together with another"
     )]
-    Length { expected: u64, found: u64 },
+    Length {
+        /// The length that the header says, in bytes.
+        expected: u64,
+        /// How many bytes follow the header.
+        found: u64,
+    },
+    /// The body is not the one that the header was written for.
     #[error(
         "expected a body with checksum {expected:016x}, found {found:016x}: the message was changed on its way"
     )]
-    Checksum { expected: u64, found: u64 },
+    Checksum {
+        /// The XXH3 (64 bits) that the header says.
+        expected: u64,
+        /// The XXH3 of the body that is there.
+        found: u64,
+    },
+    /// The header says that the body is longer than what is read of a file.
     #[error("expected a body of at most {limit} bytes, found one of {found}")]
-    TooLong { limit: u64, found: u64 },
+    TooLong {
+        /// The most that is read, in bytes.
+        limit: u64,
+        /// The length that the header says, in bytes.
+        found: u64,
+    },
+    /// The body arrived whole, but is not what writing could have written.
     #[error("expected the body of a {kind}, found bytes that are none: {reason}")]
-    Body { kind: Kind, reason: String },
+    Body {
+        /// What the message was read as.
+        kind: Kind,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The message cannot be written: it contradicts itself, which none does that came from batches and merges.
     #[error("cannot write this {kind}: {reason}")]
-    Unwritable { kind: Kind, reason: String },
+    Unwritable {
+        /// What was to be written.
+        kind: Kind,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// A shard as bytes.

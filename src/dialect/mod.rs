@@ -27,12 +27,15 @@ pub enum Reduction {
     Mean,
     /// Standard deviation over all samples.
     Std,
+    /// The smallest of all samples.
     Min,
+    /// The largest of all samples.
     Max,
     /// Exact quantile over all samples.
     Quantile,
     /// Samples with a property, over all samples.
     Share,
+    /// The sum of all samples.
     Sum,
     /// A reported scalar, as RECORDING.md declares its fold.
     Declared,
@@ -87,11 +90,15 @@ pub enum Take {
 pub struct Line {
     /// The key; `{name}`, `{bucket}`, `{k}`, `{tag}` or `{family}` stand for what it is taken for.
     pub key: &'static str,
+    /// What the number is in: `tokens`, `nats`, `share`, `0/1`; `1` for a number without a unit.
     pub unit: &'static str,
+    /// What the number is, in a few words.
     pub meaning: &'static str,
+    /// How many samples become one number.
     pub reduction: Reduction,
     /// What an averaged window has of its steps' numbers (a pooled one reduces their samples): mostly their mean.
     pub window: WindowFold,
+    /// Where the number comes from.
     pub take: Take,
 }
 
@@ -170,10 +177,14 @@ const fn bucket(
 /// The vocabularies that a row can be written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
+    /// `maxent`: the dictionary of MaxEnt-GRPO, keyed `train/`.
     #[default]
     MaxEnt,
+    /// `trl`: the names and definitions of TRL's `GRPOTrainer`.
     Trl,
+    /// `tunix`: the names and definitions of Tunix.
     Tunix,
+    /// `verl`: the names and definitions of verl's data metrics and of its actor's own.
     Verl,
 }
 
@@ -269,6 +280,7 @@ impl fmt::Display for Dialect {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected a dialect ({}), found `{found}`", Dialect::ALL.iter().map(|d| d.name()).collect::<Vec<_>>().join(", "))]
 pub struct DialectError {
+    /// The word.
     pub found: String,
 }
 

@@ -9,6 +9,7 @@ use crate::summary::{Attempts, Distribution, Summary};
 /// A row in a dialect's words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Named {
+    /// The row itself: each key with its number, in the order of the dialect's tables.
     pub metrics: Metrics,
     /// The users' own metrics whose name is that of one of the row's keys: not in the row.
     pub kept_out: Vec<String>,

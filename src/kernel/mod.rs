@@ -35,7 +35,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Path {
     /// What every processor of the target has.
     Baseline = 1,
+    /// 64-bit x86 with AVX2 and FMA: two registers of four doubles.
     Avx2 = 2,
+    /// 64-bit x86 with AVX-512: one register of eight doubles.
     Avx512 = 3,
 }
 

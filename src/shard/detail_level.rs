@@ -10,6 +10,7 @@ use super::{Detail, Shard};
 pub struct DetailError {
     /// Whose records the shard holds, ascending.
     pub ranks: Vec<u32>,
+    /// The detail that was asked for, and that their completions were not counted in.
     pub wanted: Detail,
 }
 

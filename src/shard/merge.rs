@@ -15,31 +15,58 @@ use crate::family::thresholds::Thresholds;
 /// Why two shards cannot be joined; neither has changed.
 #[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
 pub enum MergeError {
+    /// The two are of different open steps.
     #[error("expected a shard of step {expected}, found one of step {found}")]
-    Step { expected: u64, found: u64 },
+    Step {
+        /// The step that was asked for: of the shard that takes the other in, or as assigned.
+        expected: u64,
+        /// The step that the shard is of.
+        found: u64,
+    },
+    /// One of the two is closed (a step that is over, or a window) and the other one is open; or a closed one was to be
+    /// assigned a step.
     #[error(
         "expected shards of steps that are both over or both open: close a step before it joins a window"
     )]
     Open,
+    /// Both hold the same record.
     #[error("step {step}: rank {rank}, micro-batch {micro} is there twice")]
-    Twice { step: u64, rank: u32, micro: u32 },
+    Twice {
+        /// The record's step, as the shard that was to be merged in has it: 0 where that was assigned none.
+        step: u64,
+        /// The record's rank.
+        rank: u32,
+        /// The record's micro-batch.
+        micro: u32,
+    },
+    /// The two counted their tokens against different options or clip ranges. Tokens are not kept, so they cannot be
+    /// counted again.
     #[error(
         "rank {rank} counted its tokens against {}, rank {other} against {}: give every rank the same options and the same clip range (in the options, or a weighting snapshot on each rank)",
         found.unlike(expected), expected.unlike(found)
     )]
     Thresholds {
+        /// The rank of the higher place of the two.
         rank: u32,
+        /// What `rank` counted its tokens against.
         found: Box<Thresholds>,
+        /// The rank of the lower place of the two.
         other: u32,
+        /// What `other` counted its tokens against.
         expected: Box<Thresholds>,
     },
+    /// One keeps its rewards whole, the other as a sketch, which cannot be taken apart again.
     #[error(
         "rank {rank} retains its rewards as {found} values, rank {other} as {expected} values: give every rank the same `retain`"
     )]
     Retained {
+        /// The lowest rank of the shard that was to be merged in.
         rank: u32,
+        /// How that shard keeps its rewards.
         found: Retain,
+        /// The lowest rank of the shard that was to take it in.
         other: u32,
+        /// How this one keeps its rewards.
         expected: Retain,
     },
 }
