@@ -210,7 +210,12 @@ impl Scalars {
 }
 
 macro_rules! snapshot {
-    ($(#[$doc:meta])* $kind:ident numbers { $($(#[$number_doc:meta])* $number:ident,)* } flags { $($(#[$flag_doc:meta])* $flag:ident,)* } others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }) => {
+    (
+        $(#[$doc:meta])* $kind:ident
+        numbers { $($(#[$number_doc:meta])* $number:ident,)* }
+        flags { $($(#[$flag_doc:meta])* $flag:ident,)* }
+        others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub struct $kind {

@@ -22,7 +22,7 @@ pub use self::mpi::Mpi;
 pub use alone::Alone;
 pub use part::Part;
 pub use threads::Threads;
-pub use tree::Shape;
+pub use tree::TreeShape;
 
 /// Why a rank is not heard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::tree::{Link, Message, Received, Tree};
-use super::{Answer, Gather, GatherError, Shape, Silence};
+use super::{Answer, Gather, GatherError, Silence, TreeShape};
 
 /// One of n ranks in one process, for tests and for loops on one host. A handle that is dropped, be it by a panic, is a
 /// rank that has ended.
@@ -33,7 +33,7 @@ impl Threads {
 
     /// The way to the root; every rank needs the same.
     #[must_use]
-    pub fn shape(mut self, shape: Shape) -> Self {
+    pub fn shape(mut self, shape: TreeShape) -> Self {
         self.0.shape = shape;
         self
     }

@@ -14,7 +14,7 @@ pub(super) const MISSES: u64 = 3;
 
 /// The way from the ranks to the root. It never shows in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub enum TreeShape {
     /// A binomial tree: a rank sends to itself less its lowest bit, so that no rank receives more than log2(ranks) times.
     #[default]
     Binomial,
@@ -22,7 +22,7 @@ pub enum Shape {
     Flat,
 }
 
-impl Shape {
+impl TreeShape {
     /// Whom `rank` sends to; no one if it is the root.
     #[must_use]
     pub fn parent(self, rank: u32) -> Option<u32> {
@@ -85,13 +85,13 @@ pub trait Link {
     fn receive(&mut self, sequence: u64, until: Instant) -> Received;
 }
 
-/// A gather along a [`Shape`], over any link.
+/// A gather along a [`TreeShape`], over any link.
 #[derive(Debug)]
 pub struct Tree<L> {
     pub link: L,
     pub rank: u32,
     pub world_size: u32,
-    pub shape: Shape,
+    pub shape: TreeShape,
     /// How long the parents of leaves wait.
     pub deadline: Duration,
     sequence: u64,
@@ -136,7 +136,7 @@ impl<L: Link> Tree<L> {
             link,
             rank,
             world_size,
-            shape: Shape::default(),
+            shape: TreeShape::default(),
             deadline,
             sequence: 0,
             early: Vec::new(),
@@ -284,8 +284,8 @@ impl<L: Link> Tree<L> {
     /// that one late leaf does not cost the branch. At 100,000 ranks the root waits 2.6 times as long as a leaf's parent.
     fn patience(&self, children: usize) -> Duration {
         let levels = match self.shape {
-            Shape::Binomial => u32::try_from(children).unwrap_or(u32::MAX),
-            Shape::Flat => 1,
+            TreeShape::Binomial => u32::try_from(children).unwrap_or(u32::MAX),
+            TreeShape::Flat => 1,
         };
         self.deadline + self.deadline * levels.saturating_sub(1) / 10
     }

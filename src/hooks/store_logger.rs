@@ -216,6 +216,11 @@ impl Drop for StoreLogger {
     }
 }
 
+/// `None` where it has not ended: it stays as it stands.
+fn final_status(ending: &Ending) -> Option<Status> {
+    Some(ending.status).filter(|status| status.is_final())
+}
+
 impl Callback for StoreLogger {
     fn name(&self) -> &'static str {
         "store logger"
@@ -338,7 +343,7 @@ impl Callback for StoreLogger {
         }
         self.flush()?;
         let patch = RunPatch {
-            status: Some(result.status),
+            status: final_status(result),
             error_message: result.error_message.clone(),
             ..RunPatch::default()
         };
@@ -351,7 +356,7 @@ impl Callback for StoreLogger {
         }
         self.flush()?;
         let patch = ExperimentPatch {
-            status: Some(result.status),
+            status: final_status(result),
             conclusion: result.conclusion.clone(),
             error_message: result.error_message.clone(),
             ..ExperimentPatch::default()

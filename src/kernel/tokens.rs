@@ -80,9 +80,9 @@ pub struct Bounds {
     pub ratio_low: f64,
     /// Clipped above if ratio > this (1 + eps high).
     pub ratio_high: f64,
-    /// ln max(`ratio_low`, 1e-6).
+    /// ln max(1 - eps low, 1e-6), whatever the ratio is held against.
     pub log_low: f64,
-    /// ln max(`ratio_high`, 1e-6).
+    /// ln max(1 + eps high, 1e-6), likewise.
     pub log_high: f64,
     /// Cap of the sampler's importance ratio; infinite where none is set.
     pub ratio_cap: f64,

@@ -234,6 +234,16 @@ pub enum StoreError {
         /// The feature of this crate that it needs.
         feature: &'static str,
     },
+    /// The record, or the one that it changes, cannot be stored or read, whenever that is tried.
+    #[error("{place}: could not {act}: {reason}")]
+    Unfit {
+        /// The file.
+        place: String,
+        /// What was tried: a verb.
+        act: &'static str,
+        /// What is wrong with the record.
+        reason: String,
+    },
     /// The server refused for good.
     #[error("{place}: refused {op} with status {status}: {text}")]
     Refused {

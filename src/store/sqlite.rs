@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::record::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
@@ -111,6 +111,11 @@ impl Sqlite {
             Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
                 StoreError::Unknown { what: belongs_to() }
             }
+            _ if is_of_the_record(&error) => StoreError::Unfit {
+                place: self.path.clone(),
+                act,
+                reason: error.to_string(),
+            },
             _ => self.fault(act, error),
         })?
     }
@@ -130,6 +135,18 @@ impl Sqlite {
         values: impl rusqlite::Params,
     ) -> Result<Vec<Stored<T>>, StoreError> {
         T::select(&self.db, condition, values).map_err(|error| self.fault("read records", error))
+    }
+}
+
+/// Whether what was written, or what it changes, is at fault and not the file: it would be refused again.
+fn is_of_the_record(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    match error {
+        Error::ToSqlConversionFailure(_)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..) => true,
+        _ => error.sqlite_error_code() == Some(ErrorCode::TooBig),
     }
 }
 

@@ -326,6 +326,43 @@ fn a_row_that_is_refused_for_good_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_record_that_no_store_can_hold_does_not_keep_those_behind_it() {
+    let dir = TempDir::new().unwrap();
+    let (mut logger, _, _) = logger(&dir, Mood::Fine);
+    let outbox = logger.outbox();
+    let mut state = LoopState::default();
+    logger.on_run_start(&mut state.ctx).unwrap();
+    let row = CheckpointRow {
+        state_path: Some("s3://state".to_owned()),
+        step: Some(u64::MAX),
+        ..CheckpointRow::default()
+    };
+    logger.on_checkpoint(&mut state, &row).unwrap();
+    run_steps(&mut logger, &mut state, 1..=3);
+    let receipt = outbox.flush(Duration::from_secs(5));
+    assert_eq!(
+        (receipt.written, receipt.dropped, receipt.pending),
+        (4, 1, 0)
+    );
+    assert_eq!(steps(&file(&dir)), [1, 2, 3]);
+}
+
+#[test]
+fn an_ending_that_is_none_leaves_the_run_as_it_stands() {
+    let dir = TempDir::new().unwrap();
+    let (mut logger, _, _) = logger(&dir, Mood::Fine);
+    let mut state = LoopState::default();
+    logger.on_run_start(&mut state.ctx).unwrap();
+    logger
+        .on_run_end(&mut state.ctx, &Ending::default(), "")
+        .unwrap();
+    drop(logger);
+    let store = Sqlite::open_read_only(file(&dir)).unwrap();
+    let run = state.ctx.ids.get("run_id").unwrap();
+    assert_eq!(store.get_run(&run).unwrap().record.status, Status::Running);
+}
+
+#[test]
 fn a_prediction_that_is_refused_costs_itself_alone_and_doubles_no_other() {
     for at_once in [usize::MAX, 1] {
         let dir = TempDir::new().unwrap();

@@ -7,7 +7,7 @@ use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::Scalars;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::engine::{Engine, EngineError, OnFailure};
-use grpo_metrics::gather::{Answer, Gather, GatherError, Shape, Threads};
+use grpo_metrics::gather::{Answer, Gather, GatherError, Threads, TreeShape};
 use grpo_metrics::row::Row;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -226,7 +226,7 @@ fn a_rank_that_panics_has_ended() {
 
 #[test]
 fn a_rank_that_answers_after_the_deadline_is_named_and_its_answer_is_not_taken_for_the_next_step() {
-    for shape in [Shape::Binomial, Shape::Flat] {
+    for shape in [TreeShape::Binomial, TreeShape::Flat] {
         let gathers = Threads::of(3, HASTY)
             .into_iter()
             .map(|g| g.shape(shape))
@@ -265,7 +265,7 @@ fn a_rank_that_missed_three_steps_costs_no_deadline_and_is_in_the_row_of_the_ste
 {
     const DEADLINE: Duration = Duration::from_secs(1);
     const SILENT: u64 = 13;
-    for shape in [Shape::Binomial, Shape::Flat] {
+    for shape in [TreeShape::Binomial, TreeShape::Flat] {
         let gathers = Threads::of(4, DEADLINE)
             .into_iter()
             .map(|g| g.shape(shape))
@@ -452,7 +452,7 @@ proptest! {
         let expected = bits(alone.step(5).unwrap().unwrap());
 
         let late = |rank: u32| thread::sleep(Duration::from_millis(delays[rank as usize]));
-        for shape in [Shape::Binomial, Shape::Flat] {
+        for shape in [TreeShape::Binomial, TreeShape::Flat] {
             let gathers = Threads::of(world_size, PATIENT).into_iter().map(|g| g.shape(shape)).collect();
             let gathered = ranks(gathers, OnFailure::Fail, |rank, mut engine| {
                 step((rank + turn) % world_size, &mut engine);
@@ -461,7 +461,7 @@ proptest! {
             });
             prop_assert_eq!(&bits(row(gathered)), &expected);
         }
-        let flat = Threads::of(world_size, PATIENT).into_iter().map(|g| Plain(g.shape(Shape::Flat))).collect();
+        let flat = Threads::of(world_size, PATIENT).into_iter().map(|g| Plain(g.shape(TreeShape::Flat))).collect();
         let gathered = ranks(flat, OnFailure::Fail, |rank, mut engine| {
             step(rank, &mut engine);
             engine.step(5)
@@ -475,10 +475,10 @@ fn every_rank_has_one_way_to_the_root_and_no_more_than_log2_children() {
     for world_size in [1_u32, 2, 3, 7, 8, 1000, 1024, 100_000] {
         let mut heard = vec![0_u32; world_size as usize];
         for rank in 0..world_size {
-            let children = Shape::Binomial.children(rank, world_size);
+            let children = TreeShape::Binomial.children(rank, world_size);
             assert!(1 << children.len() <= world_size.next_power_of_two());
             for (child, behind) in children {
-                assert_eq!(Shape::Binomial.parent(child), Some(rank));
+                assert_eq!(TreeShape::Binomial.parent(child), Some(rank));
                 if rank == 0 {
                     heard[child as usize] += 1;
                     behind.for_each(|other| heard[other as usize] += 1);
