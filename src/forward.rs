@@ -182,6 +182,7 @@ impl Recipient for Box<dyn Store> {
 
 /// Why a forward ended early. What it had sent is not sent again.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForwardError {
     /// The metrics file cannot be read.
     #[error("{path}: could not read the metrics: {source}")]

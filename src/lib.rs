@@ -50,6 +50,8 @@ pub use shard::Shard;
 pub use sink::Sink;
 pub use store::Store;
 pub use summary::Summary;
+// Their types stand in columns.
+pub use {half, ndarray};
 
 /// The documents' examples run as tests.
 #[cfg(doctest)]

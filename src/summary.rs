@@ -41,6 +41,7 @@ pub use flag::Flag;
 /// A number over groups is over the non-empty groups all of whose completions have what it needs, finite, unless its field
 /// says otherwise.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Summary {
     /// The (last) step.
     pub step: u64,

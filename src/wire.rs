@@ -59,6 +59,7 @@ impl Kind {
 
 /// Why bytes are not what they were read as.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// There are too few bytes to be a message.
     #[error("expected a header of {HEADER} bytes, found {found} bytes in all")]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a record's columns are not a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum BatchError {
     /// Nothing says which completions form a group.
     #[error("expected `group_sizes` or `group_ids`, found neither")]

@@ -12,6 +12,7 @@ use crate::summary::Summary;
 
 /// Why a step has no row. The step's data is gone; the engine goes on with the next.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// Shards could not be joined: those of this step's ranks or micro-batches, or the step with those of its window.
     #[error(transparent)]

@@ -103,6 +103,7 @@ pub trait Gather: Send + fmt::Debug {
 
 /// Why a rank's bytes have not been handed on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum GatherError {
     /// The rank above this one did not take the part, so this one and those behind it are not heard.
     #[error("rank {rank}: rank {parent}, which was to take its part, {why}")]

@@ -14,6 +14,7 @@ use crate::family::thresholds::Thresholds;
 
 /// Why two shards cannot be joined; neither has changed.
 #[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum MergeError {
     /// The two are of different open steps.
     #[error("expected a shard of step {expected}, found one of step {found}")]

@@ -7,6 +7,7 @@ use super::durable::JournalError;
 
 /// Why a sink could not take or keep a row.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SinkError {
     /// The file or stream behind the sink refused.
     #[error("{sink}: could not {act} {target}: {source}")]

@@ -157,6 +157,7 @@ pub struct Logged {
 
 /// Why a store refused, or could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Nothing is there to read. Reading never makes a store.
     #[error("{path}: expected a store of runs, found no such file")]

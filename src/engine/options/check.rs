@@ -8,6 +8,7 @@ use crate::row::filter::ModeError;
 
 /// What an engine cannot be told.
 #[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
 pub enum OptionError {
     /// The environment names no mode.
     #[error(transparent)]

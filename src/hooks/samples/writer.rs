@@ -12,6 +12,7 @@ use crate::store::{Store, StoreError};
 
 /// Why a table could not be written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SamplesError {
     /// The folder or the file cannot be written. The table of this step that was there before is still there.
     #[error("{path}: could not {act} the sample table: {source}")]

@@ -4,6 +4,7 @@ use std::io;
 
 /// What can be wrong with a journal. It is told in the name of the sink that keeps one, `durable`.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JournalError {
     /// The disk, or the system, refused.
     #[error("durable: could not {act} the journal {dir}: {source}")]
