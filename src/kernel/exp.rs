@@ -44,7 +44,13 @@ const CURVE: [f64; 10] = [
 #[inline(always)]
 #[must_use]
 pub fn exp<R: Real>(d: R) -> Exp<R> {
-    let c = CURVE.map(|c| d.splat(c));
+    // No closure: without link-time optimisation it may stay a function of its own, called for each coefficient.
+    let mut c = [d; CURVE.len()];
+    let mut i = 0;
+    while i < c.len() {
+        c[i] = d.splat(CURVE[i]);
+        i += 1;
+    }
     let shifted = d.mul_add(d.splat(std::f64::consts::LOG2_E), d.splat(ROUND));
     let n = shifted - d.splat(ROUND);
     let rest = n.mul_add(d.splat(-LN2_LOW), n.mul_add(d.splat(-LN2_HIGH), d));
