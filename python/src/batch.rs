@@ -3,6 +3,7 @@
 use grpo_metrics::batch::scalars::{Meta, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Column, ColumnInfo, ColumnKind, Columns, Shape};
+use grpo_metrics::engine::unknown_name;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
@@ -105,7 +106,7 @@ impl<'py> Record<'py> {
                 let info = ColumnInfo::of(name).ok_or_else(|| {
                     let columns = Columns::ALL.iter().map(|info| info.name);
                     let known = columns.chain(["scalars", "weighting", "rank", "micro"]);
-                    error::column(error::unknown("column", name, known))
+                    error::column(unknown_name("column", name, known))
                 })?;
                 self.columns.push((info, Held::read(info, value)?));
             }
@@ -262,7 +263,7 @@ impl<'py> Read<'py> for Weighting {
                 *place = Some(Read::read(&field, &value)?);
             } else {
                 let known = [Self::NUMBERS, Self::FLAGS, Self::WORDS, &["meta"]].concat();
-                return Err(error::column(error::unknown(
+                return Err(error::column(unknown_name(
                     "field of `weighting`",
                     &member,
                     known,
@@ -284,7 +285,7 @@ impl<'py> Read<'py> for Meta {
                 *place = Some(Read::read(&field, &value)?);
             } else {
                 let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
-                return Err(error::column(error::unknown(
+                return Err(error::column(unknown_name(
                     "field of `weighting.meta`",
                     &member,
                     known,

@@ -125,16 +125,3 @@ pub fn write(error: grpo_metrics::store::StoreError) -> PyErr {
 pub fn sink(error: impl Display) -> PyErr {
     SinkError::new_err(error.to_string())
 }
-
-/// `name` is none of `known`: says so, and which of them it may have been meant for.
-pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let closest = known
-        .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance * 2 < known.len().max(name.len()));
-    match closest {
-        Some((_, known)) => format!("unknown {what} `{name}`; did you mean `{known}`?"),
-        None => format!("unknown {what} `{name}`"),
-    }
-}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use grpo_metrics::batch::scalars::ClipRange;
 use grpo_metrics::engine::{
-    Engine, EngineBuilder, EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo,
+    Engine, EngineBuilder, EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo, unknown_name,
 };
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::sink::{DurableOptions, Journal, Queued, Recovered, Sink};
@@ -274,7 +274,7 @@ pub fn check_names<K: IntoIterator<Item = &'static str>>(
     for (name, _) in given.into_iter().flatten() {
         let name: String = name.extract()?;
         if !known().into_iter().any(|known| known == name) {
-            return Err(error::option(error::unknown("option", &name, known())));
+            return Err(error::option(unknown_name("option", &name, known())));
         }
     }
     Ok(())

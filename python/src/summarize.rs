@@ -1,6 +1,7 @@
 //! `summarize`: the row of one step without an engine of one's own.
 
 use grpo_metrics::batch::scalars::{ClipRange, Weighting};
+use grpo_metrics::engine::unknown_name;
 use grpo_metrics::row::run::Ending;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -96,7 +97,7 @@ impl<'py> Heading<'py> {
                         "scalars",
                         "weighting",
                     ];
-                    return Err(error::column(error::unknown(
+                    return Err(error::column(unknown_name(
                         "field of a record",
                         &name,
                         known,

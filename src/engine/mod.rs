@@ -27,7 +27,7 @@ use error::check_range;
 use once::Once;
 pub use options::{
     EngineBuilder, EngineOptions, Given, OPTIONS, OnFailure, OptionError, OptionGroup, OptionInfo,
-    OptionKind, OptionValue, Scope,
+    OptionKind, OptionValue, Scope, unknown_name,
 };
 use reader::Reader;
 

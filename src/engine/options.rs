@@ -142,7 +142,7 @@ impl EngineOptions {
         for (name, given) in given {
             let option = OptionInfo::named(&name).ok_or_else(|| {
                 let known = OPTIONS.iter().flat_map(OptionInfo::names);
-                OptionError::Unknown(unknown("option", &name, known))
+                OptionError::Unknown(unknown_name("option", &name, known))
             })?;
             if given == Given::Nothing {
                 continue;
@@ -256,8 +256,12 @@ impl<'de> Deserialize<'de> for EngineOptions {
     }
 }
 
-/// `name` is no known one: says so, and which of them it may have been meant for.
-fn unknown(what: &str, name: &str, known: impl IntoIterator<Item = &'static str>) -> String {
+/// `name` is none of `known`: says so, and which of them it may have been meant for. `what` is what they are names of.
+pub fn unknown_name<'a>(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
     let closest = known
         .into_iter()
         .map(|known| (strsim::damerau_levenshtein(name, known), known))

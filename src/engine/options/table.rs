@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::value::{Given, OptionKind, OptionValue, expected, refuse};
-use super::{unknown, word};
+use super::{unknown_name, word};
 use crate::batch::scalars::{Fold, Scalar, WindowFold};
 use crate::row::health::Limits;
 use crate::row::run::RunMetadata;
@@ -38,7 +38,7 @@ impl OptionValue for Limits {
                 }
                 None => {
                     let known = limits.numbers().into_iter().map(|(name, ..)| name);
-                    return Err(unknown("name", &name, known));
+                    return Err(unknown_name("name", &name, known));
                 }
             }
         }
@@ -158,7 +158,7 @@ impl OptionValue for RunMetadata {
             let place = places.iter_mut().find(|(known, _)| *known == named);
             let Some((_, place)) = place else {
                 let known = places.map(|(known, _)| known);
-                return Err(unknown("name", &name, known));
+                return Err(unknown_name("name", &name, known));
             };
             **place = Some(text);
         }
