@@ -45,52 +45,69 @@ impl Completions {
             cap: c.max_completion_length,
             ..Self::default()
         };
-        for i in 0..batch.completions() {
-            let length = batch.lengths().map(|lengths| lengths[i]);
-            let prompt = c.prompt_lengths.map(|lengths| lengths[i]);
-            completions.add_caps(batch, prompt, length, c.terminated.map(|ended| ended[i]));
-            // Clipped: `terminated` says so, or, without that column, the length has reached the cap.
-            let clipped = match (c.terminated, length) {
-                (Some(terminated), _) => !terminated[i],
-                (None, Some(length)) => c.max_completion_length.is_some_and(|cap| length >= cap),
-                (None, None) => continue,
-            };
-            completions.judged += 1;
-            completions.clipped += u64::from(clipped);
-            if let Some(length) = length {
-                completions.lengths.add(length);
-                if !clipped {
-                    completions.terminated.add(length);
-                }
-            }
-        }
+        completions.add_caps(batch);
+        completions.add_prompts(batch);
+        completions.add_clipped(batch);
         completions
     }
 
-    fn add_caps(
-        &mut self,
-        batch: &Batch<'_>,
-        prompt: Option<u32>,
-        length: Option<u32>,
-        ended: Option<bool>,
-    ) {
+    /// Completions at the cap, by their length where that can be told, else by `terminated`.
+    fn add_caps(&mut self, batch: &Batch<'_>) {
         let c = batch.columns();
-        if let (Some(length), Some(cap)) = (length, c.max_completion_length) {
-            self.capped += 1;
-            self.at_cap += u64::from(length >= cap);
-        } else if let Some(terminated) = ended {
-            self.uncapped += 1;
-            self.uncapped_cut += u64::from(!terminated);
+        if let (Some(lengths), Some(cap)) = (batch.lengths(), c.max_completion_length) {
+            self.capped += lengths.len() as u64;
+            self.at_cap += how_many(lengths, |length| length >= cap);
+        } else if let Some(terminated) = c.terminated {
+            self.uncapped += terminated.len() as u64;
+            self.uncapped_cut += how_many(terminated, |terminated| !terminated);
         }
-        let Some(prompt) = prompt else { return };
-        self.prompts.add(prompt);
+    }
+
+    fn add_prompts(&mut self, batch: &Batch<'_>) {
+        let c = batch.columns();
+        let Some(prompts) = c.prompt_lengths else {
+            return;
+        };
+        for &prompt in prompts {
+            self.prompts.add(prompt);
+        }
         if let Some(cap) = c.max_prompt_length {
-            self.capped_prompts += 1;
-            self.prompts_at_cap += u64::from(prompt >= cap);
+            self.capped_prompts += prompts.len() as u64;
+            self.prompts_at_cap += how_many(prompts, |prompt| prompt >= cap);
         }
-        if let Some(length) = length {
-            self.measured += 1;
-            self.total_tokens += u64::from(prompt) + u64::from(length);
+        if let Some(lengths) = batch.lengths() {
+            let tokens = |lengths: &[u32]| lengths.iter().copied().map(u64::from).sum::<u64>();
+            self.measured += prompts.len() as u64;
+            self.total_tokens += tokens(prompts) + tokens(lengths);
+        }
+    }
+
+    /// Clipped: `terminated` says so, or, without that column, the length has reached the cap.
+    fn add_clipped(&mut self, batch: &Batch<'_>) {
+        let c = batch.columns();
+        match (c.terminated, batch.lengths()) {
+            (Some(terminated), lengths) => {
+                for (i, &terminated) in terminated.iter().enumerate() {
+                    self.add_judged(!terminated, lengths.map(|lengths| lengths[i]));
+                }
+            }
+            (None, Some(lengths)) => {
+                for &length in lengths {
+                    let clipped = c.max_completion_length.is_some_and(|cap| length >= cap);
+                    self.add_judged(clipped, Some(length));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn add_judged(&mut self, clipped: bool, length: Option<u32>) {
+        self.judged += 1;
+        self.clipped += u64::from(clipped);
+        let Some(length) = length else { return };
+        self.lengths.add(length);
+        if !clipped {
+            self.terminated.add(length);
         }
     }
 
@@ -132,4 +149,8 @@ impl Completions {
         self.prompts.merge(&prompts);
         self.cap = self.cap.max(cap);
     }
+}
+/// How many of a column are so.
+fn how_many<T: Copy>(column: &[T], is_so: impl Fn(T) -> bool) -> u64 {
+    column.iter().filter(|value| is_so(**value)).count() as u64
 }
