@@ -31,7 +31,15 @@ impl Limit for u32 {
 macro_rules! limits {
     ($($(#[doc = $meaning:literal])+ $name:ident: $type:ty = $default:literal,)+) => {
         /// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
+        ///
+        /// ```
+        /// use grpo_metrics::row::health::Limits;
+        ///
+        /// let limits = Limits::default().kl(0.5);
+        /// assert_eq!(limits.kl, 0.5);
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq)]
+        #[non_exhaustive]
         pub struct Limits {
             $($(#[doc = $meaning])+ pub $name: $type,)+
         }
@@ -44,6 +52,13 @@ macro_rules! limits {
         }
 
         impl Limits {
+            $($(#[doc = $meaning])+
+            #[must_use]
+            pub fn $name(mut self, limit: $type) -> Self {
+                self.$name = limit;
+                self
+            })+
+
             /// Each by its name, and whether it is a number of steps.
             #[must_use]
             pub fn numbers(&self) -> Vec<(&'static str, f64, bool)> {
