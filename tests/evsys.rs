@@ -639,7 +639,7 @@ fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_at_the_gateway_too() 
             ..Row::default()
         };
         let mut store = store(&gateway, dir.path());
-        let logged = store.log_windows(&run, &[row]).unwrap();
+        let logged = store.log_windows(&run, &[row], Split::Train).unwrap();
         let found = store.get_metrics(&run, Some("a"), None).unwrap();
         (logged.surpassed, found.last().unwrap().value)
     };

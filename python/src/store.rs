@@ -116,7 +116,7 @@ impl Sqlite3 {
                     metrics: metrics.into_iter().collect(),
                     ..Row::default()
                 };
-                let logged = self.store()?.log_windows(run_id, &[row]);
+                let logged = self.store()?.log_windows(run_id, &[row], Split::Train);
                 logged.map(|logged| logged.nan).map_err(error::write)
             })
         })

@@ -242,8 +242,13 @@ impl Store for EvSys {
         outcome.map(|()| logged)
     }
 
-    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
-        self.send_windows(run_id, rows)
+    fn log_windows(
+        &mut self,
+        run_id: &str,
+        rows: &[Row],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        self.send_windows(run_id, rows, split)
     }
 
     fn rows_at_once(&self) -> usize {

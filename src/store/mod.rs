@@ -24,7 +24,7 @@ pub use record::{
 pub use resolve::resolve_store;
 pub use sink::{RunSpec, StoreSink};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{RunOverview, Sqlite};
+pub use sqlite::{Point, RunOverview, Sqlite, StoredRow};
 
 /// A store of training records, with the operations of the `EvSys` gateway.
 ///
@@ -57,12 +57,17 @@ pub trait Store: Send {
         split: Split,
     ) -> Result<Logged, StoreError>;
 
-    /// Writes rows of a training, all or none, as [`Store::log_rows`] does with split train; but a row whose window was cut
+    /// Writes rows of a training, all or none, as [`Store::log_rows`] does, with the time of each; but a row whose window was cut
     /// short ([`Row::cut`]) leaves a stored one of its step that is over more steps as it stands, and is none of those that are
     /// written. A store that does not know how many steps its rows are over writes every row.
-    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
+    fn log_windows(
+        &mut self,
+        run_id: &str,
+        rows: &[Row],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
         let rows: Vec<_> = rows.iter().map(|row| (row.step, &row.metrics)).collect();
-        self.log_rows(run_id, &rows, Split::Train)
+        self.log_rows(run_id, &rows, split)
     }
 
     /// How many rows one call of [`Store::log_rows`], or predictions one of [`Store::log_predictions`], can hold and still

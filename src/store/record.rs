@@ -153,6 +153,15 @@ pub struct Group {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Run {
+    /// A label, which several runs may have; that of a run without one is its id, in the embedded store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Words to find it by, in the order given; may be empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What people have to say about it; `None` where nobody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The id of the experiment, which the store must have.
     pub experiment_id: String,
     /// The id of the group, which the store must have; `None` for a run without one.
@@ -184,6 +193,15 @@ pub struct Run {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunPatch {
+    /// The new label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The new tags, in place of all that are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// An empty text takes away the one that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The new configuration, in place of the whole of the old one. The embedded store leaves the old one for a null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_config: Option<Value>,

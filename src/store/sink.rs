@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Logged, RunPatch, Split, Status, Store, StoreError};
+use crate::row::Row;
 use crate::row::run::Ending;
-use crate::row::{Metrics, Row};
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
 /// Which run to write, and where it belongs; from a text, the run of that name.
@@ -127,11 +127,13 @@ impl StoreSink {
         let (rows, evaluated) = parted(rows);
         let mut logged = Logged::default();
         if !rows.is_empty() {
-            logged = self.store.log_windows(&self.run_id, &rows)?;
+            logged = self.store.log_windows(&self.run_id, &rows, Split::Train)?;
         }
         if !evaluated.is_empty() {
-            let parts: Vec<_> = evaluated.iter().map(|(step, part)| (*step, part)).collect();
-            logged.nan += self.store.log_rows(&self.run_id, &parts, Split::Val)?.nan;
+            let parts = self
+                .store
+                .log_windows(&self.run_id, &evaluated, Split::Val)?;
+            logged.nan += parts.nan;
         }
         if let (Some(first), true) = (rows.first(), logged.nan > 0) {
             tracing::warn!(
@@ -254,7 +256,7 @@ impl Sink for StoreSink {
 }
 
 /// The rows without an evaluation's keys, and the evaluations by step.
-fn parted(rows: &[Row]) -> (Cow<'_, [Row]>, Vec<(u64, Metrics)>) {
+fn parted(rows: &[Row]) -> (Cow<'_, [Row]>, Vec<Row>) {
     let is_evaluated = |key: &str| key.starts_with("eval/");
     let any = |row: &Row| row.metrics.iter().any(|(key, _)| is_evaluated(key));
     if !rows.iter().any(any) {
@@ -262,11 +264,13 @@ fn parted(rows: &[Row]) -> (Cow<'_, [Row]>, Vec<(u64, Metrics)>) {
     }
     let (mut trained, mut evaluated) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        let (mut row, mut part) = (row.clone(), row.metrics.clone());
+        let (mut row, mut part) = (row.clone(), row.clone());
         row.metrics.retain(|key, _| !is_evaluated(key));
-        part.retain(|key, _| is_evaluated(key));
-        if !part.is_empty() {
-            evaluated.push((row.step, part));
+        part.metrics.retain(|key, _| is_evaluated(key));
+        // An evaluation is of the weights, not of the steps that the row is over.
+        (part.steps, part.cut) = (0, false);
+        if !part.metrics.is_empty() {
+            evaluated.push(part);
         }
         if !row.metrics.is_empty() {
             trained.push(row);

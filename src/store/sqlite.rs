@@ -3,9 +3,10 @@
 mod open;
 mod overview;
 mod place;
+mod rows;
 mod run;
+mod series;
 mod table;
-mod window;
 
 use std::cell::Cell;
 use std::path::Path;
@@ -18,11 +19,13 @@ use super::record::{
     Stored,
 };
 use super::{Logged, Store, StoreError, place};
+use crate::row::run::Status;
 use crate::row::{Metrics, Row};
 pub use overview::RunOverview;
 use place::Place;
+use rows::{Known, Written};
+pub use series::{Point, StoredRow};
 use table::{Table, text_of_json, text_of_list};
-use window::Window;
 
 /// The embedded store, a single file.
 ///
@@ -39,6 +42,7 @@ pub struct Sqlite {
     path: String,
     /// `None` where it is only read.
     place: Option<Place>,
+    known: Known,
 }
 
 impl Sqlite {
@@ -68,6 +72,7 @@ impl Sqlite {
             db,
             path: path.display().to_string(),
             place,
+            known: Known::default(),
         }
     }
 
@@ -90,16 +95,27 @@ impl Sqlite {
         belongs_to: impl FnOnce() -> String,
         body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.write_knowing(act, belongs_to, |db, _| body(db))
+    }
+
+    /// As [`Sqlite::write`], with what is known of the runs in the file that is written.
+    fn write_knowing<T>(
+        &mut self,
+        act: &'static str,
+        belongs_to: impl FnOnce() -> String,
+        body: impl FnOnce(&Transaction<'_>, &mut Known) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         if let Some(place) = &mut self.place
             && place.stands().is_err()
         {
+            self.known.clear();
             place.move_on(&mut self.db)?;
         }
         let outcome = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
-                let value = body(&transaction)?;
+                let value = body(&transaction, &mut self.known)?;
                 // It may have waited long for its turn.
                 if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
                     return Ok(Err(gone));
@@ -107,8 +123,14 @@ impl Sqlite {
                 transaction.commit()?;
                 Ok(Ok(value))
             });
+        if !matches!(outcome, Ok(Ok(_))) {
+            self.known.clear();
+        }
         outcome.map_err(|error| match error.sqlite_error() {
             Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
+                StoreError::Unknown { what: belongs_to() }
+            }
+            _ if matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
                 StoreError::Unknown { what: belongs_to() }
             }
             _ if is_of_the_record(&error) => StoreError::Unfit {
@@ -118,6 +140,14 @@ impl Sqlite {
             },
             _ => self.fault(act, error),
         })?
+    }
+
+    fn read<T>(
+        &self,
+        act: &'static str,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        body(&self.db).map_err(|error| self.fault(act, error))
     }
 
     fn insert<T: Table>(
@@ -195,14 +225,25 @@ impl Store for Sqlite {
                 run.group_id.as_deref(),
             )
         };
-        let created = self.insert("create a run", place, run)?;
+        let created = self.write("create a run", place, |db| {
+            let id = table::random_id(db)?;
+            let run = Run {
+                name: run.name.clone().or_else(|| Some(id.clone())),
+                ..run.clone()
+            };
+            run.insert(db, Some(&id))
+        })?;
         self.keeps(&created.id);
         Ok(created)
     }
 
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError> {
         let sql = "UPDATE runs SET run_config = coalesce(?2, run_config), status = coalesce(?3, status),
-            error_message = nullif(coalesce(?4, error_message), ''), wandb_run_url = coalesce(?5, wandb_run_url) WHERE id = ?1";
+            error_message = nullif(coalesce(?4, error_message), ''), wandb_run_url = coalesce(?5, wandb_run_url),
+            name = coalesce(?6, name), tags = coalesce(?7, tags), note = nullif(coalesce(?8, note), ''),
+            ended_at = CASE WHEN ?3 IS NULL THEN ended_at WHEN ?9 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END WHERE id = ?1";
+        let is_over = patch.status.is_some_and(Status::is_final);
+        let tags = patch.tags.as_deref().map(text_of_list);
         let config = patch.run_config.as_ref().and_then(text_of_json);
         self.keeps(id);
         let updated = self.write("update a run", String::new, |db| {
@@ -211,7 +252,11 @@ impl Store for Sqlite {
                 config,
                 patch.status,
                 patch.error_message,
-                patch.wandb_run_url
+                patch.wandb_run_url,
+                patch.name,
+                tags,
+                patch.note,
+                is_over,
             ])?;
             Run::by_id(db, id)
         })?;
@@ -224,23 +269,18 @@ impl Store for Sqlite {
         rows: &[(u64, &Metrics)],
         split: Split,
     ) -> Result<Logged, StoreError> {
-        let rows = rows.iter().map(|(step, metrics)| Window {
-            step: *step,
-            metrics,
-            steps: 0,
-            cut: false,
-        });
-        self.write_windows(run_id, &rows.collect::<Vec<_>>(), split)
+        let rows = rows.iter().map(|(step, row)| Written::now(*step, row));
+        self.write_rows(run_id, &rows.collect::<Vec<_>>(), split)
     }
 
-    fn log_windows(&mut self, run_id: &str, rows: &[Row]) -> Result<Logged, StoreError> {
-        let rows = rows.iter().map(|row| Window {
-            step: row.step,
-            metrics: &row.metrics,
-            steps: row.steps,
-            cut: row.cut,
-        });
-        self.write_windows(run_id, &rows.collect::<Vec<_>>(), Split::Train)
+    fn log_windows(
+        &mut self,
+        run_id: &str,
+        rows: &[Row],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        let rows: Vec<_> = rows.iter().map(Written::of).collect();
+        self.write_rows(run_id, &rows, split)
     }
 
     fn get_metrics(
@@ -251,14 +291,11 @@ impl Store for Sqlite {
     ) -> Result<Vec<Metric>, StoreError> {
         let sql = "SELECT step, name, value, split FROM metrics
             WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
-        self.db
-            .prepare_cached(sql)
-            .and_then(|mut select| {
-                select
-                    .query_map(params![run_id, name, split], metric)?
-                    .collect()
-            })
-            .map_err(|error| self.fault("read metrics", error))
+        self.read("read metrics", |db| {
+            db.prepare_cached(sql)?
+                .query_map(params![run_id, name, split], metric)?
+                .collect()
+        })
     }
 
     fn add_checkpoint(
@@ -371,14 +408,14 @@ fn unknown(kind: &str, id: &str) -> StoreError {
     }
 }
 
-fn natural(line: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
-    let count: i64 = line.get(0)?;
-    u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, count))
+fn natural_at(line: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let count: i64 = line.get(column)?;
+    u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, count))
 }
 
 fn metric(line: &rusqlite::Row<'_>) -> rusqlite::Result<Metric> {
     Ok(Metric {
-        step: natural(line)?,
+        step: natural_at(line, 0)?,
         name: line.get(1)?,
         value: line.get(2)?,
         split: line.get(3)?,

@@ -54,10 +54,17 @@ fn a_view_without_end_that_is_called_like_a_table_is_refused_by_name() {
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
     let views = [
         (
+            "VIEW",
             "metrics",
             format!("{endless} SELECT 'r' AS run_id, i AS step, 'train' AS split, 'a' AS name, 1.0 AS value FROM n"),
         ),
         (
+            "TABLE",
+            "rows",
+            format!("{endless} SELECT i AS id, 1 AS run, i AS step, 'train' AS split, NULL AS time, 1 AS steps, 1 AS count, i AS written FROM n"),
+        ),
+        (
+            "TABLE",
             "RUNS",
             format!(
                 "{endless} SELECT i AS id, 'e' AS experiment_id, NULL AS group_id, NULL AS dataset_id, NULL AS seed,
@@ -66,13 +73,13 @@ fn a_view_without_end_that_is_called_like_a_table_is_refused_by_name() {
             ),
         ),
     ];
-    for (table, view) in views {
+    for (kind, table, view) in views {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("runs.db");
         write(&path, "r", 3).close();
         let db = Connection::open(&path).unwrap();
         db.execute_batch(&format!(
-            "PRAGMA foreign_keys = OFF; DROP TABLE {table}; CREATE VIEW {table} AS {view}"
+            "PRAGMA foreign_keys = OFF; DROP {kind} {table}; CREATE VIEW {table} AS {view}"
         ))
         .unwrap();
         drop(db);

@@ -543,29 +543,37 @@ fn an_evaluations_numbers_are_stored_in_split_val_and_all_others_in_train() {
 }
 
 #[test]
-fn metrics_lie_by_run_step_split_and_name() {
+fn metrics_are_a_view_that_finds_a_series_by_the_keys_of_its_tables() {
     let dir = TempDir::new().unwrap();
     Sqlite::open(file(&dir)).unwrap();
     let db = Connection::open(file(&dir)).unwrap();
-    let mut columns = db
-        .prepare("SELECT name FROM pragma_table_info('metrics') WHERE pk > 0 ORDER BY pk")
-        .unwrap();
-    let key: Vec<String> = columns
-        .query_map([], |line| line.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(key, ["run_id", "step", "split", "name"]);
-    let without_rowid = "SELECT wr FROM pragma_table_list('metrics')";
-    assert!(
-        db.query_row(without_rowid, [], |line| line.get::<_, bool>(0))
-            .unwrap()
-    );
-    let tables = "SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name)";
+    let tables = "SELECT group_concat(name, ' ') FROM
+        (SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name)";
     let tables: String = db.query_row(tables, [], |line| line.get(0)).unwrap();
     assert_eq!(
         tables,
-        "checkpoints evals experiments groups metrics predictions runs"
+        "checkpoints evals experiments groups numbers predictions rows runs series"
+    );
+    let plan = |sql: &str| -> Vec<String> {
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = plan.query_map([], |line| line.get(3)).unwrap();
+        steps.map(Result::unwrap).collect()
+    };
+    // Each a search, and by step without sorting.
+    let series = "SELECT step, value FROM metrics WHERE run_id = 'r' AND name = 'a' ORDER BY step";
+    assert_eq!(
+        plan(series),
+        [
+            "SEARCH runs USING COVERING INDEX sqlite_autoindex_runs_1 (id=?)",
+            "SEARCH rows USING COVERING INDEX sqlite_autoindex_rows_1 (run=?)",
+            "SEARCH series USING PRIMARY KEY (run=? AND split=? AND name=?)",
+            "SEARCH numbers USING INTEGER PRIMARY KEY (rowid=?)",
+        ]
+    );
+    let samples = "SELECT * FROM predictions WHERE run_id = 'r' AND kind = 'sample' AND step = 7";
+    assert_eq!(
+        plan(samples),
+        ["SEARCH predictions USING INDEX predictions_by_run (run_id=? AND kind=? AND step=?)"]
     );
 }
 
@@ -597,7 +605,7 @@ fn a_newer_schema_is_refused_with_both_versions() {
                 error,
                 StoreError::Newer {
                     found: 99,
-                    known: 1,
+                    known: 2,
                     ..
                 }
             ),
@@ -605,7 +613,7 @@ fn a_newer_schema_is_refused_with_both_versions() {
         );
         let text = error.to_string();
         assert!(
-            text.contains("99") && text.contains("version 1 ") && text.contains("runs.db"),
+            text.contains("99") && text.contains("version 2 ") && text.contains("runs.db"),
             "{text}"
         );
     }
@@ -1009,7 +1017,7 @@ fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_and_any_other_replace
     let run = store.open_run(&RunSpec::new("r")).unwrap().id;
     let mut put = |steps, cut, value| {
         let logged = store
-            .log_windows(&run, &[over(12, steps, cut, value)])
+            .log_windows(&run, &[over(12, steps, cut, value)], Split::Train)
             .unwrap();
         (logged.surpassed, a_of(&store, &run, 12).unwrap())
     };
@@ -1031,28 +1039,46 @@ fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_and_any_other_replace
     let other = store.open_run(&RunSpec::new("other")).unwrap().id;
     for (run, step) in [(&other, 12), (&run, 13)] {
         store
-            .log_windows(run, &[over(step, 1, true, 13.0)])
+            .log_windows(run, &[over(step, 1, true, 13.0)], Split::Train)
             .unwrap();
         assert_eq!(a_of(&store, run, step), Some(13.0));
     }
 }
 
 #[test]
-fn how_many_steps_rows_are_over_is_a_table_that_only_windows_need_and_no_older_program_minds() {
+fn a_row_has_the_time_of_its_step_and_how_many_steps_it_is_over() {
     let dir = TempDir::new().unwrap();
     let mut sink = Box::new(StoreSink::open(file(&dir), "r").unwrap());
+    let mut three = over(3, 2, false, 3.0);
+    three.timestamp = 1_763_700_000.123_4;
+    three.metrics.push("eval/a", 0.5);
     sink.write(&over(1, 1, false, 1.0)).unwrap();
-    let db = Connection::open(file(&dir)).unwrap();
-    let number = |sql: &str| db.query_row(sql, [], |line| line.get::<_, i64>(0));
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'windows'";
-    assert_eq!(number(tables), Ok(0));
-    sink.write(&over(3, 2, false, 3.0)).unwrap();
-    assert_eq!(number("SELECT steps FROM windows WHERE step = 3"), Ok(2));
-    // All that a program of schema 1 looks at before it reads.
-    assert_eq!(number("PRAGMA user_version"), Ok(1));
-    assert_eq!(number("PRAGMA application_id"), Ok(0x4752_504f));
+    sink.write(&three).unwrap();
     let receipt = sink.close();
     assert_eq!((receipt.accepted, receipt.written), (2, 2));
+    let store = Sqlite::open_read_only(file(&dir)).unwrap();
+    let rows = store.rows("r").unwrap();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|r| (r.step, r.split, r.steps, r.count))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, Split::Train, 1, 2),
+            (3, Split::Train, 2, 2),
+            (3, Split::Val, 1, 1)
+        ]
+    );
+    for row in &rows[1..] {
+        assert_eq!(row.time, Some(1_763_700_000_123));
+    }
+    // Without one, it is when it was written.
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let age = i64::try_from(now.as_millis()).unwrap() - rows[0].time.unwrap();
+    assert!((0..60_000).contains(&age), "{age}");
 }
 
 /// Rows of a training that logs every three steps, from `steps` whose reward is `reward`.

@@ -199,21 +199,18 @@ mod tests {
                 id: "trl-2rank".to_owned(),
                 experiment: "default".to_owned(),
                 status: Some(Status::Completed),
-                fault: None,
                 created_at: "2026-01-31T12:00:00.123Z".to_owned(),
                 steps: 20,
                 span: Some((1, 20)),
                 values: 512,
+                ..RunOverview::default()
             },
             RunOverview {
                 id: "new".to_owned(),
                 experiment: "default".to_owned(),
                 status: Some(Status::Running),
-                fault: None,
                 created_at: "2026-02-01T12:00:00.000Z".to_owned(),
-                steps: 0,
-                span: None,
-                values: 0,
+                ..RunOverview::default()
             },
         ];
         insta::assert_snapshot!(runs_table(&runs), @"

@@ -14,14 +14,15 @@ impl EvSys {
         &mut self,
         run_id: &str,
         rows: &[Row],
+        split: Split,
     ) -> Result<Logged, StoreError> {
         let mut logged = Logged::default();
         for row in rows {
-            if row.cut && self.steps_of(run_id, row.step)? > row.steps as f64 {
+            if row.cut && self.steps_of(run_id, row.step, split)? > row.steps as f64 {
                 logged.surpassed += 1;
                 continue;
             }
-            let sent = self.log_rows(run_id, &[(row.step, &counted(row))], Split::Train)?;
+            let sent = self.log_rows(run_id, &[(row.step, &counted(row))], split)?;
             logged.written += sent.written;
             logged.nan += sent.nan;
         }
@@ -29,8 +30,8 @@ impl EvSys {
     }
 
     /// How many steps the row of `step` is over that the server has; 0 where nobody said.
-    fn steps_of(&self, run_id: &str, step: u64) -> Result<f64, StoreError> {
-        let known = self.get_metrics(run_id, Some(STEPS), Some(Split::Train))?;
+    fn steps_of(&self, run_id: &str, step: u64, split: Split) -> Result<f64, StoreError> {
+        let known = self.get_metrics(run_id, Some(STEPS), Some(split))?;
         let stands = known.iter().find(|metric| metric.step == step);
         Ok(stands.map_or(0.0, |metric| metric.value))
     }

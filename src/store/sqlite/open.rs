@@ -15,11 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const APPLICATION: i64 = 0x4752_504f;
 
 /// The newest schema version.
-const NEWEST: u32 = 1;
+const NEWEST: u32 = 2;
 
 /// What leads from each schema version to the next; the version of a file (`PRAGMA user_version`) is how many of these
 /// it has been through. Only ever appended to.
-const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; NEWEST as usize] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The path as it is shown, if it is a file's. The words that `SQLite` has for a database in memory, and a device, would take
 /// every row and keep none.
@@ -66,11 +67,14 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
     write_ahead(&db, Instant::now() + PATIENCE).map_err(failed)?;
     db.pragma_update(None, "synchronous", "FULL")
         .map_err(failed)?;
-    db.pragma_update(None, "foreign_keys", true)
-        .map_err(failed)?;
     if version < NEWEST {
+        // A table that is made anew under its name keeps what refers to it.
+        db.pragma_update(None, "foreign_keys", false)
+            .map_err(failed)?;
         migrate(&mut db, &at)?;
     }
+    db.pragma_update(None, "foreign_keys", true)
+        .map_err(failed)?;
     Ok(db)
 }
 
@@ -181,10 +185,12 @@ fn version(db: &Connection, at: &str) -> Result<u32, StoreError> {
 /// Refuses what is called like a table of ours and is none: a view may have rows without end, and keeps none.
 fn no_disguise(db: &Connection, at: &str) -> Result<(), StoreError> {
     let sql = "SELECT name, iif(sql LIKE 'CREATE VIRTUAL%', 'virtual table', type) AS kind FROM sqlite_schema
-        WHERE lower(name) IN ('experiments', 'groups', 'runs', 'metrics', 'checkpoints', 'evals', 'predictions', 'windows')
-        AND kind <> 'table' LIMIT 1";
+        WHERE lower(name) IN ('experiments', 'groups', 'runs', 'metrics', 'checkpoints', 'evals', 'predictions', 'windows',
+            'series', 'rows', 'numbers')
+        AND kind <> 'table' AND instr(?1, sql || ';') = 0 LIMIT 1";
+    let ours = MIGRATIONS.concat();
     let found = db
-        .query_row(sql, [], |line| {
+        .query_row(sql, [ours], |line| {
             Ok((line.get::<_, String>(0)?, line.get::<_, String>(1)?))
         })
         .optional()

@@ -8,20 +8,30 @@ use rusqlite::types::ValueRef;
 use super::super::StoreError;
 use super::super::record::{Metric, Run};
 use super::table::Table;
-use super::{Sqlite, metric, natural};
+use super::{Sqlite, metric, natural_at};
 use crate::row::run::Status;
 
 /// A run in a list of runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOverview {
-    /// The run's id, which is its name where it has one.
+    /// The run's id.
     pub id: String,
+    /// Its label; empty where that cannot be read.
+    pub name: String,
+    /// Words to find it by; none where they cannot be read.
+    pub tags: Vec<String>,
+    /// What people have to say about it.
+    pub note: Option<String>,
     /// The name of its experiment; empty where that cannot be read.
     pub experiment: String,
     /// `None` where it cannot be read.
     pub status: Option<Status>,
     /// When it was created: UTC, as `2026-01-31T12:00:00.000Z`; empty where that cannot be read.
     pub created_at: String,
+    /// Its writer's last sign of life, as `created_at`; `None` where it gave none.
+    pub seen_at: Option<String>,
+    /// When it ended, as `created_at`; `None` where it did not, or that is not known.
+    pub ended_at: Option<String>,
     /// Steps that have metrics.
     pub steps: u64,
     /// The first and the last of them, if there are any.
@@ -38,10 +48,7 @@ impl Sqlite {
         let fault = |error| self.fault("read", error);
         let mut runs = self.runs().map_err(fault)?;
         for run in &mut runs {
-            (run.steps, run.span) = self.steps(&run.id).map_err(fault)?;
-            let sql = "SELECT count(*) FROM metrics WHERE run_id = ?1";
-            let values = self.db.query_row(sql, [&run.id], natural);
-            run.values = values.map_err(fault)?;
+            self.measure(run).map_err(fault)?;
             run.fault = Run::by_id(&self.db, &run.id).err().map(said);
         }
         Ok(runs)
@@ -55,8 +62,8 @@ impl Sqlite {
 
     /// All runs, without what they hold. What is no text is shown as far as it is one.
     fn runs(&self) -> rusqlite::Result<Vec<RunOverview>> {
-        let sql = "SELECT runs.id, experiment_name, runs.status, runs.created_at FROM runs
-            LEFT JOIN experiments ON experiments.id = experiment_id ORDER BY runs.created_at, runs.rowid";
+        let sql = "SELECT runs.id, experiment_name, runs.status, runs.created_at, runs.name, runs.tags, note, seen_at, ended_at FROM runs
+            LEFT JOIN experiments ON experiments.id = experiment_id ORDER BY runs.created_at, runs.key";
         let text = |line: &rusqlite::Row<'_>, column| {
             line.get_ref(column).map(|value| match value {
                 ValueRef::Text(text) | ValueRef::Blob(text) => {
@@ -64,6 +71,9 @@ impl Sqlite {
                 }
                 _ => String::new(),
             })
+        };
+        let known = |line: &rusqlite::Row<'_>, column| {
+            text(line, column).map(|text| Some(text).filter(|t| !t.is_empty()))
         };
         self.db
             .prepare_cached(sql)?
@@ -73,6 +83,11 @@ impl Sqlite {
                     experiment: text(line, 1)?,
                     status: text(line, 2)?.parse().ok(),
                     created_at: text(line, 3)?,
+                    name: text(line, 4)?,
+                    tags: serde_json::from_str(&text(line, 5)?).unwrap_or_default(),
+                    note: known(line, 6)?,
+                    seen_at: known(line, 7)?,
+                    ended_at: known(line, 8)?,
                     steps: 0,
                     span: None,
                     values: 0,
@@ -88,33 +103,30 @@ impl Sqlite {
             .map_err(|error| self.fault("read metrics", error))
     }
 
-    /// How many steps a run has, the first and the last. Seeks from step to step, as each has many rows.
-    fn steps(&self, run_id: &str) -> rusqlite::Result<(u64, Option<(u64, u64)>)> {
-        let sql = "WITH RECURSIVE steps (step) AS (
-                SELECT min(step) FROM metrics WHERE run_id = ?1
-                UNION ALL
-                SELECT (SELECT min(step) FROM metrics WHERE run_id = ?1 AND step > steps.step)
-                FROM steps WHERE steps.step IS NOT NULL
-            ) SELECT count(step), min(step), max(step) FROM steps";
-        self.db.prepare_cached(sql)?.query_row([run_id], |line| {
+    /// How many steps and numbers a run has, and which steps.
+    fn measure(&self, run: &mut RunOverview) -> rusqlite::Result<()> {
+        let sql =
+            "SELECT count(DISTINCT step), min(step), max(step), coalesce(sum(count), 0) FROM rows
+            WHERE run = (SELECT key FROM runs WHERE id = ?1)";
+        let mut select = self.db.prepare_cached(sql)?;
+        select.query_row([&run.id], |line| {
             let ends: (Option<i64>, Option<i64>) = (line.get(1)?, line.get(2)?);
-            let span = ends.0.zip(ends.1);
-            Ok((
-                natural(line)?,
-                span.map(|(first, last)| (first.unsigned_abs(), last.unsigned_abs())),
-            ))
+            run.steps = natural_at(line, 0)?;
+            run.span = ends
+                .0
+                .zip(ends.1)
+                .map(|(first, last)| (first.unsigned_abs(), last.unsigned_abs()));
+            run.values = natural_at(line, 3)?;
+            Ok(())
         })
     }
 
     fn metrics_of_last(&self, run_id: &str, steps: u64) -> rusqlite::Result<Vec<Metric>> {
-        let sql = "WITH RECURSIVE steps (step, n) AS (
-                SELECT max(step), 1 FROM metrics WHERE run_id = ?1
-                UNION ALL
-                SELECT (SELECT max(step) FROM metrics WHERE run_id = ?1 AND step < steps.step), n + 1
-                FROM steps WHERE steps.step IS NOT NULL AND n < ?2
-            ) SELECT step, name, value, split FROM metrics
-            WHERE run_id = ?1 AND step >= (SELECT min(step) FROM steps) AND ?2 > 0
-            ORDER BY step, split, name";
+        let sql = "SELECT step, name, value, split FROM metrics WHERE run_id = ?1 AND step >= (
+                SELECT min(step) FROM (
+                    SELECT DISTINCT step FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY step DESC LIMIT ?2
+                )
+            ) ORDER BY step, split, name";
         let steps = i64::try_from(steps).unwrap_or(i64::MAX);
         self.db
             .prepare_cached(sql)?

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::super::StoreError;
 use super::open;
@@ -175,11 +175,8 @@ fn carry_over(db: &mut Connection, path: &Path, runs: &BTreeSet<String>) -> rusq
     db.execute("ATTACH DATABASE ?1 AS present", [name])?;
     let carried = db.transaction().and_then(|transaction| {
         for run in runs {
-            for (table, condition) in tables(&transaction)? {
-                let sql = format!(
-                    "INSERT OR IGNORE INTO present.{table} SELECT * FROM main.{table} WHERE {condition}"
-                );
-                transaction.execute(&sql, params![run])?;
+            for sql in CARRIED {
+                transaction.execute(sql, [run])?;
             }
         }
         transaction.commit()
@@ -188,28 +185,46 @@ fn carry_over(db: &mut Connection, path: &Path, runs: &BTreeSet<String>) -> rusq
     carried
 }
 
-/// The tables, in the order in which their records refer to each other, and which of them are a run's.
-fn tables(db: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
-    let mut tables = vec![
-        (
-            "experiments",
-            "id = (SELECT experiment_id FROM main.runs WHERE id = ?1)
-                AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
-        ),
-        (
-            "groups",
-            "id = (SELECT group_id FROM main.runs WHERE id = ?1)
-                AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
-        ),
-        ("runs", "id = ?1"),
-        ("metrics", "run_id = ?1"),
-        ("checkpoints", "run_id = ?1"),
-        ("evals", "run_id = ?1"),
-        ("predictions", "run_id = ?1"),
-    ];
-    if super::window::is_there(db)? {
-        db.execute_batch(&super::window::table("present"))?;
-        tables.push(("windows", "run_id = ?1"));
-    }
-    Ok(tables)
-}
+/// What goes along of the run `?1`, in the order in which records refer to each other. Keys and places are given anew.
+const CARRIED: [&str; 10] = [
+    "INSERT OR IGNORE INTO present.experiments SELECT * FROM main.experiments
+        WHERE id = (SELECT experiment_id FROM main.runs WHERE id = ?1)
+            AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
+    "INSERT OR IGNORE INTO present.groups SELECT * FROM main.groups
+        WHERE id = (SELECT group_id FROM main.runs WHERE id = ?1)
+            AND NOT EXISTS (SELECT 1 FROM present.runs WHERE id = ?1)",
+    "INSERT OR IGNORE INTO present.runs (id, name, experiment_id, group_id, dataset_id, seed, recipe_kind, run_config, tags, note,
+            status, error_message, wandb_run_url, created_at, seen_at, ended_at)
+        SELECT id, name, experiment_id, group_id, dataset_id, seed, recipe_kind, run_config, tags, note,
+            status, error_message, wandb_run_url, created_at, seen_at, ended_at FROM main.runs WHERE id = ?1",
+    "INSERT INTO present.series (run, split, name, place)
+        SELECT there.key, split, series.name,
+            (SELECT coalesce(max(place) + 8, 0) FROM present.series WHERE run = there.key) + (row_number() OVER () - 1) * 8
+        FROM main.runs JOIN present.runs AS there ON there.id = runs.id JOIN main.series ON series.run = runs.key
+        WHERE runs.id = ?1 AND NOT EXISTS (SELECT 1 FROM present.series AS other
+            WHERE (other.run, other.split, other.name) = (there.key, series.split, series.name))",
+    "INSERT INTO present.rows (id, run, step, split, time, steps, count, written)
+        SELECT ((SELECT coalesce((max(id) >> 23) + 1, 0) FROM present.rows) + (n >> 3)) << 23 | (n & 7),
+            run, step, split, time, steps, 0, (SELECT coalesce(max(written), 0) FROM present.rows WHERE run = new.run) + n + 1
+        FROM (
+            SELECT there.key AS run, step, split, time, steps, row_number() OVER (ORDER BY written) - 1 AS n
+            FROM main.runs JOIN present.runs AS there ON there.id = runs.id JOIN main.rows ON rows.run = runs.key
+            WHERE runs.id = ?1 AND NOT EXISTS (SELECT 1 FROM present.rows AS other
+                WHERE (other.run, other.step, other.split) = (there.key, rows.step, rows.split))
+        ) AS new",
+    "INSERT OR IGNORE INTO present.numbers (id, value)
+        SELECT row.id + name.place, value
+        FROM main.runs CROSS JOIN present.runs AS there ON there.id = runs.id
+        CROSS JOIN main.rows ON rows.run = runs.key
+        CROSS JOIN present.rows AS row ON (row.run, row.step, row.split) = (there.key, rows.step, rows.split)
+        CROSS JOIN main.series ON series.run = runs.key AND series.split = rows.split
+        CROSS JOIN main.numbers ON numbers.id = rows.id + series.place
+        CROSS JOIN present.series AS name ON (name.run, name.split, name.name) = (there.key, series.split, series.name)
+        WHERE runs.id = ?1",
+    "UPDATE present.rows AS row SET count = (SELECT count(*) FROM present.series AS name
+            CROSS JOIN present.numbers AS number ON number.id = row.id + name.place WHERE (name.run, name.split) = (row.run, row.split))
+        WHERE run = (SELECT key FROM present.runs WHERE id = ?1)",
+    "INSERT OR IGNORE INTO present.checkpoints SELECT * FROM main.checkpoints WHERE run_id = ?1",
+    "INSERT OR IGNORE INTO present.evals SELECT * FROM main.evals WHERE run_id = ?1",
+    "INSERT OR IGNORE INTO present.predictions SELECT * FROM main.predictions WHERE run_id = ?1",
+];

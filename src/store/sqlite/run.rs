@@ -30,6 +30,21 @@ impl Sqlite {
             Ok(Run::by_id(db, &spec.name)?.ok_or_else(|| unknown("run", &spec.name)))
         })?
     }
+
+    /// Notes that the run's writer is alive: `seen_at` is now.
+    ///
+    /// # Errors
+    /// If there is no such run, or the file cannot be written.
+    pub fn touch_run(&mut self, run_id: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE runs SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1";
+        self.keeps(run_id);
+        let touched = self.write("note the sign of life of a run", String::new, |db| {
+            db.prepare_cached(sql)?.execute([run_id])
+        })?;
+        (touched > 0)
+            .then_some(())
+            .ok_or_else(|| unknown("run", run_id))
+    }
 }
 
 /// The error of a run that is in another experiment or group than `spec` asks for.
@@ -71,6 +86,7 @@ fn new_run(db: &Connection, spec: &RunSpec) -> rusqlite::Result<Stored<Run>> {
         None => None,
     };
     let run = Run {
+        name: Some(spec.name.clone()),
         experiment_id,
         group_id,
         seed: spec.seed,

@@ -90,7 +90,7 @@ macro_rules! table {
 table!(Experiment as "experiments": experiment_name plain, project_id plain, hypothesis plain, tags json, status plain,
     conclusion plain, error_message plain);
 table!(Group as "groups": experiment_id plain, name plain, description plain);
-table!(Run as "runs": experiment_id plain, group_id plain, dataset_id plain, seed plain, recipe_kind plain, run_config json,
+table!(Run as "runs": name plain, tags json, note plain, experiment_id plain, group_id plain, dataset_id plain, seed plain, recipe_kind plain, run_config json,
     status plain, error_message plain, wandb_run_url plain);
 table!(Checkpoint as "checkpoints": run_id plain, uri plain, label plain, step natural, base_model plain, is_final plain);
 table!(Eval as "evals": run_id plain, benchmark_id plain, checkpoint_id plain, model_ref plain, step natural, metrics json,
@@ -151,6 +151,11 @@ mod json {
         serde_json::from_str(text.as_deref().unwrap_or("null"))
             .map_err(|error| Error::FromSqlConversionFailure(place, Type::Text, Box::new(error)))
     }
+}
+
+/// An id for a record that has none of its own.
+pub(super) fn random_id(db: &Connection) -> rusqlite::Result<String> {
+    db.query_row("SELECT lower(hex(randomblob(8)))", [], |line| line.get(0))
 }
 
 /// A JSON value as its text; null as the database's own.
