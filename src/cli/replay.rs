@@ -1,5 +1,6 @@
 //! `replay`: a recorded run through the engine, step by step, into a store or JSON lines.
 
+mod batched;
 mod options;
 mod output;
 mod ranks;

@@ -5,6 +5,7 @@ mod overview;
 mod place;
 mod rows;
 mod run;
+mod schema_1;
 mod series;
 mod table;
 
@@ -24,12 +25,13 @@ use crate::row::{Metrics, Row};
 pub use overview::RunOverview;
 use place::Place;
 use rows::{Known, Written};
+use series::Reading;
 pub use series::{Point, StoredRow};
 use table::{Table, text_of_json, text_of_list};
 
 /// The embedded store, a single file.
 ///
-/// Every write is one transaction that is on the disk when the call returns (write-ahead log, `synchronous = FULL`). Several
+/// Every write is one transaction that is on the disk when the call returns (a write-ahead log that is synced). Several
 /// processes may write the same file: one waits for the other, up to 30 s. Readers never wait. Doubles come back to the
 /// last bit, infinities too, but for the sign of a zero, which `SQLite` does not keep.
 ///
@@ -43,6 +45,7 @@ pub struct Sqlite {
     /// `None` where it is only read.
     place: Option<Place>,
     known: Known,
+    reading: &'static Reading,
 }
 
 impl Sqlite {
@@ -54,25 +57,28 @@ impl Sqlite {
         let path = path.as_ref();
         let db = open::writable(path)?;
         let place = Place::of(&db, path)?;
-        Ok(Self::over(db, path, Some(place)))
+        Ok(Self::over(db, path, Some(place), &series::READING))
     }
 
-    /// Opens the store at `path` for reading, also while others write. Writing to it is an error.
+    /// Opens the store at `path` for reading, also while others write, and also where nothing can be written. Writing to it is an
+    /// error. An older schema is read as it is.
     ///
     /// # Errors
     /// As [`Sqlite::open`], and if there is no store: reading makes none.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        Ok(Self::over(open::readable(path)?, path, None))
+        let (db, reading) = open::readable(path)?;
+        Ok(Self::over(db, path, None, reading))
     }
 
-    fn over(db: Connection, path: &Path, place: Option<Place>) -> Self {
+    fn over(db: Connection, path: &Path, place: Option<Place>, reading: &'static Reading) -> Self {
         db.set_prepared_statement_cache_capacity(64);
         Self {
             db,
             path: path.display().to_string(),
             place,
             known: Known::default(),
+            reading,
         }
     }
 
@@ -121,7 +127,11 @@ impl Sqlite {
                     return Ok(Err(gone));
                 }
                 transaction.commit()?;
-                Ok(Ok(value))
+                Ok(self
+                    .place
+                    .as_ref()
+                    .map_or(Ok(()), Place::sync)
+                    .map(|()| value))
             });
         if !matches!(outcome, Ok(Ok(_))) {
             self.known.clear();
@@ -436,8 +446,10 @@ mod tests {
                 .pragma_query_value(None, name, |line| line.get::<_, i64>(0))
                 .unwrap()
         };
-        let full = 2;
-        assert_eq!(pragma("synchronous"), full);
+        // The log is synced after the commit, so that others write meanwhile.
+        let normal = 1;
+        assert_eq!(pragma("synchronous"), normal);
+        assert!(store.place.as_ref().is_some_and(Place::syncs));
         assert_eq!(pragma("foreign_keys"), 1);
         assert_eq!(pragma("busy_timeout"), 30_000);
     }

@@ -26,6 +26,7 @@ mod ratios;
 mod recording;
 mod rotation;
 mod samples;
+mod schema;
 mod shown;
 mod sinks;
 mod stores;

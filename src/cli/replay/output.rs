@@ -2,6 +2,7 @@
 
 use std::path::{Component, PathBuf};
 
+use super::batched::Batched;
 use super::{ReplayArgs, ReplayError};
 use crate::cli::is_broken_pipe;
 use crate::cli::say::complain;
@@ -78,7 +79,7 @@ impl Outputs {
         }
         let id = store.open_run(&RunSpec::new(&run.name))?.id;
         self.open.push(Output {
-            sink: Box::new(StoreSink::over(Box::new(store), id)?),
+            sink: Box::new(Batched::new(StoreSink::over(Box::new(store), id)?)),
             to: format!("{}, run `{}`", run.store.display(), run.name),
         });
         self.run = Some(run);

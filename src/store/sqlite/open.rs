@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::super::StoreError;
+use super::schema_1;
+use super::series::{self, Reading};
 
 /// How long a write waits for another process that is writing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,6 +74,12 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
         db.pragma_update(None, "foreign_keys", false)
             .map_err(failed)?;
         migrate(&mut db, &at)?;
+        if version > 0 {
+            // What was moved leaves its pages empty. The store is whole without.
+            if let Err(error) = db.execute_batch("VACUUM") {
+                tracing::warn!("{at}: is larger than it need be: {error}");
+            }
+        }
     }
     db.pragma_update(None, "foreign_keys", true)
         .map_err(failed)?;
@@ -80,7 +88,7 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens for reading only; never makes a store. `SQLITE_OPEN_READ_ONLY` would leave the log's two files behind, as it may not
 /// clear them away.
-pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn readable(path: &Path) -> Result<(Connection, &'static Reading), StoreError> {
     let at = name(path)?;
     if !path.exists() {
         return Err(StoreError::Missing { path: at });
@@ -94,15 +102,22 @@ pub(super) fn readable(path: &Path) -> Result<Connection, StoreError> {
             _ => return Err(fault(&at, "read", error)),
         };
     }
-    db.pragma_update(None, "query_only", true).map_err(failed)?;
     db.busy_timeout(PATIENCE).map_err(failed)?;
-    if version(&db, &at)? == 0 {
-        return Err(StoreError::NotAStore {
-            path: at,
-            found: "an empty database".to_owned(),
-        });
-    }
-    Ok(db)
+    let reading = match version(&db, &at)? {
+        0 => {
+            return Err(StoreError::NotAStore {
+                path: at,
+                found: "an empty database".to_owned(),
+            });
+        }
+        1 => {
+            schema_1::lay_over(&db).map_err(failed)?;
+            &schema_1::READING
+        }
+        _ => &series::READING,
+    };
+    db.pragma_update(None, "query_only", true).map_err(failed)?;
+    Ok((db, reading))
 }
 
 /// Opens the file alone, without the log and its locks, for which the disk or the folder would have to be written.
@@ -237,6 +252,12 @@ fn busy(error: &rusqlite::Error) -> bool {
 /// Takes the schema to the newest version, in one transaction; another process may have done so just before.
 fn migrate(db: &mut Connection, at: &str) -> Result<(), StoreError> {
     let failed = |error| fault(at, "lay out the tables of", error);
+    // In KiB, for this connection: what does not fit is written to the log, and read again from there.
+    let cache: i64 = db
+        .pragma_query_value(None, "cache_size", |line| line.get(0))
+        .map_err(failed)?;
+    db.pragma_update(None, "cache_size", -262_144)
+        .map_err(failed)?;
     let transaction = db
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -248,5 +269,6 @@ fn migrate(db: &mut Connection, at: &str) -> Result<(), StoreError> {
         .pragma_update(None, "application_id", APPLICATION)
         .and_then(|()| transaction.pragma_update(None, "user_version", NEWEST))
         .and_then(|()| transaction.commit())
+        .and_then(|()| db.pragma_update(None, "cache_size", cache))
         .map_err(failed)
 }

@@ -105,10 +105,7 @@ impl Sqlite {
 
     /// How many steps and numbers a run has, and which steps.
     fn measure(&self, run: &mut RunOverview) -> rusqlite::Result<()> {
-        let sql =
-            "SELECT count(DISTINCT step), min(step), max(step), coalesce(sum(count), 0) FROM rows
-            WHERE run = (SELECT key FROM runs WHERE id = ?1)";
-        let mut select = self.db.prepare_cached(sql)?;
+        let mut select = self.db.prepare_cached(self.reading.extent)?;
         select.query_row([&run.id], |line| {
             let ends: (Option<i64>, Option<i64>) = (line.get(1)?, line.get(2)?);
             run.steps = natural_at(line, 0)?;
@@ -122,15 +119,15 @@ impl Sqlite {
     }
 
     fn metrics_of_last(&self, run_id: &str, steps: u64) -> rusqlite::Result<Vec<Metric>> {
-        let sql = "SELECT step, name, value, split FROM metrics WHERE run_id = ?1 AND step >= (
-                SELECT min(step) FROM (
-                    SELECT DISTINCT step FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY step DESC LIMIT ?2
-                )
-            ) ORDER BY step, split, name";
         let steps = i64::try_from(steps).unwrap_or(i64::MAX);
+        let sql = "SELECT step, name, value, split FROM metrics WHERE run_id = ?1 AND step >= ?2 ORDER BY step, split, name";
+        let first: Option<i64> = self
+            .db
+            .prepare_cached(self.reading.last)?
+            .query_row(params![run_id, steps], |line| line.get(0))?;
         self.db
             .prepare_cached(sql)?
-            .query_map(params![run_id, steps], metric)?
+            .query_map(params![run_id, first], metric)?
             .collect()
     }
 }

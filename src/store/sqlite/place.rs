@@ -2,7 +2,7 @@
 //! without an error when it has no name any more, and what is written so is gone when the process ends.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub(super) struct Place {
     path: PathBuf,
     /// What was opened; `None` where it was closed and nothing is open in its place.
     opened: Option<Files>,
+    /// The log, to be synced after each commit; `None` where the database does so itself, as it has none.
+    log: Option<File>,
     /// The runs that were written, which go along where the writing goes on in another file.
     runs: BTreeSet<String>,
 }
@@ -30,8 +32,10 @@ impl Place {
     /// What `db` has just opened at `path`.
     pub(super) fn of(db: &Connection, path: &Path) -> Result<Self, StoreError> {
         let path = fs::canonicalize(path).map_err(|error| fault(path, error))?;
+        let (opened, log) = files_of(db, &path)?;
         Ok(Self {
-            opened: Some(files_of(db, &path)?),
+            opened: Some(opened),
+            log,
             path,
             runs: BTreeSet::new(),
         })
@@ -53,6 +57,15 @@ impl Place {
             return Ok(());
         }
         Err(fault(&self.path, "it was deleted or replaced"))
+    }
+
+    /// Brings what was committed to the disk. `SQLite` would do so before it lets go of the lock: so other processes write meanwhile,
+    /// and one sync is for all who wait for it.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.log
+            .as_ref()
+            .map_or(Ok(()), File::sync_data)
+            .map_err(|error| fault(&self.path, error))
     }
 
     /// Goes on in the database that is at the path now, or in a new one, with the runs that were written. What is in that database
@@ -101,7 +114,8 @@ impl Place {
                 .map_err(|error| open::fault(&name, "carry its runs over to", error))
                 .map_err(failed)?;
         }
-        self.opened = Some(files_of(&next, &self.path).map_err(failed)?);
+        let (opened, log) = files_of(&next, &self.path).map_err(failed)?;
+        (self.opened, self.log) = (Some(opened), log);
         *db = next;
         let runs: Vec<_> = self.runs.iter().map(|run| format!("`{run}`")).collect();
         tracing::warn!(
@@ -120,6 +134,12 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a log to sync.
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> bool {
+        self.log.is_some()
     }
 
     fn name(&self) -> String {
@@ -143,8 +163,9 @@ fn paths(path: &Path) -> [PathBuf; 3] {
     })
 }
 
-/// What `db` has open, if nobody was at it meanwhile: one that is missing already could not be missed later.
-fn files_of(db: &Connection, path: &Path) -> Result<Files, StoreError> {
+/// What `db` has open, if nobody was at it meanwhile: one that is missing already could not be missed later. From here on its log is
+/// synced by [`Place::sync`].
+fn files_of(db: &Connection, path: &Path) -> Result<(Files, Option<File>), StoreError> {
     let failed = |error| open::fault(&path.display().to_string(), "read", error);
     // The log's files are there from the first read on.
     let mode: String = db
@@ -152,11 +173,23 @@ fn files_of(db: &Connection, path: &Path) -> Result<Files, StoreError> {
         .and_then(|()| db.query_row("PRAGMA journal_mode", [], |line| line.get(0)))
         .map_err(failed)?;
     let files = look(path)?;
-    let needed = if mode == "wal" { 3 } else { 1 };
+    let is_logged = mode == "wal";
+    let needed = if is_logged { 3 } else { 1 };
     if cfg!(unix) && files[..needed].contains(&None) {
         return Err(fault(path, "it was deleted as it was opened"));
     }
-    Ok(files)
+    if !is_logged {
+        return Ok((files, None));
+    }
+    let [_, log, _] = paths(path);
+    let log = OpenOptions::new().read(true).write(true).open(log);
+    let log = log.map_err(|error| fault(path, error))?;
+    if look(path)? != files {
+        return Err(fault(path, "it was deleted as it was opened"));
+    }
+    db.pragma_update(None, "synchronous", "NORMAL")
+        .map_err(failed)?;
+    Ok((files, Some(log)))
 }
 
 /// An error that may pass: the rows stay where they wait.
@@ -199,12 +232,12 @@ const CARRIED: [&str; 10] = [
             status, error_message, wandb_run_url, created_at, seen_at, ended_at FROM main.runs WHERE id = ?1",
     "INSERT INTO present.series (run, split, name, place)
         SELECT there.key, split, series.name,
-            (SELECT coalesce(max(place) + 8, 0) FROM present.series WHERE run = there.key) + (row_number() OVER () - 1) * 8
+            (SELECT coalesce(max(place) + 4, 0) FROM present.series WHERE run = there.key) + (row_number() OVER () - 1) * 4
         FROM main.runs JOIN present.runs AS there ON there.id = runs.id JOIN main.series ON series.run = runs.key
         WHERE runs.id = ?1 AND NOT EXISTS (SELECT 1 FROM present.series AS other
             WHERE (other.run, other.split, other.name) = (there.key, series.split, series.name))",
     "INSERT INTO present.rows (id, run, step, split, time, steps, count, written)
-        SELECT ((SELECT coalesce((max(id) >> 23) + 1, 0) FROM present.rows) + (n >> 3)) << 23 | (n & 7),
+        SELECT ((SELECT coalesce((max(id) >> 22) + 1, 0) FROM present.rows) + (n >> 2)) << 22 | (n & 3),
             run, step, split, time, steps, 0, (SELECT coalesce(max(written), 0) FROM present.rows WHERE run = new.run) + n + 1
         FROM (
             SELECT there.key AS run, step, split, time, steps, row_number() OVER (ORDER BY written) - 1 AS n

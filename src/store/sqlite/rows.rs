@@ -12,7 +12,7 @@ use crate::row::{Metrics, Row};
 
 /// How many rows stand together, series by series, and how many series a run may have: the bits of a number's id, from the lowest.
 /// See `schema_2.sql`.
-const TOGETHER: u32 = 3;
+const TOGETHER: u32 = 2;
 const SERIES: u32 = 20;
 
 /// A row as this room needs it.
@@ -69,7 +69,7 @@ pub(super) struct Known(HashMap<String, KnownRun>);
 #[derive(Debug, Default)]
 struct KnownRun {
     key: i64,
-    /// The ids of the next rows. No other connection gives them, as each takes rows by the eight.
+    /// The ids of the next rows. No other connection gives them, as each takes rows by the four.
     free: std::ops::Range<i64>,
     /// The places of series, by split and name.
     places: [HashMap<String, i64>; 2],
@@ -104,8 +104,8 @@ impl KnownRun {
             let last: Option<i64> = db
                 .prepare_cached("SELECT max(id) FROM rows")?
                 .query_row([], |line| line.get(0))?;
-            let eight = last.map_or(0, |last| (last >> (SERIES + TOGETHER)) + 1);
-            let first = eight << (SERIES + TOGETHER);
+            let four = last.map_or(0, |last| (last >> (SERIES + TOGETHER)) + 1);
+            let first = four << (SERIES + TOGETHER);
             self.free = first..first + (1 << TOGETHER);
         }
         self.free

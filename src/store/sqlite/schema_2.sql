@@ -39,7 +39,7 @@ CREATE TABLE series (
     run   INTEGER NOT NULL REFERENCES runs (key),
     split TEXT    NOT NULL, -- train or val
     name  TEXT    NOT NULL,
-    place INTEGER NOT NULL, -- a multiple of 8
+    place INTEGER NOT NULL, -- a multiple of 4
     PRIMARY KEY (run, split, name)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX series_by_place ON series (run, place);
@@ -58,8 +58,8 @@ CREATE TABLE rows (
 ) STRICT;
 CREATE INDEX rows_by_writing ON rows (run, written);
 
--- A number's id is its row's id + its series' place. Eight rows stand together, series by series: (row / 8, series, row % 8), with room
--- for 2^20 series between two eights of rows. So a step touches few pages, and a series is read from few.
+-- A number's id is its row's id + its series' place. Four rows stand together, series by series: (row / 4, series, row % 4), with room
+-- for 2^20 series between two fours of rows. So a step touches few pages, and a series is read from few.
 CREATE TABLE numbers (
     id    INTEGER NOT NULL PRIMARY KEY,
     value REAL    NOT NULL -- may be infinite; what is undefined has no row
@@ -74,7 +74,7 @@ CROSS JOIN series ON series.run = runs.key AND series.split = rows.split
 CROSS JOIN numbers ON numbers.id = rows.id + series.place;
 
 INSERT INTO rows (id, run, step, split, steps, count, written)
-SELECT (n >> 3 << 23) | (n & 7), run, step, split, coalesce(steps, 1), count, written
+SELECT (n >> 2 << 22) | (n & 3), run, step, split, coalesce(steps, 1), count, written
 FROM (
     SELECT runs.key AS run, old.step, old.split, windows.steps, count,
         row_number() OVER (ORDER BY runs.key, old.step, old.split) - 1 AS n,
@@ -85,7 +85,7 @@ FROM (
 );
 
 INSERT INTO series (run, split, name, place)
-SELECT runs.key, split, old.name, (row_number() OVER (PARTITION BY runs.key ORDER BY split, old.name) - 1) << 3
+SELECT runs.key, split, old.name, (row_number() OVER (PARTITION BY runs.key ORDER BY split, old.name) - 1) << 2
 FROM (SELECT DISTINCT run_id, split, name FROM metrics_1) AS old
 JOIN runs ON runs.id = old.run_id;
 

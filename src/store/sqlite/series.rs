@@ -1,6 +1,6 @@
 //! Reading the numbers of a run: by series, and by row.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::super::StoreError;
 use super::super::record::{Metric, Split};
@@ -34,7 +34,36 @@ pub struct StoredRow {
     pub written: u64,
 }
 
-const ROW: &str = "step, split, time, steps, count, written";
+/// How a schema is asked for what its tables have; each text takes the run's id as `?1`.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Split and name of each series, in this order.
+    pub names: &'static str,
+    /// Step, time and value of the series of the name `?2` and the split `?3`, by step.
+    pub series: &'static str,
+    /// Step, split, time, steps, count and `written` of the rows written after `?2`, in the order of writing.
+    pub rows: &'static str,
+    /// How many steps, the first, the last; how many numbers.
+    pub extent: &'static str,
+    /// The first of the last `?2` steps.
+    pub last: &'static str,
+}
+
+pub(super) const READING: Reading = Reading {
+    names: "SELECT split, series.name FROM runs CROSS JOIN series ON series.run = runs.key WHERE id = ?1 ORDER BY split, series.name",
+    series: "SELECT step, time, value FROM runs
+        CROSS JOIN series ON series.run = runs.key
+        CROSS JOIN rows ON rows.run = runs.key AND rows.split = series.split
+        CROSS JOIN numbers ON numbers.id = rows.id + place
+        WHERE runs.id = ?1 AND series.name = ?2 AND series.split = ?3 ORDER BY step",
+    rows: "SELECT step, split, time, steps, count, written FROM runs CROSS JOIN rows ON run = key
+        WHERE runs.id = ?1 AND written > ?2 ORDER BY written",
+    extent: "SELECT count(DISTINCT step), min(step), max(step), coalesce(sum(count), 0) FROM runs
+        CROSS JOIN rows ON run = key WHERE runs.id = ?1",
+    last: "SELECT min(step) FROM (
+            SELECT DISTINCT step FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY step DESC LIMIT ?2
+        )",
+};
 
 fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
     Ok(StoredRow {
@@ -50,10 +79,8 @@ fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
 impl Sqlite {
     /// The names of a run's numbers, by split and name; none for a run without.
     pub fn names(&self, run_id: &str) -> Result<Vec<(Split, String)>, StoreError> {
-        let sql = "SELECT split, series.name FROM series JOIN runs ON runs.key = series.run
-            WHERE runs.id = ?1 ORDER BY split, series.name";
         self.read("read the names of metrics", |db| {
-            db.prepare_cached(sql)?
+            db.prepare_cached(self.reading.names)?
                 .query_map([run_id], |line| Ok((line.get(0)?, line.get(1)?)))?
                 .collect()
         })
@@ -61,53 +88,33 @@ impl Sqlite {
 
     /// The numbers of one name, by step; none where there are none.
     pub fn series(&self, run_id: &str, name: &str, split: Split) -> Result<Vec<Point>, StoreError> {
-        let place = "SELECT run, place FROM series JOIN runs ON runs.key = series.run
-            WHERE runs.id = ?1 AND split = ?2 AND series.name = ?3";
-        let points =
-            "SELECT step, time, value FROM rows CROSS JOIN numbers ON numbers.id = rows.id + ?3
-            WHERE run = ?1 AND split = ?2 ORDER BY step";
+        let point = |line: &rusqlite::Row<'_>| {
+            Ok(Point {
+                step: natural_at(line, 0)?,
+                time: line.get(1)?,
+                value: line.get(2)?,
+            })
+        };
         self.read("read a series", |db| {
-            let found: Option<(i64, i64)> = db
-                .prepare_cached(place)?
-                .query_row(params![run_id, split, name], |line| {
-                    Ok((line.get(0)?, line.get(1)?))
-                })
-                .optional()?;
-            let Some((run, place)) = found else {
-                return Ok(Vec::new());
-            };
-            let point = |line: &rusqlite::Row<'_>| {
-                Ok(Point {
-                    step: natural_at(line, 0)?,
-                    time: line.get(1)?,
-                    value: line.get(2)?,
-                })
-            };
-            db.prepare_cached(points)?
-                .query_map(params![run, split, place], point)?
+            db.prepare_cached(self.reading.series)?
+                .query_map(params![run_id, name, split], point)?
                 .collect()
         })
     }
 
     /// The rows of a run, by step and split.
     pub fn rows(&self, run_id: &str) -> Result<Vec<StoredRow>, StoreError> {
-        let sql = format!(
-            "SELECT {ROW} FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY step, split"
-        );
-        self.read("read rows", |db| {
-            db.prepare_cached(&sql)?.query_map([run_id], row)?.collect()
-        })
+        let mut rows = self.rows_after(run_id, 0)?;
+        rows.sort_unstable_by_key(|row| (row.step, row.split));
+        Ok(rows)
     }
 
     /// The rows of a run that were written, or written again, after the one whose [`StoredRow::written`] is `after` (0 for all), in
     /// the order of writing. Their numbers: [`Sqlite::row_metrics`].
     pub fn rows_after(&self, run_id: &str, after: u64) -> Result<Vec<StoredRow>, StoreError> {
-        let sql = format!(
-            "SELECT {ROW} FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) AND written > ?2 ORDER BY written"
-        );
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.read("read rows", |db| {
-            db.prepare_cached(&sql)?
+            db.prepare_cached(self.reading.rows)?
                 .query_map(params![run_id, after], row)?
                 .collect()
         })
