@@ -54,24 +54,27 @@ fn pragma(path: &Path, name: &str) -> String {
 
 /// All that a store tells of its runs.
 fn told(store: &Sqlite) -> String {
-    let mut told = format!("{:#?}", store.overview().unwrap());
+    let mut told = vec![format!("{:#?}", store.overview().unwrap())];
     for run in store.list_runs(None, None).unwrap() {
         let id = &run.id;
-        told += &format!("{run:#?}");
+        told.push(format!("{run:#?}"));
         for (split, name) in store.names(id).unwrap() {
             let series = store.series(id, &name, split).unwrap();
-            told += &format!("{split} {name} {series:?}\n");
+            told.push(format!("{split} {name} {series:?}\n"));
         }
-        told += &format!("{:#?}", store.rows(id).unwrap());
-        told += &format!("{:#?}", store.rows_after(id, 3).unwrap());
-        told += &format!("{:#?}", store.row_metrics(id, 9, Split::Train).unwrap());
-        told += &format!("{:#?}", store.last_metrics(id, 2).unwrap());
-        told += &format!("{:#?}", store.get_metrics(id, None, None).unwrap());
-        told += &format!("{:#?}", store.list_checkpoints(id).unwrap());
-        told += &format!("{:#?}", store.list_evals(id).unwrap());
-        told += &format!("{:#?}", store.list_predictions(id, None).unwrap());
+        told.push(format!("{:#?}", store.rows(id).unwrap()));
+        told.push(format!("{:#?}", store.rows_after(id, 3).unwrap()));
+        told.push(format!(
+            "{:#?}",
+            store.row_metrics(id, 9, Split::Train).unwrap()
+        ));
+        told.push(format!("{:#?}", store.last_metrics(id, 2).unwrap()));
+        told.push(format!("{:#?}", store.get_metrics(id, None, None).unwrap()));
+        told.push(format!("{:#?}", store.list_checkpoints(id).unwrap()));
+        told.push(format!("{:#?}", store.list_evals(id).unwrap()));
+        told.push(format!("{:#?}", store.list_predictions(id, None).unwrap()));
     }
-    told
+    told.concat()
 }
 
 #[test]
