@@ -234,7 +234,7 @@ fn store(c: &mut Criterion) {
         b.iter(|| Layout::Schema1.names(&Connection::open(&old).expect("a database"), 1));
     });
     group.bench_function("names/store", |b| {
-        b.iter(|| read().names("seed-1").map(|names| names.len()))
+        b.iter(|| read().names("seed-1").map(|names| names.len()));
     });
     let mut step = steps();
     group.bench_function("step/schema-1", |b| {

@@ -155,9 +155,10 @@ impl Layout {
         let sql = match self {
             Self::Schema1 => "SELECT step, value FROM metrics
                 WHERE run_id = ?1 AND name = ?2 AND split = 'train' ORDER BY step, split, name".to_owned(),
-            Self::BySeries => format!("SELECT step, value FROM runs CROSS JOIN series ON series.run = runs.key
+            Self::BySeries => "SELECT step, value FROM runs CROSS JOIN series ON series.run = runs.key
                 CROSS JOIN numbers ON numbers.series = place CROSS JOIN rows ON rows.id = numbers.row
-                WHERE runs.id = ?1 AND name = ?2 AND series.split = 'train' ORDER BY step"),
+                WHERE runs.id = ?1 AND name = ?2 AND series.split = 'train' ORDER BY step"
+                .to_owned(),
             _ => format!("SELECT step, value FROM runs CROSS JOIN series ON series.run = runs.key
                 CROSS JOIN rows ON rows.run = runs.key AND rows.split = series.split CROSS JOIN numbers ON {numbers}
                 WHERE runs.id = ?1 AND name = ?2 AND series.split = 'train' ORDER BY step"),
