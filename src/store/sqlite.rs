@@ -8,12 +8,12 @@ mod run;
 mod schema_1;
 mod series;
 mod table;
+mod transaction;
 
 use std::cell::Cell;
 use std::path::Path;
 
-use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 use super::record::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Metric, Prediction, Run, RunPatch, Split,
@@ -93,73 +93,6 @@ impl Sqlite {
         open::fault(&self.path, act, error)
     }
 
-    /// One transaction, begun as a writer: begun as a reader it could not wait for another writer.
-    /// `belongs_to` names what the record being written must belong to, for the error if it is not there.
-    fn write<T>(
-        &mut self,
-        act: &'static str,
-        belongs_to: impl FnOnce() -> String,
-        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        self.write_knowing(act, belongs_to, |db, _| body(db))
-    }
-
-    /// As [`Sqlite::write`], with what is known of the runs in the file that is written.
-    fn write_knowing<T>(
-        &mut self,
-        act: &'static str,
-        belongs_to: impl FnOnce() -> String,
-        body: impl FnOnce(&Transaction<'_>, &mut Known) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        if let Some(place) = &mut self.place
-            && place.stands().is_err()
-        {
-            self.known.clear();
-            place.move_on(&mut self.db)?;
-        }
-        let outcome = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .and_then(|transaction| {
-                let value = body(&transaction, &mut self.known)?;
-                // It may have waited long for its turn.
-                if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
-                    return Ok(Err(gone));
-                }
-                transaction.commit()?;
-                Ok(self
-                    .place
-                    .as_ref()
-                    .map_or(Ok(()), Place::sync)
-                    .map(|()| value))
-            });
-        if !matches!(outcome, Ok(Ok(_))) {
-            self.known.clear();
-        }
-        outcome.map_err(|error| match error.sqlite_error() {
-            Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
-                StoreError::Unknown { what: belongs_to() }
-            }
-            _ if matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
-                StoreError::Unknown { what: belongs_to() }
-            }
-            _ if is_of_the_record(&error) => StoreError::Unfit {
-                place: self.path.clone(),
-                act,
-                reason: error.to_string(),
-            },
-            _ => self.fault(act, error),
-        })?
-    }
-
-    fn read<T>(
-        &self,
-        act: &'static str,
-        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        body(&self.db).map_err(|error| self.fault(act, error))
-    }
-
     fn insert<T: Table>(
         &mut self,
         act: &'static str,
@@ -175,18 +108,6 @@ impl Sqlite {
         values: impl rusqlite::Params,
     ) -> Result<Vec<Stored<T>>, StoreError> {
         T::select(&self.db, condition, values).map_err(|error| self.fault("read records", error))
-    }
-}
-
-/// Whether what was written, or what it changes, is at fault and not the file: it would be refused again.
-fn is_of_the_record(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
-    match error {
-        Error::ToSqlConversionFailure(_)
-        | Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::InvalidColumnType(..) => true,
-        _ => error.sqlite_error_code() == Some(ErrorCode::TooBig),
     }
 }
 
@@ -430,27 +351,4 @@ fn metric(line: &rusqlite::Row<'_>) -> rusqlite::Result<Metric> {
         value: line.get(2)?,
         split: line.get(3)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_is_on_the_disk_when_it_returns_and_waits_its_turn() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(dir.path().join("runs.db")).unwrap();
-        let pragma = |name| {
-            store
-                .db
-                .pragma_query_value(None, name, |line| line.get::<_, i64>(0))
-                .unwrap()
-        };
-        // The log is synced after the commit, so that others write meanwhile.
-        let normal = 1;
-        assert_eq!(pragma("synchronous"), normal);
-        assert!(store.place.as_ref().is_some_and(Place::syncs));
-        assert_eq!(pragma("foreign_keys"), 1);
-        assert_eq!(pragma("busy_timeout"), 30_000);
-    }
 }

@@ -7,10 +7,10 @@ use crate::row::run::Ending;
 use crate::sink::{Receipt, Sink, SinkError};
 
 /// The most rows that wait.
-const ROWS: usize = 256;
+const ROWS: usize = 512;
 
 /// From one transaction to the next, where rows come quicker: those of a slow input are not kept waiting for another.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_secs(1);
 
 /// Hands rows over in batches. What waits is lost if the process is killed, as those rows are that were not read yet.
 #[derive(Debug)]

@@ -1,0 +1,113 @@
+//! Writing in transactions, and what an error of one means.
+
+use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::super::StoreError;
+use super::Sqlite;
+use super::place::Place;
+use super::rows::Known;
+
+impl Sqlite {
+    /// One transaction, begun as a writer: begun as a reader it could not wait for another writer.
+    /// `belongs_to` names what the record being written must belong to, for the error if it is not there.
+    pub(super) fn write<T>(
+        &mut self,
+        act: &'static str,
+        belongs_to: impl FnOnce() -> String,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.write_knowing(act, belongs_to, |db, _| body(db))
+    }
+
+    /// As [`Sqlite::write`], with what is known of the runs in the file that is written.
+    pub(super) fn write_knowing<T>(
+        &mut self,
+        act: &'static str,
+        belongs_to: impl FnOnce() -> String,
+        body: impl FnOnce(&Transaction<'_>, &mut Known) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(place) = &mut self.place
+            && place.stands().is_err()
+        {
+            self.known.clear();
+            place.move_on(&mut self.db)?;
+        }
+        let outcome = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let value = body(&transaction, &mut self.known)?;
+                // It may have waited long for its turn.
+                if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
+                    return Ok(Err(gone));
+                }
+                transaction.commit()?;
+                Ok(self
+                    .place
+                    .as_ref()
+                    .map_or(Ok(()), Place::sync)
+                    .map(|()| value))
+            });
+        if !matches!(outcome, Ok(Ok(_))) {
+            self.known.clear();
+        }
+        outcome.map_err(|error| match error.sqlite_error() {
+            Some(code) if code.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
+                StoreError::Unknown { what: belongs_to() }
+            }
+            _ if matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
+                StoreError::Unknown { what: belongs_to() }
+            }
+            _ if is_of_the_record(&error) => StoreError::Unfit {
+                place: self.path.clone(),
+                act,
+                reason: error.to_string(),
+            },
+            _ => self.fault(act, error),
+        })?
+    }
+
+    pub(super) fn read<T>(
+        &self,
+        act: &'static str,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        body(&self.db).map_err(|error| self.fault(act, error))
+    }
+}
+
+/// Whether what was written, or what it changes, is at fault and not the file: it would be refused again.
+fn is_of_the_record(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    match error {
+        Error::ToSqlConversionFailure(_)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..) => true,
+        _ => error.sqlite_error_code() == Some(ErrorCode::TooBig),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_on_the_disk_when_it_returns_and_waits_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path().join("runs.db")).unwrap();
+        let pragma = |name| {
+            store
+                .db
+                .pragma_query_value(None, name, |line| line.get::<_, i64>(0))
+                .unwrap()
+        };
+        // The log is synced after the commit, so that others write meanwhile.
+        let normal = 1;
+        assert_eq!(pragma("synchronous"), normal);
+        assert!(store.place.as_ref().is_some_and(Place::syncs));
+        assert_eq!(pragma("foreign_keys"), 1);
+        assert_eq!(pragma("busy_timeout"), 30_000);
+    }
+}
