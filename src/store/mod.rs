@@ -8,6 +8,7 @@ mod resolve;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod standing;
 
 use std::error::Error;
 
@@ -25,6 +26,7 @@ pub use resolve::resolve_store;
 pub use sink::{RunSpec, StoreSink};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Point, RunOverview, Sqlite, StoredRow};
+pub use standing::Standing;
 
 /// A store of training records, with the operations of the `EvSys` gateway.
 ///

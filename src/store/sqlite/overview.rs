@@ -1,12 +1,13 @@
 //! What `show` reads.
 
 use std::error::Error;
+use std::time::SystemTime;
 
 use rusqlite::params;
 use rusqlite::types::ValueRef;
 
-use super::super::StoreError;
 use super::super::record::{Metric, Run};
+use super::super::{Standing, StoreError};
 use super::table::Table;
 use super::{Sqlite, metric, natural_at};
 use crate::row::run::Status;
@@ -40,6 +41,16 @@ pub struct RunOverview {
     pub values: u64,
     /// What of the run's own record cannot be read, if anything: another program's doing, or a disk's.
     pub fault: Option<String>,
+}
+
+impl RunOverview {
+    /// How the run stands: as it is noted, or stopped, where nobody has given a sign for a minute. `None` where its status cannot
+    /// be read.
+    #[must_use]
+    pub fn standing(&self, now: SystemTime) -> Option<Standing> {
+        let status = self.status?;
+        Some(Standing::of(status, self.seen_at.as_deref(), now))
+    }
 }
 
 impl Sqlite {
