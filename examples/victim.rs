@@ -12,7 +12,7 @@ use grpo_metrics::Engine;
 use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::sink::{Durable, DurableOptions, Jsonl, Sink};
-use grpo_metrics::store::{EvSys, Patience, StoreSink};
+use grpo_metrics::store::{EvSys, Patience, Resume, RunSpec, StoreSink};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,7 +51,10 @@ fn build(kind: &str, folder: &Path) -> Result<Engine, Box<dyn Error>> {
     };
     match behind {
         "jsonl" => with(Jsonl::open(folder.join("rows.jsonl"))?, journalled),
-        "sqlite" => with(StoreSink::open(folder.join("runs.db"), "run")?, journalled),
+        "sqlite" => {
+            let run = RunSpec::new("run").resume(Resume::Allow);
+            with(StoreSink::open(folder.join("runs.db"), run)?, journalled)
+        }
         "gateway" => {
             let patience = Patience {
                 answer: Duration::from_secs(5),

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::row::Metrics;
 use crate::store::{Logged, Split, Store, StoreError};
+use ledger::Ledger;
+use place::{find_below, find_near};
 pub use row::Skip;
 use session::Session;
 
@@ -283,6 +285,15 @@ impl Forward {
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = rows.max(1);
         self
+    }
+
+    /// Whether an earlier forward of this file to this store and run has left word how far it came.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        let ledger = Ledger::beside(Path::new(&self.file), &self.store_name, &self.run_id);
+        let near = find_near(&self.run_dir, ledger.state());
+        near.or_else(|| find_below(&self.run_dir, ledger.state()))
+            .is_some()
     }
 
     /// Sends what is new, after what was refused before. Nothing where there is no file.

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 
+use super::interrupt::{self, Interrupt};
 use super::say::complain;
 use super::target::{jsonl_parser, sinks_help};
 use crate::row::run::Ending;
@@ -15,6 +16,9 @@ use crate::sink::{
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
 use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
+
+/// How often a wait looks whether somebody wishes to stop.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Deliver the rows that wait in a journal to a store or a file
 ///
@@ -73,6 +77,9 @@ pub enum DeliverError {
     Lost { rows: u64, reason: String },
     #[error("could not write the counts: {0}")]
     Write(#[from] io::Error),
+    /// What is not delivered stays in the journal.
+    #[error("stopped by {by}; {rows} rows stay in the journal, and the next deliver sends them")]
+    Interrupted { by: Interrupt, rows: u64 },
 }
 
 impl DeliverError {
@@ -107,6 +114,10 @@ pub fn run(args: &DeliverArgs, out: &mut dyn Write) -> Result<(), DeliverError> 
     let sink: Box<dyn Sink> = match to {
         To::Sink(target) => target.open().map_err(DeliverError::File)?,
         To::Run(run) => Box::new(StoreSink::after(store(args, &run)?, run)?),
+    };
+    let journal = match &args.run {
+        Some(run) => journal.all_of(run).map_err(DeliverError::Journal)?,
+        None => journal,
     };
     let journal = journal.before(sink).map_err(DeliverError::Journal)?;
     deliver(args, journal, out)
@@ -166,7 +177,9 @@ fn store(args: &DeliverArgs, run: &str) -> Result<Box<dyn Store>, DeliverError> 
         return evsys(args);
     };
     let mut store = Sqlite::open(path)?;
-    store.open_run(&RunSpec::new(run))?;
+    if let Err(StoreError::Unknown { .. }) = store.get_run(run) {
+        store.open_run(&RunSpec::new(run))?;
+    }
     Ok(Box::new(store))
 }
 
@@ -188,6 +201,7 @@ fn deliver(
     mut journal: Durable,
     out: &mut dyn Write,
 ) -> Result<(), DeliverError> {
+    interrupt::listen();
     let receipt = drain(&mut journal, Duration::from_secs(args.patience));
     let (recovered, damaged) = (journal.recovered().clone(), journal.damaged());
     let receipt = if receipt.pending > 0 {
@@ -197,18 +211,29 @@ fn deliver(
         let _ = journal.ended(&Ending::open());
         Box::new(journal).close()
     };
-    report(args, &recovered, &receipt, damaged, out)
+    let reported = report(args, &recovered, &receipt, damaged, out);
+    match (reported, interrupt::came()) {
+        (Err(DeliverError::Pending { rows, .. }), Some(by)) => {
+            Err(DeliverError::Interrupted { by, rows })
+        }
+        (reported, _) => reported,
+    }
 }
 
-/// Delivers for as long as something is taken.
+/// Delivers for as long as something is taken, and nobody wishes to stop.
 fn drain(journal: &mut Durable, patience: Duration) -> Receipt {
     let mut pending = journal.receipt().pending;
+    let mut since = Instant::now();
     loop {
-        let receipt = journal.flush_within(patience);
-        if receipt.pending == 0 || receipt.pending == pending {
+        let receipt = journal.flush_within(patience.min(LOOK));
+        if receipt.pending == 0 || interrupt::came().is_some() {
             return receipt;
         }
-        pending = receipt.pending;
+        if receipt.pending < pending {
+            (pending, since) = (receipt.pending, Instant::now());
+        } else if since.elapsed() >= patience {
+            return receipt;
+        }
     }
 }
 

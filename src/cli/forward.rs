@@ -12,12 +12,16 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
-use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE};
-use crate::sink::one_line;
+use super::target::resume_parser;
+use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE, Recipient};
+use crate::row::Metrics;
+use crate::row::run::Ending;
+use crate::sink::{Sink, one_line};
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
-use crate::store::{RunSpec, Sqlite, Store, StoreError};
+use crate::store::{Begun, Logged, Resume, RunSpec, Split, Sqlite, Store, StoreError, StoreSink};
 
 /// How often a follower looks at the file.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,6 +38,10 @@ pub struct ForwardArgs {
     /// The run to write to; the embedded store makes it if need be.
     #[arg(long, value_name = "ID")]
     pub run_id: String,
+    /// What becomes of a run of that name that is there already: never goes on with it, allow does if there is one, must needs one
+    /// [default: go on with it if this file was forwarded to it before, else a new run beside it]
+    #[arg(long, value_name = "WORD", conflicts_with = "evsys", value_parser = resume_parser())]
+    pub resume: Option<Resume>,
     /// The embedded store to send to, made if need be.
     #[arg(
         long,
@@ -66,6 +74,9 @@ pub enum ForwardVerbError {
     /// The folder has no metrics file.
     #[error("{dir}: expected a file called `{file}` there or below, found none")]
     NoFile { dir: String, file: String },
+    /// The rows are there.
+    #[error("how the run ended could not be noted: {0}")]
+    End(String),
     /// They are kept.
     #[error(
         "the store refused {failed} of {rows} rows; they are kept, and the next forward sends them again"
@@ -79,16 +90,21 @@ pub enum ForwardVerbError {
     NotBuilt,
     #[error("could not write the counts: {0}")]
     Write(#[from] io::Error),
+    /// What was sent is remembered.
+    #[error("stopped by {by}; the next forward sends the rest")]
+    Interrupted { by: Interrupt },
 }
 
 impl ForwardVerbError {
     /// Whether it is an output that failed, not what was given.
     #[must_use]
     pub fn is_output(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused { .. } | Self::Gone { .. } | Self::Write(_) | Self::Store(_)
-        )
+        match self {
+            // The name of a run is what was given.
+            Self::Store(error) => !error.is_of_the_run(),
+            Self::Refused { .. } | Self::Gone { .. } | Self::End(_) | Self::Write(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -97,20 +113,72 @@ impl ForwardVerbError {
 /// # Errors
 /// If there is no such file or store, the file cannot be read, the store refused a row, or some are gone.
 pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbError> {
-    let (mut store, name) = open(args)?;
-    let forward = Forward::new(&args.run_dir, name, &args.run_id)
-        .file(&args.file)
-        .batch(store.rows_at_once().min(BATCH));
+    interrupt::listen();
+    let Opened {
+        store,
+        forward,
+        run,
+    } = open(args)?;
+    let forward = forward.batch(store.rows_at_once().min(BATCH));
     let bar = bar();
     say::above(&bar);
     let mut observe = |event: Event<'_>| show(&event, &bar, args.verbose);
+    let mut store = Stoppable(store);
     let done = if args.follow {
-        forward.follow(&mut store, PAUSE, &mut observe, &mut || false)
+        let mut stop = || interrupt::came().is_some();
+        forward.follow(&mut store, PAUSE, &mut observe, &mut stop)
     } else {
         forward.once(&mut store, &mut observe)
     };
     bar.finish_and_clear();
-    report(args, &done?, out)
+    let reported = done
+        .map_err(ForwardVerbError::from)
+        .and_then(|done| report(args, &done, out));
+    let interrupted = interrupt::came();
+    let ending = match (&reported, interrupted) {
+        (_, Some(by)) => Ending::cancelled(by.to_string()),
+        (Ok(()), None) => Ending::completed(),
+        // It is the other one's to end.
+        (Err(ForwardVerbError::Forward(ForwardError::InUse { .. })), None) => Ending::open(),
+        (Err(error), None) => Ending::failed(error.to_string()),
+    };
+    let ended = run.map_or(Ok(()), |run| end(run, &ending));
+    match (reported, interrupted) {
+        (Ok(()), Some(by)) => Err(ForwardVerbError::Interrupted { by }),
+        (reported, _) => reported.and(ended),
+    }
+}
+
+/// Ends the run so.
+fn end(mut run: Box<StoreSink>, ending: &Ending) -> Result<(), ForwardVerbError> {
+    // What fails here is in the receipt.
+    let _ = run.ended(ending);
+    match run.close().error {
+        Some(error) => Err(ForwardVerbError::End(error)),
+        None => Ok(()),
+    }
+}
+
+/// A store that is handed nothing more once somebody wishes to stop.
+struct Stoppable(Box<dyn Store>);
+
+impl Recipient for Stoppable {
+    fn log_rows(
+        &mut self,
+        run_id: &str,
+        rows: &[(u64, &Metrics)],
+        split: Split,
+    ) -> Result<Logged, StoreError> {
+        self.0.log_rows(run_id, rows, split)
+    }
+
+    fn rows_at_once(&self) -> usize {
+        self.0.rows_at_once()
+    }
+
+    fn is_over(&self) -> bool {
+        interrupt::came().is_some()
+    }
 }
 
 fn report(
@@ -155,17 +223,41 @@ fn report(
     Ok(())
 }
 
-/// The store, and what tells it from others.
-type Opened = (Box<dyn Store>, String);
+/// What is forwarded, and where to.
+struct Opened {
+    store: Box<dyn Store>,
+    forward: Forward,
+    /// The run of the embedded store, which is running meanwhile. A gateway's run is whoever's who made it.
+    run: Option<Box<StoreSink>>,
+}
 
 fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     if args.evsys {
         return evsys(args);
     }
     let mut store = Sqlite::open(&args.store)?;
-    store.open_run(&RunSpec::new(&args.run_id))?;
     let place = args.store.canonicalize().unwrap_or(args.store.clone());
-    Ok((Box::new(store), place.display().to_string()))
+    let name = place.display().to_string();
+    let forward = |run: &str| Forward::new(&args.run_dir, &name, run).file(&args.file);
+    let mut spec = RunSpec::new(&args.run_id).resume(args.resume.unwrap_or_default());
+    if args.resume.is_none() {
+        let mut runs = store.runs_named(&args.run_id)?.into_iter().rev();
+        spec.id = runs
+            .find(|run| forward(&run.id).is_begun())
+            .map(|run| run.id);
+    }
+    let opened = store.open_run(&spec)?;
+    if let (Some(said), Begun::Beside { .. }) = (opened.said(), &opened.begun) {
+        complain(&format!("note: {}: {said}", args.store.display()));
+    }
+    let forward = forward(&opened.id);
+    // A connection of its own, as the rows' may be waiting when it is time for a sign of life.
+    let run = StoreSink::opened(Box::new(Sqlite::open(&args.store)?), opened)?;
+    Ok(Opened {
+        store: Box::new(store),
+        forward,
+        run: Some(Box::new(run)),
+    })
 }
 
 /// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
@@ -176,7 +268,12 @@ fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
     let url = environment("EVSYS_API_URL").unwrap_or_default();
     // A URL may name a user with a password, which is not to be remembered.
     let place = url.rsplit('@').next().unwrap_or_default();
-    Ok((Box::new(store), format!("evsys {place}")))
+    let forward = Forward::new(&args.run_dir, format!("evsys {place}"), &args.run_id);
+    Ok(Opened {
+        store: Box::new(store),
+        forward: forward.file(&args.file),
+        run: None,
+    })
 }
 
 #[cfg(not(feature = "evsys"))]

@@ -2,6 +2,7 @@
 
 mod deliver;
 mod forward;
+mod interrupt;
 mod keys;
 mod merge;
 mod options;
@@ -23,7 +24,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of the output goes away before the end)
   1  an output could not be written: a store, a file, a full disk
-  2  what was given cannot be used: an argument, a recording, the name of a store or run";
+  2  what was given cannot be used: an argument, a recording, the name of a store or run
+  130  stopped by Ctrl-C or SIGTERM; what is stored is whole";
 
 /// The training metrics of GRPO runs, exact whatever the layout.
 #[derive(Debug, Parser)]
@@ -68,6 +70,9 @@ enum Failure {
     /// What was computed cannot be written.
     #[error("{0}")]
     Output(#[source] Box<dyn Error>),
+    /// Somebody wished it to end; says where it is.
+    #[error("{0}")]
+    Interrupted(#[source] Box<dyn Error>),
 }
 
 impl Failure {
@@ -84,12 +89,16 @@ impl Failure {
         match self {
             Self::Input(_) => 2,
             Self::Output(_) => 1,
+            Self::Interrupted(_) => interrupt::EXIT_CODE,
         }
     }
 }
 
 impl From<replay::ReplayError> for Failure {
     fn from(error: replay::ReplayError) -> Self {
+        if let replay::ReplayError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
         let is_output = error.is_output();
         Self::of(error, is_output)
     }
@@ -104,6 +113,9 @@ impl From<merge::MergeVerbError> for Failure {
 
 impl From<forward::ForwardVerbError> for Failure {
     fn from(error: forward::ForwardVerbError) -> Self {
+        if let forward::ForwardVerbError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
         let is_output = error.is_output();
         Self::of(error, is_output)
     }
@@ -111,6 +123,9 @@ impl From<forward::ForwardVerbError> for Failure {
 
 impl From<deliver::DeliverError> for Failure {
     fn from(error: deliver::DeliverError) -> Self {
+        if let deliver::DeliverError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
         let is_output = error.is_output();
         Self::of(error, is_output)
     }
@@ -146,7 +161,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&format!("error: {failure}"));
+            let kind = match failure {
+                Failure::Interrupted(_) => "",
+                _ => "error: ",
+            };
+            complain(&format!("{kind}{failure}"));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -1,6 +1,7 @@
 //! `replay`: a recorded run through the engine, step by step, into a store or JSON lines.
 
 mod batched;
+mod kept;
 mod options;
 mod output;
 mod ranks;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
+use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
 use crate::batch::scalars::Weighting;
 use crate::engine::{Engine, EngineError, OptionError, Scope};
@@ -53,16 +55,21 @@ pub enum ReplayError {
         rows: u64,
         error: String,
     },
+    /// What is stored is the beginning of what a whole replay would store.
+    #[error("stopped by {by} {at}")]
+    Interrupted { by: Interrupt, at: String },
 }
 
 impl ReplayError {
     /// Whether it is an output that failed, not the input.
     #[must_use]
     pub fn is_output(&self) -> bool {
-        matches!(
-            self,
-            Self::Store(_) | Self::Sink(_) | Self::Lost { .. } | Self::Shards(_)
-        )
+        match self {
+            // The name of a run is what was given.
+            Self::Store(error) => !error.is_of_the_run(),
+            Self::Sink(_) | Self::Lost { .. } | Self::Shards(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -96,15 +103,31 @@ fn replay(
     engine: Engine,
     recording: &Recording,
 ) -> Result<(), ReplayError> {
+    let together = ranks.are_elsewhere();
+    if !together {
+        interrupt::listen();
+    }
     let mut outputs = if ranks.is_root() {
-        Outputs::open(args)?
+        Outputs::open(args, recording, together)?
     } else {
         Outputs::none()
     };
+    if let (Some(whole), None) = (outputs.nothing_to_do(), &args.shards) {
+        if !args.quiet {
+            complain(&format!(
+                "{whole}: nothing to do (--resume never computes them anew, as another run)"
+            ));
+        }
+        return Ok(());
+    }
     let mut report = Report::default();
     let walked = walk(args, ranks, engine, recording, &mut outputs, &mut report);
     let nobody_reads = outputs.are_gone();
-    let closed = outputs.close(walked.as_ref().err().map(ToString::to_string));
+    let closed = outputs.close(&match &walked {
+        Ok(()) => Ending::completed(),
+        Err(ReplayError::Interrupted { by, .. }) => Ending::cancelled(by.to_string()),
+        Err(error) => Ending::failed(error.to_string()),
+    });
     if !args.quiet && !nobody_reads && ranks.is_root() {
         report.destinations = closed.destinations;
         say::tell(&report.to_string());
@@ -175,9 +198,18 @@ fn walk(
         };
         if let Some(row) = row {
             report.rows += 1;
-            outputs.write(&row);
+            outputs.write(row);
         }
         bar.inc(1);
+        if let Some(by) = interrupt::came() {
+            let on = if outputs.have_run() {
+                "; the same replay goes on with its run"
+            } else {
+                ""
+            };
+            let at = format!("after step {}{on}", step.step);
+            return Err(ReplayError::Interrupted { by, at });
+        }
         // The other ranks cannot see that nobody reads, and would wait.
         if outputs.are_gone() && !ranks.are_elsewhere() {
             return Ok(());
@@ -188,7 +220,7 @@ fn walk(
     }
     if let (Some(row), _) = engine.finish_as(&Ending::completed()) {
         report.rows += 1;
-        outputs.write(&row);
+        outputs.write(row);
     }
     Ok(())
 }

@@ -69,6 +69,8 @@ pub struct Engine {
     pooled: Shard,
     last_step: Option<LastStep>,
     rows: u64,
+    /// The last step that the run had when it was resumed, if it was.
+    resumed_after: Option<u64>,
     /// Whether what came in was kept as sketches.
     sketched: bool,
     /// Whether one of them was computed here.
@@ -103,6 +105,7 @@ impl Engine {
             Fanout::default()
         };
         Self {
+            resumed_after: sinks.resumed_after(),
             cadence: builder.options.cadence(),
             options: builder.options,
             sinks,

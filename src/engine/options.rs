@@ -25,7 +25,7 @@ use crate::summary::{DeclaredFolds, HIGH_KL, Reading, Schedule};
 
 pub use check::OptionError;
 pub use declared::{OptionGroup, OptionInfo};
-use declared::{given, options};
+use declared::{given, options, unless};
 pub use value::{Given, OptionKind, OptionValue};
 
 /// Whose data a row is over.
@@ -91,7 +91,7 @@ options! {
         window: Windowing = Windowing::Mean;
         /// Texts of the run, which go out with its first row: `git_sha`, `recipe_path`, `method_name`, `method_family`,
         /// `method_backend`, `method_slug`
-        metadata: Option<RunMetadata> = None, none "none; of the command, what the environment and git say";
+        metadata: Option<RunMetadata> = None, none "none; of the command, what the environment and git say", may change;
     }
     Counting {
         /// The extended metrics too: distributions, uncertainty, splits by tag, health
@@ -115,7 +115,7 @@ options! {
         /// Whose data to use: all ranks', or rank 0's alone
         scope: Scope = Scope::Global;
         /// What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank
-        policy: OnFailure = OnFailure::Fail;
+        policy: OnFailure = OnFailure::Fail, may change;
     }
 }
 
@@ -175,6 +175,29 @@ impl EngineOptions {
             Some((option.name, given))
         });
         all.filter(|(_, given)| *given != Given::Nothing)
+    }
+
+    /// The options that decide which rows a run has and what stands in them, by name, where they are not as by default; the dialect
+    /// always. A store keeps them with the run, and refuses to go on with it by others (`RunSpec::options`).
+    #[must_use]
+    pub fn deciding(&self) -> serde_json::Map<String, serde_json::Value> {
+        let untold = Self::default();
+        let mode = Mode::resolve(self.mode, |name| std::env::var(name).ok());
+        let told = Self {
+            // What the environment says is said; one that names no mode is refused elsewhere.
+            mode: mode.ok().filter(|mode| *mode != Mode::Full),
+            ..self.clone()
+        };
+        let decide = OPTIONS.iter().filter(|option| option.decides);
+        let decide = decide.filter(|option| {
+            option.name == "dialect" || told.get(option.name) != untold.get(option.name)
+        });
+        decide
+            .filter_map(|option| {
+                let value = serde_json::to_value(told.get(option.name)?).ok()?;
+                Some((option.name.to_owned(), value))
+            })
+            .collect()
     }
 
     /// Whether the numbers make sense.
@@ -358,6 +381,25 @@ mod tests {
                 .to_string();
             assert!(error.starts_with(message), "{error}");
         }
+    }
+
+    #[test]
+    fn what_decides_a_run_is_all_that_is_not_as_by_default_but_for_texts_and_what_becomes_of_failures()
+     {
+        let all = serde_json::json!({
+            "dialect": "maxent", "mode": "slim", "logging_steps": 7, "clip_range": [0.2, 0.28], "policy": "go-on", "extended": false,
+            "metadata": {"git_sha": "abc"}, "limits": {"kl": 0.5},
+        });
+        let read: EngineOptions = serde_json::from_value(all).unwrap();
+        let mut decide = read.deciding();
+        assert_eq!(decide.remove("limits").unwrap()["kl"], 0.5);
+        let expected = serde_json::json!({
+            "dialect": "maxent", "mode": "slim", "logging_steps": 7, "clip_range": [0.2, 0.28],
+        });
+        assert_eq!(serde_json::Value::Object(decide), expected);
+        let may_change = OPTIONS.iter().filter(|option| !option.decides);
+        let may_change: Vec<_> = may_change.map(|option| option.name).collect();
+        assert_eq!(may_change, ["metadata", "policy"]);
     }
 
     #[test]

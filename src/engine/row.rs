@@ -94,6 +94,7 @@ impl Engine {
         text.append(&mut self.lost);
         row.text = text;
         row.timestamp = now();
+        row.again = self.resumed_after.is_some_and(|last| row.step <= last);
         self.rows += 1;
         if let Err(error) = self.sinks.write(&row) {
             tracing::warn!(step = row.step, %error, "a sink could not take the row");

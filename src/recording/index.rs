@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::path::PathBuf;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::cell::Reading;
 use super::fault::{At, Fault, RecordingError};
@@ -13,6 +15,9 @@ use super::{json, safetensors};
 use crate::batch::Place;
 use crate::batch::scalars::Weighting;
 use crate::limits;
+
+/// How many bytes of a file of tensors are looked at to know it again: its head, and what comes first behind it.
+const PRINTED: u64 = 64 * 1024;
 
 /// Where one record of a recording is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct RecordRef {
     pub(super) line: u64,
     pub(super) offset: u64,
     pub(super) len: u64,
+    /// A checksum of its bytes, or of as many of the first as are read where the record is found.
+    pub(super) print: u64,
 }
 
 /// The records of one step.
@@ -94,6 +101,7 @@ impl Indexing {
                     line,
                     offset,
                     len: json.len() as u64,
+                    print: xxh3_64(json),
                 };
                 self.add(files, head, record, weighting)
             });
@@ -114,6 +122,11 @@ impl Indexing {
             Ok(metadata) => metadata.len(),
             Err(error) => return Err(at.io("read it", error)),
         };
+        let mut start = Vec::new();
+        let looked = (&mut opened).take(PRINTED).read_to_end(&mut start);
+        if let Err(error) = looked.and_then(|_| opened.rewind()) {
+            return Err(at.io("read it", error));
+        }
         let reading = Reading::default();
         let found = safetensors::head(&mut opened, len, &reading).and_then(|(head, weighting)| {
             let record = RecordRef {
@@ -126,6 +139,7 @@ impl Indexing {
                 line: 0,
                 offset: 0,
                 len,
+                print: xxh3_64(&start),
             };
             self.add(files, head, record, weighting)
         });

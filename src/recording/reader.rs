@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::cell::Reading;
 use super::fault::{At, Fault, RecordingError};
 use super::index::{self, Index, Indexing, RecordRef};
@@ -168,6 +170,27 @@ impl Recording {
             index,
             recording: self,
         })
+    }
+
+    /// What the first `steps` steps are known by: a checksum of where their records belong and of what is in them, wherever the files
+    /// are. Of a `.safetensors` file the first 64 KiB count, and its length.
+    #[must_use]
+    pub fn print(&self, steps: usize) -> u64 {
+        let mut hash = Xxh3::new();
+        for record in self.steps().take(steps).flat_map(|step| step.records()) {
+            let Place { rank, micro } = record.place;
+            let parts = [
+                record.step,
+                u64::from(rank),
+                u64::from(micro),
+                record.len,
+                record.print,
+            ];
+            for part in parts {
+                hash.update(&part.to_le_bytes());
+            }
+        }
+        hash.digest()
     }
 
     /// What to report once the [`Recording::steps`] are through, if anything is wrong with the recording.

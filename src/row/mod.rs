@@ -174,6 +174,9 @@ pub struct Row {
     /// Whether the engine began or ended within the row's window, so that it may be over fewer steps than a row of this step from
     /// another start: a store then keeps the one over more.
     pub cut: bool,
+    /// Whether the run had steps up to this one already when it was resumed: the row comes again, and replaces the one that a store
+    /// has of its step.
+    pub again: bool,
     /// The row's numbers. What is undefined over these steps has no entry.
     pub metrics: Metrics,
     /// What belongs to the run and is no number: `run/git_sha`, ... on a run's first row; `failed/step 7/rank 3` with the

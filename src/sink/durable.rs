@@ -26,6 +26,7 @@ use crate::row::table::Table;
 use journal::Appender;
 pub(crate) use journal::Held;
 pub use journal::JournalError;
+use notes::Runs;
 pub use opened::{Journal, Recovered};
 pub use options::{DurableOptions, Fsync, Full};
 pub use outlet::Outlet;
@@ -47,6 +48,9 @@ pub(super) const NAME: &str = "durable";
 /// note it is asked for first ([`Sink::holds`]); and a store has one number for a run, step, split and name. A
 /// [`Fanout`](super::Fanout) behind it is asked as a whole, so give each of several sinks a journal of its own.
 ///
+/// **Runs do not mix.** The journal notes which run its rows are of ([`Sink::run`]). Rows that an earlier process left go to its run,
+/// though the sink behind writes another by now ([`Sink::turn_to`]).
+///
 /// **Training does not wait.** Taking a row is one `write` to the page cache, whatever the sink behind is doing. Beyond the limit of
 /// [`Full`] a row is dropped, counted and told of; so it is on a full disk, once nothing in the journal is delivered that could make
 /// room for it.
@@ -58,6 +62,7 @@ pub struct Durable {
     policy: DurableOptions,
     dir: PathBuf,
     recovered: Recovered,
+    resumed_after: Option<u64>,
 }
 
 struct Running {
@@ -106,13 +111,14 @@ impl Durable {
         ["lock", "delivered"].map(|name| dir.join(name).is_file()) == [true, true]
     }
 
-    /// The run that the rows of the journal in the folder `dir` belong to ([`Sink::run`]); `None` where that is not noted.
+    /// The run that the newest rows of the journal in the folder `dir` belong to ([`Sink::run`]); `None` where that is not noted.
     ///
     /// # Errors
     /// If the note cannot be read.
     pub fn run_of(dir: impl AsRef<Path>) -> Result<Option<String>, SinkError> {
         let dir = dir.as_ref();
-        Ok(notes::run(dir).map_err(journal::io_error("read the run of", dir))?)
+        let runs = Runs::of(dir).map_err(journal::io_error("read the run of", dir))?;
+        Ok(runs.last().map(str::to_owned))
     }
 
     /// What became of every row so far.
@@ -167,6 +173,10 @@ impl Durable {
 impl Sink for Durable {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn resumed_after(&self) -> Option<u64> {
+        self.resumed_after
     }
 
     /// Takes the row: it will be delivered, though perhaps by the next process.

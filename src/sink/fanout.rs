@@ -167,6 +167,16 @@ impl Sink for Fanout {
         "fanout"
     }
 
+    /// The last step that any of them knows of.
+    fn resumed_after(&self) -> Option<u64> {
+        let of = |branch: &Branch| branch.sink.get(branch.name).ok()?.resumed_after();
+        self.branches.iter().filter_map(of).max()
+    }
+
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        self.each(|branch| branch.guarded(|sink| sink.turn_to(run)))
+    }
+
     /// # Errors
     /// If any sink failed: its own error, or [`SinkError::Several`]. The others have the row.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {

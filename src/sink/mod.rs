@@ -72,6 +72,20 @@ pub trait Sink: Send {
         None
     }
 
+    /// The last step that the sink's run had when it was resumed, if it was: an engine marks the rows up to there ([`Row::again`]).
+    fn resumed_after(&self) -> Option<u64> {
+        None
+    }
+
+    /// Says that the rows that come next belong to `run`, as an earlier process has noted that they do, or again to the sink's own
+    /// where it is `None`. A sink that keeps no runs has nothing to do.
+    ///
+    /// # Errors
+    /// If that run cannot be found out about; the rows wait then.
+    fn turn_to(&mut self, _run: Option<&str>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Takes one row.
     ///
     /// # Errors
@@ -130,6 +144,14 @@ impl Sink for Box<dyn Sink> {
         self.as_ref().run()
     }
 
+    fn resumed_after(&self) -> Option<u64> {
+        self.as_ref().resumed_after()
+    }
+
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        self.as_mut().turn_to(run)
+    }
+
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
         self.as_mut().write(row)
     }
@@ -159,7 +181,8 @@ impl Sink for Box<dyn Sink> {
     }
 }
 
-/// A row's nested JSON form: `{"ts", "step", "metrics"}`, and `"run"` on the row that carries the run's text.
+/// A row's nested JSON form: `{"ts", "step", "metrics"}`, with `"again"` where the run had that step before, and `"run"` on the row
+/// that carries the run's text.
 pub(crate) struct Nested<'a>(pub(crate) &'a Row);
 
 impl Serialize for Nested<'_> {
@@ -168,6 +191,9 @@ impl Serialize for Nested<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("ts", &Number(row.timestamp))?;
         map.serialize_entry("step", &row.step)?;
+        if row.again {
+            map.serialize_entry("again", &true)?;
+        }
         map.serialize_entry("metrics", &Numbers(&row.metrics))?;
         if !row.text.is_empty() {
             map.serialize_entry("run", &Texts(&row.text))?;

@@ -3,9 +3,13 @@
 
 #[cfg(feature = "evsys")]
 mod evsys;
+mod heart;
+#[cfg(feature = "sqlite")]
+mod name;
 mod record;
 mod resolve;
 mod sink;
+mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod standing;
@@ -23,7 +27,10 @@ pub use record::{
     Stored,
 };
 pub use resolve::resolve_store;
-pub use sink::{RunSpec, StoreSink};
+pub use sink::StoreSink;
+pub use spec::{Begun, OpenedRun, Resume, RunSpec};
+#[cfg(feature = "cli")]
+pub(crate) use spec::{OURS, differing, noted};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Point, RunOverview, Sqlite, StoredRow};
 pub use standing::Standing;
@@ -49,6 +56,15 @@ pub trait Store: Send {
     fn create_run(&mut self, run: &Run) -> Result<Stored<Run>, StoreError>;
     /// Changes what `patch` names.
     fn update_run(&mut self, id: &str, patch: &RunPatch) -> Result<Stored<Run>, StoreError>;
+
+    /// Notes that the run's writer is alive; whether the store notes such a thing. One that does not says so, and no writer of its runs
+    /// gives a sign.
+    ///
+    /// # Errors
+    /// If it could not be noted now.
+    fn touch_run(&mut self, _id: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Writes the rows of a run, all or none: each a step and its metrics. A number under the same run, step, split and
     /// name replaces the one before. A NaN is no number: it is left out and counted, and touches no other.
@@ -208,6 +224,18 @@ pub enum StoreError {
         /// The one that the run is in, if it is in any.
         found: String,
     },
+    /// The run was begun with other options, which decide its numbers.
+    #[error(
+        "run `{run}`: expected {begun}, as it was begun with, found {found}: a run keeps what decides its numbers"
+    )]
+    Otherwise {
+        /// The run's id.
+        run: String,
+        /// Those of its options that are other now, each with its value.
+        begun: String,
+        /// The same options, as they are given now.
+        found: String,
+    },
     /// The step is beyond what a store can count.
     #[error("expected a step up to {max}, found {step}", max = i64::MAX)]
     Step {
@@ -286,6 +314,15 @@ fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
 }
 
 impl StoreError {
+    /// Whether what was asked for is at fault: a run that is not there, is elsewhere, or was begun otherwise.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_of_the_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. } | Self::Elsewhere { .. } | Self::Otherwise { .. }
+        )
+    }
+
     /// Whether the same write would be refused again, whenever it came; what a store stands on may recover.
     #[must_use]
     pub fn is_permanent(&self) -> bool {

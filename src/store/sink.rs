@@ -4,73 +4,73 @@ use std::borrow::Cow;
 use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::heart::{self, Heart, Shared};
+use super::spec;
+use super::spec::OpenedRun;
+#[cfg(feature = "sqlite")]
+use super::spec::RunSpec;
 use super::{Logged, RunPatch, Split, Status, Store, StoreError};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::sink::{Delivery, Receipt, Sink, SinkError, Tally};
 
-/// Which run to write, and where it belongs; from a text, the run of that name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunSpec {
-    /// The run's name, which is its id in the embedded store. A run that is there already is continued.
-    pub name: String,
-    /// The experiment's name; the experiment is created if need be. Without one, a new run belongs to `default`.
-    pub experiment: Option<String>,
-    /// The group's name, if the run belongs to one; the group is created if need be.
-    pub group: Option<String>,
-    /// The run's seed; `None` leaves that of a continued run as it is.
-    pub seed: Option<i64>,
-    /// The run's configuration, any JSON; null leaves that of a continued run as it is.
-    pub config: Value,
-}
-
-impl RunSpec {
-    /// The run called `name`.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
-    }
-}
-
-impl<T: Into<String>> From<T> for RunSpec {
-    fn from(name: T) -> Self {
-        Self::new(name)
-    }
-}
-
 /// Writes rows as metrics of one run, a transaction each: keys under `eval/` in split val, all others in train. The run is
 /// `running` until the sink is closed, then what [`Sink::ended`] said, with its error, or `completed`; one that is never
-/// closed stays `running`.
+/// closed stays `running`. Until then a thread notes every 15 s that somebody writes, where the store keeps such a note
+/// ([`Store::touch_run`]): so a run whose process was killed is known to have stopped.
 ///
 /// A row that an engine's beginning or end cut short does not replace one of its step that is over more steps
 /// ([`Store::log_windows`]): it counts as written, as that step's row is where it should be.
 ///
 /// The text of a row (`run/git_sha`, ...) goes to the run's configuration, under `metadata`.
 pub struct StoreSink {
-    store: Box<dyn Store>,
+    store: Shared,
     run_id: String,
+    /// The process that opened the store.
+    process: u32,
+    heart: Heart,
+    /// The run that rows go to for now, where an earlier process has left some of another ([`Sink::turn_to`]).
+    turned_to: Option<String>,
     /// The run's text that is not stored yet.
     metadata: Vec<(String, String)>,
     nan: u64,
+    /// The last step that the run had when it was resumed, if it was.
+    resumed_after: Option<u64>,
+    again: Again,
     tally: Tally,
     ending: Ending,
 }
 
 impl StoreSink {
-    /// Opens the embedded store at `path`, making it if need be, and creates or continues `run`.
+    /// Opens the embedded store at `path`, making it if need be, and in it `run`: one that is there, or a new one
+    /// ([`RunSpec::resume`]). Where it has another id than its name, or goes on, the log says so.
     ///
     /// # Errors
-    /// If there is something else at `path`, it cannot be written, or the run is in another experiment or group.
+    /// If there is something else at `path`, it cannot be written, or there is no such run to go on with ([`Sqlite::open_run`]).
+    ///
+    /// [`Sqlite::open_run`]: super::Sqlite::open_run
     #[cfg(feature = "sqlite")]
     pub fn open(path: impl AsRef<Path>, run: impl Into<RunSpec>) -> Result<Self, StoreError> {
         let mut store = super::Sqlite::open(path)?;
-        let run = store.open_run(&run.into())?;
-        Self::over(Box::new(store), run.id)
+        let opened = store.open_run(&run.into())?;
+        opened.tell();
+        Self::opened(Box::new(store), opened)
+    }
+
+    /// Writes to a run that was opened in `store`.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    pub fn opened(store: Box<dyn Store>, opened: OpenedRun) -> Result<Self, StoreError> {
+        let last_step = opened.last_step();
+        let mut sink = Self::over(store, opened.run.id)?;
+        sink.resumed_after = last_step;
+        Ok(sink)
     }
 
     /// Writes to a run that `store` has already.
@@ -93,7 +93,9 @@ impl StoreSink {
             again.error_message = Some(String::new());
             store.update_run(&run_id, &again)?;
         }
-        Ok(Self::of(store, run_id, Ending::completed()))
+        let mut sink = Self::of(store, run_id, Ending::completed());
+        sink.heart = Heart::of(&sink.store, &sink.run_id);
+        Ok(sink)
     }
 
     /// Writes rows that come after their run, which `store` has already, and leaves the run as it stands.
@@ -108,10 +110,15 @@ impl StoreSink {
 
     fn of(store: Box<dyn Store>, run_id: String, ending: Ending) -> Self {
         Self {
-            store,
+            store: Arc::new(Mutex::new(store)),
             run_id,
+            process: process::id(),
+            heart: Heart::still(),
+            turned_to: None,
             metadata: Vec::new(),
             nan: 0,
+            resumed_after: None,
+            again: Again::default(),
             tally: Tally::default(),
             ending,
         }
@@ -123,51 +130,108 @@ impl StoreSink {
         &self.run_id
     }
 
-    fn put(&mut self, rows: &[Row]) -> Result<(), SinkError> {
-        let (rows, evaluated) = parted(rows);
-        let mut logged = Logged::default();
-        if !rows.is_empty() {
-            logged = self.store.log_windows(&self.run_id, &rows, Split::Train)?;
+    /// The store.
+    ///
+    /// # Errors
+    /// In another process than the one that opened it.
+    fn store(&self) -> Result<MutexGuard<'_, Box<dyn Store>>, SinkError> {
+        if self.process != process::id() {
+            return Err(SinkError::Inherited {
+                sink: "store",
+                owner: self.process,
+            });
         }
-        if !evaluated.is_empty() {
-            let parts = self
-                .store
-                .log_windows(&self.run_id, &evaluated, Split::Val)?;
-            logged.nan += parts.nan;
+        Ok(heart::lock(&self.store))
+    }
+
+    /// The run that rows go to.
+    fn target(&self) -> &str {
+        self.turned_to.as_deref().unwrap_or(&self.run_id)
+    }
+
+    fn put(&mut self, rows: &[Row]) -> Result<(), SinkError> {
+        let again: Vec<u64> = rows.iter().filter(|r| r.again).map(|r| r.step).collect();
+        let goes_on = again.len() < rows.len();
+        let (rows, evaluated) = parted(rows);
+        let run = self.target();
+        let mut logged = Logged::default();
+        {
+            let mut store = self.store()?;
+            if !rows.is_empty() {
+                logged = store.log_windows(run, &rows, Split::Train)?;
+            }
+            if !evaluated.is_empty() {
+                logged.nan += store.log_windows(run, &evaluated, Split::Val)?.nan;
+            }
         }
         if let (Some(first), true) = (rows.first(), logged.nan > 0) {
             tracing::warn!(
-                "run `{}`, from step {}: {} NaN left out",
-                self.run_id,
+                "run `{run}`, from step {}: {} NaN left out",
                 first.step,
                 logged.nan
             );
         }
         if let (Some(first), true) = (rows.first(), logged.surpassed > 0) {
             tracing::info!(
-                "run `{}`, from step {}: {} rows over a part of their window left out, as those that stand are over more steps",
-                self.run_id,
+                "run `{run}`, from step {}: {} rows over a part of their window left out, as those that stand are over more steps",
                 first.step,
                 logged.surpassed
             );
         }
         self.nan += logged.nan;
+        self.again.count(&again);
+        if goes_on {
+            self.again.tell(&self.run_id);
+        }
         Ok(())
     }
 
     /// Adds the text that is waiting to the run's configuration.
-    fn put_metadata(&mut self) -> Result<(), StoreError> {
+    fn put_metadata(&mut self) -> Result<(), SinkError> {
         if self.metadata.is_empty() {
             return Ok(());
         }
-        let config = self.store.get_run(&self.run_id)?.record.run_config;
+        let run = self.target();
+        let mut store = self.store()?;
+        let config = store.get_run(run)?.record.run_config;
+        let text = self.metadata.iter();
+        let text = text.map(|(key, text)| (key.clone(), Value::from(text.as_str())));
         let patch = RunPatch {
-            run_config: Some(with_metadata(config, &self.metadata)),
+            run_config: Some(spec::noted(config, "metadata", text)),
             ..RunPatch::default()
         };
-        self.store.update_run(&self.run_id, &patch)?;
+        store.update_run(run, &patch)?;
+        drop(store);
         self.metadata.clear();
         Ok(())
+    }
+}
+
+/// Rows of steps that the run had when it was resumed, and that were written again.
+#[derive(Debug, Default)]
+struct Again {
+    rows: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Again {
+    fn count(&mut self, steps: &[u64]) {
+        for step in steps {
+            let first = if self.rows == 0 { *step } else { self.first };
+            (self.first, self.last) = (first.min(*step), self.last.max(*step));
+            self.rows += 1;
+        }
+    }
+
+    /// Says it once, when it is over.
+    fn tell(&mut self, run: &str) {
+        let Self { rows, first, last } = std::mem::take(self);
+        if rows > 0 {
+            tracing::warn!(
+                "run `{run}`: rows of steps that were there already are written again: {rows}, of steps {first} to {last}"
+            );
+        }
     }
 }
 
@@ -189,6 +253,33 @@ impl Sink for StoreSink {
         Some(&self.run_id)
     }
 
+    fn resumed_after(&self) -> Option<u64> {
+        self.resumed_after
+    }
+
+    /// Rows of a run that the store does not have, or will not tell of, go to its own, with a warning.
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        self.put_metadata()?;
+        self.turned_to = match run.filter(|run| *run != self.run_id) {
+            None => None,
+            Some(run) => {
+                let found = self.store()?.get_run(run);
+                match found {
+                    Ok(_) => Some(run.to_owned()),
+                    Err(error) if error.is_permanent() => {
+                        tracing::warn!(
+                            "rows that were left of run `{run}` go to run `{}`: {error}",
+                            self.run_id
+                        );
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        Ok(())
+    }
+
     /// The row's text is kept until the store takes it: if that fails, the row's metrics still count as written.
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
         let outcome = self.put(std::slice::from_ref(row));
@@ -207,14 +298,14 @@ impl Sink for StoreSink {
                 self.metadata.push(text.clone());
             }
         }
-        let noted = self.put_metadata().map_err(SinkError::from);
+        let noted = self.put_metadata();
         if noted.as_ref().is_err_and(|error| !error.is_permanent()) {
             return Delivery {
                 error: noted.err(),
                 ..Delivery::default()
             };
         }
-        let at_once = self.store.rows_at_once();
+        let at_once = self.store().map_or(1, |store| store.rows_at_once());
         let mut delivery = Delivery::of(rows, |_| at_once, |batch| self.put(batch));
         delivery.error = delivery.error.or(noted.err());
         self.tally.count_batch(&delivery);
@@ -223,7 +314,7 @@ impl Sink for StoreSink {
 
     /// Rows are on the disk once written; what can wait is the run's text.
     fn flush(&mut self) -> Result<(), SinkError> {
-        let outcome = self.put_metadata().map_err(SinkError::from);
+        let outcome = self.put_metadata();
         self.tally.note(outcome)
     }
 
@@ -233,16 +324,22 @@ impl Sink for StoreSink {
     }
 
     fn close(mut self: Box<Self>) -> Receipt {
+        // No sign of life comes behind the end.
+        self.heart = Heart::still();
         // What fails here is in the receipt.
         let _ = self.flush();
+        self.again.tell(&self.run_id);
         if self.ending.status.is_final() {
             let patch = RunPatch {
                 status: Some(self.ending.status),
                 error_message: self.ending.error_message.take(),
                 ..RunPatch::default()
             };
-            let noted = self.store.update_run(&self.run_id, &patch);
-            let _ = self.tally.note(noted.map(drop).map_err(SinkError::from));
+            let noted = self.store().and_then(|mut store| {
+                store.update_run(&self.run_id, &patch)?;
+                Ok(())
+            });
+            let _ = self.tally.note(noted);
         }
         let mut receipt = self.tally.receipt("store");
         if self.nan > 0 && receipt.error.is_none() {
@@ -277,55 +374,4 @@ fn parted(rows: &[Row]) -> (Cow<'_, [Row]>, Vec<Row>) {
         }
     }
     (Cow::Owned(trained), evaluated)
-}
-
-/// `config` with `text` under `metadata`. A configuration that is no object moves to `config`, so that both are kept.
-fn with_metadata(config: Value, text: &[(String, String)]) -> Value {
-    let mut object = match config {
-        Value::Object(object) => object,
-        Value::Null => Map::new(),
-        other => Map::from_iter([("config".to_owned(), other)]),
-    };
-    let metadata = object
-        .entry("metadata")
-        .or_insert_with(|| Value::Object(Map::new()));
-    if !metadata.is_object() {
-        *metadata = Value::Object(Map::from_iter([("metadata".to_owned(), metadata.take())]));
-    }
-    if let Value::Object(metadata) = metadata {
-        metadata.extend(
-            text.iter()
-                .map(|(key, text)| (key.clone(), Value::from(text.as_str()))),
-        );
-    }
-    object.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn text_joins_whatever_configuration_there_is() {
-        let text = [("run/git_sha".to_owned(), "abc".to_owned())];
-        let cases = [
-            (json!(null), json!({"metadata": {"run/git_sha": "abc"}})),
-            (
-                json!({"lr": 1, "metadata": {"a": "b"}}),
-                json!({"lr": 1, "metadata": {"a": "b", "run/git_sha": "abc"}}),
-            ),
-            (
-                json!([1]),
-                json!({"config": [1], "metadata": {"run/git_sha": "abc"}}),
-            ),
-            (
-                json!({"metadata": 5}),
-                json!({"metadata": {"metadata": 5, "run/git_sha": "abc"}}),
-            ),
-        ];
-        for (config, expected) in cases {
-            assert_eq!(with_metadata(config, &text), expected);
-        }
-    }
 }

@@ -172,7 +172,7 @@ impl Store for Sqlite {
         let sql = "UPDATE runs SET run_config = coalesce(?2, run_config), status = coalesce(?3, status),
             error_message = nullif(coalesce(?4, error_message), ''), wandb_run_url = coalesce(?5, wandb_run_url),
             name = coalesce(?6, name), tags = coalesce(?7, tags), note = nullif(coalesce(?8, note), ''),
-            ended_at = CASE WHEN ?3 IS NULL THEN ended_at WHEN ?9 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END WHERE id = ?1";
+            seen_at = CASE WHEN ?3 = 'running' THEN NULL ELSE seen_at END, ended_at = CASE WHEN ?3 IS NULL THEN ended_at WHEN ?9 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END WHERE id = ?1";
         let is_over = patch.status.is_some_and(Status::is_final);
         let tags = patch.tags.as_deref().map(text_of_list);
         let config = patch.run_config.as_ref().and_then(text_of_json);
@@ -189,9 +189,16 @@ impl Store for Sqlite {
                 patch.note,
                 is_over,
             ])?;
+            if patch.status.is_some() {
+                run::follow_runs(db, id)?;
+            }
             Run::by_id(db, id)
         })?;
         updated.ok_or_else(|| unknown("run", id))
+    }
+
+    fn touch_run(&mut self, id: &str) -> Result<bool, StoreError> {
+        self.give_sign(id).map(|()| true)
     }
 
     fn log_rows(

@@ -115,6 +115,7 @@ fn help_says_what_the_verbs_do() {
       0  done (also when the reader of the output goes away before the end)
       1  an output could not be written: a store, a file, a full disk
       2  what was given cannot be used: an argument, a recording, the name of a store or run
+      130  stopped by Ctrl-C or SIGTERM; what is stored is whole
     "#);
     let version = command(&folder()).arg("--version").output().unwrap();
     assert_eq!(
@@ -138,6 +139,9 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     Reads the recording step by step, computes one row of metrics for every emitted step, and writes it
     to a store, to JSON lines, or to other sinks; with none of --store, --jsonl and --sink it stores
     into runs.db in the current folder.
+
+    A replay that was stopped goes on when it is made again; one that is whole does nothing. Other
+    options that change numbers make a run of their own, beside the one that is there.
 
     A fault in the recording ends the replay with exit code 2 and a message that names file, line, step,
     rank and field. The rows that went out before it stay, and the run in the store is marked failed.
@@ -167,9 +171,15 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               Store the rows in this file, made if need be
 
           --run <NAME>
-              Name of the run in the store; of an existing run, rows of the same steps are replaced
-              [default: name of the folder, or of the file without its ending; of several PATHs, of the
-              folder that they are all in]
+              Name of the run in the store [default: name of the folder, or of the file without its
+              ending; of several PATHs, of the folder that they are all in]
+
+          --resume <WORD>
+              What becomes of a run of that name that is there already: never goes on with it, allow
+              does if there is one, must needs one [default: go on with it if it is of the same
+              recording and options, else a new run beside it]
+              
+              [possible values: never, allow, must]
 
           --jsonl <FILE>
               Append the rows to this file as JSON lines; - is standard output
@@ -447,17 +457,18 @@ fn what_was_replayed_is_shown() {
 }
 
 #[test]
-fn a_run_that_is_there_already_is_replaced_step_by_step() {
+fn a_run_that_is_there_already_is_left_as_it_is_where_the_numbers_would_be_others() {
     let dir = folder();
     replay(&dir, TWO_RANKS, &["--quiet"]);
     let out = replay(&dir, TWO_RANKS, &["--every", "8"]);
     insta::assert_snapshot!(said(&out), @"
-    note: runs.db has a run `trl-2rank` already; metrics of the same step and key are replaced, all others stay
+    note: runs.db: run `trl-2rank` has logging_steps as by default: this one is `trl-2rank-2`
     24 steps, 2 ranks, 768 completions, 11240 tokens, 3 rows
     engine's own time per step: median _ ms, p99 _ ms
-    rows to runs.db, run `trl-2rank`
+    rows to runs.db, run `trl-2rank-2`
     ");
     assert_eq!(stored(&dir, "trl-2rank").0.len(), 24);
+    assert_eq!(stored(&dir, "trl-2rank-2").0, [8, 16, 24]);
 }
 
 #[test]
@@ -905,13 +916,11 @@ fn a_fault_leaves_out_the_window_that_was_not_full() {
     error: data/bad/column_too_short.jsonl, line 2, step 2, rank 0, micro-batch 0: `advantages`: expected 3 values (one for each of the completions), found 2
     ");
     assert_eq!(stored(&dir, "r").0, [0; 0]);
-    // The run is whole again after a replay of something better.
-    replay(
-        &dir,
-        "bad/missing_ranks.jsonl",
-        &["--allow-missing", "--run", "r"],
-    );
-    assert_eq!(stored(&dir, "r"), (vec![1, 2], Status::Completed, None));
+    // What is better is another recording.
+    let better = ["--allow-missing", "--run", "r"];
+    replay(&dir, "bad/missing_ranks.jsonl", &better);
+    assert_eq!(stored(&dir, "r-2"), (vec![1, 2], Status::Completed, None));
+    assert_eq!(stored(&dir, "r").1, Status::Failed);
 }
 
 #[test]

@@ -784,7 +784,7 @@ mod kill {
 
     use crate::gateway::{Fault, Gateway, KEY};
     use grpo_metrics::sink::{Csv, Fanout};
-    use grpo_metrics::store::{EvSys, Patience, Split, Sqlite, Store, StoreSink};
+    use grpo_metrics::store::{EvSys, Patience, Resume, RunSpec, Split, Sqlite, Store, StoreSink};
     use rusqlite::Connection;
 
     const STEPS: u64 = 2_000;
@@ -818,8 +818,9 @@ mod kill {
             .patience(patience)
             .dead_letters(dir.join("dead.jsonl"));
         let gateway = StoreSink::over(Box::new(gateway), set("KILL_RUN")).unwrap();
+        let again = RunSpec::new("run").resume(Resume::Allow);
         let mut sinks = Fanout::default()
-            .with(StoreSink::open(dir.join("runs.db"), "run").unwrap())
+            .with(StoreSink::open(dir.join("runs.db"), again).unwrap())
             .with(Jsonl::open(dir.join("rows.jsonl")).unwrap())
             .with(Durable::with(gateway, dir.join("journal"), quick()).unwrap())
             .with(

@@ -566,6 +566,10 @@ fn of_two_forwards_at_once_the_second_is_refused_and_names_the_file() {
         err.contains("metrics.jsonl: ") && err.contains(&owner),
         "{err}"
     );
+    // How the run stands is the first one's to say.
+    let store = Sqlite::open_read_only(scene.dir.path().join("o.db")).unwrap();
+    let run = Store::get_run(&store, "r").unwrap();
+    assert_eq!(run.status, grpo_metrics::store::Status::Running);
     // For another run nobody is in the way, and after a kill nobody is either.
     assert_eq!(ended(forward("other", &[])).status.code(), Some(0));
     first.kill().unwrap();

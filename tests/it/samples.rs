@@ -217,7 +217,7 @@ fn samples_are_predictions_of_the_run() {
     use grpo_metrics::store::{RunSpec, Sqlite, Store};
     let dir = TempDir::new().unwrap();
     let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
-    let run = store.open_run(&RunSpec::new("r")).unwrap().id;
+    let run = store.open_run(&RunSpec::new("r")).unwrap().run.id;
     let samples = Samples::new(dir.path());
     assert_eq!(samples.record(&mut store, &run, &small(3)).unwrap(), 6);
     let kept = store.list_predictions(&run, Some(PREDICTION_KIND)).unwrap();

@@ -276,7 +276,11 @@ fn write_and_read(writers: u64, readers: u64, steps: u64) {
             .map(|writer| {
                 scope.spawn(move || {
                     let mut store = Sqlite::open(path).unwrap();
-                    let own = store.open_run(&format!("own-{writer}").into()).unwrap().id;
+                    let own = store
+                        .open_run(&format!("own-{writer}").into())
+                        .unwrap()
+                        .run
+                        .id;
                     for step in 0..steps {
                         let metrics =
                             (0..KEYS).map(|key| (format!("key/{key}"), (step * KEYS + key) as f64));

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use grpo_metrics::row::Row;
 use grpo_metrics::sink::Sink;
-use grpo_metrics::store::StoreSink;
+use grpo_metrics::store::{Resume, RunSpec, StoreSink};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 fn write(path: &Path, run: &str, steps: u64) -> Box<StoreSink> {
+    let run = RunSpec::new(run).resume(Resume::Allow);
     let mut sink = Box::new(StoreSink::open(path, run).unwrap());
     for step in 1..=steps {
         sink.write(&Row {

@@ -16,7 +16,7 @@ use grpo_metrics::row::window::Windowing;
 use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Durable, Memory, Queued, Sink};
 use grpo_metrics::store::{
-    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Run,
+    Checkpoint, Eval, Experiment, ExperimentPatch, Group, Logged, Metric, Prediction, Resume, Run,
     RunPatch, RunSpec, Split, Sqlite, Status, Store, StoreError, StoreSink,
 };
 use rusqlite::Connection;
@@ -772,8 +772,13 @@ fn a_reader_sees_whole_rows_while_a_writer_writes() {
     });
 }
 
+/// The run of this name, gone on with where it is there.
+fn again(name: &str) -> RunSpec {
+    RunSpec::new(name).resume(Resume::Allow)
+}
+
 #[test]
-fn a_run_that_is_there_is_continued() {
+fn a_run_that_is_there_goes_on_where_that_is_allowed() {
     let dir = TempDir::new().unwrap();
     let spec = RunSpec {
         experiment: Some("e".to_owned()),
@@ -790,7 +795,7 @@ fn a_run_that_is_there_is_continued() {
     assert_eq!(store.get_run("r").unwrap().status, Status::Running);
     drop(sink); // killed, as it were: never closed
 
-    let mut sink = Box::new(StoreSink::open(file(&dir), "r").unwrap());
+    let mut sink = Box::new(StoreSink::open(file(&dir), again("r")).unwrap());
     assert_eq!(sink.run_id(), "r");
     sink.write(&row(2, 2.0)).unwrap();
     let mut repeated = row(1, 5.0);
@@ -813,6 +818,7 @@ fn a_run_that_is_there_is_continued() {
 
     let elsewhere = RunSpec {
         group: Some("other".to_owned()),
+        resume: Resume::Must,
         ..spec.clone()
     };
     let error = StoreSink::open(file(&dir), elsewhere).unwrap_err();
@@ -895,7 +901,7 @@ fn the_last_steps_of_a_run_are_its_highest() {
 fn a_run_stands_as_the_engine_was_told_that_it_ended() {
     let dir = TempDir::new().unwrap();
     let finished = |run: &str, ending: &Ending, journal: bool| {
-        let sink = StoreSink::open(file(&dir), run).unwrap();
+        let sink = StoreSink::open(file(&dir), again(run)).unwrap();
         let builder = Engine::builder();
         let builder = if journal {
             builder.sink(Durable::new(sink, dir.path().join(run)).unwrap())
@@ -1014,7 +1020,7 @@ fn a_of(store: &Sqlite, run: &str, step: u64) -> Option<f64> {
 fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_and_any_other_replaces_it() {
     let dir = TempDir::new().unwrap();
     let mut store = Sqlite::open(file(&dir)).unwrap();
-    let run = store.open_run(&RunSpec::new("r")).unwrap().id;
+    let run = store.open_run(&RunSpec::new("r")).unwrap().run.id;
     let mut put = |steps, cut, value| {
         let logged = store
             .log_windows(&run, &[over(12, steps, cut, value)], Split::Train)
@@ -1036,7 +1042,7 @@ fn a_row_that_was_cut_short_leaves_the_one_over_more_steps_and_any_other_replace
     store.log_metric(&run, 12, "a", 12.0, Split::Train).unwrap();
     assert_eq!(a_of(&store, &run, 12), Some(12.0));
     // Other runs and steps are their own.
-    let other = store.open_run(&RunSpec::new("other")).unwrap().id;
+    let other = store.open_run(&RunSpec::new("other")).unwrap().run.id;
     for (run, step) in [(&other, 12), (&run, 13)] {
         store
             .log_windows(run, &[over(step, 1, true, 13.0)], Split::Train)
@@ -1083,7 +1089,7 @@ fn a_row_has_the_time_of_its_step_and_how_many_steps_it_is_over() {
 
 /// Rows of a training that logs every three steps, from `steps` whose reward is `reward`.
 fn trained(dir: &TempDir, steps: std::ops::RangeInclusive<u64>, reward: f64, window: Windowing) {
-    let sink = StoreSink::open(file(dir), "r").unwrap();
+    let sink = StoreSink::open(file(dir), again("r")).unwrap();
     let journal = Durable::new(sink, dir.path().join("journal")).unwrap();
     let builder = Engine::builder().logging_steps(3).window(window);
     let mut engine = builder.sink(journal).build().unwrap();
@@ -1141,7 +1147,8 @@ fn a_store_behind_a_queue_has_every_row_and_a_queue_that_is_dropped_leaves_its_r
     queued.write(&row(1, 0.5)).unwrap();
     drop(queued);
     assert_eq!(status(), Status::Running);
-    let mut queued = Box::new(Queued::new(StoreSink::open(file(&dir), "r").unwrap()).unwrap());
+    let sink = StoreSink::open(file(&dir), again("r")).unwrap();
+    let mut queued = Box::new(Queued::new(sink).unwrap());
     queued.write(&row(2, 1.5)).unwrap();
     assert_eq!(queued.close().written, 1);
     assert_eq!(status(), Status::Completed);

@@ -6,13 +6,17 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::options::{All, OptionArgs};
-use crate::cli::target::{jsonl_parser, sinks_help};
+use crate::cli::target::{jsonl_parser, resume_parser, sinks_help};
 use crate::sink::Target;
+use crate::store::Resume;
 
 /// Compute the metrics of a recorded run and store them
 ///
 /// Reads the recording step by step, computes one row of metrics for every emitted step, and writes it to a store, to JSON
 /// lines, or to other sinks; with none of --store, --jsonl and --sink it stores into runs.db in the current folder.
+///
+/// A replay that was stopped goes on when it is made again; one that is whole does nothing. Other options that change numbers make a
+/// run of their own, beside the one that is there.
 ///
 /// A fault in the recording ends the replay with exit code 2 and a message that names file, line, step, rank and field. The
 /// rows that went out before it stay, and the run in the store is marked failed. NaN and infinities are no fault: they are left
@@ -33,10 +37,14 @@ pub struct ReplayArgs {
     /// Store the rows in this file, made if need be
     #[arg(long, value_name = "FILE", help_heading = "Outputs")]
     pub store: Option<PathBuf>,
-    /// Name of the run in the store; of an existing run, rows of the same steps are replaced [default: name of the folder, or of the
+    /// Name of the run in the store [default: name of the folder, or of the
     /// file without its ending; of several PATHs, of the folder that they are all in]
     #[arg(long, value_name = "NAME", help_heading = "Outputs")]
     pub run: Option<String>,
+    /// What becomes of a run of that name that is there already: never goes on with it, allow does if there is one, must needs one
+    /// [default: go on with it if it is of the same recording and options, else a new run beside it]
+    #[arg(long, value_name = "WORD", help_heading = "Outputs", value_parser = resume_parser())]
+    pub resume: Option<Resume>,
     /// Append the rows to this file as JSON lines; - is standard output
     #[arg(long, value_name = "FILE", help_heading = "Outputs", value_parser = jsonl_parser())]
     pub jsonl: Option<Target>,

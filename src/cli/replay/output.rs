@@ -1,14 +1,17 @@
 //! Where the rows of a replay go, and what becomes of an output that fails.
 
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::batched::Batched;
+use super::kept::{Kept, Print};
 use super::{ReplayArgs, ReplayError};
 use crate::cli::is_broken_pipe;
 use crate::cli::say::complain;
+use crate::recording::Recording;
 use crate::row::Row;
+use crate::row::run::Ending;
 use crate::sink::{Receipt, Sink, SinkError, Target};
-use crate::store::{RunPatch, RunSpec, Sqlite, Status, Store, StoreError, StoreSink};
+use crate::store::{Begun, RunSpec, Sqlite, Status, StoreError, StoreSink};
 
 /// The store that is used where no output is named.
 const DEFAULT_STORE: &str = "runs.db";
@@ -19,19 +22,16 @@ pub(super) struct Outputs {
     /// The first output that failed.
     failed: Option<ReplayError>,
     rows: u64,
-    run: Option<StoredRun>,
+    /// The last step that the run had when it was resumed, if it was.
+    resumed_after: Option<u64>,
+    /// Where all rows are already, a sentence.
+    whole: Option<String>,
 }
 
 struct Output {
     sink: Box<dyn Sink>,
     /// Where its rows are, for a sentence.
     to: String,
-}
-
-/// A run of a store, by name.
-struct StoredRun {
-    store: PathBuf,
-    name: String,
 }
 
 /// How the outputs ended.
@@ -48,19 +48,24 @@ impl Outputs {
             open: Vec::new(),
             failed: None,
             rows: 0,
-            run: None,
+            resumed_after: None,
+            whole: None,
         }
     }
 
-    /// Opens what the arguments name, or the default store. Notes what is there already.
-    pub fn open(args: &ReplayArgs) -> Result<Self, ReplayError> {
+    /// Opens what the arguments name, or the default store. Notes what is there already. `together` where other processes are at it
+    /// as well, which would wait for one that found nothing to do.
+    pub fn open(
+        args: &ReplayArgs,
+        recording: &Recording,
+        together: bool,
+    ) -> Result<Self, ReplayError> {
         let mut outputs = Self::none();
         let mut sinks = args.jsonl.iter().chain(&args.sinks).peekable();
         let default = sinks.peek().is_none();
         let default = default.then(|| PathBuf::from(DEFAULT_STORE));
         if let Some(store) = args.store.clone().or(default) {
-            let name = args.run.clone().unwrap_or_else(|| run_name(&args.paths));
-            outputs.add_store(StoredRun { store, name }, args.quiet)?;
+            outputs.add_store(args, &store, recording, together)?;
         }
         for target in sinks {
             outputs.add_sink(target, args.quiet)?;
@@ -68,21 +73,56 @@ impl Outputs {
         Ok(outputs)
     }
 
-    fn add_store(&mut self, run: StoredRun, quiet: bool) -> Result<(), StoreError> {
-        let (mut store, existed) = run.open()?;
-        if existed && !quiet {
-            complain(&format!(
-                "note: {} has a run `{}` already; metrics of the same step and key are replaced, all others stay",
-                run.store.display(),
-                run.name
-            ));
+    fn add_store(
+        &mut self,
+        args: &ReplayArgs,
+        path: &Path,
+        recording: &Recording,
+        together: bool,
+    ) -> Result<(), StoreError> {
+        let mut store = Sqlite::open(path)?;
+        let place = path.display();
+        let name = args.run.clone().unwrap_or_else(|| run_name(&args.paths));
+        let mut options = args.options.options.deciding();
+        if args.allow_missing {
+            options.insert("allow_missing".to_owned(), true.into());
         }
-        let id = store.open_run(&RunSpec::new(&run.name))?.id;
-        self.open.push(Output {
-            sink: Box::new(Batched::new(StoreSink::over(Box::new(store), id)?)),
-            to: format!("{}, run `{}`", run.store.display(), run.name),
-        });
-        self.run = Some(run);
+        let print = Print::of(recording);
+        let kept = Kept::find(&store, &name, args.resume, &options, (&print, recording))?;
+        let mut spec = RunSpec {
+            options,
+            ..RunSpec::new(name).resume(args.resume.unwrap_or_default())
+        };
+        let why = match kept {
+            Kept::Whole(run) if !together => {
+                let steps = recording.steps().count();
+                self.whole = Some(format!(
+                    "{place}, run `{run}`: all {steps} steps of the recording are there already"
+                ));
+                return Ok(());
+            }
+            Kept::Whole(run) | Kept::Begun(run) => {
+                spec.id = Some(run);
+                None
+            }
+            Kept::Nothing(why) => why,
+        };
+        let opened = store.open_run(&spec)?;
+        print.keep(&mut store, &opened)?;
+        let said = match (&opened.begun, why) {
+            (Begun::Beside { .. }, Some(why)) => {
+                Some(format!("{why}: this one is `{}`", opened.id))
+            }
+            _ => opened.said(),
+        };
+        if let (Some(said), false) = (said, args.quiet) {
+            complain(&format!("note: {place}: {said}"));
+        }
+        let to = format!("{place}, run `{}`", opened.id);
+        let sink = StoreSink::opened(Box::new(store), opened)?;
+        self.resumed_after = sink.resumed_after();
+        let sink = Box::new(Batched::new(sink));
+        self.open.push(Output { sink, to });
         Ok(())
     }
 
@@ -101,18 +141,30 @@ impl Outputs {
         Ok(())
     }
 
+    /// Where all rows are already, if the store has them and nobody else is to have any.
+    pub fn nothing_to_do(&self) -> Option<&str> {
+        self.whole.as_deref().filter(|_| self.open.is_empty())
+    }
+
+    /// Whether a run in a store is being written, which the same replay would go on with.
+    pub fn have_run(&self) -> bool {
+        self.open.iter().any(|output| output.sink.run().is_some())
+    }
+
     /// Hands the row to every output. One that fails is closed, and the others go on; a pipe that nobody reads any more is
     /// closed without a word.
-    pub fn write(&mut self, row: &Row) {
+    pub fn write(&mut self, mut row: Row) {
         self.rows += 1;
+        row.again = self.resumed_after.is_some_and(|last| row.step <= last);
         for output in std::mem::take(&mut self.open) {
             let Output { mut sink, to } = output;
-            match sink.write(row) {
+            match sink.write(&row) {
                 Ok(()) => self.open.push(Output { sink, to }),
                 Err(error) if is_broken_pipe(&error) => {}
                 Err(error) => {
-                    let receipt = sink.close();
-                    self.fail(to, &receipt, error.to_string());
+                    let error = error.to_string();
+                    let receipt = closed(sink, &Ending::failed(&error));
+                    self.fail(to, &receipt, error);
                 }
             }
         }
@@ -120,27 +172,29 @@ impl Outputs {
 
     /// Whether there is none left that would take a row.
     pub fn are_gone(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.whole.is_none()
     }
 
-    /// Closes all of them. The run is completed, or failed with the error that ended the replay or the store.
-    pub fn close(mut self, error: Option<String>) -> Closed {
+    /// Closes all of them. The run has ended so, or failed with the error of an output.
+    pub fn close(mut self, the_end: &Ending) -> Closed {
         let mut destinations = Vec::new();
-        for Output { sink, to } in std::mem::take(&mut self.open) {
-            let receipt = sink.close();
+        // The store comes last, as its run is to say what became of the others.
+        for Output { sink, to } in std::mem::take(&mut self.open).into_iter().rev() {
+            let failed = self.failed.as_ref();
+            let failed = failed.map(|error| Ending::failed(error.to_string()));
+            let ending = failed.filter(|_| the_end.status == Status::Completed);
+            let ending = ending.as_ref().unwrap_or(the_end);
+            let receipt = closed(sink, ending);
             match receipt.error.clone() {
                 Some(error) => self.fail(to, &receipt, error),
                 None => destinations.push(format!("rows to {to}")),
             }
         }
-        let error = error.or_else(|| self.failed.as_ref().map(ToString::to_string));
-        let marked = match (&self.run, error) {
-            (Some(run), Some(error)) => run.mark_failed(error),
-            _ => Ok(()),
-        };
+        destinations.extend(self.whole);
+        destinations.reverse();
         Closed {
             destinations,
-            outcome: self.failed.map_or_else(|| marked.map_err(Into::into), Err),
+            outcome: self.failed.map_or(Ok(()), Err),
         }
     }
 
@@ -154,26 +208,11 @@ impl Outputs {
     }
 }
 
-impl StoredRun {
-    /// Its store, and whether the run is there already.
-    fn open(&self) -> Result<(Sqlite, bool), StoreError> {
-        let store = Sqlite::open(&self.store)?;
-        match store.get_run(&self.name) {
-            Ok(_) => Ok((store, true)),
-            Err(StoreError::Unknown { .. }) => Ok((store, false)),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn mark_failed(&self, error: String) -> Result<(), StoreError> {
-        let patch = RunPatch {
-            status: Some(Status::Failed),
-            error_message: Some(error),
-            ..RunPatch::default()
-        };
-        let mut store = Sqlite::open(&self.store)?;
-        store.update_run(&self.name, &patch).map(drop)
-    }
+/// Ends the sink's run so, and the sink.
+fn closed(mut sink: Box<dyn Sink>, ending: &Ending) -> Receipt {
+    // What fails here is in the receipt.
+    let _ = sink.ended(ending);
+    sink.close()
 }
 
 /// The name of a recording's run: of its folder, or of its file without the ending; of several, of the deepest folder that

@@ -54,6 +54,8 @@ pub struct OptionInfo {
     pub also: Option<&'static str>,
     /// The option without which nothing looks at this one.
     pub needs: Option<&'static str>,
+    /// Whether it decides which rows a run has, or what stands in them: a run is not gone on with by another.
+    pub decides: bool,
 }
 
 impl OptionInfo {
@@ -97,6 +99,16 @@ macro_rules! given {
     };
 }
 
+/// False of what is there.
+macro_rules! unless {
+    () => {
+        true
+    };
+    (change) => {
+        false
+    };
+}
+
 /// Makes `EngineOptions`, the builder's methods and `OPTIONS` of one table.
 macro_rules! options {
     ($($group:ident { $(
@@ -106,7 +118,8 @@ macro_rules! options {
             $(, unit $unit:literal)?
             $(, within $domain:ident)?
             $(, also $also:literal)?
-            $(, needs $needs:literal)?;
+            $(, needs $needs:literal)?
+            $(, may $change:ident)?;
     )+ })+) => {
         /// What an engine can be told. By name it is read from JSON, a file, flags and Python's keywords alike; an unknown name is
         /// an error that has the closest known one, and what is not given has its default.
@@ -144,6 +157,7 @@ macro_rules! options {
             domain: given!($(check::$domain)?),
             also: given!($($also)?),
             needs: given!($($needs)?),
+            decides: unless!($($change)?),
         },)+)+];
 
         impl EngineOptions {
@@ -186,4 +200,4 @@ macro_rules! options {
     };
 }
 
-pub(super) use {given, options};
+pub(super) use {given, options, unless};

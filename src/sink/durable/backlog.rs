@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::SinkError;
 use super::journal::{self, Extent, Item, JournalError, Lock, Mark, Reader};
-use super::notes::{self, Dropped};
+use super::notes::{self, Dropped, Runs};
 use super::options::Fsync;
 use super::shared::Shared;
 use crate::row::Row;
@@ -15,6 +15,11 @@ use crate::row::Row;
 pub(super) trait Backlog<T>: Send {
     /// The number of the next item to read.
     fn next(&self) -> u64;
+
+    /// The run that the items that were read last belong to, where it is another than that of what they are delivered to.
+    fn run(&self) -> Option<&str> {
+        None
+    }
 
     /// Up to `limit` items of those up to `extent`.
     ///
@@ -100,6 +105,10 @@ pub(super) struct OnDisk {
     /// What this process has dropped.
     dropped: Dropped,
     lock: Lock,
+    /// Whose the entries are, which run the sink behind writes, and the first entry that was read last.
+    runs: Runs,
+    own: Option<String>,
+    read: u64,
 }
 
 impl OnDisk {
@@ -111,7 +120,16 @@ impl OnDisk {
             fsync,
             dropped: Dropped::default(),
             lock,
+            runs: Runs::default(),
+            own: None,
+            read: 0,
         }
+    }
+
+    /// Says which runs the entries are of, and which one the sink behind writes.
+    pub(super) fn of_runs(mut self, runs: Runs, own: Option<String>) -> Self {
+        (self.runs, self.own) = (runs, own);
+        self
     }
 
     fn fault(&self, act: &'static str, error: io::Error) -> SinkError {
@@ -124,6 +142,11 @@ impl Backlog<Row> for OnDisk {
         self.reader.next()
     }
 
+    fn run(&self) -> Option<&str> {
+        let run = self.runs.run_of(self.read);
+        run.filter(|run| self.own.as_deref() != Some(*run))
+    }
+
     fn read(
         &mut self,
         _shared: &Shared<Row>,
@@ -131,6 +154,8 @@ impl Backlog<Row> for OnDisk {
         limit: usize,
     ) -> Result<Vec<Item<Row>>, SinkError> {
         self.lock.hold(&self.dir)?;
+        // What another process wrote is in another part of the journal, so these are of one run.
+        self.read = self.reader.next();
         let read = self.reader.read(extent, limit);
         read.map_err(|error| self.fault("read", error))
     }

@@ -9,11 +9,12 @@ use super::super::owned::Owned;
 use super::super::{Sink, SinkError};
 use super::backlog::OnDisk;
 use super::journal::{self, JournalError, Opened};
+use super::notes::{self, Runs};
 use super::options::{DurableOptions, Fsync};
 use super::outlet::ToSink;
 use super::shared::Shared;
 use super::worker::{self, Worker};
-use super::{Durable, NAME, Running, notes};
+use super::{Durable, NAME, Running};
 
 /// What opening a journal found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +96,16 @@ impl Journal {
         })
     }
 
+    /// Says that all rows that it holds are of `run`, whatever is noted of them.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn all_of(self, run: &str) -> Result<Self, SinkError> {
+        let noted = Runs::all_of(&self.dir, run);
+        noted.map_err(journal::io_error("write beside", &self.dir))?;
+        Ok(self)
+    }
+
     /// Puts it before `sink`, and begins with what it holds.
     ///
     /// # Errors
@@ -106,13 +117,21 @@ impl Journal {
             policy,
             recovered,
         } = self;
-        let noted = sink.run().map_or(Ok(()), |run| notes::note_run(&dir, run));
-        noted
-            .and_then(|()| notes::forget_dropped(&dir))
+        let own = sink.run().map(str::to_owned);
+        let resumed_after = sink.resumed_after();
+        let next = opened.appender.extent().next;
+        let noted = own.as_deref().map_or(Ok(Runs::default()), |run| {
+            Runs::of(&dir)
+                .unwrap_or_default()
+                .and_then(&dir, run, opened.mark.settled(), next)
+        });
+        let runs = noted
+            .and_then(|runs| notes::forget_dropped(&dir).map(|()| runs))
             .map_err(journal::io_error("write beside", &dir))?;
         let shared = Arc::new(Shared::of_journal(&opened));
         let segment = opened.appender.extent().segment;
-        let backlog = OnDisk::new(&dir, segment, opened.mark, opened.lock, policy.fsync);
+        let backlog =
+            OnDisk::new(&dir, segment, opened.mark, opened.lock, policy.fsync).of_runs(runs, own);
         let worker = Worker::new(
             Box::new(ToSink(Box::new(sink))),
             Box::new(backlog),
@@ -129,6 +148,7 @@ impl Journal {
             running: Owned::new(running),
             dir,
             recovered,
+            resumed_after,
             policy,
         };
         if let Fsync::Every(interval) = durable.policy.fsync {

@@ -24,6 +24,14 @@ pub trait Outlet<T>: Send {
         Ok(false)
     }
 
+    /// Says which run the items that come next are of, where it is another than its own ([`Sink::turn_to`]).
+    ///
+    /// # Errors
+    /// If that run cannot be found out about.
+    fn turn_to(&mut self, _run: Option<&str>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Shows a table, if it is one for the eye.
     ///
     /// # Errors
@@ -61,6 +69,10 @@ impl Outlet<Row> for ToSink {
 
     fn holds(&mut self, row: &Row) -> Result<bool, SinkError> {
         self.0.holds(row)
+    }
+
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        self.0.turn_to(run)
     }
 
     fn show(&mut self, table: &Table) -> Result<(), SinkError> {

@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Queued {
     queue: Queue<Row>,
     name: &'static str,
+    resumed_after: Option<u64>,
     patience: Duration,
 }
 
@@ -36,11 +37,13 @@ impl Queued {
     /// If no thread could be started.
     pub fn new(sink: impl Sink + 'static) -> Result<Self, SinkError> {
         let name = sink.name();
+        let resumed_after = sink.resumed_after();
         let queue = Queue::new(name, CAPACITY);
         queue.start(ToSink(Box::new(sink)))?;
         Ok(Self {
             queue,
             name,
+            resumed_after,
             patience: PATIENCE,
         })
     }
@@ -77,6 +80,10 @@ impl Queued {
 impl Sink for Queued {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn resumed_after(&self) -> Option<u64> {
+        self.resumed_after
     }
 
     /// Takes the row, which will be delivered before this is closed.

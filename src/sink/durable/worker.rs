@@ -62,6 +62,8 @@ pub(super) struct Worker<T> {
     policy: DurableOptions,
     shared: Arc<Shared<T>>,
     voice: Voice,
+    /// The run that the outlet was last turned to, where it was another's than its own.
+    turned_to: Option<String>,
     /// Whether the next items may have been delivered by an earlier process.
     in_doubt: bool,
     /// Whether items go one by one, to find the one that makes the outlet panic.
@@ -88,6 +90,7 @@ impl<T> Worker<T> {
             outlet,
             backlog,
             policy: policy.clone(),
+            turned_to: None,
             in_doubt: pending > 0,
             shared,
             one_by_one: false,
@@ -183,8 +186,32 @@ impl<T> Worker<T> {
         (self.flushed, self.unflushed) = (Instant::now(), false);
     }
 
+    /// Turns the outlet to the run of the items that were read last; false if the time was over before that.
+    fn turn(&mut self) -> bool {
+        let run = self.backlog.run().map(str::to_owned);
+        while run != self.turned_to {
+            {
+                let mut state = self.shared.lock();
+                if state.over() {
+                    return false;
+                }
+                state.begun += 1;
+            }
+            let outlet = self.outlet.as_mut();
+            let turned = guarded(self.shared.name, || outlet.turn_to(run.as_deref()));
+            match turned.unwrap_or_else(Err) {
+                Ok(()) => self.turned_to.clone_from(&run),
+                Err(error) => self.failed(&error),
+            }
+        }
+        true
+    }
+
     /// Hands items on, in order, until all are settled or the time is over.
     fn deliver(&mut self, found: Vec<Item<T>>) {
+        if !self.turn() {
+            return;
+        }
         let mut items = Vec::with_capacity(found.len());
         for item in found {
             match item {

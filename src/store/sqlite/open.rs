@@ -11,7 +11,7 @@ use super::schema_1;
 use super::series::{self, Reading};
 
 /// How long a write waits for another process that is writing.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Marks the file as a store of runs (`PRAGMA application_id`): "GRPO".
 const APPLICATION: i64 = 0x4752_504f;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -37,6 +38,12 @@ struct KeptSince {
     cut: bool,
 }
 
+/// What came to it later still.
+#[derive(Default, Serialize, Deserialize)]
+struct KeptAfter {
+    again: bool,
+}
+
 /// Writes `row` under `number` into `buffer`, in place of what is there.
 ///
 /// # Errors
@@ -60,6 +67,9 @@ pub(super) fn encode(number: u64, row: &Row, buffer: &mut Vec<u8>) -> Result<(),
         cut: row.cut,
     };
     *buffer = postcard::to_extend(&since, std::mem::take(buffer))?;
+    if row.again {
+        *buffer = postcard::to_extend(&KeptAfter { again: true }, std::mem::take(buffer))?;
+    }
     let length = u32::try_from(buffer.len() - HEAD)
         .map_err(|_| postcard::Error::SerializeBufferFull)?
         .to_le_bytes();
@@ -163,16 +173,14 @@ fn checksum(length: [u8; 4], number: [u8; 8], payload: &[u8]) -> u64 {
 
 fn decode(payload: &[u8]) -> Option<Row> {
     let (kept, rest): (Kept<'_>, _) = postcard::take_from_bytes(payload).ok()?;
-    let since = if rest.is_empty() {
-        KeptSince::default()
-    } else {
-        postcard::from_bytes(rest).ok()?
-    };
+    let (since, rest) = part::<KeptSince>(rest)?;
+    let (after, _) = part::<KeptAfter>(rest)?;
     let mut row = Row {
         step: kept.step,
         timestamp: kept.timestamp,
         steps: since.steps,
         cut: since.cut,
+        again: after.again,
         ..Row::default()
     };
     // Pushed, not set: the row's keys were each there once, and a search for each would be quadratic.
@@ -187,6 +195,14 @@ fn decode(payload: &[u8]) -> Option<Row> {
     Some(row)
 }
 
+/// The next part of a row, and what is behind it; of an older program's row it is missing.
+fn part<T: Default + DeserializeOwned>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    if bytes.is_empty() {
+        return Some((T::default(), bytes));
+    }
+    postcard::take_from_bytes(bytes).ok()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -198,6 +214,7 @@ pub(super) mod tests {
             timestamp: 0.1,
             steps: 3,
             cut: true,
+            again: true,
             metrics: [
                 ("a", -0.0),
                 ("ключ", f64::INFINITY),
@@ -279,10 +296,19 @@ pub(super) mod tests {
         let mut buffer = Vec::new();
         encode(0, &row(3), &mut buffer).unwrap();
         let ours = &buffer[HEAD..];
-        // The two bytes behind it are what came since.
-        let older = &ours[..ours.len() - 2];
+        // The three bytes behind it are what came since.
+        let older = &ours[..ours.len() - 3];
         let found = decode(older).unwrap();
         assert_eq!((found.step, found.steps, found.cut), (3, 0, false));
+        let (older, found) = (&ours[..ours.len() - 1], row(3));
+        let found = Row {
+            again: false,
+            ..found
+        };
+        assert_eq!(
+            decode(older).map(|row| (row.steps, row.cut, row.again)),
+            Some((found.steps, found.cut, found.again))
+        );
         let kept: Kept<'_> = postcard::from_bytes(ours).unwrap();
         assert_eq!((kept.step, kept.metrics.len()), (3, 4));
     }
