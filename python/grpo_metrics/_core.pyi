@@ -134,6 +134,7 @@ class Options(RowOptions, WindowOptions, CountingOptions, RankOptions, total=Fal
 
     store: str | PathLike[str] | object | None
     run: str | None
+    resume: Literal["never", "allow", "must"] | None
     experiment: str | None
     group: str | None
     seed: int | None
@@ -198,6 +199,10 @@ class Engine:
     @property
     def last_row(self) -> dict[str, float] | None:
         """The last row that went out; None before the first."""
+
+    @property
+    def run(self) -> str | None:
+        """The id of the run that rows are stored under: its name, with a number where another run has that. None without a store."""
 
     @property
     def recovered(self) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -97,15 +98,27 @@ class Store:
 
     def open_run(
         self,
-        name: str,
+        name: str | None = None,
         *,
+        resume: str = "never",
+        id: str | None = None,
         experiment: str | None = None,
         group: str | None = None,
         seed: int | None = None,
         config: Any = None,
     ) -> Row:
-        """The run of this name, which is its id: continued if it is there, else created, with its experiment and group."""
-        return self._row("open_run", name=name, experiment=experiment, group=group, seed=seed, config=config)
+        """A run of this name, or of one that is made up; its experiment and group are created where they are missing.
+
+        Where a run of the name is there already, `resume` says what becomes of it: with "never" the new one has an id of its own (`r-2`),
+        with "allow" the newest of the name is gone on with, with "must" it is an error if there is none. `id` names the very run to go
+        on with instead.
+        """
+        where = {"experiment": experiment, "group": group}
+        return self._row("open_run", name=name, resume=resume, id=id, seed=seed, config=config, **where)
+
+    def touch_run(self, run_id: str) -> bool:
+        """Notes that the run's writer is alive. One that is `running` and has given no sign for a minute is taken for stopped."""
+        return bool(self._call("touch_run", run_id=run_id))
 
     def update_run(self, run_id: str, patch: Mapping[str, Any] | None = None, **fields: Any) -> Row:
         """Changes what `patch` (or the keywords) names."""
@@ -296,6 +309,7 @@ class StoreSink:
     def __init__(self, store: Any, run_id: str) -> None:
         self.store, self.run_id = store, run_id
         self._begun = False
+        self._signs: Signs | None = None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Sends one row."""
@@ -312,7 +326,13 @@ class StoreSink:
 
     def ended(self, status: str, error: str | None = None) -> None:
         """The run has ended as `status`: completed, failed or cancelled."""
+        self.close()
         self._update({"status": status} | ({} if error is None else {"error_message": error}))
+
+    def close(self) -> None:
+        """Nobody writes any more, however the run ended."""
+        if self._signs is not None:
+            self._signs.end()
 
     def _begin(self) -> None:
         self._begun = True
@@ -320,12 +340,41 @@ class StoreSink:
             run = self._update({"status": "running"})
             if isinstance(run, Mapping) and run.get("error_message"):
                 self._update({"error_message": ""})  # how it ended before is not how it stands now
+            self._signs = signs_of(self.store, self.run_id)
         except Exception as error:  # a row is worth more than the word beside it
             _log.warning("run %s could not be marked as running: %s", self.run_id, error)
 
     def _update(self, patch: Row) -> Any:
         update = getattr(self.store, "update_run", None)
         return update(run_id=self.run_id, patch=patch) if callable(update) else None
+
+
+class Signs:
+    """A run's signs of life, on a thread of its own: one every 15 s, until the `end`. A forked child has no such thread."""
+
+    EVERY = 15.0
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._over = threading.Event()
+        store.touch_run(run_id)
+        threading.Thread(target=self._give, args=(store, run_id, self._over), name="grpo-heart", daemon=True).start()
+
+    def end(self) -> None:
+        """Nobody writes the run any more."""
+        self._over.set()
+
+    @staticmethod
+    def _give(store: Store, run_id: str, over: threading.Event) -> None:
+        while not over.wait(Signs.EVERY):
+            try:
+                store.touch_run(run_id)
+            except Exception as error:  # the next comes soon
+                _log.debug("run %s gave no sign of life: %s", run_id, error)
+
+
+def signs_of(store: Any, run_id: str) -> Signs | None:
+    """The signs of a run of an embedded store; another keeps none."""
+    return Signs(store, run_id) if isinstance(store, Store) else None
 
 
 def _finite(value: Any) -> Any:

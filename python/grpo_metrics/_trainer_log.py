@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._core import CallQueue, Engine, normalised
-from ._store import Store, _finite
+from ._store import Signs, Store, _finite, signs_of
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -31,8 +31,11 @@ PATIENCE = 60.0
 class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
     """Puts what a trainer logs into a store (or an engine's sinks), under the `train/` and `eval/` names of METRICS.md.
 
-    `target` is an `Engine`, a store's path, or a store object with EvSys's methods; `run` names the run (of a path it is
-    created or continued, of an object it is the id). A log that the target refuses is a log line, never an error.
+    `target` is an `Engine`, a store's path, or a store object with EvSys's methods; `run` names the run (of an object it is the id).
+    A log that the target refuses is a log line, never an error.
+
+    Of a path, a training that goes on from a checkpoint goes on with the newest run of that name; any other has a run of its own, whose
+    id has a number behind the name where that is taken. `resume` says otherwise: "never", "allow" or "must".
 
     A run in a store is `running` while the training is, with its arguments, seed and model in its configuration, and `completed`
     at its end; while it is, a thread of the callback's own writes, so that no step waits for the store. No trainer tells its
@@ -40,9 +43,21 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
     `cancelled`) when the callback is let go of, or the interpreter ends. An engine is its owner's to finish.
     """
 
-    def __init__(self, target: Any, *, run: str | None = None, experiment: str | None = None) -> None:
+    def __init__(
+        self, target: Any, *, run: str | None = None, experiment: str | None = None, resume: str | None = None
+    ) -> None:
+        if resume not in (None, "never", "allow", "must"):
+            raise ValueError(f"`resume`: expected never, allow or must, found `{resume}`")
         self.engine: Engine | None = target if isinstance(target, Engine) else None
-        self.target, self.run, self.experiment = target, run, experiment
+        self.target, self.run, self.experiment, self.resume = target, run, experiment, resume
+        self._name = run
+        self._is_open = False
+        """Whether `run` is the id of a run that is there, and no name any more."""
+        self._trained = False
+        """Whether a training has been under way in that run."""
+        self._resumes = False
+        """Whether the training goes on from a checkpoint."""
+        self._signs: Signs | None = None
         self.silent = False
         """Whether somebody else stores the same under the same run."""
         self.theirs: Callable[[str], bool] = lambda name: False
@@ -55,6 +70,7 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
         """The training begins, or goes on from a checkpoint."""
         if self._is_mine(state) and self.engine is None:
+            self.begins(int(getattr(state, "global_step", 0) or 0) > 0)
             shielded(self._begin, args, model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
@@ -65,6 +81,8 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
             if self._waiting.is_inherited:
                 return
             self._waiting.attempt(PATIENCE)
+            if self._signs is not None:
+                self._signs.end()
             shielded(self._store.update_run, self.run, {"status": "completed"})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
@@ -80,20 +98,43 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
     def _place(self) -> tuple[Any, str | None]:
         path = self.target.path if isinstance(self.target, Store) else self.target
         if isinstance(path, (str, os.PathLike)):
-            return os.path.realpath(path), self.run or "default"
-        return id(self.target), self.run
+            return os.path.realpath(path), self._name
+        return id(self.target), self._name
 
     def _is_mine(self, state: Any) -> bool:
         return not self.silent and self.target is not None and bool(getattr(state, "is_world_process_zero", True))
 
+    def begins(self, resumes: bool) -> None:
+        """A training begins: it goes on from a checkpoint, or is one of its own, and then so is its run."""
+        if self._trained and not resumes:
+            self._is_open = False
+        self._trained = True
+        self._resumes = resumes
+
+    def adopt(self, run: str) -> None:
+        """The run of this id is the training's: what is logged beside it belongs there."""
+        self.run, self._is_open = run, True
+
+    @property
+    def opened(self) -> str | None:
+        """The id of the run, once it is open."""
+        return self.run if self._is_open else None
+
     def _begin(self, args: Any, model: Any) -> None:
+        before = self.run
         run = self._run_id(config=facts(args, model), seed=getattr(args, "seed", None))
         running = self._store.update_run(run, {"status": "running"})
         if isinstance(running, Mapping) and running.get("error_message"):
             self._store.update_run(run, {"error_message": ""})  # how it ended before is not how it stands now
-        if self._unfinished is None:
-            self._waiting = self._waiting or CallQueue()
-            self._unfinished = weakref.finalize(self, _broke_off, self._waiting, self._store, run, id(_last_error()))
+        if self._signs is not None:
+            self._signs.end()
+        self._signs = signs_of(self._store, run)
+        if self._unfinished is not None and run != before:
+            self._unfinished()  # an earlier training, which never came to its end
+        elif self._unfinished is not None:
+            self._unfinished.detach()
+        self._waiting = self._waiting or CallQueue()
+        self._unfinished = weakref.finalize(self, _broke_off, self._waiting, self._store, run, id(_last_error()), self._signs)
 
     def _take(self, step: int, logs: Mapping[str, Any]) -> None:
         put = functools.partial(self._put, int(step), of_splits(logs, self.theirs))
@@ -115,11 +156,14 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
 
     def _run_id(self, **said: Any) -> str:
         """The run, opened at the first use, and again where there is something to be `said` of it."""
-        first = self._store is None
-        if first:
+        if self._store is None:
             self._store = Store(self.target) if isinstance(self.target, (str, os.PathLike)) else self.target
-        if isinstance(self._store, Store) and (first or said):
-            self.run = self._store.open_run(self.run or "default", experiment=self.experiment, **said)["id"]
+        if isinstance(self._store, Store):
+            if not self._is_open:
+                resume = self.resume or ("allow" if self._resumes else "never")
+                self.adopt(self._store.open_run(self._name, resume=resume, experiment=self.experiment, **said)["id"])
+            elif said:
+                self._store.open_run(id=self.run, **said)
         if self.run is None:
             raise ValueError("`run` is missing: a store that is an object needs the id of the run")
         return self.run
@@ -165,8 +209,10 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
-def _broke_off(waiting: CallQueue, store: Any, run: str, before: int) -> None:
+def _broke_off(waiting: CallQueue, store: Any, run: str, before: int, signs: Signs | None) -> None:
     """The callback is gone, and its training never said that it had come to its end."""
+    if signs is not None:
+        signs.end()
     if waiting.is_inherited:
         return
     waiting.attempt(PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +41,7 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -
     to the same sinks under the names of METRICS.md.
 
     `options` are those of `Engine`; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
-    arguments where they are not given, and rows from its log unless one of `logging_steps`, `logging_strategy` and
+    arguments where they are not given; a training from a checkpoint goes on with the newest run of its name; and rows from its log unless one of `logging_steps`, `logging_strategy` and
     `logging_first_step` is. The engine is finished when `train()` ends, as `failed` where that raises (`cancelled` after
     Ctrl-C); one that was handed in has its own cadence and is finished by its owner.
 
@@ -95,11 +96,14 @@ def _logged(trainer: type, engine: Engine | None, options: dict[str, Any]) -> ty
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             target = options.get("store") if engine is None else engine
-            self._grpo_metrics_log = GrpoMetricsCallback(target, run=options.get("run"), experiment=options.get("experiment"))
+            self._grpo_metrics_log = GrpoMetricsCallback(
+                target, run=options.get("run"), experiment=options.get("experiment"), resume=options.get("resume")
+            )
             self.add_callback(self._grpo_metrics_log)
 
         def train(self, *args: Any, **kwargs: Any) -> Any:
-            training = shielded(Training, self, engine, options)
+            resumes = bool(kwargs.get("resume_from_checkpoint", args[0] if args else None))
+            training = shielded(Training, self, engine, options, resumes)
             raised: BaseException | None = None
             try:
                 if training is not None:
@@ -186,18 +190,30 @@ def _instrumented(trainer: Any) -> type:
 class Training:
     """One `train()`: its engine, and what the trainer logs handed to it."""
 
-    def __init__(self, trainer: Any, engine: Engine | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, trainer: Any, engine: Engine | None, options: Mapping[str, Any], resumes: bool) -> None:
         self.trainer = trainer
         self.owns_engine = engine is None
         self.follows_log = self.owns_engine and not any(options.get(name) is not None for name in CADENCE)
-        self.engine = engine or _engine(_engine_options(trainer, options))
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
+        self.log.begins(resumes)
+        self.engine = engine or _engine(_engine_options(trainer, options | self._run(options, resumes)), options.get("resume"))
+        if self.owns_engine and self.engine.run is not None:
+            self.log.adopt(self.engine.run)
         for other in trainer.callback_handler.callbacks:
             twin = isinstance(other, GrpoMetricsCallback) and other is not self.log and not other.silent
             if twin and other.stores_as(self.log):
                 other.silent = True
                 _log.warning("the instrumented trainer stores what it logs itself: the GrpoMetricsCallback of the same run is silent")
         self.log.engine = self.engine
+
+    def _run(self, options: Mapping[str, Any], resumes: bool) -> dict[str, Any]:
+        """The run that the training goes on with: one that what was logged before it has begun, or the checkpoint's."""
+        if isinstance(options.get("store"), (str, os.PathLike)):
+            if self.log.opened is not None:
+                return {"run": self.log.opened, "resume": "must"}
+            if resumes and options.get("resume") is None:
+                return {"resume": "allow"}
+        return {}
 
     def finish(self, raised: BaseException | None) -> None:
         """The training is over. What is logged later goes to the store itself."""
@@ -207,10 +223,17 @@ class Training:
             self.engine.__exit__(raised and type(raised), raised, raised and raised.__traceback__)
 
 
-def _engine(options: dict[str, Any]) -> Engine:
-    """An engine with these options; where a store or sink cannot be opened, one without, for the other ranks wait for its part."""
+def _engine(options: dict[str, Any], asked: str | None) -> Engine:
+    """An engine with these options; where a store or sink cannot be opened, one without, for the other ranks wait for its part. A run
+    that nobody `asked` to go on with, and that cannot be gone on with, is left alone: there is a new one."""
     try:
-        return Engine(**options)
+        try:
+            return Engine(**options)
+        except StoreError as error:
+            if asked is not None or options.get("resume") != "allow":
+                raise
+            _log.warning("grpo_metrics: the training has a run of its own: %s", error)
+            return Engine(**options | {"resume": "never"})
     except (StoreError, SinkError) as error:
         _log.warning("grpo_metrics: rows go to the trainer's log alone: %s", error)
         return Engine(**_without_outputs(options))

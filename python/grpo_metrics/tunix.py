@@ -20,15 +20,21 @@ class GrpoMetricsBackend:
     """What metrax logs scalar by scalar, as one row a step.
 
     `store` is a path, or a store object with EvSys's methods (then `run` is the run's id); `sinks` are objects with
-    `write(row)`. A row goes out when a scalar of another step comes, and at `close()`. No scalar waits for the store, and
+    `write(row)`; `resume` is that of `Engine`: Tunix does not say whether it goes on from a checkpoint. A row goes out when a scalar of another step comes, and at `close()`. No scalar waits for the store, and
     whatever fails is a log line.
     """
 
     def __init__(
-        self, store: Any = None, *, run: str | None = None, experiment: str | None = None, sinks: Iterable[Any] = ()
+        self,
+        store: Any = None,
+        *,
+        run: str | None = None,
+        experiment: str | None = None,
+        sinks: Iterable[Any] = (),
+        resume: str | None = None,
     ) -> None:
         _check(store, run)
-        outputs = {"store": store, "run": run, "experiment": experiment, "sinks": list(sinks)}
+        outputs = {"store": store, "run": run, "experiment": experiment, "sinks": list(sinks), "resume": resume}
         self._engine = Engine(**{name: given for name, given in outputs.items() if given is not None})
         self._step = 0
         self._metrics: dict[str, float] = {}
@@ -76,11 +82,18 @@ class GrpoMetricsBackend:
 
 
 def with_backend(
-    options: Any, store: Any = None, *, run: str | None = None, experiment: str | None = None, sinks: Iterable[Any] = ()
+    options: Any,
+    store: Any = None,
+    *,
+    run: str | None = None,
+    experiment: str | None = None,
+    sinks: Iterable[Any] = (),
+    resume: str | None = None,
 ) -> Any:
     """These `MetricsLoggerOptions` of Tunix with a `GrpoMetricsBackend` beside the backends they have, Tunix's defaults or others."""
     before = dataclasses.replace(options)
-    factories = [lambda: _Together(before.create_backends()), backend_factory(store, run=run, experiment=experiment, sinks=sinks)]
+    own = backend_factory(store, run=run, experiment=experiment, sinks=sinks, resume=resume)
+    factories = [lambda: _Together(before.create_backends()), own]
     if hasattr(options, "backend_kwargs"):
         return dataclasses.replace(options, backend_kwargs={**options.backend_kwargs, "custom_backend": factories})
     if hasattr(options, "backend_factories"):  # Tunix 0.1.4 to 0.1.6
@@ -92,7 +105,12 @@ def with_backend(
 
 
 def backend_factory(
-    store: Any = None, *, run: str | None = None, experiment: str | None = None, sinks: Iterable[Any] = ()
+    store: Any = None,
+    *,
+    run: str | None = None,
+    experiment: str | None = None,
+    sinks: Iterable[Any] = (),
+    resume: str | None = None,
 ) -> Callable[[], Any]:
     """Makes the backend when a metrax logger is made; loggers with the same factory share one, and no row comes twice.
 
@@ -103,7 +121,7 @@ def backend_factory(
 
     def opened() -> GrpoMetricsBackend:
         try:
-            return GrpoMetricsBackend(store, run=run, experiment=experiment, sinks=sinks)
+            return GrpoMetricsBackend(store, run=run, experiment=experiment, sinks=sinks, resume=resume)
         except Exception as error:  # a metric must not end a training
             _log.warning("rows go to no store: %s", error)
             return GrpoMetricsBackend(sinks=sinks)

@@ -28,14 +28,24 @@ pub fn of(status: &str, error_message: Option<String>) -> PyResult<Ending> {
     })
 }
 
-/// What an exception says that nobody has caught: an error is a failure; so is an exit with a code, and one without is none. Any
-/// other (Ctrl-C, a task or generator that was closed) is somebody's wish to stop.
+/// The codes of a program that exits as it was interrupted or terminated: 128 and the signal's number, as a handler of the signal hands
+/// them to `sys.exit`.
+const INTERRUPTED: [i32; 2] = [130, 143];
+
+/// What an exception says that nobody has caught: an error is a failure; so is an exit with a code, but for those of signals, and one
+/// without is none. Any other (Ctrl-C, a task or generator that was closed) is somebody's wish to stop.
 pub fn of_raised(raised: &Bound<'_, PyAny>) -> Ending {
     if raised.is_instance_of::<PySystemExit>() {
         let code = raised.getattr("code").noted().ok();
-        let clean = code.is_none_or(|code| code.is_none() || code.eq(0).noted().unwrap_or(false));
+        let clean = code
+            .as_ref()
+            .is_none_or(|code| code.is_none() || code.eq(0).noted().unwrap_or(false));
         if clean {
             return Ending::completed();
+        }
+        let code = code.and_then(|code| code.extract::<i32>().noted().ok());
+        if code.is_some_and(|code| INTERRUPTED.contains(&code)) {
+            return Ending::cancelled(text(raised));
         }
     } else if !raised.is_instance_of::<PyException>() {
         return Ending::cancelled(text(raised));

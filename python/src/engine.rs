@@ -156,6 +156,13 @@ impl Engine {
         })
     }
 
+    /// The id of the run that rows are stored under: its name, with a number where another run has that. `None` without a store, and
+    /// on a rank that has no rows.
+    #[getter]
+    fn run(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        guarded(|| self.0.run(py, |running| Ok(running.run.clone())))
+    }
+
     /// What its journals held of an earlier process when they were opened, one dictionary a journal that held anything: rows that
     /// are delivered first, bytes of a row that was never taken, and rows that were dropped with nobody left to be told.
     #[getter]

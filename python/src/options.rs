@@ -9,7 +9,7 @@ use grpo_metrics::engine::{
 };
 use grpo_metrics::recording::{Format, Recorder};
 use grpo_metrics::sink::{DurableOptions, Journal, Queued, Recovered, Sink};
-use grpo_metrics::store::{RunSpec, StoreSink};
+use grpo_metrics::store::{Resume, RunSpec, StoreSink};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 
@@ -24,6 +24,7 @@ use crate::sink::{self, PythonSink};
 const OWN: &[&str] = &[
     "store",
     "run",
+    "resume",
     "experiment",
     "group",
     "seed",
@@ -44,6 +45,8 @@ const TRIES: u32 = 6;
 pub struct Opening {
     builder: EngineBuilder,
     pub recovered: Vec<(PathBuf, Recovered)>,
+    /// The id of the run that rows are stored under, if they are.
+    pub run: Option<String>,
 }
 
 impl Opening {
@@ -103,13 +106,17 @@ impl<'a, 'py> Options<'a, 'py> {
         self.with_sinks(Opening {
             builder: self.builder()?,
             recovered: Vec::new(),
+            run: None,
         })
     }
 
-    fn builder(&self) -> PyResult<EngineBuilder> {
+    fn engine_options(&self) -> PyResult<EngineOptions> {
         let given = self.0.into_iter().flatten();
-        let given = given.filter(|(name, _)| !is_own(name));
-        let mut builder = Engine::builder().options(engine_options(given)?);
+        engine_options(given.filter(|(name, _)| !is_own(name)))
+    }
+
+    fn builder(&self) -> PyResult<EngineBuilder> {
+        let mut builder = Engine::builder().options(self.engine_options()?);
         if let Some(gather) = self.get("gather")? {
             builder = builder.gather(PythonGather::over(&gather)?);
         }
@@ -176,12 +183,17 @@ impl<'a, 'py> Options<'a, 'py> {
     }
 
     /// A path is an embedded store; anything else an object with `EvSys`'s methods.
-    fn with_store(&self, opening: Opening, store: &Bound<'py, PyAny>) -> PyResult<Opening> {
+    fn with_store(&self, mut opening: Opening, store: &Bound<'py, PyAny>) -> PyResult<Opening> {
         let run = self.text("run")?;
+        let resume = self.text("resume")?;
+        let resume = resume.map(|word| word.parse::<Resume>()).transpose();
+        let resume = resume.map_err(|error| error::option(format!("`resume`: {error}")))?;
         if let Ok(path) = store.extract::<PathBuf>().noted() {
             let config = self.get("config")?;
             let spec = RunSpec {
-                name: run.unwrap_or_else(|| "default".to_owned()),
+                name: run.unwrap_or_default(),
+                resume: resume.unwrap_or_default(),
+                id: None,
                 experiment: self.text("experiment")?,
                 group: self.text("group")?,
                 seed: self.read("seed", "a whole number")?,
@@ -190,13 +202,27 @@ impl<'a, 'py> Options<'a, 'py> {
                     .map(|config| json::value("config", config))
                     .transpose()?
                     .unwrap_or_default(),
+                options: self.engine_options()?.deciding(),
             };
-            let open = || StoreSink::open(path, spec).map_err(error::store);
-            return self.add_store(opening, open);
+            let mut opened = None;
+            let open = || {
+                let sink = StoreSink::open(path, spec).map_err(error::store)?;
+                opened = Some(sink.run_id().to_owned());
+                Ok(sink)
+            };
+            opening = self.add_store(opening, open)?;
+            opening.run = opened;
+            return Ok(opening);
         }
         let run = run.ok_or_else(|| {
             error::option("`run` is missing: a store that is an object needs the id of the run")
         })?;
+        if resume.is_some() {
+            return Err(error::option(
+                "`resume`: expected a store that is a path, found an object, whose run is the one of the id that is given",
+            ));
+        }
+        opening.run = Some(run.clone());
         let module = store.py().import("grpo_metrics._store")?;
         let sink = PythonSink::over(&module.call_method1("StoreSink", (store, &run))?).of_run(run);
         let tries = self.get("journal")?.is_none().then_some(TRIES);

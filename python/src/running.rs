@@ -26,6 +26,8 @@ pub struct Running {
     receipts: Vec<Receipt>,
     /// What the journals held when they were opened.
     pub recovered: Vec<(PathBuf, Recovered)>,
+    /// The id of the run that rows are stored under, if they are.
+    pub run: Option<String>,
 }
 
 /// What was observed of the step that is not over, to be written down when its number is known.
@@ -41,6 +43,7 @@ impl Running {
         let mut opening = options.open()?;
         Ok(Self {
             recovered: std::mem::take(&mut opening.recovered),
+            run: opening.run.take(),
             engine: Some(opening.engine()?),
             place: options.place()?,
             recording: recorder.map(|recorder| Recording {

@@ -163,7 +163,7 @@ pub fn numbers<'py>(py: Python<'py>, metrics: &Metrics) -> PyResult<Bound<'py, P
 }
 
 /// A row in the nested form of EVSYS.md: `ts`, `step`, `metrics`, and `run` on the row that carries the run's texts; `steps` where
-/// it is over several, and `cut` where the engine began or ended within its window.
+/// it is over several, `cut` where the engine began or ended within its window, and `again` where the run had that step before.
 fn nested<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     let nested = PyDict::new(py);
     nested.set_item("ts", row.timestamp)?;
@@ -174,6 +174,9 @@ fn nested<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     }
     if row.cut {
         nested.set_item("cut", true)?;
+    }
+    if row.again {
+        nested.set_item("again", true)?;
     }
     if !row.text.is_empty() {
         let texts = PyDict::new(py);

@@ -184,17 +184,23 @@ fn operate(store: &mut Sqlite, op: &str, args: &str) -> PyResult<String> {
         "create_group" => told(store.create_group(&args.record::<Group>()?)),
         "create_run" => told(store.create_run(&args.record::<Run>()?)),
         "open_run" => {
-            let mut spec = RunSpec::new(args.needed("name")?);
+            let mut spec = RunSpec::new(args.text("name").unwrap_or_default());
+            spec.id = args.text("id").map(str::to_owned);
+            let resume = args.text("resume").map(str::parse).transpose();
+            spec.resume = resume.map_err(error::store)?.unwrap_or_default();
             spec.experiment = args.text("experiment").map(str::to_owned);
             spec.group = args.text("group").map(str::to_owned);
             spec.seed = args.0.get("seed").and_then(Value::as_i64);
             spec.config = args.0.get("config").cloned().unwrap_or_default();
-            told(store.open_run(&spec))
+            let opened = store.open_run(&spec).map_err(error::store)?;
+            opened.tell();
+            told(Ok::<_, String>(opened.run))
         }
         "update_run" => {
             let patch: RunPatch = args.patch()?;
             told(store.update_run(args.needed("run_id")?, &patch))
         }
+        "touch_run" => told(store.touch_run(args.needed("run_id")?)),
         "add_checkpoint" => told(store.add_checkpoint(&args.record::<Checkpoint>()?)),
         "create_eval" => told(store.create_eval(&args.record::<Eval>()?)),
         "add_prediction" => told(store.add_prediction(&args.record::<Prediction>()?)),

@@ -35,6 +35,7 @@ ENDINGS = [
     (ValueError("no such reward"), ("failed", "ValueError: no such reward")),
     (AssertionError(), ("failed", "AssertionError")),
     (SystemExit(3), ("failed", "SystemExit: 3")),
+    (SystemExit(143), ("cancelled", "SystemExit: 143")),  # as a handler of SIGTERM says it
     (SystemExit(0), ("completed", None)),
     (SystemExit(), ("completed", None)),
     (KeyboardInterrupt(), ("cancelled", "KeyboardInterrupt")),
@@ -75,7 +76,7 @@ def test_finish_says_how_a_run_ended_and_the_first_word_stands(tmp_path):
 def test_a_run_that_failed_and_is_continued_runs_again_without_its_error(tmp_path):
     path = tmp_path / "runs.db"
     gm.Engine(store=path, run="r").finish("failed", "out of memory")
-    engine = gm.Engine(store=path, run="r")
+    engine = gm.Engine(store=path, run="r", resume="allow")
     assert how(path) == ("running", None)
     engine.finish()
     assert how(path) == ("completed", None)
@@ -175,7 +176,7 @@ def test_a_program_that_exits_without_finish_keeps_its_rows_and_its_run_has_not_
     assert steps_of(tmp_path / "runs.db") == [2, 4, 5]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 5]
-    script(tmp_path, f"with gm.Engine(store='runs.db', run='r'{options}) as engine: train(engine, [6])")  # goes on with it
+    script(tmp_path, f"with gm.Engine(store='runs.db', run='r', resume='allow', logging_steps=2{options}) as engine: train(engine, [6])")  # goes on with it
     assert how(tmp_path / "runs.db") == ("completed", None)
     assert steps_of(tmp_path / "runs.db") == [2, 4, 5, 6]
 
@@ -188,11 +189,11 @@ def test_an_error_that_nobody_caught_is_what_an_unfinished_run_failed_of(tmp_pat
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_program_that_is_killed_leaves_its_run_running_and_the_next_goes_on_with_it(tmp_path, options):
+def test_a_program_that_is_killed_leaves_its_run_running_and_the_next_may_go_on_with_it(tmp_path, options):
     body = f"engine = gm.Engine(store='runs.db', run='r'{options}); train(engine, [1, 2]); os.kill(os.getpid(), signal.SIGKILL)"
     script(tmp_path, body, ended=-signal.SIGKILL)
     assert how(tmp_path / "runs.db") == ("running", None)
-    script(tmp_path, f"with gm.Engine(store='runs.db', run='r'{options}) as engine: train(engine, [3])")
+    script(tmp_path, f"with gm.Engine(store='runs.db', run='r', resume='must'{options}) as engine: train(engine, [3])")
     assert how(tmp_path / "runs.db") == ("completed", None)
     # A journal loses nothing; without one the rows that were waiting are gone.
     assert steps_of(tmp_path / "runs.db") == [1, 2, 3] or not options
@@ -231,3 +232,62 @@ def test_a_forked_child_leaves_its_parents_run_alone(tmp_path):
     engine.step(2)
     assert engine.finish()[0]["written"] == 2
     assert how(tmp_path / "runs.db") == ("completed", None)
+
+
+def test_a_training_that_is_started_anew_under_the_same_name_is_a_run_of_its_own_and_says_so(tmp_path, caplog):
+    path = tmp_path / "runs.db"
+    for expected in ("r", "r-2"):
+        with gm.Engine(store=path, run="r", journal=tmp_path / "journal") as engine:
+            assert engine.run == expected
+            engine.observe(**SMALL)
+            engine.step(1)
+    said = [record.getMessage() for record in caplog.records if "is there already" in record.getMessage()]
+    assert len(said) == 1 and "run `r` is there already, so this one is `r-2`" in said[0]
+    assert steps_of(path, "r") == steps_of(path, "r-2") == [1]
+    with gm.Engine(store=path) as engine:
+        unnamed = engine.run
+    assert len(unnamed.split("-")) == 6 and how(path, unnamed) == ("completed", None)
+    assert gm.Engine().run is None
+
+
+def test_a_run_is_gone_on_with_by_the_same_options_alone_and_what_it_writes_again_is_marked(tmp_path):
+    path, lines = tmp_path / "runs.db", tmp_path / "rows.jsonl"
+    with gm.Engine(store=path, run="r", dialect="trl", sinks=[lines]) as engine:
+        for step in (1, 2, 3):
+            engine.observe(**SMALL)
+            engine.step(step)
+    with pytest.raises(gm.StoreError, match="run `r`: expected dialect trl, as it was begun with, found dialect verl"):
+        gm.Engine(store=path, run="r", resume="allow", dialect="verl")
+    assert how(path) == ("completed", None)
+    with pytest.raises(gm.StoreError, match="expected run `s`"):
+        gm.Engine(store=path, run="s", resume="must")
+    with pytest.raises(gm.OptionError, match="`resume`: .*never allow must.*`perhaps`"):
+        gm.Engine(store=path, run="r", resume="perhaps")
+    with gm.Engine(store=path, run="r", resume="must", dialect="trl", sinks=[lines]) as engine:
+        for step in (3, 4):
+            engine.observe(**SMALL)
+            engine.step(step)
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(row["step"], row.get("again", False)) for row in rows] == [(1, False), (2, False), (3, False), (3, True), (4, False)]
+    assert steps_of(path) == [1, 2, 3, 4]
+
+
+def seen_at(path, run="r"):
+    """As another process sees it: two libraries of SQLite in one process take each other's locks away."""
+    query = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT seen_at FROM runs WHERE id = ?', sys.argv[2:]).fetchone()[0])"
+    said = subprocess.run([sys.executable, "-c", query, str(path), run], capture_output=True, text=True, check=True).stdout.strip()
+    return None if said == "None" else said
+
+
+def test_a_run_that_is_written_gives_signs_of_life_and_a_forked_child_gives_none(tmp_path):
+    path = tmp_path / "runs.db"
+    engine = gm.Engine(store=path, run="r")
+    assert seen_at(path) is not None
+    if (child := os.fork()) == 0:
+        threads = os.listdir("/proc/self/task")
+        os._exit(len(threads) - 1)  # no heart is among them
+    assert os.waitpid(child, 0)[1] == 0
+    engine.finish()
+    store = gm.Store(path)
+    run = store.open_run("s")["id"]
+    assert seen_at(path, run) is None and store.touch_run(run) and seen_at(path, run) is not None

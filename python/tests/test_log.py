@@ -100,7 +100,7 @@ os._exit(0)
 def test_what_a_process_dropped_and_could_not_tell_is_told_by_the_next_one_on_its_journal(tmp_path, caplog):
     done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == ""  # it died before its next call
-    options = {"store": tmp_path / "runs.db", "run": "r", "journal": tmp_path / "journal"}
+    options = {"store": tmp_path / "runs.db", "run": "r", "journal": tmp_path / "journal", "resume": "allow"}
     engine = gm.Engine(**options)
     why = "store: expected a step up to 9223372036854775807, found 9223372036854775813"
     folder = str(tmp_path / "journal" / "store")

@@ -69,7 +69,7 @@ def test_numbers_come_back_to_the_bit_and_a_nan_is_left_out_and_said(store, run,
 
 def test_a_run_is_opened_by_its_name_and_continued(store):
     first = store.open_run("r", experiment="e", group="g", seed=1, config={"a": 1})
-    assert first["id"] == "r" and store.open_run("r") == first
+    assert first["id"] == "r" and store.open_run("r", resume="allow") == first
 
 
 def test_an_error_of_the_store_is_one_of_the_family(store, tmp_path):

@@ -138,6 +138,75 @@ def test_a_callback_that_is_let_go_of_before_the_trainings_end_leaves_a_failed_r
     assert run_of(path)["status"] == "completed"
 
 
+def at(step):
+    return SimpleNamespace(global_step=step, is_world_process_zero=True)
+
+
+def steps_of(path, run):
+    return sorted({m["step"] for m in gm.Store(path, read_only=True).get_metrics(run)})
+
+
+def test_a_callback_goes_on_with_a_run_where_the_training_does_and_begins_another_where_it_begins(tmp_path):
+    path = tmp_path / "runs.db"
+    first = GrpoMetricsCallback(path, run="r")
+    for callback, began, step in [(first, 0, 1), (GrpoMetricsCallback(path, run="r"), 1, 2), (first, 0, 1)]:
+        callback.on_train_begin(ARGS, at(began), SimpleNamespace(), model=MODEL)
+        log(callback, {"loss": 0.5}, at(step))
+        callback.on_train_end(ARGS, at(step), SimpleNamespace())
+    assert steps_of(path, "r") == [1, 2] and steps_of(path, "r-2") == [1]
+    log(first, {"eval_loss": 0.5}, at(3))
+    assert steps_of(path, "r-2") == [1, 3]
+    with pytest.raises(ValueError, match="`resume`: expected never, allow or must, found `perhaps`"):
+        GrpoMetricsCallback(path, run="r", resume="perhaps")
+
+
+class Steps(Trainer):
+    """What a trainer has that logs steps, and may go on from a checkpoint."""
+
+    args, model = ARGS, MODEL
+    accelerator = SimpleNamespace(num_processes=1, is_main_process=True)
+
+    @property
+    def callback_handler(self):
+        return self
+
+    def said(self, step, logs):
+        for callback in self.callbacks:
+            log(callback, logs, at(step))
+
+    def train(self, resume_from_checkpoint=None, steps=()):
+        for step in steps:
+            self.said(step, {"loss": 0.5})
+
+
+def test_an_instrumented_trainer_says_by_itself_that_it_goes_on_from_a_checkpoint(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "99.0.0")
+    path = tmp_path / "runs.db"
+
+    def trainer(**options):
+        with pytest.warns(UserWarning, match="tested with TRL"):
+            return instrument(Steps, store=path, run="r", **options)()
+
+    made = trainer()
+    made.said(0, {"eval_loss": 0.5})  # before the training
+    made.train(steps=[1, 2])
+    made.said(3, {"eval_loss": 0.5})  # and after it
+    assert steps_of(path, "r") == [0, 1, 2, 3]
+    trainer().train(True, steps=[2, 4])
+    trainer().train(resume_from_checkpoint="folder", steps=[5])
+    assert steps_of(path, "r") == [0, 1, 2, 3, 4, 5]
+    assert gm.Store(path).get_run("r")["status"] == "completed"
+    trainer().train(steps=[1])
+    trainer().train(True, steps=[2])
+    assert steps_of(path, "r-2") == [1, 2]  # the newest of the name
+    caplog.clear()
+    trainer(dialect="trl").train(True, steps=[3])
+    assert steps_of(path, "r-3") == [3]
+    assert "has a run of its own: run `r-2`: expected dialect maxent, as it was begun with, found dialect trl" in caplog.text
+    trainer(resume="never").train(True, steps=[3])
+    assert steps_of(path, "r-4") == [3]
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "text"),
     [

@@ -93,10 +93,10 @@ def test_a_row_that_a_resume_cut_short_leaves_the_one_over_more_steps(tmp_path, 
     def engine():
         if kind == "object":
             store = gm.Store(path)
-            store.open_run("r")
+            store.open_run("r", resume="allow")
             return gm.Engine(store=store, run="r", logging_steps=3)
         options = {"journal": tmp_path / "journal"} if kind == "journal" else {}
-        return gm.Engine(store=path, run="r", logging_steps=3, **options)
+        return gm.Engine(store=path, run="r", resume="allow", logging_steps=3, **options)
 
     with engine() as first:
         train(first, range(1, 15))
