@@ -60,15 +60,12 @@ impl Sqlite {
             return Ok(());
         }
         let sql = "UPDATE runs SET seen_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1";
+        // A commit alone does not sync the log: `Sqlite::write` does, after it.
         let touched = self
             .db
             .busy_timeout(MOMENT)
-            .and_then(|()| self.db.pragma_update(None, "synchronous", "NORMAL"))
             .and_then(|()| self.db.prepare_cached(sql)?.execute([id]));
-        let restored = self
-            .db
-            .pragma_update(None, "synchronous", "FULL")
-            .and_then(|()| self.db.busy_timeout(PATIENCE));
+        let restored = self.db.busy_timeout(PATIENCE);
         let fault = |error| self.fault("note the sign of life of a run", error);
         restored.map_err(fault)?;
         match touched.map_err(fault)? {
