@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args};
 
 use super::interrupt::{self, Interrupt};
 use super::say::complain;
+use super::store::StoreArg;
 use super::target::{jsonl_parser, sinks_help};
 use crate::row::run::Ending;
 use crate::sink::{
@@ -24,15 +25,15 @@ const LOOK: Duration = Duration::from_millis(200);
 ///
 /// For a training that was killed and is not run again: the next training with the same journal delivers them by itself. What is
 /// delivered is noted in the journal, so that a second deliver sends what the first could not. The run stays as it stands.
+/// With none of --evsys, --jsonl and --sink they go to the embedded store, which is made if need be.
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("to").required(true).args(["store", "evsys", "jsonl", "sink"]))]
+#[command(group = ArgGroup::new("to").args(["store", "evsys", "jsonl", "sink"]))]
 #[allow(clippy::doc_markdown)] // clap prints these docs as they are
 pub struct DeliverArgs {
     /// The folder of the journal. Python's journal= has one for each sink in it: store, sink0, ...
     pub journal: PathBuf,
-    /// The embedded store to deliver to, made if need be.
-    #[arg(long, value_name = "FILE")]
-    pub store: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArg,
     /// Deliver to the EvSys server that EVSYS_API_URL and EVSYS_API_KEY name.
     #[arg(long)]
     pub evsys: bool,
@@ -173,10 +174,10 @@ fn run_id(args: &DeliverArgs) -> Result<String, DeliverError> {
 }
 
 fn store(args: &DeliverArgs, run: &str) -> Result<Box<dyn Store>, DeliverError> {
-    let Some(path) = &args.store else {
+    if args.evsys {
         return evsys(args);
-    };
-    let mut store = Sqlite::open(path)?;
+    }
+    let mut store = Sqlite::open(args.store.path())?;
     if let Err(StoreError::Unknown { .. }) = store.get_run(run) {
         store.open_run(&RunSpec::new(run))?;
     }

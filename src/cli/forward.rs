@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
+use super::store::StoreArg;
 use super::target::resume_parser;
 use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE, Recipient};
 use crate::row::Metrics;
@@ -28,6 +29,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Send a training's metrics.jsonl to a store, each row once
 ///
+/// The embedded store is made if need be.
 /// The file is RUN_DIR/logs/NAME, else RUN_DIR/NAME, else the shallowest NAME below. What was sent is remembered beside it,
 /// for each store and run: a second forward sends what is new, and what the store refused before.
 #[derive(Args, Clone, Debug)]
@@ -36,22 +38,19 @@ pub struct ForwardArgs {
     /// The folder that the training wrote to.
     pub run_dir: PathBuf,
     /// The run to write to; the embedded store makes it if need be.
-    #[arg(long, value_name = "ID")]
-    pub run_id: String,
+    #[arg(long, value_name = "ID", required_unless_present = "run_id")]
+    pub run: Option<String>,
+    /// As it was spelled before.
+    #[arg(long, value_name = "ID", hide = true, conflicts_with = "run")]
+    pub run_id: Option<String>,
     /// What becomes of a run of that name that is there already: never goes on with it, allow does if there is one, must needs one
     /// [default: go on with it if this file was forwarded to it before, else a new run beside it]
     #[arg(long, value_name = "WORD", conflicts_with = "evsys", value_parser = resume_parser())]
     pub resume: Option<Resume>,
-    /// The embedded store to send to, made if need be.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "runs.db",
-        conflicts_with = "evsys"
-    )]
-    pub store: PathBuf,
+    #[command(flatten)]
+    pub store: StoreArg,
     /// Send to the EvSys server that EVSYS_API_URL and EVSYS_API_KEY name.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store")]
     pub evsys: bool,
     /// What the metrics file is called.
     #[arg(long, value_name = "NAME", default_value = METRICS_FILE)]
@@ -118,7 +117,7 @@ pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbErr
         store,
         forward,
         run,
-    } = open(args)?;
+    } = open(args, run_of(args))?;
     let forward = forward.batch(store.rows_at_once().min(BATCH));
     let bar = bar();
     say::above(&bar);
@@ -231,28 +230,38 @@ struct Opened {
     run: Option<Box<StoreSink>>,
 }
 
-fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
-    if args.evsys {
-        return evsys(args);
+/// The run to write to, whichever way it is spelled.
+fn run_of(args: &ForwardArgs) -> &str {
+    if args.run_id.is_some() {
+        complain("note: --run-id is spelled --run now");
     }
-    let mut store = Sqlite::open(&args.store)?;
-    let place = args.store.canonicalize().unwrap_or(args.store.clone());
+    let run = args.run.as_deref().or(args.run_id.as_deref());
+    run.unwrap_or_default()
+}
+
+fn open(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
+    if args.evsys {
+        return evsys(args, run);
+    }
+    let path = args.store.path();
+    let mut store = Sqlite::open(&path)?;
+    let place = path.canonicalize().unwrap_or_else(|_| path.clone());
     let name = place.display().to_string();
     let forward = |run: &str| Forward::new(&args.run_dir, &name, run).file(&args.file);
-    let mut spec = RunSpec::new(&args.run_id).resume(args.resume.unwrap_or_default());
+    let mut spec = RunSpec::new(run).resume(args.resume.unwrap_or_default());
     if args.resume.is_none() {
-        let mut runs = store.runs_named(&args.run_id)?.into_iter().rev();
+        let mut runs = store.runs_named(run)?.into_iter().rev();
         spec.id = runs
             .find(|run| forward(&run.id).is_begun())
             .map(|run| run.id);
     }
     let opened = store.open_run(&spec)?;
     if let (Some(said), Begun::Beside { .. }) = (opened.said(), &opened.begun) {
-        complain(&format!("note: {}: {said}", args.store.display()));
+        complain(&format!("note: {}: {said}", path.display()));
     }
     let forward = forward(&opened.id);
     // A connection of its own, as the rows' may be waiting when it is time for a sign of life.
-    let run = StoreSink::opened(Box::new(Sqlite::open(&args.store)?), opened)?;
+    let run = StoreSink::opened(Box::new(Sqlite::open(&path)?), opened)?;
     Ok(Opened {
         store: Box::new(store),
         forward,
@@ -262,13 +271,13 @@ fn open(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
 
 /// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
 #[cfg(feature = "evsys")]
-fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+fn evsys(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
     let environment = |name: &str| std::env::var(name).ok();
     let store = EvSys::from_env(environment)?.dead_letters(args.run_dir.join("dead-letters.jsonl"));
     let url = environment("EVSYS_API_URL").unwrap_or_default();
     // A URL may name a user with a password, which is not to be remembered.
     let place = url.rsplit('@').next().unwrap_or_default();
-    let forward = Forward::new(&args.run_dir, format!("evsys {place}"), &args.run_id);
+    let forward = Forward::new(&args.run_dir, format!("evsys {place}"), run);
     Ok(Opened {
         store: Box::new(store),
         forward: forward.file(&args.file),
@@ -277,7 +286,7 @@ fn evsys(args: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
 }
 
 #[cfg(not(feature = "evsys"))]
-fn evsys(_: &ForwardArgs) -> Result<Opened, ForwardVerbError> {
+fn evsys(_: &ForwardArgs, _: &str) -> Result<Opened, ForwardVerbError> {
     Err(ForwardVerbError::NotBuilt)
 }
 

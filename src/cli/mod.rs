@@ -9,6 +9,7 @@ mod options;
 mod replay;
 mod say;
 mod show;
+mod store;
 mod target;
 
 use std::error::Error;

@@ -4,11 +4,11 @@ mod course;
 mod table;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use glob::{Pattern, PatternError};
 
+use super::store::{FindError, StoreArg, find};
 use crate::sink::lines;
 use crate::store::{Sqlite, Store, StoreError};
 use table::{metrics_table, runs_table};
@@ -16,16 +16,16 @@ use table::{metrics_table, runs_table};
 /// What `show` is asked for.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
-    /// The store to read.
-    #[arg(default_value = "runs.db")]
-    pub store: PathBuf,
     /// The run whose metrics to show; without one, all runs are listed.
-    pub run: Option<String>,
+    #[arg(value_name = "RUN", num_args = 0..=2)]
+    pub runs: Vec<String>,
+    #[command(flatten)]
+    pub store: StoreArg,
     /// Show only the metrics that match, such as 'train/kl*' or '*reward*'; may be given several times.
-    #[arg(long, value_name = "GLOB", requires = "run")]
+    #[arg(long, value_name = "GLOB", requires = "runs")]
     pub key: Vec<String>,
     /// Show only the last N steps of the run.
-    #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", requires = "runs", value_parser = clap::value_parser!(u64).range(1..))]
     pub last: Option<u64>,
 }
 
@@ -34,15 +34,8 @@ pub struct ShowArgs {
 pub enum ShowError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store has no run of this name.
-    #[error("{store}: expected a run called `{run}`, found {}", found(.closest.as_deref(), .runs))]
-    NoRun {
-        store: String,
-        run: String,
-        /// The run whose name is most like it, if any is.
-        closest: Option<String>,
-        runs: Vec<String>,
-    },
+    #[error(transparent)]
+    Run(#[from] FindError),
     #[error("--key {glob}: expected a pattern of *, ? and [...]: {source}")]
     Glob { glob: String, source: PatternError },
     /// No key has any, and nothing would match.
@@ -60,19 +53,12 @@ pub enum ShowError {
 /// If there is no such store or run, the pattern is none, or `out` refuses.
 pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
     let keys = Keys::of(&args.key)?;
-    let store = Sqlite::open_read_only(&args.store)?;
-    let text = match &args.run {
+    let (path, runs) = args.store.with_runs(&args.runs);
+    let store = Sqlite::open_read_only(&path)?;
+    let text = match runs.first() {
         None => runs_table(&store.overview()?),
         Some(run) => {
-            let runs = store.run_names()?;
-            if !runs.contains(run) {
-                return Err(ShowError::NoRun {
-                    store: args.store.display().to_string(),
-                    run: run.clone(),
-                    closest: closest(run, &runs),
-                    runs,
-                });
-            }
+            let run = &find(&store, &path, run)?;
             let metrics = match args.last {
                 Some(steps) => store.last_metrics(run, steps)?,
                 None => store.get_metrics(run, None, None)?,
@@ -111,40 +97,6 @@ impl Keys {
     }
 }
 
-/// The name most like `run`, if one is like it at all.
-fn closest(run: &str, runs: &[String]) -> Option<String> {
-    let likeness = |name: &str| strsim::jaro_winkler(run, name);
-    let best = runs
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.7).then(|| best.clone())
-}
-
-/// What was found instead of a run: the list, kept short.
-fn found(closest: Option<&str>, runs: &[String]) -> String {
-    const LISTED: usize = 10;
-    let Some(last) = runs.last() else {
-        return "no runs at all".to_owned();
-    };
-    let hint = closest.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"));
-    if runs.len() == 1 {
-        return format!("only `{last}`{hint}");
-    }
-    let listed: Vec<_> = runs
-        .iter()
-        .rev()
-        .take(LISTED)
-        .map(|run| format!("`{run}`"))
-        .collect();
-    let more = runs.len() - listed.len();
-    let more = if more > 0 {
-        format!(" and {more} older")
-    } else {
-        String::new()
-    };
-    format!("{}{more}{hint}", listed.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,8 +131,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("runs.db");
         let mut args = ShowArgs {
-            store: store.clone(),
-            run: None,
+            runs: Vec::new(),
+            store: StoreArg {
+                store: Some(store.clone()),
+            },
             key: Vec::new(),
             last: None,
         };
@@ -207,7 +161,7 @@ mod tests {
                 .unwrap()
                 .contains("first  default     running     10      1    10      20")
         );
-        args.run = Some("first".to_owned());
+        args.runs = vec!["first".to_owned()];
         args.key = vec!["*loss".to_owned()];
         args.last = Some(4);
         insta::assert_snapshot!(shown(&args).unwrap(), @"
@@ -216,24 +170,11 @@ mod tests {
         key         last  mean  min  max  over the steps
         train/loss    10   8.5    7   10  ▁▃▆█
         ");
-        args.run = Some("frist".to_owned());
+        args.runs = vec!["frist".to_owned()];
         let error = shown(&args).unwrap_err().to_string();
         assert!(
             error.ends_with("found only `first` (did you mean `first`?)"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_wrong_name_brings_the_closest_and_the_list() {
-        let runs: Vec<String> = ["trl-2rank", "trl-4rank"].map(str::to_owned).to_vec();
-        let error = ShowError::NoRun {
-            store: "runs.db".to_owned(),
-            run: "trl-2rnk".to_owned(),
-            closest: closest("trl-2rnk", &runs),
-            runs,
-        };
-        insta::assert_snapshot!(error, @"runs.db: expected a run called `trl-2rnk`, found `trl-4rank`, `trl-2rank` (did you mean `trl-2rank`?)");
-        assert_eq!(found(None, &[]), "no runs at all");
     }
 }

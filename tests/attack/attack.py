@@ -364,7 +364,7 @@ def followed(
     """Kills followers, of `longest` seconds' life, of a file that grows and is rotated; the last one looks once more and ends."""
     log = Log(Random(rng.random()), folder, longest / 10)
     outcome = Outcome(name)
-    command = [COMMAND, "forward", folder, "--run-id", "run", *store]
+    command = [COMMAND, "forward", folder, "--run", "run", *store]
     for _ in range(kills):
         follower = subprocess.Popen(
             [str(part) for part in (*command, "--follow")],

@@ -33,6 +33,7 @@ fn command(dir: &TempDir) -> Command {
         .env_remove("MAXENT_METRICS_MODE")
         .env_remove("GRPO_RECIPE_USED")
         .env_remove("GRPO_RECIPE")
+        .env_remove("GRPO_METRICS_STORE")
         .env_remove("COLUMNS");
     command
 }
@@ -137,8 +138,8 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
     Compute the metrics of a recorded run and store them
 
     Reads the recording step by step, computes one row of metrics for every emitted step, and writes it
-    to a store, to JSON lines, or to other sinks; with none of --store, --jsonl and --sink it stores
-    into runs.db in the current folder.
+    to a store, to JSON lines, or to other sinks; with none of --store, --jsonl and --sink it is the
+    store of the environment, or runs.db here. A store is made if need be.
 
     A replay that was stopped goes on when it is made again; one that is whole does nothing. Other
     options that change numbers make a run of their own, beside the one that is there.
@@ -168,7 +169,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
 
     Outputs:
           --store <FILE>
-              Store the rows in this file, made if need be
+              The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current folder]
 
           --run <NAME>
               Name of the run in the store [default: name of the folder, or of the file without its
@@ -375,17 +376,18 @@ fn help_of_keys_and_show_says_what_they_take() {
     insta::assert_snapshot!(help("show"), @"
     Show the runs of a store, or a run's metrics
 
-    Usage: grpo-metrics show [OPTIONS] [STORE] [RUN]
+    Usage: grpo-metrics show [OPTIONS] [RUN]...
 
     Arguments:
-      [STORE]  The store to read [default: runs.db]
-      [RUN]    The run whose metrics to show; without one, all runs are listed
+      [RUN]...  The run whose metrics to show; without one, all runs are listed
 
     Options:
-          --key <GLOB>  Show only the metrics that match, such as 'train/kl*' or '*reward*'; may be
-                        given several times
-          --last <N>    Show only the last N steps of the run
-      -h, --help        Print help
+          --store <FILE>  The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current
+                          folder]
+          --key <GLOB>    Show only the metrics that match, such as 'train/kl*' or '*reward*'; may be
+                          given several times
+          --last <N>      Show only the last N steps of the run
+      -h, --help          Print help
     ");
 }
 
@@ -421,15 +423,7 @@ fn what_was_replayed_is_shown() {
         text(&out.stdout).contains("trl-4rank-split  default     completed     12      1    12")
     );
     let out = command(&dir)
-        .args([
-            "show",
-            "runs.db",
-            "trl-4rank-split",
-            "--key",
-            "reward*",
-            "--last",
-            "4",
-        ])
+        .args(["show", "trl-4rank-split", "--key", "reward*", "--last", "4"])
         .output()
         .unwrap();
     insta::assert_snapshot!(text(&out.stdout), @"
@@ -448,10 +442,7 @@ fn what_was_replayed_is_shown() {
     rewards/digits/mean     0.5859   0.5544   0.5228   0.5859  ▁▁██
     rewards/digits/std      0.1942   0.2181   0.1942    0.242  ██▁▁
     ");
-    let out = command(&dir)
-        .args(["show", "runs.db", "trl-4rank"])
-        .output()
-        .unwrap();
+    let out = command(&dir).args(["show", "trl-4rank"]).output().unwrap();
     assert_eq!(out.status.code(), Some(2));
     insta::assert_snapshot!(said(&out), @"error: runs.db: expected a run called `trl-4rank`, found only `trl-4rank-split` (did you mean `trl-4rank-split`?)");
 }

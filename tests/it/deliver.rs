@@ -232,9 +232,10 @@ fn what_is_no_journal_and_one_that_is_in_use_are_refused_and_left_alone() {
         assert!(!dir.path().join(made).exists(), "{made}");
     }
     drop(alive);
-    let (code, _, said) = deliver(dir.path(), &["journal/store"]);
+    let both = ["journal/store", "--evsys", "--store", "new.db"];
+    let (code, _, said) = deliver(dir.path(), &both);
     assert_eq!(code, 2);
-    assert!(said.contains("--store <FILE>|--evsys|--jsonl"), "{said}");
+    assert!(said.contains("cannot be used with"), "{said}");
     let (code, _, said) = deliver(dir.path(), &["journal/store", "--sink", "cvs:rows.csv"]);
     assert_eq!(code, 2);
     assert!(said.contains("expected a kind of sink"), "{said}");

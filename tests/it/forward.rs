@@ -510,7 +510,7 @@ fn the_verb_forwards_each_row_once_and_says_how_many() {
         command
             .arg("forward")
             .arg(scene.run_dir())
-            .args(["--run-id", "new", "-v", "--store"])
+            .args(["--run", "new", "-v", "--store"])
             .arg(scene.dir.path().join("runs.db"));
         command.assert().success().get_output().clone()
     };
@@ -538,7 +538,7 @@ fn of_two_forwards_at_once_the_second_is_refused_and_names_the_file() {
         let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("grpo-metrics"));
         command.arg("forward").arg(scene.run_dir());
         command.arg("--store").arg(scene.dir.path().join("o.db"));
-        command.args(["--run-id", run]).args(more);
+        command.args(["--run", run]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     };
@@ -604,7 +604,7 @@ fn the_verb_says_what_is_missing() {
     forward
         .arg("forward")
         .arg(scene.run_dir())
-        .args(["--run-id", "r", "--store"])
+        .args(["--run", "r", "--store"])
         .arg(store);
     let output = forward.assert().code(2).get_output().clone();
     let err = String::from_utf8(output.stderr).unwrap();
@@ -622,7 +622,7 @@ fn a_command_without_evsys_says_so() {
     forward
         .arg("forward")
         .arg(scene.run_dir())
-        .args(["--run-id", "r", "--evsys"]);
+        .args(["--run", "r", "--evsys"]);
     let output = forward.assert().code(2).get_output().clone();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(err, "error: built without `evsys`\n");

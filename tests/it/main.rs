@@ -31,6 +31,7 @@ mod samples;
 mod schema;
 mod shown;
 mod sinks;
+mod spelling;
 mod stores;
 mod tensorboard;
 mod terminal;

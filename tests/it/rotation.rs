@@ -797,7 +797,7 @@ fn the_verb_says_what_is_gone_and_exits_with_1() {
         command
             .arg("forward")
             .arg(scene.path(""))
-            .args(["--run-id", "new", "--store"]);
+            .args(["--run", "new", "--store"]);
         command.arg(scene.dir.path().join("runs.db")).assert()
     };
     forward().code(0);

@@ -84,11 +84,7 @@ fn a_view_without_end_that_is_called_like_a_table_is_refused_by_name() {
         ))
         .unwrap();
         drop(db);
-        for args in [
-            &["runs.db"][..],
-            &["runs.db", "r"],
-            &["runs.db", "r", "--last", "2"],
-        ] {
+        for args in [&[][..], &["r"], &["r", "--last", "2"]] {
             let out = show(dir.path(), args);
             assert_eq!(out.status.code(), Some(2), "{out:?}");
             let expected = format!(
@@ -122,7 +118,7 @@ fn a_run_whose_configuration_cannot_be_read_hides_no_other() {
         ))
         .unwrap();
         drop(db);
-        let out = show(dir.path(), &["runs.db"]);
+        let out = show(dir.path(), &[]);
         assert_eq!(out.status.code(), Some(0), "{out:?}");
         let shown = text(&out.stdout);
         for run in ["before", "bad", "behind"] {
@@ -136,7 +132,7 @@ fn a_run_whose_configuration_cannot_be_read_hides_no_other() {
         }
         assert!(shown.contains(&format!("\nbad: {fault}")), "{shown}");
         for run in ["before", "bad", "behind"] {
-            let out = show(dir.path(), &["runs.db", run]);
+            let out = show(dir.path(), &[run]);
             assert!(text(&out.stdout).contains("train/reward"), "{out:?}");
         }
     }
@@ -158,7 +154,7 @@ fn show_read_only(dir: &Path) -> Option<Output> {
         return None;
     }
     let command = env!("CARGO_BIN_EXE_grpo-metrics");
-    Some(run(&format!("{mount} && exec {command} show runs.db r")).unwrap())
+    Some(run(&format!("{mount} && exec {command} show --store runs.db r")).unwrap())
 }
 
 #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::options::{All, OptionArgs};
+use crate::cli::store::StoreArg;
 use crate::cli::target::{jsonl_parser, resume_parser, sinks_help};
 use crate::sink::Target;
 use crate::store::Resume;
@@ -13,7 +14,8 @@ use crate::store::Resume;
 /// Compute the metrics of a recorded run and store them
 ///
 /// Reads the recording step by step, computes one row of metrics for every emitted step, and writes it to a store, to JSON
-/// lines, or to other sinks; with none of --store, --jsonl and --sink it stores into runs.db in the current folder.
+/// lines, or to other sinks; with none of --store, --jsonl and --sink it is the store of the environment, or runs.db here. A
+/// store is made if need be.
 ///
 /// A replay that was stopped goes on when it is made again; one that is whole does nothing. Other options that change numbers make a
 /// run of their own, beside the one that is there.
@@ -34,9 +36,8 @@ pub struct ReplayArgs {
     #[arg(long, short)]
     pub quiet: bool,
 
-    /// Store the rows in this file, made if need be
-    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
-    pub store: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Outputs")]
+    pub store: StoreArg,
     /// Name of the run in the store [default: name of the folder, or of the
     /// file without its ending; of several PATHs, of the folder that they are all in]
     #[arg(long, value_name = "NAME", help_heading = "Outputs")]

@@ -13,9 +13,6 @@ use crate::row::run::Ending;
 use crate::sink::{Receipt, Sink, SinkError, Target};
 use crate::store::{Begun, RunSpec, Sqlite, Status, StoreError, StoreSink};
 
-/// The store that is used where no output is named.
-const DEFAULT_STORE: &str = "runs.db";
-
 /// The outputs that still take rows, and how those ended that do not.
 pub(super) struct Outputs {
     open: Vec<Output>,
@@ -62,10 +59,8 @@ impl Outputs {
     ) -> Result<Self, ReplayError> {
         let mut outputs = Self::none();
         let mut sinks = args.jsonl.iter().chain(&args.sinks).peekable();
-        let default = sinks.peek().is_none();
-        let default = default.then(|| PathBuf::from(DEFAULT_STORE));
-        if let Some(store) = args.store.clone().or(default) {
-            outputs.add_store(args, &store, recording, together)?;
+        if args.store.store.is_some() || sinks.peek().is_none() {
+            outputs.add_store(args, &args.store.path(), recording, together)?;
         }
         for target in sinks {
             outputs.add_sink(target, args.quiet)?;

@@ -1,0 +1,181 @@
+//! Which store a verb works on, and which of its runs: the one home of `--store` and of runs that are read.
+
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::say::complain;
+use crate::sink::one_line;
+use crate::store::{Sqlite, StoreError};
+
+/// The store of those who name none.
+const DEFAULT: &str = "runs.db";
+
+/// The variable of the environment that names a store for all verbs.
+const VARIABLE: &str = "GRPO_METRICS_STORE";
+
+/// How every store begins, as every file of `SQLite` does.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The embedded store, as every verb is told of it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreArg {
+    /// The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current folder]
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+}
+
+impl StoreArg {
+    /// The store: the one that is named, else that of the environment, else `runs.db` here.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| {
+            let named = env::var_os(VARIABLE).filter(|name| !name.is_empty());
+            named.map_or_else(|| DEFAULT.into(), PathBuf::from)
+        })
+    }
+
+    /// The store and the runs in it that are read. A first run that is the file of a store was meant as the store, as it was
+    /// spelled before.
+    #[must_use]
+    pub fn with_runs(&self, runs: &[String]) -> (PathBuf, Vec<String>) {
+        match runs {
+            [first, rest @ ..] if self.store.is_none() && is_store(Path::new(first)) => {
+                let hint = format!("note: {first} is taken as the store: --store {first} says so");
+                complain(&one_line(&hint));
+                (PathBuf::from(first), rest.to_vec())
+            }
+            runs => (self.path(), runs.to_vec()),
+        }
+    }
+}
+
+/// Whether there is a file that begins as a store does.
+fn is_store(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == MAGIC
+}
+
+/// Why there is no such run to read.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store has no run of this name.
+    #[error("{store}: expected a run called `{run}`, found {}{}", found(.closest.as_deref(), .runs), spelling(.run))]
+    NoRun {
+        store: String,
+        run: String,
+        /// The run whose name is most like it, if any is.
+        closest: Option<String>,
+        runs: Vec<String>,
+    },
+}
+
+/// The id of the run that somebody calls `run`.
+///
+/// # Errors
+/// If the store at `path` has none, with the one that is most like it.
+pub fn find(store: &Sqlite, path: &Path, run: &str) -> Result<String, FindError> {
+    let runs = store.run_names()?;
+    if runs.iter().any(|name| name == run) {
+        return Ok(run.to_owned());
+    }
+    Err(FindError::NoRun {
+        store: path.display().to_string(),
+        run: run.to_owned(),
+        closest: closest(run, &runs),
+        runs,
+    })
+}
+
+/// The name most like `wanted`, if one is like it at all.
+#[must_use]
+pub fn closest(wanted: &str, names: &[String]) -> Option<String> {
+    let likeness = |name: &str| strsim::jaro_winkler(wanted, name);
+    let best = names
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.7).then(|| best.clone())
+}
+
+/// What was found instead of a run: the list, kept short.
+fn found(closest: Option<&str>, runs: &[String]) -> String {
+    const LISTED: usize = 10;
+    let Some(last) = runs.last() else {
+        return "no runs at all".to_owned();
+    };
+    let hint = closest.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"));
+    if runs.len() == 1 {
+        return format!("only `{last}`{hint}");
+    }
+    let listed: Vec<_> = runs
+        .iter()
+        .rev()
+        .take(LISTED)
+        .map(|run| format!("`{run}`"))
+        .collect();
+    let more = runs.len() - listed.len();
+    let more = if more > 0 {
+        format!(" and {more} older")
+    } else {
+        String::new()
+    };
+    format!("{}{more}{hint}", listed.join(", "))
+}
+
+/// What to say of a run that looks as if it were meant as a store.
+fn spelling(run: &str) -> String {
+    let path = Path::new(run);
+    let is_meant = path.extension().is_some_and(|ending| ending == "db") || path.is_file();
+    if is_meant {
+        format!("; a store is named by --store {run}")
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_name_brings_the_closest_and_the_list() {
+        let runs: Vec<String> = ["trl-2rank", "trl-4rank"].map(str::to_owned).to_vec();
+        let error = FindError::NoRun {
+            store: "runs.db".to_owned(),
+            run: "trl-2rnk".to_owned(),
+            closest: closest("trl-2rnk", &runs),
+            runs,
+        };
+        insta::assert_snapshot!(error, @"runs.db: expected a run called `trl-2rnk`, found `trl-4rank`, `trl-2rank` (did you mean `trl-2rank`?)");
+        assert_eq!(found(None, &[]), "no runs at all");
+    }
+
+    #[test]
+    fn a_first_run_that_is_the_file_of_a_store_is_the_store_unless_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let [store, text] = ["a.db", "text.db"].map(|name| dir.path().join(name));
+        drop(Sqlite::open(&store).unwrap());
+        std::fs::write(&text, "not a store").unwrap();
+        let [named, other] = [&store, &text].map(|path| path.display().to_string());
+        let of = |given: Option<&PathBuf>, runs: &[&String]| {
+            let arg = StoreArg {
+                store: given.cloned(),
+            };
+            arg.with_runs(&runs.iter().copied().cloned().collect::<Vec<_>>())
+        };
+        let run = "r".to_owned();
+        assert_eq!(
+            of(None, &[&named, &run]),
+            (store.clone(), vec![run.clone()])
+        );
+        assert_eq!(of(Some(&text), &[&named]), (text, vec![named.clone()]));
+        assert_eq!(of(None, &[&other]).1, [other]);
+        assert_eq!(of(None, &[&run, &named]).1, [run, named]);
+    }
+}
