@@ -6,9 +6,11 @@ use std::io::{self, Write};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::grid::Grid;
+use super::key::{KeyError, Keys};
+use super::screen::{self, columns};
 use crate::dialect::{Dialect, Line};
 use crate::row::run::RUN_KEYS;
 use crate::shard::Retain;
@@ -25,6 +27,9 @@ pub struct KeysArgs {
     /// Also the keys of the extended metrics, which `replay --extended` computes
     #[arg(long)]
     pub extended: bool,
+    /// Only the keys that match, such as 'train/kl*' or '*reward*'; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub key: Vec<String>,
     /// As a JSON array of {dialect, key, unit, meaning, reduction, window}
     #[arg(long)]
     pub json: bool,
@@ -67,12 +72,22 @@ const RUN_MEANINGS: [&str; RUN_KEYS.len()] = [
     "short name of the method, as in file names",
 ];
 
+/// Why there are no keys to list.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("could not write the keys: {0}")]
+    Write(#[from] io::Error),
+}
+
 /// Writes the key tables that `args` asks for to `out`: beside each other where the terminal is wide enough or there is none,
 /// else with the meaning below its key.
 ///
 /// # Errors
-/// If `out` refuses.
-pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
+/// If no key is as it is asked for, or `out` refuses.
+pub fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), KeysError> {
+    let keys = Keys::of(&args.key)?;
     let asked = |dialect: &&Dialect| args.dialect.is_none_or(|only| only == **dialect);
     let mut sections: Vec<(&str, Vec<Entry>)> = Dialect::ALL
         .iter()
@@ -80,13 +95,25 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> io::Result<()> {
         .map(|dialect| (dialect.name(), entries(*dialect, args)))
         .collect();
     sections.push(("every dialect, texts of the run", run_entries()));
+    let all: Vec<&str> = sections
+        .iter()
+        .flat_map(|(_, entries)| entries)
+        .map(|e| e.key)
+        .collect();
+    keys.check(&all)?;
+    for (_, entries) in &mut sections {
+        entries.retain(|entry| keys.have(entry.key));
+    }
+    sections.retain(|(_, entries)| !entries.is_empty());
     if args.json {
         let all: Vec<Entry> = sections.into_iter().flat_map(|(_, keys)| keys).collect();
-        serde_json::to_writer_pretty(&mut *out, &all)?;
-        return writeln!(out);
+        serde_json::to_writer_pretty(&mut *out, &all).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
     }
-    let text = rendered(&sections, Table::new().width());
-    out.write_all(text.as_bytes())
+    let text = rendered(&sections, screen::width());
+    out.write_all(text.as_bytes())?;
+    Ok(())
 }
 
 fn entries(dialect: Dialect, args: &KeysArgs) -> Vec<Entry> {
@@ -115,39 +142,29 @@ fn run_entries() -> Vec<Entry> {
 }
 
 /// The sections under their names, for a terminal of `width` columns or, without one, for a pipe.
-fn rendered(sections: &[(&str, Vec<Entry>)], width: Option<u16>) -> String {
+fn rendered(sections: &[(&str, Vec<Entry>)], width: Option<usize>) -> String {
     let mut text = String::new();
     for (nth, (name, keys)) in sections.iter().enumerate() {
         let gap = if nth > 0 { "\n" } else { "" };
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{gap}{name} ({} keys)", keys.len());
         let table = table(keys);
-        let fits = |width: u16| table.lines().all(|l| l.chars().count() <= width.into());
+        let fits = |width: usize| table.lines().all(|line| columns(line) <= width);
         match width {
-            Some(width) if !fits(width) => text.push_str(&stacked(keys, width.into())),
-            _ => table.lines().for_each(|line| {
-                text.push_str(line.trim_end());
-                text.push('\n');
-            }),
+            Some(width) if !fits(width) => text.push_str(&stacked(keys, width)),
+            _ => text.push_str(&table),
         }
     }
     text
 }
 
-fn table(keys: &[Entry]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .force_no_tty()
-        .set_header(["key", "unit", "reduction", "meaning"]);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+fn table(keys: &[Entry]) -> String {
+    let mut table = Grid::new(&["key", "unit", "reduction", "meaning"], 0..0);
+    for entry in keys {
+        let cells = [entry.key, entry.unit, entry.reduction, &*entry.meaning];
+        table.line(cells.map(str::to_owned));
     }
-    table.add_rows(
-        keys.iter()
-            .map(|entry| [entry.key, entry.unit, entry.reduction, &*entry.meaning]),
-    );
-    table
+    table.text()
 }
 
 /// Each key with what is said of it below, within `width` columns where words allow.
@@ -230,6 +247,7 @@ mod tests {
             dialect: None,
             retain: Retain::Exact,
             extended: true,
+            key: Vec::new(),
             json: false,
         };
         for dialect in Dialect::ALL {

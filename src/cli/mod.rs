@@ -2,12 +2,16 @@
 
 mod deliver;
 mod forward;
+mod grid;
 mod interrupt;
+mod key;
 mod keys;
 mod merge;
 mod options;
 mod replay;
+mod runs;
 mod say;
+mod screen;
 mod show;
 mod store;
 mod target;
@@ -47,8 +51,8 @@ enum Verb {
     Merge(Box<merge::MergeArgs>),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
-    /// Show the runs of a store, or a run's metrics
     Show(show::ShowArgs),
+    Runs(runs::RunsArgs),
 }
 
 impl Verb {
@@ -132,9 +136,26 @@ impl From<deliver::DeliverError> for Failure {
     }
 }
 
+impl From<keys::KeysError> for Failure {
+    fn from(error: keys::KeysError) -> Self {
+        let is_output = matches!(error, keys::KeysError::Write(_));
+        Self::of(error, is_output)
+    }
+}
+
+impl From<runs::RunsError> for Failure {
+    fn from(error: runs::RunsError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<show::ShowError> for Failure {
     fn from(error: show::ShowError) -> Self {
-        let is_output = matches!(error, show::ShowError::Write(_));
+        if let show::ShowError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
+        let is_output = error.is_output();
         Self::of(error, is_output)
     }
 }
@@ -180,6 +201,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Show(args) => show::run(&args, out)?,
+        Verb::Runs(args) => runs::run(&args, out)?,
     }
     out.flush()?;
     Ok(())

@@ -32,6 +32,12 @@ pub(super) fn tell(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
+/// Asks something, on the line where the answer is then given.
+pub(super) fn ask(question: &str) {
+    let _ = Stderr.write_all(one_line(question).as_bytes());
+    let _ = Stderr.flush();
+}
+
 /// From here on, what the library says from this level up is said as the command's own messages are: no time, no colour,
 /// no place in the source.
 pub(super) fn listen(level: Level) {

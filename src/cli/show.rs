@@ -1,32 +1,62 @@
-//! `show`: the runs of a store, or the metrics of one.
+//! `show`: a run's metrics, several runs beside each other, or the runs of a store.
 
+mod compare;
 mod course;
+mod follow;
+mod read;
+mod select;
 mod table;
+mod written;
 
 use std::io::{self, Write};
 
 use clap::Args;
-use glob::{Pattern, PatternError};
 
+use super::interrupt::Interrupt;
+use super::key::{KeyError, Keys};
+use super::runs::{ListArgs, RunsError, list};
+use super::screen;
 use super::store::{FindError, StoreArg, find};
 use crate::sink::lines;
 use crate::store::{Sqlite, Store, StoreError};
-use table::{metrics_table, runs_table};
+use compare::{compare, compared_text, differences};
+use follow::follow;
+use read::{ReadRun, Series};
+use select::{Selected, select};
+use table::metrics_text;
 
-/// What `show` is asked for.
+/// Show a run's metrics, several runs beside each other, or the runs of a store
+///
+/// Of a run, first what is looked at first: reward, its spread and components, KL, clipping, entropy, lengths, loss, gradient norm
+/// and the flags of health that were computed. What is constant stands in one line. --csv and --json have every key, in full.
+///
+/// Several runs are compared with the first: the last number of each, the best where it is known which way is better, and where
+/// their configurations differ.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
-    /// The run whose metrics to show; without one, all runs are listed.
-    #[arg(value_name = "RUN", num_args = 0..=2)]
+    /// The run whose metrics to show; several are compared; without one, the runs are listed.
+    #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
     #[command(flatten)]
     pub store: StoreArg,
-    /// Show only the metrics that match, such as 'train/kl*' or '*reward*'; may be given several times.
+    /// Show only the keys that match, such as 'train/kl*' or '*reward*'; may be given several times.
     #[arg(long, value_name = "GLOB", requires = "runs")]
     pub key: Vec<String>,
-    /// Show only the last N steps of the run.
+    /// Show all keys, those that are looked at first before the others.
+    #[arg(long, requires = "runs", conflicts_with = "key")]
+    pub all: bool,
+    /// Show only the last N steps.
     #[arg(long, value_name = "N", requires = "runs", value_parser = clap::value_parser!(u64).range(1..))]
     pub last: Option<u64>,
+    /// Show a line for each row, the last 10 (or N) and then each that is stored, until the run has ended or Ctrl-C.
+    #[arg(long, requires = "runs", conflicts_with_all = ["csv", "json"])]
+    pub follow: bool,
+    /// As CSV: a line for each key, and run.
+    #[arg(long, requires = "runs", conflicts_with = "json")]
+    pub csv: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Why there is nothing to show.
@@ -36,145 +66,113 @@ pub enum ShowError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Run(#[from] FindError),
-    #[error("--key {glob}: expected a pattern of *, ? and [...]: {source}")]
-    Glob { glob: String, source: PatternError },
-    /// No key has any, and nothing would match.
-    #[error(
-        "--key {glob}: expected a pattern of *, ? and [...], found braces: give --key once for each"
-    )]
-    Braces { glob: String },
-    #[error("could not write the table: {0}")]
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Runs(#[from] RunsError),
+    #[error("--follow: expected one run, found {runs}")]
+    FollowOne { runs: usize },
+    #[error("could not write what is shown: {0}")]
     Write(#[from] io::Error),
+    /// The run goes on.
+    #[error("{run}: no longer followed, by {by}")]
+    Interrupted { run: String, by: Interrupt },
 }
 
-/// Writes the table that `args` asks for to `out`. Reads only, also while the store is being written.
+impl ShowError {
+    /// Whether it is an output that failed, not what was given.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        match self {
+            Self::Runs(error) => error.is_output(),
+            Self::Write(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Writes what `args` asks for to `out`. Reads only, also while the store is being written.
 ///
 /// # Errors
-/// If there is no such store or run, the pattern is none, or `out` refuses.
+/// If there is no such store, run or key, or `out` refuses.
 pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
     let keys = Keys::of(&args.key)?;
     let (path, runs) = args.store.with_runs(&args.runs);
     let store = Sqlite::open_read_only(&path)?;
-    let text = match runs.first() {
-        None => runs_table(&store.overview()?),
-        Some(run) => {
-            let run = &find(&store, &path, run)?;
-            let metrics = match args.last {
-                Some(steps) => store.last_metrics(run, steps)?,
-                None => store.get_metrics(run, None, None)?,
-            };
-            metrics_table(run, &metrics, |key| keys.have(key))
-        }
+    let open = |run: &String| -> Result<ReadRun<'_>, ShowError> {
+        let run = find(&store, &path, run)?;
+        Ok(ReadRun::open(&store, run, args.last)?)
     };
+    let runs: Vec<ReadRun<'_>> = runs.iter().map(open).collect::<Result<_, _>>()?;
+    match runs.as_slice() {
+        [] => Ok(list(&store, &ListArgs::default(), args.json, out)?),
+        [run] if args.follow => {
+            let which = (&keys, args.all, args.last);
+            follow(&store, run, which, screen::width(), out)
+        }
+        runs if args.follow => Err(ShowError::FollowOne { runs: runs.len() }),
+        [run] => show(args, &keys, run, out),
+        runs => show_beside(args, &keys, &store, runs, out),
+    }
+}
+
+fn show(
+    args: &ShowArgs,
+    keys: &Keys,
+    run: &ReadRun<'_>,
+    out: &mut dyn Write,
+) -> Result<(), ShowError> {
+    let selected = select(run.names()?, keys, args.every_key())?;
+    let series = series(run, &selected)?;
+    if args.csv {
+        return Ok(written::metrics_csv(&series, out)?);
+    }
+    if args.json {
+        return Ok(written::metrics_json(run, &series, out)?);
+    }
+    let shown = selected.shown(&series, args.all);
+    let text = metrics_text(run, &shown, screen::width());
     out.write_all(lines(&text).as_bytes())?;
     Ok(())
 }
 
-/// Which keys are shown.
-struct Keys(Vec<Pattern>);
-
-impl Keys {
-    fn of(globs: &[String]) -> Result<Self, ShowError> {
-        let pattern = |glob: &String| {
-            if glob.contains(['{', '}']) {
-                return Err(ShowError::Braces { glob: glob.clone() });
-            }
-            Pattern::new(glob).map_err(|source| ShowError::Glob {
-                glob: glob.clone(),
-                source,
-            })
-        };
-        globs
-            .iter()
-            .map(pattern)
-            .collect::<Result<_, _>>()
-            .map(Self)
+fn show_beside(
+    args: &ShowArgs,
+    keys: &Keys,
+    store: &Sqlite,
+    runs: &[ReadRun<'_>],
+    out: &mut dyn Write,
+) -> Result<(), ShowError> {
+    let mut names = Vec::new();
+    for run in runs {
+        names.extend(run.names()?);
     }
-
-    /// All where none was named.
-    fn have(&self, key: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|glob| glob.matches(key))
+    let selected = select(names, keys, args.every_key())?;
+    let of_run = |run| series(run, &selected);
+    let all: Vec<Vec<Series>> = runs.iter().map(of_run).collect::<Result<_, _>>()?;
+    let compared = compare(&selected, &all);
+    let config = |run: &ReadRun<'_>| Ok(store.get_run(&run.id)?.record.run_config);
+    let configs: Vec<_> = runs.iter().map(config).collect::<Result<_, StoreError>>()?;
+    let configs = differences(&configs);
+    if args.csv {
+        return Ok(written::compared_csv(runs, &compared, out)?);
     }
+    if args.json {
+        return Ok(written::compared_json(runs, &compared, &configs, out)?);
+    }
+    let text = compared_text(runs, &compared, &configs, selected.hidden, screen::width());
+    out.write_all(lines(&text).as_bytes())?;
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::row::Row;
-    use crate::sink::Sink;
-    use crate::store::StoreSink;
+fn series(run: &ReadRun<'_>, selected: &Selected) -> Result<Vec<Series>, StoreError> {
+    let read = selected.names().map(|name| run.series(name));
+    read.filter_map(Result::transpose).collect()
+}
 
-    #[test]
-    fn a_key_pattern_matches_across_slashes() {
-        let keys =
-            |globs: &[&str]| Keys::of(&globs.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let some = keys(&["train/kl*", "*reward*"]).unwrap();
-        assert!(some.have("train/kl_per_token_bucket/long"));
-        assert!(some.have("train/rewards/len/mean"));
-        assert!(!some.have("train/loss/kl"));
-        assert!(keys(&[]).unwrap().have("train/loss/kl"));
-        assert!(matches!(keys(&["["]), Err(ShowError::Glob { .. })));
-        assert!(matches!(
-            keys(&["train/{kl,loss}"]),
-            Err(ShowError::Braces { .. })
-        ));
-    }
-
-    fn shown(args: &ShowArgs) -> Result<String, ShowError> {
-        let mut out = Vec::new();
-        run(args, &mut out)?;
-        Ok(String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn a_store_shows_while_it_is_being_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = dir.path().join("runs.db");
-        let mut args = ShowArgs {
-            runs: Vec::new(),
-            store: StoreArg {
-                store: Some(store.clone()),
-            },
-            key: Vec::new(),
-            last: None,
-        };
-        let error = shown(&args).unwrap_err();
-        assert!(matches!(
-            error,
-            ShowError::Store(StoreError::Missing { .. })
-        ));
-        assert!(!store.exists());
-
-        let mut sink = StoreSink::open(&store, "first").unwrap();
-        for step in 1..=10 {
-            let row = Row {
-                step,
-                metrics: [("train/loss", step as f64), ("train/kl", 0.5)]
-                    .into_iter()
-                    .collect(),
-                ..Row::default()
-            };
-            sink.write(&row).unwrap();
-        }
-        assert!(
-            shown(&args)
-                .unwrap()
-                .contains("first  default     running     10      1    10      20")
-        );
-        args.runs = vec!["first".to_owned()];
-        args.key = vec!["*loss".to_owned()];
-        args.last = Some(4);
-        insta::assert_snapshot!(shown(&args).unwrap(), @"
-        first: steps 7 to 10, 4 of them with metrics
-
-        key         last  mean  min  max  over the steps
-        train/loss    10   8.5    7   10  ▁▃▆█
-        ");
-        args.runs = vec!["frist".to_owned()];
-        let error = shown(&args).unwrap_err().to_string();
-        assert!(
-            error.ends_with("found only `first` (did you mean `first`?)"),
-            "{error}"
-        );
+impl ShowArgs {
+    /// Whether every key is meant: programs have no first glance.
+    fn every_key(&self) -> bool {
+        self.all || self.csv || self.json
     }
 }

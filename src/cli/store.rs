@@ -24,7 +24,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 #[derive(Args, Clone, Debug, Default)]
 pub struct StoreArg {
     /// The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)] // below `runs`, too
     pub store: Option<PathBuf>,
 }
 
@@ -74,22 +74,47 @@ pub enum FindError {
         closest: Option<String>,
         runs: Vec<String>,
     },
+    /// They have one label.
+    #[error("{store}: expected the id of a run, found `{run}`, the name of {}", ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", "))]
+    Several {
+        store: String,
+        run: String,
+        ids: Vec<String>,
+    },
 }
 
-/// The id of the run that somebody calls `run`.
+/// The id of the run that somebody calls `run`: by its id, else by its name.
 ///
 /// # Errors
-/// If the store at `path` has none, with the one that is most like it.
+/// If the store at `path` has none, with the one that is most like it, or several of that name.
 pub fn find(store: &Sqlite, path: &Path, run: &str) -> Result<String, FindError> {
-    let runs = store.run_names()?;
-    if runs.iter().any(|name| name == run) {
+    let runs = store.run_labels()?;
+    if runs.iter().any(|(id, _)| id == run) {
         return Ok(run.to_owned());
     }
+    let named: Vec<String> = runs
+        .iter()
+        .filter(|(_, name)| name == run)
+        .map(|(id, _)| id.clone())
+        .collect();
+    if let [id] = named.as_slice() {
+        return Ok(id.clone());
+    }
+    let (store, run) = (path.display().to_string(), run.to_owned());
+    if !named.is_empty() {
+        return Err(FindError::Several {
+            store,
+            run,
+            ids: named,
+        });
+    }
+    let names = runs.iter().flat_map(|(id, name)| [id, name]).cloned();
+    let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
     Err(FindError::NoRun {
-        store: path.display().to_string(),
-        run: run.to_owned(),
-        closest: closest(run, &runs),
-        runs,
+        closest: closest(&run, &names),
+        store,
+        run,
+        runs: runs.into_iter().map(|(id, _)| id).collect(),
     })
 }
 

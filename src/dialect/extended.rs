@@ -110,6 +110,13 @@ const HEALTH: &[Line] = &[
     Line::of("health/{family}/nonfinite", "values", "values of the family that were NaN or infinite", Reduction::Sum, Take::Family(|census| given(census, census.nonfinite))),
 ];
 
+/// Whether a line is a flag of health, which rises.
+#[cfg(feature = "cli")]
+pub(super) fn is_flag(line: &Line) -> bool {
+    let mut flags = HEALTH.iter().filter(|flag| flag.unit == "0/1");
+    flags.any(|flag| line.key.ends_with(flag.key))
+}
+
 /// A family of which nothing was given has no counts.
 fn given(census: &Census, count: u64) -> Option<f64> {
     (census.used > 0 || census.nonfinite > 0).then_some(count as f64)

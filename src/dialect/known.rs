@@ -11,6 +11,16 @@ impl Dialect {
     }
 }
 
+#[cfg(feature = "cli")]
+impl Dialect {
+    /// The line that makes this key, one of the extended metrics among them; one of that very name before one that makes it for a name.
+    pub(super) fn line(self, key: &str) -> Option<&'static Line> {
+        let lines = || self.lines().chain(self.extended_lines());
+        let named = lines().find(|line| line.key == key);
+        named.or_else(|| lines().find(|line| line.makes(key)))
+    }
+}
+
 impl Line {
     /// Whether the line makes this key for some name in its braces.
     fn makes(&self, key: &str) -> bool {

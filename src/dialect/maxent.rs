@@ -2,6 +2,8 @@
 
 mod controller;
 
+#[cfg(feature = "cli")]
+use super::first::{First, first};
 use super::{Line, Reduction, bucket, component, line};
 use crate::batch::scalars::{LossType, Scalar};
 use crate::summary::{Distribution, DiversityNumbers, Summary};
@@ -15,6 +17,22 @@ pub(super) const TABLES: &[&[Line]] = &[
     CONTROLLER,
     META,
     POLICY,
+];
+
+/// What is looked at first, in order.
+#[cfg(feature = "cli")]
+pub(super) const FIRST: &[First] = &[
+    first("train/reward").higher(),
+    first("train/reward_std"),
+    first("train/frac_reward_zero_std"),
+    first("train/rewards/{name}/mean").higher(),
+    first("train/kl"),
+    first("train/clip_ratio"),
+    first("train/policy_entropy"),
+    first("train/completions/mean_length_sampled"),
+    first("train/completions/clipped_frac"),
+    first("train/loss").lower(),
+    first("train/grad_norm"),
 ];
 
 #[rustfmt::skip] // a table: one key a line

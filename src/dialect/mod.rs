@@ -1,6 +1,10 @@
 //! Names: each dialect is a table that says which key stands for which number of a [`Summary`]. Adding a key is adding a line.
 
 mod extended;
+#[cfg(feature = "cli")]
+mod first;
+#[cfg(feature = "cli")]
+pub(crate) mod glance;
 mod known;
 mod maxent;
 mod row;

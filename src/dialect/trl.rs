@@ -1,10 +1,28 @@
 //! The names and definitions of TRL's `GRPOTrainer` (checked against version 1.16).
 
+#[cfg(feature = "cli")]
+use super::first::{First, first};
 use super::{Line, Reduction, component, line};
 use crate::batch::scalars::{RewardScale, Scalar};
 use crate::summary::{BehaviourNumbers, Summary};
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
+
+/// What is looked at first, in order.
+#[cfg(feature = "cli")]
+pub(super) const FIRST: &[First] = &[
+    first("reward").higher(),
+    first("reward_std"),
+    first("frac_reward_zero_std"),
+    first("rewards/{name}/mean").higher(),
+    first("kl"),
+    first("clip_ratio/region_mean"),
+    first("entropy"),
+    first("completions/mean_length"),
+    first("completions/clipped_ratio"),
+    first("loss").lower(),
+    first("grad_norm"),
+];
 
 #[rustfmt::skip] // a table: one key a line
 const STEP: &[Line] = &[

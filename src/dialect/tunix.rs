@@ -1,10 +1,26 @@
 //! The names and definitions of Tunix. Its texts (`prompts`, `completions`, `trajectory_ids`) go to the sample table.
 
+#[cfg(feature = "cli")]
+use super::first::{First, first};
 use super::{Line, Reduction, component, line};
 use crate::batch::scalars::Scalar;
 use crate::summary::Summary;
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, TOKENS, SAMPLER];
+
+/// What is looked at first, in order.
+#[cfg(feature = "cli")]
+pub(super) const FIRST: &[First] = &[
+    first("score/mean").higher(),
+    first("score/min"),
+    first("score/max"),
+    first("rewards/{name}").higher(),
+    first("rewards/reward_kl_penalty"),
+    first("pg_clipfrac"),
+    first("loss/entropy"),
+    first("completions/mean_length"),
+    first("loss").lower(),
+];
 
 #[rustfmt::skip] // a table: one key a line
 const STEP: &[Line] = &[

@@ -1,11 +1,30 @@
 //! The names of verl's driver and actor metrics. Every mean is over the data itself; where verl averages the averages of
 //! micro-batches, the line says so. `timing_s/*` and whatever else is reported under a name of its own stands beside them.
 
+#[cfg(feature = "cli")]
+use super::first::{First, first};
 use super::{Line, Reduction, line};
 use crate::batch::scalars::Scalar;
 use crate::summary::Summary;
 
 pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];
+
+/// What is looked at first, in order.
+#[cfg(feature = "cli")]
+pub(super) const FIRST: &[First] = &[
+    first("critic/score/mean").higher(),
+    first("critic/rewards/mean").higher(),
+    first("critic/score/min"),
+    first("critic/score/max"),
+    first("actor/kl_loss"),
+    first("actor/ppo_kl"),
+    first("actor/pg_clipfrac"),
+    first("actor/entropy"),
+    first("response_length/mean"),
+    first("response_length/clip_ratio"),
+    first("actor/pg_loss").lower(),
+    first("actor/grad_norm"),
+];
 
 #[rustfmt::skip] // a table: one key a line
 const CRITIC: &[Line] = &[

@@ -267,7 +267,7 @@ fn appending(path: &Path, create: bool) -> io::Result<File> {
 }
 
 /// The shortest text that reads back to the same double.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value.is_nan() {
         "nan".to_owned()
     } else if value.is_infinite() {

@@ -28,6 +28,8 @@ use crate::row::{Metrics, Row};
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
 pub use csv::Csv;
+#[cfg(feature = "cli")]
+pub(crate) use csv::number;
 pub(crate) use durable::Held;
 pub use durable::{
     Durable, DurableOptions, Fsync, Full, Journal, JournalError, Outlet, Queue, Queued, Recovered,
@@ -41,9 +43,9 @@ pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;
 pub use receipt::{Delivery, Receipt, Tally};
-#[cfg(feature = "cli")]
-pub(crate) use shown::lines;
 pub(crate) use shown::one_line;
+#[cfg(feature = "cli")]
+pub(crate) use shown::{json, lines};
 pub use target::{KINDS, SinkKind, Target, TargetError};
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;
@@ -220,7 +222,7 @@ impl Serialize for Texts<'_> {
 
 /// JSON has no word for a non-finite number and `serde_json` would write `null`, which means undefined: the
 /// recordings' words are used instead.
-struct Number(f64);
+pub(crate) struct Number(pub(crate) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -34,6 +34,8 @@ pub(crate) use spec::{OURS, differing, noted};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Point, RunOverview, Sqlite, StoredRow};
 pub use standing::Standing;
+#[cfg(feature = "cli")]
+pub(crate) use standing::moment;
 
 /// A store of training records, with the operations of the `EvSys` gateway.
 ///

@@ -3,6 +3,7 @@
 mod open;
 mod overview;
 mod place;
+mod remove;
 mod rows;
 mod run;
 mod schema_1;

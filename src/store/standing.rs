@@ -57,7 +57,7 @@ impl fmt::Display for Standing {
 const DAY: u64 = 24 * 3600;
 
 /// The time since 1970 of a text as a store writes it; `None` where it is no such text.
-fn moment(text: &str) -> Option<Duration> {
+pub(crate) fn moment(text: &str) -> Option<Duration> {
     let shaped = text.is_ascii() && text.len() >= 19 && text.ends_with('Z');
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);

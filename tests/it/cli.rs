@@ -94,7 +94,7 @@ fn stored(dir: &TempDir, run: &str) -> (Vec<u64>, Status, Option<String>) {
 #[test]
 fn help_says_what_the_verbs_do() {
     let out = command(&folder()).arg("--help").output().unwrap();
-    insta::assert_snapshot!(text(&out.stdout), @r#"
+    insta::assert_snapshot!(text(&out.stdout), @"
     The training metrics of GRPO runs, exact whatever the layout
 
     Usage: grpo-metrics <COMMAND>
@@ -105,7 +105,8 @@ fn help_says_what_the_verbs_do() {
       merge    Merge shards of ranks into rows
       forward  Send a training's metrics.jsonl to a store, each row once
       deliver  Deliver the rows that wait in a journal to a store or a file
-      show     Show the runs of a store, or a run's metrics
+      show     Show a run's metrics, several runs beside each other, or the runs of a store
+      runs     List the runs of a store, name, tag, note or remove them
       help     Print this message or the help of the given subcommand(s)
 
     Options:
@@ -117,7 +118,7 @@ fn help_says_what_the_verbs_do() {
       1  an output could not be written: a store, a file, a full disk
       2  what was given cannot be used: an argument, a recording, the name of a store or run
       130  stopped by Ctrl-C or SIGTERM; what is stored is whole
-    "#);
+    ");
     let version = command(&folder()).arg("--version").output().unwrap();
     assert_eq!(
         text(&version.stdout),
@@ -344,7 +345,7 @@ fn help_of_keys_and_show_says_what_they_take() {
         let out = command(&folder()).args([verb, "--help"]).output().unwrap();
         text(&out.stdout)
     };
-    insta::assert_snapshot!(help("keys"), @r#"
+    insta::assert_snapshot!(help("keys"), @"
     List the keys that a row can have, and what they mean
 
     A metric that a training reports under a name of its own appears under exactly that name, in every
@@ -367,27 +368,57 @@ fn help_of_keys_and_show_says_what_they_take() {
           --extended
               Also the keys of the extended metrics, which `replay --extended` computes
 
+          --key <GLOB>
+              Only the keys that match, such as 'train/kl*' or '*reward*'; may be given several times
+
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction, window}
 
       -h, --help
               Print help (see a summary with '-h')
-    "#);
+    ");
     insta::assert_snapshot!(help("show"), @"
-    Show the runs of a store, or a run's metrics
+    Show a run's metrics, several runs beside each other, or the runs of a store
+
+    Of a run, first what is looked at first: reward, its spread and components, KL, clipping, entropy,
+    lengths, loss, gradient norm and the flags of health that were computed. What is constant stands in
+    one line. --csv and --json have every key, in full.
+
+    Several runs are compared with the first: the last number of each, the best where it is known which
+    way is better, and where their configurations differ.
 
     Usage: grpo-metrics show [OPTIONS] [RUN]...
 
     Arguments:
-      [RUN]...  The run whose metrics to show; without one, all runs are listed
+      [RUN]...
+              The run whose metrics to show; several are compared; without one, the runs are listed
 
     Options:
-          --store <FILE>  The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current
-                          folder]
-          --key <GLOB>    Show only the metrics that match, such as 'train/kl*' or '*reward*'; may be
-                          given several times
-          --last <N>      Show only the last N steps of the run
-      -h, --help          Print help
+          --store <FILE>
+              The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current folder]
+
+          --key <GLOB>
+              Show only the keys that match, such as 'train/kl*' or '*reward*'; may be given several
+              times
+
+          --all
+              Show all keys, those that are looked at first before the others
+
+          --last <N>
+              Show only the last N steps
+
+          --follow
+              Show a line for each row, the last 10 (or N) and then each that is stored, until the run
+              has ended or Ctrl-C
+
+          --csv
+              As CSV: a line for each key, and run
+
+          --json
+              As JSON
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
@@ -427,7 +458,7 @@ fn what_was_replayed_is_shown() {
         .output()
         .unwrap();
     insta::assert_snapshot!(text(&out.stdout), @"
-    trl-4rank-split: steps 9 to 12, 4 of them with metrics
+    trl-4rank-split: completed, steps 9 to 12
 
     key                       last     mean      min      max  over the steps
     reward                  0.3581   0.3587   0.3581   0.3593  ██▁▁

@@ -1,403 +1,326 @@
-//! Runs that do not mix: names and ids, what is gone on with, and how a run stands whose writer is gone.
-#![cfg(feature = "sqlite")]
+//! `runs`: which are listed and how, and what is done to them.
+#![cfg(all(feature = "cli", feature = "sqlite"))]
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::process::{Command, Output};
 
-use grpo_metrics::engine::{Engine, EngineOptions};
 use grpo_metrics::row::Row;
-use grpo_metrics::row::run::Ending;
-use grpo_metrics::sink::{Durable, DurableOptions, Jsonl, Sink};
-use grpo_metrics::store::{
-    Experiment, ExperimentPatch, Resume, Run, RunPatch, RunSpec, Sqlite, Status, Store, StoreError,
-    StoreSink,
-};
+use grpo_metrics::sink::Sink;
+use grpo_metrics::store::{Prediction, RunSpec, Sqlite, Store, StoreSink};
 use rusqlite::Connection;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn file(dir: &TempDir) -> PathBuf {
-    dir.path().join("runs.db")
+fn command(dir: &Path, args: &[&str], columns: Option<usize>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    command
+        .current_dir(dir)
+        .args(args)
+        .env_remove("GRPO_METRICS_STORE")
+        .env_remove("COLUMNS")
+        .envs(columns.map(|columns| ("COLUMNS", columns.to_string())));
+    command.output().unwrap()
 }
 
-fn row(step: u64) -> Row {
-    Row {
-        step,
-        metrics: [("a", step as f64)].into_iter().collect(),
-        ..Row::default()
-    }
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn allow(name: &str) -> RunSpec {
-    RunSpec::new(name).resume(Resume::Allow)
+/// `runs` with these words, which succeeds.
+fn runs(dir: &Path, args: &[&str]) -> String {
+    let out = command(dir, &[&["runs"], args].concat(), None);
+    assert!(out.status.success(), "{out:?}");
+    text(&out.stdout)
 }
 
-/// What somebody else sees: `sqlite3`, say.
-fn steps(path: &Path, run: &str) -> Vec<i64> {
-    let db = Connection::open(path).unwrap();
-    let sql = "SELECT DISTINCT step FROM metrics WHERE run_id = ?1 ORDER BY step";
-    let mut select = db.prepare(sql).unwrap();
-    let steps = select.query_map([run], |line| line.get(0)).unwrap();
-    steps.map(Result::unwrap).collect()
-}
-
-#[test]
-fn a_name_is_a_label_and_an_id_is_one_runs_own() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let opened: Vec<_> = (0..3)
-        .map(|_| store.open_run(&RunSpec::new("seed-0")).unwrap())
-        .collect();
-    let ids: Vec<_> = opened.iter().map(|opened| opened.id.as_str()).collect();
-    assert_eq!(ids, ["seed-0", "seed-0-2", "seed-0-3"]);
-    assert!(
-        opened
-            .iter()
-            .all(|run| run.name.as_deref() == Some("seed-0"))
+/// `runs` with these words, which is refused.
+fn refused(dir: &Path, args: &[&str]) -> String {
+    let out = command(dir, &[&["runs"], args].concat(), None);
+    assert_eq!(
+        (out.status.code(), text(&out.stdout)),
+        (Some(2), String::new()),
+        "{out:?}"
     );
-    assert_eq!(opened[0].said(), None);
-    insta::assert_snapshot!(opened[1].said().unwrap(), @"run `seed-0` is there already, so this one is `seed-0-2`; with resume `allow` it would go on with the one that is there");
-    // An id that somebody else's name has made is taken too.
-    let other = store.open_run(&RunSpec::new("seed-0-2")).unwrap();
-    assert_eq!(other.id, "seed-0-2-2");
+    text(&out.stderr)
 }
 
-#[test]
-fn a_run_without_a_name_gets_one_that_sorts_by_time_and_can_be_typed() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let now = "SELECT strftime('%Y-%m-%d-%H%M', 'now')";
-    let db = Connection::open(file(&dir)).unwrap();
-    let now = || {
-        db.query_row(now, [], |line| line.get::<_, String>(0))
-            .unwrap()
-    };
-    let before = now();
-    let opened = store.open_run(&RunSpec::default()).unwrap();
-    let after = now();
-    assert_eq!(opened.name.as_ref(), Some(&opened.id));
-    assert_eq!(opened.said(), None);
-    let (time, words) = opened.id.split_at(15);
-    assert!((before.as_str()..=after.as_str()).contains(&time), "{time}");
-    let words: Vec<_> = words.split('-').skip(1).collect();
-    assert_eq!(words.len(), 2);
-    let is_typed = |word: &&str| word.len() > 2 && word.bytes().all(|b| b.is_ascii_lowercase());
-    assert!(words.iter().all(is_typed), "{words:?}");
+/// The runs that are listed, in order.
+fn listed(dir: &Path, args: &[&str]) -> Vec<String> {
+    let list = runs(dir, &[&["--json"], args].concat());
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    list.iter()
+        .map(|run| run["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
-#[test]
-fn a_run_is_gone_on_with_never_where_that_is_allowed_or_where_it_must_be_there() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let open = |store: &mut Sqlite, resume| {
-        let opened = store.open_run(&RunSpec::new("r").resume(resume));
-        opened.map(|opened| (opened.id.clone(), opened.last_step()))
-    };
-    let error = open(&mut store, Resume::Must).unwrap_err();
-    assert_eq!(error.to_string(), "expected run `r`, found no such record");
-    let mine = |id: &str, last| (id.to_owned(), last);
-    assert_eq!(open(&mut store, Resume::Allow).unwrap(), mine("r", None));
-    store
-        .log_windows("r", &[row(7)], grpo_metrics::store::Split::Train)
-        .unwrap();
-    assert_eq!(open(&mut store, Resume::Allow).unwrap(), mine("r", Some(7)));
-    assert_eq!(open(&mut store, Resume::Never).unwrap(), mine("r-2", None));
-    // The newest of the name.
-    assert_eq!(open(&mut store, Resume::Must).unwrap(), mine("r-2", None));
-    let by_id = RunSpec {
-        id: Some("r".to_owned()),
-        ..RunSpec::default()
-    };
-    assert_eq!(store.open_run(&by_id).unwrap().last_step(), Some(7));
-    let nobody = RunSpec {
-        id: Some("s".to_owned()),
-        ..RunSpec::default()
-    };
-    assert!(matches!(
-        store.open_run(&nobody),
-        Err(StoreError::Unknown { .. })
-    ));
-}
-
-#[test]
-fn a_run_of_the_name_in_another_experiment_is_another_run() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let of = |experiment: &str| RunSpec {
+fn open(dir: &Path, run: &str, experiment: &str, steps: u64) -> Box<StoreSink> {
+    let spec = RunSpec {
         experiment: Some(experiment.to_owned()),
-        ..allow("seed-0")
+        ..RunSpec::new(run)
     };
-    assert_eq!(store.open_run(&of("slow")).unwrap().id, "seed-0");
-    assert_eq!(store.open_run(&of("fast")).unwrap().id, "seed-0-2");
-    assert_eq!(store.open_run(&of("slow")).unwrap().id, "seed-0");
-    assert_eq!(store.open_run(&of("fast")).unwrap().id, "seed-0-2");
-    let must = of("third").resume(Resume::Must);
-    let error = store.open_run(&must).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "run `seed-0-2`: expected it in experiment `third`, found it in experiment `fast`"
-    );
-}
-
-fn deciding(options: &Value) -> serde_json::Map<String, Value> {
-    serde_json::from_value::<EngineOptions>(options.clone())
-        .unwrap()
-        .deciding()
-}
-
-#[test]
-fn a_run_keeps_its_dialect_and_the_options_that_decide_its_numbers() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let of = |options: Value| RunSpec {
-        options: deciding(&options),
-        config: json!({"lr": 1}),
-        ..allow("r")
-    };
-    let trl = json!({"dialect": "trl", "logging_steps": 2});
-    store.open_run(&of(trl.clone())).unwrap();
-    let error = store
-        .open_run(&of(
-            json!({"dialect": "verl", "logging_steps": 2, "extended": true}),
-        ))
-        .unwrap_err();
-    insta::assert_snapshot!(error, @"run `r`: expected dialect trl, extended as by default, as it was begun with, found dialect verl, extended true: a run keeps what decides its numbers");
-    // What becomes of a rank that fails decides no number, nor does a text.
-    let same = json!({"dialect": "trl", "logging_steps": 2, "policy": "go_on", "metadata": {"git_sha": "b"}});
-    assert_eq!(store.open_run(&of(same)).unwrap().id, "r");
-    // Who says nothing is held to nothing, and what was kept stays.
-    let silent = RunSpec {
-        config: json!({"lr": 2}),
-        ..allow("r")
-    };
-    let config = store.open_run(&silent).unwrap().run.record.run_config;
-    let kept =
-        json!({"lr": 2, "grpo_metrics": {"options": {"dialect": "trl", "logging_steps": 2}}});
-    assert_eq!(config, kept);
-    assert!(store.open_run(&of(json!({}))).is_err());
-}
-
-/// A process of its own by the tests below: what it does with the store is in its environment.
-#[test]
-#[ignore = "the other process of another test"]
-fn another_process() {
-    let Some(path) = std::env::var_os("GRPO_TEST_STORE") else {
-        return;
-    };
-    let path = PathBuf::from(path);
-    match std::env::var("GRPO_TEST_ACT").unwrap().as_str() {
-        "open" => {
-            let mut sink = Box::new(StoreSink::open(&path, "r").unwrap());
-            sink.write(&row(1)).unwrap();
-            sink.close();
-        }
-        "write" => {
-            let mut sink = StoreSink::open(&path, "r").unwrap();
-            sink.write(&row(1)).unwrap();
-            println!("written");
-            std::thread::sleep(Duration::from_secs(600));
-        }
-        "journal" => {
-            let policy = DurableOptions {
-                pace: Duration::MAX,
-                ..DurableOptions::default()
-            };
-            let sink = StoreSink::open(&path, "r").unwrap();
-            let journal = path.with_extension("journal");
-            let mut sink = Durable::with(sink, journal, policy).unwrap();
-            for step in 1..=6 {
-                sink.write(&row(step)).unwrap();
-            }
-            std::process::abort();
-        }
-        act => panic!("nothing is called {act}"),
+    let mut sink = Box::new(StoreSink::open(dir.join("runs.db"), spec).unwrap());
+    for step in 1..=steps {
+        let metrics = [("train/reward", step as f64), ("train/kl", 0.5)]
+            .into_iter()
+            .collect();
+        sink.write(&Row {
+            step,
+            metrics,
+            ..Row::default()
+        })
+        .unwrap();
     }
+    sink
 }
 
-fn elsewhere(path: &Path, act: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "runs::another_process",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env("GRPO_TEST_STORE", path)
-        .env("GRPO_TEST_ACT", act)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+/// Three runs of known ages; the last one is being written.
+fn three() -> (TempDir, Box<StoreSink>) {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), "old", "first", 30).close();
+    open(dir.path(), "new", "second", 20).close();
+    let writer = open(dir.path(), "now", "second", 10);
+    let db = Connection::open(dir.path().join("runs.db")).unwrap();
+    for (run, created) in [
+        ("old", "2026-01-31T12:00:00.123Z"),
+        ("new", "2026-02-01T12:00:00.000Z"),
+    ] {
+        db.execute(
+            "UPDATE runs SET created_at = ?2 WHERE id = ?1",
+            [run, created],
+        )
+        .unwrap();
+    }
+    db.execute("UPDATE runs SET created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-90 minutes') WHERE id = 'now'", []).unwrap();
+    (dir, writer)
 }
 
 #[test]
-fn processes_that_open_a_new_run_of_the_same_name_at_once_get_one_each() {
-    let dir = TempDir::new().unwrap();
-    let path = file(&dir);
-    let mut others: Vec<_> = (0..4).map(|_| elsewhere(&path, "open")).collect();
-    for other in &mut others {
-        assert!(other.wait().unwrap().success());
-    }
-    let store = Sqlite::open_read_only(&path).unwrap();
-    let mut runs: Vec<_> = store.overview().unwrap();
-    runs.sort_by(|a, b| a.id.cmp(&b.id));
-    let ids: Vec<_> = runs.iter().map(|run| run.id.as_str()).collect();
-    assert_eq!(ids, ["r", "r-2", "r-3", "r-4"]);
-    for run in &runs {
-        assert_eq!((run.name.as_str(), run.steps), ("r", 1));
-        assert_eq!(run.status, Some(Status::Completed));
-    }
-}
-
-#[test]
-fn a_run_whose_writer_was_killed_has_stopped_a_minute_later() {
-    let dir = TempDir::new().unwrap();
-    let path = file(&dir);
-    let mut writer = elsewhere(&path, "write");
-    let said = BufReader::new(writer.stdout.take().unwrap());
-    assert!(said.lines().any(|line| line.unwrap().contains("written")));
-    writer.kill().unwrap(); // SIGKILL
-    writer.wait().unwrap();
-    let store = Sqlite::open_read_only(&path).unwrap();
-    let [run] = store.overview().unwrap().try_into().unwrap();
-    assert_eq!(run.status, Some(Status::Running));
-    let in_seconds = |seconds| {
-        let now = SystemTime::now() + Duration::from_secs(seconds);
-        run.standing(now).unwrap().to_string()
-    };
-    assert_eq!(in_seconds(0), "running");
-    assert!(in_seconds(90).starts_with("stopped (no sign since "));
-    let seen = run.seen_at.clone().unwrap();
-    let expected = format!("stopped (no sign since {} {})", &seen[..10], &seen[11..16]);
-    assert_eq!(in_seconds(2 * 24 * 3600), expected);
-    // Who goes on with it is seen again, and one that has ended is what it ended as.
-    let sink = Box::new(StoreSink::open(&path, allow("r")).unwrap());
-    let store = Sqlite::open_read_only(&path).unwrap();
-    assert!(store.overview().unwrap()[0].seen_at.clone().unwrap() >= seen);
-    sink.close();
-    let run = &store.overview().unwrap()[0];
-    let later = SystemTime::now() + Duration::from_secs(24 * 3600);
-    assert_eq!(run.standing(later).unwrap().to_string(), "completed");
-}
-
-#[test]
-fn what_a_killed_run_left_in_its_journal_goes_to_it_and_not_to_the_run_that_comes_after() {
-    let dir = TempDir::new().unwrap();
-    let path = file(&dir);
-    for _ in 0..3 {
-        assert!(!elsewhere(&path, "journal").wait().unwrap().success());
-    }
-    let journal = path.with_extension("journal");
-    assert_eq!(Durable::run_of(&journal).unwrap().as_deref(), Some("r-3"));
-    let sink = StoreSink::open(&path, "r").unwrap();
-    assert_eq!(sink.run_id(), "r-4");
-    let mut sink = Box::new(Durable::new(sink, &journal).unwrap());
-    sink.write(&row(9)).unwrap();
-    let receipt = sink.close();
-    assert_eq!(
-        (receipt.pending, receipt.dropped, receipt.error),
-        (0, 0, None)
-    );
-    for run in ["r", "r-2", "r-3"] {
-        assert_eq!(steps(&path, run), [1, 2, 3, 4, 5, 6], "{run}");
-    }
-    assert_eq!(steps(&path, "r-4"), [9]);
-    let store = Sqlite::open_read_only(&path).unwrap();
-    let stands = |run| store.get_run(run).unwrap().status;
-    assert_eq!(stands("r"), Status::Running);
-    assert_eq!(stands("r-4"), Status::Completed);
-    // What is delivered needs no note any more.
-    let sink = StoreSink::open(&path, allow("r")).unwrap();
-    let sink = Durable::new(sink, &journal).unwrap();
-    assert_eq!(fs::read(journal.join("run")).unwrap(), b"\"r-4\"");
-    drop(sink);
-}
-
-#[test]
-fn rows_that_a_resumed_run_writes_again_are_marked_in_json_lines_behind_a_journal_too() {
-    let dir = TempDir::new().unwrap();
-    let lines = dir.path().join("rows.jsonl");
-    let train = |steps: std::ops::RangeInclusive<u64>| {
-        let sink = StoreSink::open(file(&dir), allow("r")).unwrap();
-        let store = Durable::new(sink, dir.path().join("store")).unwrap();
-        let jsonl = Durable::new(Jsonl::open(&lines).unwrap(), dir.path().join("jsonl")).unwrap();
-        let mut engine = Engine::builder().sink(jsonl).sink(store).build().unwrap();
-        for step in steps {
-            engine.step(step).unwrap();
-        }
-        for receipt in engine.finish() {
-            assert_eq!(receipt.accepted, receipt.written);
-        }
-    };
-    train(1..=4);
-    train(3..=6);
-    let read = fs::read_to_string(&lines).unwrap();
-    let rows: Vec<Value> = read
+fn the_newest_runs_stand_first_and_the_list_is_that_of_show() {
+    let (dir, writer) = three();
+    writer.close();
+    let dir = dir.path();
+    runs(dir, &["note", "old", "the first try"]);
+    let list = runs(dir, &[]);
+    let shown = command(dir, &["show"], None);
+    assert_eq!(text(&shown.stdout), list);
+    let list: String = list
         .lines()
-        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|line| !line.starts_with("now "))
+        .map(|line| line.to_owned() + "\n")
         .collect();
-    let marked: Vec<_> = rows
-        .iter()
-        .map(|row| (row["step"].as_u64().unwrap(), row.get("again").is_some()))
-        .collect();
-    let again = [(3, true), (4, true), (5, false), (6, false)];
-    assert_eq!(
-        marked[..4],
-        [(1, false), (2, false), (3, false), (4, false)]
+    insta::assert_snapshot!(list, @"
+    run  experiment  status     steps  first  last  values  created              note
+    new  second      completed     20      1    20      40  2026-02-01 12:00:00
+    old  first       completed     30      1    30      60  2026-01-31 12:00:00  the first try
+    ");
+    for columns in [60, 80, 200] {
+        let list = text(&command(dir, &["runs"], Some(columns)).stdout);
+        assert!(
+            list.lines().all(|line| line.chars().count() <= columns),
+            "{columns}: {list}"
+        );
+    }
+    let narrow = text(&command(dir, &["runs"], Some(60)).stdout);
+    assert!(
+        narrow.contains("\nold  first       completed     30    30  2026-01-31\n"),
+        "{narrow}"
     );
-    assert_eq!(marked[4..], again);
-    assert_eq!(rows[4]["again"], json!(true));
-    assert_eq!(steps(&file(&dir), "r"), [1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
-fn an_experiment_stands_as_its_runs_do() {
-    use Status::{Cancelled, Completed, Failed, Pending, Running};
-    let dir = TempDir::new().unwrap();
-    let mut store = Sqlite::open(file(&dir)).unwrap();
-    let experiment = store.create_experiment(&Experiment::default()).unwrap().id;
-    let run = |store: &mut Sqlite| {
-        let run = Run {
-            experiment_id: experiment.clone(),
-            ..Run::default()
+fn runs_are_filtered_and_ordered_as_asked_for() {
+    let (dir, writer) = three();
+    let dir = dir.path();
+    runs(dir, &["tag", "old", "base", "long"]);
+    runs(dir, &["tag", "new", "base"]);
+    for (args, expected) in [
+        (&[][..], &["now", "new", "old"][..]),
+        (&["--reverse"], &["old", "new", "now"]),
+        (&["--status", "completed"], &["new", "old"]),
+        (&["--status", "running"], &["now"]),
+        (&["--status", "failed", "--status", "running"], &["now"]),
+        (&["--status", "failed"], &[]),
+        (&["--tag", "base"], &["new", "old"]),
+        (&["--tag", "base", "--tag", "long"], &["old"]),
+        (&["--experiment", "second"], &["now", "new"]),
+        (&["--since", "2026-02-01"], &["now", "new"]),
+        (&["--since", "2026-02-01 12:01"], &["now"]),
+        (&["--since", "2h"], &["now"]),
+        (&["--since", "60m"], &[]),
+        (&["--sort", "name"], &["new", "now", "old"]),
+        (&["--sort", "steps"], &["old", "new", "now"]),
+        (&["--sort", "experiment"], &["old", "now", "new"]),
+        (&["--sort", "status"], &["new", "old", "now"]),
+    ] {
+        assert_eq!(listed(dir, args), expected, "{args:?}");
+    }
+    assert_eq!(
+        runs(dir, &["--tag", "none"]),
+        "no such runs; 3 in the store\n"
+    );
+    for args in [
+        &["--since", "yesterday"][..],
+        &["--since", "2026-13-01"],
+        &["--sort", "size"],
+        &["--status", "done"],
+    ] {
+        assert!(refused(dir, args).contains(args[1]), "{args:?}");
+    }
+    drop(writer);
+}
+
+#[test]
+fn a_run_is_found_by_what_it_was_renamed_to_and_by_its_id() {
+    let (dir, writer) = three();
+    writer.close();
+    let dir = dir.path();
+    assert_eq!(
+        runs(dir, &["rename", "old", "baseline"]),
+        "old: named `baseline`\n"
+    );
+    for name in ["old", "baseline"] {
+        let out = command(dir, &["show", name], None);
+        assert!(
+            text(&out.stdout).starts_with("old: completed, steps 1 to 30\n"),
+            "{out:?}"
+        );
+    }
+    assert!(
+        runs(dir, &[]).contains("\nold  baseline  first "),
+        "{}",
+        runs(dir, &[])
+    );
+    runs(dir, &["rename", "new", "baseline"]);
+    let several =
+        "error: runs.db: expected the id of a run, found `baseline`, the name of `old`, `new`\n";
+    assert_eq!(refused(dir, &["rename", "baseline", "x"]), several);
+    assert!(refused(dir, &["rename", "basline", "x"]).contains("did you mean `baseline`?"));
+    assert_eq!(
+        refused(dir, &["rename", "old", " "]),
+        "error: expected a name with something in it, found none\n"
+    );
+}
+
+#[test]
+fn tags_and_notes_are_put_on_a_run_and_taken_away() {
+    let (dir, writer) = three();
+    let dir = dir.path();
+    assert_eq!(
+        runs(dir, &["tag", "now", "a", "b", "a"]),
+        "now: tags: a, b\n"
+    );
+    assert_eq!(runs(dir, &["tag", "now", "c", "b"]), "now: tags: a, b, c\n");
+    assert_eq!(runs(dir, &["untag", "now", "a", "c"]), "now: tags: b\n");
+    assert_eq!(runs(dir, &["untag", "now", "b", "z"]), "now: no tags\n");
+    assert_eq!(
+        runs(dir, &["note", "now", "lr too high"]),
+        "now: note: lr too high\n"
+    );
+    assert!(runs(dir, &[]).contains("  lr too high\n"));
+    assert_eq!(runs(dir, &["note", "now", ""]), "now: no note\n");
+    assert!(!runs(dir, &[]).contains("note"));
+    let status = refused(dir, &["--status", "failed", "note", "now", "x"]);
+    assert_eq!(
+        status,
+        "error: --status: expected it where runs are listed, found it beside a change of one\n"
+    );
+    // The writer is not disturbed.
+    let receipt = writer.close();
+    assert_eq!((receipt.written, receipt.error), (10, None));
+}
+
+#[test]
+fn a_removed_run_takes_all_of_its_own_along_and_nothing_else() {
+    let (dir, writer) = three();
+    let dir = dir.path();
+    let path = dir.join("runs.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    for run in ["old", "new"] {
+        let prediction = Prediction {
+            run_id: run.to_owned(),
+            ..Prediction::default()
         };
-        store.create_run(&run).unwrap().id
+        store.add_prediction(&prediction).unwrap();
+    }
+    drop(store);
+    let count = |table: &str| -> i64 {
+        let db = Connection::open(&path).unwrap();
+        db.query_row(&format!("SELECT count(*) FROM {table}"), [], |line| {
+            line.get(0)
+        })
+        .unwrap()
     };
-    let (a, b, c) = (run(&mut store), run(&mut store), run(&mut store));
-    let stands = |store: &mut Sqlite, run: &str, status| {
-        let patch = RunPatch {
-            status: Some(status),
-            ..RunPatch::default()
-        };
-        store.update_run(run, &patch).unwrap();
-        store.get_experiment(&experiment).unwrap().status
-    };
-    assert_eq!(stands(&mut store, &a, Pending), Pending);
-    assert_eq!(stands(&mut store, &a, Running), Running);
-    assert_eq!(stands(&mut store, &a, Completed), Running); // two have not begun
-    assert_eq!(stands(&mut store, &b, Failed), Failed);
-    assert_eq!(stands(&mut store, &c, Running), Running);
-    assert_eq!(stands(&mut store, &c, Cancelled), Failed);
-    assert_eq!(stands(&mut store, &b, Completed), Cancelled);
-    assert_eq!(stands(&mut store, &c, Completed), Completed);
-    // What somebody says of it stands until a run changes.
-    let said = ExperimentPatch {
-        status: Some(Cancelled),
-        ..ExperimentPatch::default()
-    };
-    let status = store.update_experiment(&experiment, &said).unwrap().status;
-    assert_eq!(status, Cancelled);
-    // So does that of a run that an engine ends.
-    let sink = StoreSink::open(file(&dir), "other").unwrap();
-    let engine = Engine::builder().sink(sink).build().unwrap();
-    let of_other = |store: &Sqlite| {
-        let run = store.get_run("other").unwrap();
-        store.get_experiment(&run.experiment_id).unwrap().status
-    };
-    assert_eq!(of_other(&store), Running);
-    let _ = engine.finish_as(&Ending::failed("out of memory"));
-    assert_eq!(of_other(&store), Failed);
+    assert_eq!(
+        (count("numbers"), count("rows"), count("predictions")),
+        (120, 60, 2)
+    );
+    let unasked = refused(dir, &["rm", "old", "old"]);
+    assert_eq!(
+        unasked,
+        "error: `old` (30 steps, 60 values) would be removed: expected --yes, as nobody can be asked here\n"
+    );
+    let written = refused(dir, &["rm", "--yes", "old", "now"]);
+    assert_eq!(
+        written,
+        "error: run `now` is being written: it is not removed without --force\n"
+    );
+    assert_eq!(count("numbers"), 120);
+
+    let removed = runs(dir, &["rm", "--yes", "old"]);
+    assert!(
+        removed.starts_with("removed `old` (30 steps, 60 values): "),
+        "{removed}"
+    );
+    assert!(
+        removed.ends_with(" of runs.db are free for what is written next\n"),
+        "{removed}"
+    );
+    assert_eq!(
+        (
+            count("numbers"),
+            count("rows"),
+            count("series"),
+            count("predictions")
+        ),
+        (60, 30, 4, 1)
+    );
+    assert_eq!(listed(dir, &[]), ["now", "new"]);
+    let out = command(dir, &["show", "new", "--csv"], None);
+    assert!(
+        text(&out.stdout).contains("\ntrain/reward,train,20,1,20,20.0,10.5,1.0,20.0\n"),
+        "{out:?}"
+    );
+    let receipt = writer.close();
+    assert_eq!((receipt.written, receipt.error), (10, None));
+    runs(dir, &["rm", "-y", "now", "new"]);
+    assert_eq!(
+        (count("numbers"), count("rows"), count("series")),
+        (0, 0, 0)
+    );
+    assert_eq!(runs(dir, &[]), "no runs\n");
+}
+
+#[test]
+fn a_run_that_is_being_written_is_removed_by_force() {
+    let (dir, writer) = three();
+    runs(dir.path(), &["rm", "--yes", "--force", "now"]);
+    assert_eq!(listed(dir.path(), &[]), ["new", "old"]);
+    drop(writer);
+}
+
+#[test]
+fn nothing_is_made_where_there_is_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &[][..],
+        &["rename", "a", "b"],
+        &["tag", "a", "b"],
+        &["note", "a", "b"],
+        &["rm", "--yes", "a"],
+    ] {
+        assert!(
+            refused(dir.path(), args)
+                .contains("runs.db: expected a store of runs, found no such file")
+        );
+    }
+    assert!(!dir.path().join("runs.db").exists());
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use crate::batch::Batch;
+use crate::cli::grid::Grid;
 use crate::sink::one_line;
 use crate::stat::{Census, Order, Quantile, Statistic};
 
@@ -73,34 +72,26 @@ fn count(number: u64, one: &str, many: &str) -> String {
 
 /// The families that had a non-finite value, a line each; nothing if there are none.
 fn nonfinite(census: &BTreeMap<String, Census>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .force_no_tty()
-        .set_header(["family", "used", "absent", "nonfinite"]);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    let found: Vec<_> = census
+        .iter()
+        .filter(|(_, seen)| seen.nonfinite > 0)
+        .collect();
+    if found.is_empty() {
+        return String::new();
     }
-    let mut found = false;
-    for (family, seen) in census.iter().filter(|(_, seen)| seen.nonfinite > 0) {
-        found = true;
-        table.add_row([
+    let mut table = Grid::new(&["family", "used", "absent", "nonfinite"], 1..4);
+    for (family, seen) in found {
+        table.line([
             one_line(family),
             seen.used.to_string(),
             seen.absent.to_string(),
             seen.nonfinite.to_string(),
         ]);
     }
-    if !found {
-        return String::new();
-    }
     let mut text = "NaN and infinities, left out and counted:\n".to_owned();
-    for line in table.lines() {
+    for line in table.text().lines() {
         text.push_str("  ");
-        text.push_str(line.trim_end());
+        text.push_str(line);
         text.push('\n');
     }
     text

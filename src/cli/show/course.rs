@@ -1,29 +1,29 @@
 //! The course of a series in little room: its digest and its sparkline.
 
-/// How many cells a sparkline has at most.
-const SPARK_WIDTH: usize = 24;
-
 /// The last value, and mean, min and max of the finite ones; NaN where there are none.
 pub fn digest(values: &[f64]) -> [f64; 4] {
     let last = values.last().copied().unwrap_or(f64::NAN);
     let finite = || values.iter().copied().filter(|value| value.is_finite());
     let count = finite().count() as f64;
-    // Each is divided first: the sum of large values may be beyond a double where their mean is not.
-    let mean = if count > 0.0 {
-        finite().map(|value| value / count).sum()
-    } else {
-        f64::NAN
-    };
+    let mut mean = finite().sum::<f64>() / count;
+    if !mean.is_finite() {
+        // The sum of large values may be beyond a double where their mean is not.
+        mean = finite().map(|value| value / count).sum();
+    }
     let min = finite().fold(f64::NAN, f64::min);
     let max = finite().fold(f64::NAN, f64::max);
-    [last, mean, min, max]
+    if count == 0.0 {
+        return [last, f64::NAN, f64::NAN, f64::NAN];
+    }
+    // It is rounded, and that of one number again and again is that number.
+    [last, mean.clamp(min, max), min, max]
 }
 
 /// The course of a series in block characters, the lowest finite value lowest: `▁▂▅█`. A long series is shown by the means
-/// of equal stretches; a stretch that has an infinity shows as an arrow, and a constant series is a level line.
-pub fn sparkline(values: &[f64]) -> String {
+/// of equal stretches, at most so many; one that has an infinity shows as an arrow, and a constant series is a level line.
+pub fn sparkline(values: &[f64], cells: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let cells = values.len().min(SPARK_WIDTH);
+    let cells = values.len().min(cells);
     let stretches: Vec<f64> = (0..cells)
         .map(|cell| {
             mean_of(&values[cell * values.len() / cells..(cell + 1) * values.len() / cells])
@@ -59,27 +59,32 @@ fn mean_of(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
+    const CELLS: usize = 24;
+
     #[test]
     fn a_sparkline_spans_the_finite_values() {
         assert_eq!(
-            sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]),
+            sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], CELLS),
             "▁▂▃▄▅▆▇█"
         );
         assert_eq!(
-            sparkline(&[1.0, f64::INFINITY, 2.0, f64::NEG_INFINITY, f64::NAN]),
+            sparkline(
+                &[1.0, f64::INFINITY, 2.0, f64::NEG_INFINITY, f64::NAN],
+                CELLS
+            ),
             "▁↑█↓ "
         );
-        assert_eq!(sparkline(&[f64::MAX, f64::MIN]), "█▁");
-        assert_eq!(sparkline(&[5.0; 3]), "▄▄▄");
-        assert_eq!(sparkline(&[0.1; 1000]), "▄".repeat(SPARK_WIDTH));
-        assert_eq!(sparkline(&[]), "");
+        assert_eq!(sparkline(&[f64::MAX, f64::MIN], CELLS), "█▁");
+        assert_eq!(sparkline(&[5.0; 3], CELLS), "▄▄▄");
+        assert_eq!(sparkline(&[0.1; 1000], CELLS), "▄".repeat(CELLS));
+        assert_eq!(sparkline(&[], CELLS), "");
     }
 
     #[test]
     fn a_long_series_is_shown_by_the_means_of_its_stretches() {
         let rising: Vec<f64> = (0..1000).map(f64::from).collect();
-        let line = sparkline(&rising);
-        assert_eq!(line.chars().count(), SPARK_WIDTH);
+        let line = sparkline(&rising, CELLS);
+        assert_eq!(line.chars().count(), CELLS);
         assert_eq!(line, "▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███");
     }
 
@@ -88,6 +93,7 @@ mod tests {
         let [last, mean, min, max] = digest(&[1.0, f64::INFINITY, 3.0, f64::NEG_INFINITY]);
         assert_eq!((last, mean, min, max), (f64::NEG_INFINITY, 2.0, 1.0, 3.0));
         assert!(digest(&[f64::INFINITY])[1].is_nan());
+        assert_eq!(digest(&[0.04; 24]), [0.04; 4]);
         assert!(digest(&[f64::MAX, f64::MAX])[1] >= f64::MAX);
     }
 }

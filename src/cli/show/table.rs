@@ -1,222 +1,204 @@
-//! The tables: of runs, and of a run's metrics.
+//! The table of a run's metrics, in the room that there is.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::course::{digest, sparkline};
+use super::read::{ReadRun, Series};
+use super::select::{Selected, family};
+use crate::cli::grid::{GAP, Grid};
+use crate::cli::screen::{columns, listed, shortened, wrapped};
 use crate::sink::{compact, one_line};
-use crate::store::{Metric, RunOverview, Split};
 
-/// The runs, a line each.
-pub fn runs_table(runs: &[RunOverview]) -> String {
-    if runs.is_empty() {
-        return "no runs\n".to_owned();
+/// The columns of numbers.
+const NUMBERS: [&str; 4] = ["last", "mean", "min", "max"];
+
+/// How many cells the course of a series has: in a pipe, at most where there is room, and at least.
+const COURSE: (usize, usize, usize) = (24, 96, 6);
+
+/// How short a key may become.
+const SHORTEST_KEY: usize = 10;
+
+/// What is to be seen of a run, in so many columns: a line for each series, those of one family together, and one for all that
+/// are constant.
+#[must_use]
+pub fn metrics_text(run: &ReadRun<'_>, shown: &Shown<'_>, room: Option<usize>) -> String {
+    let mut text = head(run) + "\n";
+    let is_told = |series: &&Series| shown.is_asked_for || !series.is_constant();
+    let groups: Vec<Vec<&Series>> = shown
+        .groups()
+        .into_iter()
+        .map(|group| group.into_iter().filter(is_told).collect())
+        .filter(|group: &Vec<_>| !group.is_empty())
+        .collect();
+    if !groups.is_empty() {
+        let _ = write!(text, "\n{}", table(&groups, room));
     }
-    let mut table = bare_table(
-        &[
-            "run",
-            "experiment",
-            "status",
-            "steps",
-            "first",
-            "last",
-            "values",
-            "created",
-        ],
-        3..7,
-    );
-    for run in runs {
-        let end = |step: Option<u64>| step.map_or_else(|| "-".to_owned(), |step| step.to_string());
-        table.add_row([
-            one_line(&run.id),
-            one_line(&run.experiment),
-            run.status
-                .map_or_else(|| "?".to_owned(), |status| status.to_string()),
-            run.steps.to_string(),
-            end(run.span.map(|(first, _)| first)),
-            end(run.span.map(|(_, last)| last)),
-            run.values.to_string(),
-            // To the second, as a person reads it.
-            one_line(&run.created_at)
-                .chars()
-                .take(19)
-                .map(|c| if c == 'T' { ' ' } else { c })
-                .collect(),
-        ]);
-    }
-    let mut text = printed(&table);
-    for (run, fault) in runs
+    let constant: Vec<&Series> = shown
+        .series
         .iter()
-        .filter_map(|run| Some((run, run.fault.as_ref()?)))
-    {
-        let line = one_line(&format!("{}: {fault}", run.id));
+        .filter(|series| !is_told(series))
+        .collect();
+    if !constant.is_empty() {
+        let lead = format!("{} constant: ", constant.len());
+        let item = |series: &&Series| {
+            let value = series.points.first().map_or(f64::NAN, |point| point.1);
+            format!("{} {}", series.name.label(), compact(value))
+        };
+        let items: Vec<String> = constant.iter().map(item).collect();
+        let line = if shown.is_all {
+            wrapped(&lead, &items, room)
+        } else {
+            listed(&lead, &items, room)
+        };
         let _ = writeln!(text, "\n{line}");
     }
-    text
-}
-
-/// A run's metrics, a line each, those of one family (what stands before the last `/`) together.
-pub fn metrics_table(run: &str, metrics: &[Metric], shown: impl Fn(&str) -> bool) -> String {
-    let mut families: BTreeMap<&str, BTreeMap<(&str, Split), Vec<f64>>> = BTreeMap::new();
-    let mut steps: Vec<u64> = Vec::new();
-    for metric in metrics.iter().filter(|metric| shown(&metric.name)) {
-        let family = metric
-            .name
-            .rsplit_once('/')
-            .map_or("", |(family, _)| family);
-        let series = families.entry(family).or_default();
-        series
-            .entry((&metric.name, metric.split))
-            .or_default()
-            .push(metric.value);
-        steps.push(metric.step);
-    }
-    let run = one_line(run);
-    // Metrics come by step.
-    steps.dedup();
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
-        return match metrics.len() {
-            0 => format!("{run}: no metrics\n"),
-            _ => format!("{run}: no metric matches\n"),
-        };
-    };
-    let mut table = bare_table(
-        &["key", "last", "mean", "min", "max", "over the steps"],
-        1..5,
-    );
-    let mut infinite = 0;
-    for (nth, series) in families.values().enumerate() {
-        if nth > 0 {
-            table.add_row([""]);
-        }
-        for ((name, split), values) in series {
-            infinite += values.iter().filter(|value| !value.is_finite()).count();
-            let [last, mean, min, max] = digest(values).map(compact);
-            let key = match split {
-                Split::Train => one_line(name),
-                Split::Val => format!("{} (val)", one_line(name)),
-            };
-            table.add_row([key, last, mean, min, max, sparkline(values)]);
-        }
-    }
-    let mut text = format!(
-        "{run}: steps {first} to {last}, {} of them with metrics\n\n{}",
-        steps.len(),
-        printed(&table)
-    );
+    let values = shown.series.iter().flat_map(|series| &series.points);
+    let infinite = values.filter(|(_, value)| !value.is_finite()).count();
     if infinite > 0 {
-        let note = format!("\ninfinite values, left out of mean, min and max: {infinite}\n");
-        text.push_str(&note);
+        let _ = writeln!(
+            text,
+            "\ninfinite values, left out of mean, min and max: {infinite}"
+        );
+    }
+    if shown.hidden > 0 {
+        text.push_str(&more(shown.hidden));
     }
     text
 }
 
-/// A table without lines, numbers to the right; as wide as it needs, since a pipe has no width.
-fn bare_table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .force_no_tty()
-        .set_header(header.to_vec());
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if numbers.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+/// Where a run stands.
+#[must_use]
+pub fn head(run: &ReadRun<'_>) -> String {
+    let mut said = vec![];
+    if let Some(standing) = &run.standing {
+        said.push(standing.to_string());
     }
-    table
+    match (run.steps.first(), run.steps.last()) {
+        (Some(first), Some(last)) => {
+            said.push(format!("steps {first} to {last}"));
+            let rows = run.steps.len();
+            if rows as u64 <= last - first {
+                said.push(format!("{rows} of them with metrics"));
+            }
+        }
+        _ => said.push("no metrics".to_owned()),
+    }
+    format!("{}: {}", one_line(&run.id), said.join(", "))
 }
 
-fn printed(table: &Table) -> String {
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned() + "\n")
-        .collect()
+/// The series that are shown of a run.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    pub series: &'a [Series],
+    /// How many of them are looked at first.
+    pub first: usize,
+    /// How many keys are not among them.
+    pub hidden: usize,
+    /// Whether somebody named them: then they are told of one by one.
+    pub is_asked_for: bool,
+    pub is_all: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Status;
+impl<'a> Shown<'a> {
+    /// Those that are looked at first, then a group a family.
+    fn groups(&self) -> Vec<Vec<&'a Series>> {
+        let (first, rest) = self.series.split_at(self.first.min(self.series.len()));
+        let same = |a: &Series, b: &Series| family(&a.name.key) == family(&b.name.key);
+        let rest = rest.chunk_by(same).map(|group| group.iter().collect());
+        std::iter::once(first.iter().collect())
+            .chain(rest)
+            .collect()
+    }
+}
 
-    fn metric(step: u64, name: &str, value: f64) -> Metric {
-        Metric {
-            step,
-            name: name.to_owned(),
-            value,
-            split: Split::Train,
+fn table(groups: &[Vec<&Series>], room: Option<usize>) -> String {
+    let lines: Vec<Vec<(String, [String; 4], Vec<f64>)>> = groups
+        .iter()
+        .map(|group| {
+            let line = |series: &&Series| {
+                let values = series.values();
+                (series.name.label(), digest(&values).map(told), values)
+            };
+            group.iter().map(line).collect()
+        })
+        .collect();
+    let all = || lines.iter().flatten();
+    let widest = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
+    let keys = widest(&mut all().map(|line| line.0.as_str()).chain(["key"]));
+    let numbers: usize = (0..NUMBERS.len())
+        .map(|n| widest(&mut all().map(|line| line.1[n].as_str()).chain([NUMBERS[n]])) + GAP)
+        .sum();
+    let (key_room, cells) = layout(keys, numbers, room);
+    let course: &[&str] = match cells {
+        0 => &[],
+        14.. => &["over the steps"],
+        _ => &["course"],
+    };
+    let mut grid = Grid::new(&[&["key"], &NUMBERS[..], course].concat(), 1..5);
+    for (nth, group) in lines.iter().enumerate() {
+        if nth > 0 {
+            grid.gap();
+        }
+        for (key, numbers, values) in group {
+            let course = (cells > 0).then(|| sparkline(values, cells));
+            let numbers = numbers.iter().cloned();
+            grid.line(
+                [shortened(key, key_room)]
+                    .into_iter()
+                    .chain(numbers)
+                    .chain(course),
+            );
         }
     }
+    grid.text()
+}
 
-    #[test]
-    fn metrics_stand_by_family_with_their_course() {
-        let metrics = [
-            metric(1, "train/kl", 0.5),
-            metric(1, "train/reward", 0.125),
-            metric(1, "train/rewards/len/mean", -1.0),
-            Metric {
-                split: Split::Val,
-                ..metric(1, "train/reward", 9.0)
-            },
-            metric(3, "train/kl", 0.25),
-            metric(3, "train/reward", f64::INFINITY),
-        ];
-        insta::assert_snapshot!(metrics_table("r", &metrics, |_| true), @"
-        r: steps 1 to 3, 2 of them with metrics
-
-        key                     last   mean    min    max  over the steps
-        train/kl                0.25  0.375   0.25    0.5  █▁
-        train/reward             inf  0.125  0.125  0.125  ▄↑
-        train/reward (val)         9      9      9      9  ▄
-
-        train/rewards/len/mean    -1     -1     -1     -1  ▄
-
-        infinite values, left out of mean, min and max: 1
-        ");
+/// How many columns a key has, and how many cells a course: where there is too little room, first the course becomes shorter, then
+/// the keys, and then the course goes.
+fn layout(keys: usize, numbers: usize, room: Option<usize>) -> (usize, usize) {
+    let (piped, most, least) = COURSE;
+    let Some(room) = room else {
+        return (keys, piped);
+    };
+    let left = room.saturating_sub(keys + GAP + numbers);
+    if left >= least {
+        return (keys, left.min(most));
     }
+    let key = room.saturating_sub(GAP + numbers + least);
+    let key = key.max(SHORTEST_KEY).min(keys);
+    let left = room.saturating_sub(key + GAP + numbers);
+    (key, if left < least { 0 } else { least })
+}
 
-    #[test]
-    fn a_key_that_speaks_to_the_terminal_is_shown_as_text() {
-        let table = metrics_table("r", &[metric(1, "a\u{1b}[2J\nb", 1.0)], |_| true);
-        assert!(table.contains("\na\\u{1b}[2J\\nb  "), "{table}");
+/// A number for the eye, or a dash where there is none.
+fn told(value: f64) -> String {
+    if value.is_nan() {
+        return "-".to_owned();
     }
+    compact(value)
+}
 
-    #[test]
-    fn a_pattern_that_nothing_matches_says_so() {
-        assert_eq!(
-            metrics_table("r", &[metric(1, "a", 1.0)], |_| false),
-            "r: no metric matches\n"
-        );
-        assert_eq!(metrics_table("r", &[], |_| true), "r: no metrics\n");
-    }
+/// How many keys are not shown, and how to see them.
+#[must_use]
+pub fn more(hidden: usize) -> String {
+    let keys = if hidden == 1 { "key" } else { "keys" };
+    format!("\n{hidden} more {keys}: show --all, or --key GLOB\n")
+}
 
-    #[test]
-    fn runs_stand_with_what_they_hold() {
-        let runs = [
-            RunOverview {
-                id: "trl-2rank".to_owned(),
-                experiment: "default".to_owned(),
-                status: Some(Status::Completed),
-                created_at: "2026-01-31T12:00:00.123Z".to_owned(),
-                steps: 20,
-                span: Some((1, 20)),
-                values: 512,
-                ..RunOverview::default()
-            },
-            RunOverview {
-                id: "new".to_owned(),
-                experiment: "default".to_owned(),
-                status: Some(Status::Running),
-                created_at: "2026-02-01T12:00:00.000Z".to_owned(),
-                ..RunOverview::default()
-            },
-        ];
-        insta::assert_snapshot!(runs_table(&runs), @"
-        run        experiment  status     steps  first  last  values  created
-        trl-2rank  default     completed     20      1    20     512  2026-01-31 12:00:00
-        new        default     running        0      -     -       0  2026-02-01 12:00:00
-        ");
+impl Selected {
+    /// Of the series that were read of these names.
+    #[must_use]
+    pub fn shown<'a>(&self, series: &'a [Series], is_all: bool) -> Shown<'a> {
+        let first = series
+            .iter()
+            .filter(|s| self.first.contains(&s.name))
+            .count();
+        Shown {
+            series,
+            first,
+            hidden: self.hidden,
+            is_asked_for: self.is_asked_for,
+            is_all,
+        }
     }
 }

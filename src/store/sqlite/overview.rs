@@ -65,10 +65,28 @@ impl Sqlite {
         Ok(runs)
     }
 
+    /// One run with what it holds, if there is one of this id.
+    pub fn overview_of(&self, run_id: &str) -> Result<Option<RunOverview>, StoreError> {
+        let fault = |error| self.fault("read", error);
+        let runs = self.runs().map_err(fault)?;
+        let Some(mut run) = runs.into_iter().find(|run| run.id == run_id) else {
+            return Ok(None);
+        };
+        self.measure(&mut run).map_err(fault)?;
+        run.fault = Run::by_id(&self.db, run_id).err().map(said);
+        Ok(Some(run))
+    }
+
     /// The names of all runs, the oldest first.
     pub fn run_names(&self) -> Result<Vec<String>, StoreError> {
         let runs = self.runs().map_err(|error| self.fault("read", error))?;
         Ok(runs.into_iter().map(|run| run.id).collect())
+    }
+
+    /// The ids and the labels of all runs, the oldest first.
+    pub fn run_labels(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let runs = self.runs().map_err(|error| self.fault("read", error))?;
+        Ok(runs.into_iter().map(|run| (run.id, run.name)).collect())
     }
 
     /// All runs, without what they hold. What is no text is shown as far as it is one.
