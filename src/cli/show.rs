@@ -33,6 +33,7 @@ use table::metrics_text;
 /// Several runs are compared with the first: the last number of each, the best where it is known which way is better, and where
 /// their configurations differ.
 #[derive(Args, Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // a flag each
 pub struct ShowArgs {
     /// The run whose metrics to show; several are compared; without one, the runs are listed.
     #[arg(value_name = "RUN")]

@@ -22,6 +22,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// The embedded store, as every verb is told of it.
 #[derive(Args, Clone, Debug, Default)]
+#[allow(clippy::doc_markdown)] // clap prints these docs as they are
 pub struct StoreArg {
     /// The embedded store [default: $GRPO_METRICS_STORE, else runs.db in the current folder]
     #[arg(long, value_name = "FILE", global = true)] // below `runs`, too
@@ -55,6 +56,10 @@ impl StoreArg {
 
 /// Whether there is a file that begins as a store does.
 fn is_store(path: &Path) -> bool {
+    // A pipe would be waited for.
+    if !path.is_file() {
+        return false;
+    }
     let mut start = [0; MAGIC.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == MAGIC
@@ -108,10 +113,10 @@ pub fn find(store: &Sqlite, path: &Path, run: &str) -> Result<String, FindError>
             ids: named,
         });
     }
-    let names = runs.iter().flat_map(|(id, name)| [id, name]).cloned();
-    let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+    let all = runs.iter().flat_map(|(id, name)| [id, name]).cloned();
+    let all: Vec<String> = all.filter(|name| !name.is_empty()).collect();
     Err(FindError::NoRun {
-        closest: closest(&run, &names),
+        closest: closest(&run, &all),
         store,
         run,
         runs: runs.into_iter().map(|(id, _)| id).collect(),
@@ -156,7 +161,7 @@ fn found(closest: Option<&str>, runs: &[String]) -> String {
 /// What to say of a run that looks as if it were meant as a store.
 fn spelling(run: &str) -> String {
     let path = Path::new(run);
-    let is_meant = path.extension().is_some_and(|ending| ending == "db") || path.is_file();
+    let is_meant = path.extension().is_some_and(|ending| ending == "db") || path.exists();
     if is_meant {
         format!("; a store is named by --store {run}")
     } else {

@@ -30,7 +30,7 @@ fn run(verb: &str, path: &Path, stdin: Stdio) -> Output {
                 .to_str()
                 .unwrap(),
         ])
-        .arg(verb)
+        .args(verb.split(' '))
         .arg(path)
         .current_dir(dir.path())
         .env("RAYON_NUM_THREADS", "2")
@@ -153,7 +153,12 @@ fn a_device_a_pipe_and_a_folder_are_no_files_to_read() {
             "/dev/zero: expected a message that begins with `grpo-shd`, found `\\x00",
         ),
         ("merge", dir.path(), "directory"),
-        ("show", Path::new("/dev/zero"), "/dev/zero"),
+        ("show --store", Path::new("/dev/zero"), "/dev/zero"),
+        (
+            "show",
+            &*pipe,
+            "runs.db: expected a store of runs, found no such file",
+        ),
     ] {
         let said = refusal(verb, path);
         assert!(said.contains(expected), "{verb}: {said}");

@@ -2,7 +2,6 @@
 #![cfg(all(feature = "cli", feature = "sqlite"))]
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use grpo_metrics::row::Row;
 use grpo_metrics::sink::Sink;
@@ -10,20 +9,7 @@ use grpo_metrics::store::{Prediction, RunSpec, Sqlite, Store, StoreSink};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-fn command(dir: &Path, args: &[&str], columns: Option<usize>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
-    command
-        .current_dir(dir)
-        .args(args)
-        .env_remove("GRPO_METRICS_STORE")
-        .env_remove("COLUMNS")
-        .envs(columns.map(|columns| ("COLUMNS", columns.to_string())));
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use crate::show::{command, text};
 
 /// `runs` with these words, which succeeds.
 fn runs(dir: &Path, args: &[&str]) -> String {

@@ -1,19 +1,21 @@
 //! `show` of a run and of several: what stands first, in how much room, and as what.
 #![cfg(all(feature = "cli", feature = "sqlite"))]
 
+mod compared;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 use grpo_metrics::row::Row;
 use grpo_metrics::sink::Sink;
 use grpo_metrics::store::{RunSpec, StoreSink};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings/");
 
 /// The command in a folder, with so many columns.
-fn command(dir: &Path, args: &[&str], columns: Option<usize>) -> Output {
+pub fn command(dir: &Path, args: &[&str], columns: Option<usize>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
     command
         .current_dir(dir)
@@ -32,7 +34,7 @@ fn show(dir: &Path, args: &[&str], columns: Option<usize>) -> String {
     text(&out.stdout)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -267,156 +269,4 @@ fn a_key_that_nothing_matches_is_refused_with_the_closest() {
         "{out:?}"
     );
     assert_eq!(text(&out.stderr), "note: --key zzz: no key matches\n");
-}
-
-/// Two runs that were configured differently, and have different keys.
-fn two() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let spec = |name: &str, config: Value| RunSpec {
-        config,
-        ..RunSpec::new(name)
-    };
-    write(
-        dir.path(),
-        spec(
-            "seed-0",
-            json!({"lr": 1e-6, "seed": 0, "optimizer": {"name": "adamw", "eps": 1e-8}}),
-        ),
-        &[
-            ("reward", &[0.1, 0.5, 0.25]),
-            ("kl", &[0.0, 0.02, 0.01]),
-            ("loss", &[0.5, -0.5, 0.25]),
-            ("entropy", &[2.0, 2.0, 2.0]),
-            ("own", &[1.0, 2.0, 3.0]),
-        ],
-    );
-    write(
-        dir.path(),
-        spec(
-            "seed-1-with-a-name-that-is-long",
-            json!({"lr": 2e-6, "seed": 0, "optimizer": {"name": "adamw", "eps": 1e-8, "b2": 0.95}}),
-        ),
-        &[
-            ("reward", &[0.1, 0.25, 0.5]),
-            ("kl", &[0.0, 0.03, 0.02]),
-            ("loss", &[0.5, 0.25, 0.125]),
-            ("entropy", &[2.0, 2.0, 2.0]),
-            ("grad_norm", &[1.0, 2.0, 1.5]),
-        ],
-    );
-    dir
-}
-
-#[test]
-fn runs_are_compared_by_what_they_came_to_and_by_their_configurations() {
-    let dir = two();
-    let runs = ["seed-0", "seed-1-with-a-name-that-is-long"];
-    insta::assert_snapshot!(show(dir.path(), &runs, Some(60)), @"
-    seed-0: completed, steps 1 to 3
-    seed-1-with-a-name-that-is-long: completed, steps 1 to 3
-
-    key        run                     last     best  difference
-    reward     seed-0                  0.25      0.5
-               seed-1-wit…at-is-long    0.5      0.5       +0.25
-    kl         seed-0                  0.01  0..0.02
-               seed-1-wit…at-is-long   0.02  0..0.03       +0.01
-    loss       seed-0                  0.25     -0.5
-               seed-1-wit…at-is-long  0.125    0.125      -0.125
-    grad_norm  seed-0                     -
-               seed-1-wit…at-is-long    1.5     1..2
-
-    best: min..max, where neither way is better
-
-    1 constant in all: entropy 2
-
-    configuration  run                              value
-    lr             seed-0                           1e-6
-                   seed-1-with-a-name-that-is-long  2e-6
-    optimizer.b2   seed-0                           -
-                   seed-1-with-a-name-that-is-long  0.95
-
-    1 more key: show --all, or --key GLOB
-    ");
-    for columns in [60, 80, 200] {
-        let shown = show(dir.path(), &runs, Some(columns));
-        assert!(widest(&shown) <= columns, "{columns}: {shown}");
-    }
-    let shown = show(dir.path(), &[&runs[..], &["--key", "own"]].concat(), None);
-    assert!(shown.contains("\nown  seed-0 "), "{shown}");
-    let out = command(dir.path(), &["show", "seed-0", "seed-2"], None);
-    assert_eq!(out.status.code(), Some(2));
-    assert!(
-        text(&out.stderr).contains("did you mean `seed-0`?"),
-        "{out:?}"
-    );
-}
-
-#[test]
-fn programs_get_every_key_in_full_as_csv_and_json() {
-    let dir = two();
-    let run = show(dir.path(), &["seed-0", "--csv"], Some(60));
-    insta::assert_snapshot!(run, @"
-    key,split,rows,first_step,last_step,last,mean,min,max
-    reward,train,3,1,3,0.25,0.2833333333333333,0.1,0.5
-    kl,train,3,1,3,0.01,0.01,0.0,0.02
-    entropy,train,3,1,3,2.0,2.0,2.0,2.0
-    loss,train,3,1,3,0.25,0.08333333333333333,-0.5,0.5
-    own,train,3,1,3,3.0,2.0,1.0,3.0
-    ");
-    let run: Value = serde_json::from_str(&show(
-        dir.path(),
-        &["seed-0", "--json", "--key", "kl"],
-        None,
-    ))
-    .unwrap();
-    let kl = json!({
-        "key": "kl", "split": "train", "rows": 3, "first_step": 1, "last_step": 3,
-        "last": 0.01, "mean": 0.01, "min": 0.0, "max": 0.02
-    });
-    assert_eq!(
-        run,
-        json!({
-            "run": "seed-0", "status": "completed", "rows": 3, "first_step": 1, "last_step": 3, "metrics": [kl]
-        })
-    );
-    let runs = ["seed-0", "seed-1-with-a-name-that-is-long"];
-    let compared = show(
-        dir.path(),
-        &[
-            &runs[..],
-            &["--csv", "--key", "reward", "--key", "grad_norm"],
-        ]
-        .concat(),
-        None,
-    );
-    insta::assert_snapshot!(compared, @"
-    key,split,better,run,last,best,best_step,min,max,difference
-    grad_norm,train,,seed-1-with-a-name-that-is-long,1.5,,,1.0,2.0,
-    reward,train,higher,seed-0,0.25,0.5,2,0.1,0.5,0.0
-    reward,train,higher,seed-1-with-a-name-that-is-long,0.5,0.5,3,0.1,0.5,0.25
-    ");
-    let compared = show(dir.path(), &[&runs[..], &["--json"]].concat(), None);
-    let compared: Value = serde_json::from_str(&compared).unwrap();
-    let loss = compared["metrics"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|metric| metric["key"] == "loss")
-        .unwrap();
-    assert_eq!(
-        (
-            &loss["better"],
-            &loss["runs"][0]["best"],
-            &loss["runs"][0]["best_step"]
-        ),
-        (&json!("lower"), &json!(-0.5), &json!(2))
-    );
-    assert_eq!(
-        compared["configuration"],
-        json!([
-            {"name": "lr", "values": [1e-6, 2e-6]}, {"name": "optimizer.b2", "values": [null, 0.95]}
-        ])
-    );
-    let out = command(dir.path(), &["show", "seed-0", "--csv", "--json"], None);
-    assert_eq!(out.status.code(), Some(2));
 }

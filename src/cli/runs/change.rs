@@ -10,14 +10,14 @@ use crate::cli::store::find;
 use crate::sink::one_line;
 use crate::store::{RunOverview, RunPatch, Sqlite, Standing, Status, Store};
 
-/// Does what `change` says to the runs of the store at `path`, and says it.
+/// Does what `change` says to the runs of a store, and says it.
 ///
 /// # Errors
 /// If there is no such store or run, or it cannot be written.
-pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), RunsError> {
+pub fn run(change: &Change, at: &Path, out: &mut dyn Write) -> Result<(), RunsError> {
     // It is not made where there is none.
-    let store = Sqlite::open_read_only(path)?;
-    let find = |run: &String| find(&store, path, run);
+    let store = Sqlite::open_read_only(at)?;
+    let find = |run: &String| find(&store, at, run);
     match change {
         Change::Rename { run, name } => {
             let name = said(name, "name")?;
@@ -26,7 +26,7 @@ pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), Runs
                 name: Some(name.to_owned()),
                 ..RunPatch::default()
             };
-            Sqlite::open(path)?.update_run(&run, &patch)?;
+            Sqlite::open(at)?.update_run(&run, &patch)?;
             writeln!(out, "{}: named `{}`", one_line(&run), one_line(name))?;
         }
         Change::Tag { run, tags } => {
@@ -34,7 +34,7 @@ pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), Runs
             for tag in tags {
                 said(tag, "tag")?;
             }
-            retag(path, &run, out, |there| {
+            retag(at, &run, out, |there| {
                 for tag in tags {
                     if !there.contains(tag) {
                         there.push(tag.clone());
@@ -44,8 +44,8 @@ pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), Runs
         }
         Change::Untag { run, tags } => {
             let run = find(run)?;
-            retag(path, &run, out, |there| {
-                there.retain(|tag| !tags.contains(tag))
+            retag(at, &run, out, |there| {
+                there.retain(|tag| !tags.contains(tag));
             })?;
         }
         Change::Note { run, text } => {
@@ -54,7 +54,7 @@ pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), Runs
                 note: Some(text.clone()),
                 ..RunPatch::default()
             };
-            Sqlite::open(path)?.update_run(&run, &patch)?;
+            Sqlite::open(at)?.update_run(&run, &patch)?;
             let text = if text.is_empty() {
                 "no note".to_owned()
             } else {
@@ -71,7 +71,7 @@ pub fn run(change: &Change, path: &Path, out: &mut dyn Write) -> Result<(), Runs
                 .filter_map(Result::transpose)
                 .collect::<Result<_, _>>()?;
             drop(store);
-            remove(path, &overviews, *yes, *force, out)?;
+            remove(at, &overviews, *yes, *force, out)?;
         }
     }
     Ok(())
@@ -85,12 +85,12 @@ fn said<'a>(text: &'a str, what: &'static str) -> Result<&'a str, RunsError> {
 }
 
 fn retag(
-    path: &Path,
+    at: &Path,
     run: &str,
     out: &mut dyn Write,
     change: impl FnOnce(&mut Vec<String>),
 ) -> Result<(), RunsError> {
-    let mut store = Sqlite::open(path)?;
+    let mut store = Sqlite::open(at)?;
     let mut tags = store.get_run(run)?.record.tags;
     change(&mut tags);
     let told = if tags.is_empty() {

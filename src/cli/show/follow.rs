@@ -124,7 +124,7 @@ impl Follower<'_> {
             }
         }
         if self.below == 0 || (self.room.is_some() && self.below >= PAGE) {
-            let header = self.line("step", self.labels());
+            let header = self.line("step", &self.labels());
             out.write_all(lines(&header).as_bytes())?;
             self.below = 0;
         }
@@ -132,11 +132,12 @@ impl Follower<'_> {
             Split::Train => row.step.to_string(),
             Split::Val => format!("{} val", row.step),
         };
-        let cells = self.shown.iter().map(|key| {
+        let cell = |key: &String| {
             let value = numbers.get(key.as_str());
             value.map_or_else(|| "-".to_owned(), |value| compact(*value))
-        });
-        let line = self.line(&step, cells.collect());
+        };
+        let cells: Vec<String> = self.shown.iter().map(cell).collect();
+        let line = self.line(&step, &cells);
         out.write_all(line.as_bytes())?;
         self.below += 1;
         Ok(())
@@ -185,7 +186,7 @@ impl Follower<'_> {
         self.shown.iter().map(label).collect()
     }
 
-    fn line(&self, step: &str, cells: Vec<String>) -> String {
+    fn line(&self, step: &str, cells: &[String]) -> String {
         let mut line = format!("{step:>STEP$}");
         for (cell, label) in cells.iter().zip(self.labels()) {
             let width = columns(&label).max(NUMBER) + GAP;

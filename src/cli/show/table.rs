@@ -111,23 +111,32 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// A line of the table, before it is known how much room it has.
+struct Line {
+    key: String,
+    numbers: [String; 4],
+    values: Vec<f64>,
+}
+
 fn table(groups: &[Vec<&Series>], room: Option<usize>) -> String {
-    let lines: Vec<Vec<(String, [String; 4], Vec<f64>)>> = groups
-        .iter()
-        .map(|group| {
-            let line = |series: &&Series| {
-                let values = series.values();
-                (series.name.label(), digest(&values).map(told), values)
-            };
-            group.iter().map(line).collect()
-        })
-        .collect();
-    let all = || lines.iter().flatten();
+    let line = |series: &&Series| {
+        let values = series.values();
+        Line {
+            key: series.name.label(),
+            numbers: digest(&values).map(told),
+            values,
+        }
+    };
+    let lines = |group: &Vec<&Series>| group.iter().map(line).collect();
+    let groups: Vec<Vec<Line>> = groups.iter().map(lines).collect();
+    let all = || groups.iter().flatten();
     let widest = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
-    let keys = widest(&mut all().map(|line| line.0.as_str()).chain(["key"]));
-    let numbers: usize = (0..NUMBERS.len())
-        .map(|n| widest(&mut all().map(|line| line.1[n].as_str()).chain([NUMBERS[n]])) + GAP)
-        .sum();
+    let keys = widest(&mut all().map(|line| line.key.as_str()).chain(["key"]));
+    let number = |n: usize| {
+        let numbers = all().map(|line| line.numbers[n].as_str());
+        widest(&mut numbers.chain([NUMBERS[n]])) + GAP
+    };
+    let numbers = (0..NUMBERS.len()).map(number).sum();
     let (key_room, cells) = layout(keys, numbers, room);
     let course: &[&str] = match cells {
         0 => &[],
@@ -135,19 +144,14 @@ fn table(groups: &[Vec<&Series>], room: Option<usize>) -> String {
         _ => &["course"],
     };
     let mut grid = Grid::new(&[&["key"], &NUMBERS[..], course].concat(), 1..5);
-    for (nth, group) in lines.iter().enumerate() {
+    for (nth, group) in groups.iter().enumerate() {
         if nth > 0 {
             grid.gap();
         }
-        for (key, numbers, values) in group {
-            let course = (cells > 0).then(|| sparkline(values, cells));
-            let numbers = numbers.iter().cloned();
-            grid.line(
-                [shortened(key, key_room)]
-                    .into_iter()
-                    .chain(numbers)
-                    .chain(course),
-            );
+        for line in group {
+            let course = (cells > 0).then(|| sparkline(&line.values, cells));
+            let cells = [shortened(&line.key, key_room)].into_iter();
+            grid.line(cells.chain(line.numbers.iter().cloned()).chain(course));
         }
     }
     grid.text()

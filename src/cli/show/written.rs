@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::compare::{Compared, Outcome};
 use super::course::digest;
 use super::read::{ReadRun, Series};
+use crate::dialect::glance::Better;
 use crate::sink::{Number, json, number, one_line};
 
 /// A run's series as a table.
@@ -92,7 +93,7 @@ pub fn compared_csv(
             table.write_record([
                 one_line(&key.name.key),
                 key.name.split.to_string(),
-                key.better.map_or("", |better| better.name()).to_owned(),
+                key.better.map_or("", Better::name).to_owned(),
                 one_line(&run.id),
                 number(outcome.last),
                 or_empty(outcome.best.map(|best| best.1)),
@@ -129,7 +130,7 @@ pub fn compared_json(
     };
     let metric = |key: &Compared| {
         json!({
-            "key": key.name.key, "split": key.name.split, "better": key.better.map(|better| better.name()),
+            "key": key.name.key, "split": key.name.split, "better": key.better.map(Better::name),
             "runs": key.runs.iter().map(outcome).collect::<Vec<_>>(),
         })
     };
