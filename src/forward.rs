@@ -30,6 +30,7 @@ pub(crate) const BATCH: usize = 256;
 
 /// What to forward, and for whom.
 ///
+/// A line has its numbers in an object called `metrics`, in one called `data` (as verl's file logger writes), or beside its step.
 /// The rows of a line are those of its numbers whose keys begin `val/` (split val) and of all others (split train): a call
 /// of the store each. A row that the store refuses is kept beside the file and sent again by the next forward.
 ///
@@ -63,6 +64,8 @@ pub struct Forwarded {
     pub failed: u64,
     /// Numbers that were NaN, which a store leaves out.
     pub nan: u64,
+    /// Values that are no numbers (texts, lists, objects), or stand beside the object that holds a row's metrics.
+    pub left_out: u64,
     /// How often a file was gone, or damaged, before all of it was read; how many rows that were nobody knows.
     pub gone: u64,
     /// Whether the file ends in half a line, which is left for the next forward.
@@ -78,6 +81,17 @@ pub enum Event<'a> {
         line: u64,
         /// What is wrong with it.
         reason: &'a Skip,
+    },
+    /// A value of a row goes to no store.
+    LeftOut {
+        /// The line, from 1.
+        line: u64,
+        /// The row's step.
+        step: u64,
+        /// The value's key.
+        key: &'a str,
+        /// What it is: `NaN`, `a text`, `an array`, `an object`, or `beside the metrics`.
+        found: &'static str,
     },
     /// The store refused a row, which is kept.
     Failed {
@@ -241,7 +255,7 @@ pub fn forward_step_metrics(
         Event::Gone { path, line, why } => {
             tracing::warn!(path = %path.display(), line, %why, "what was written after a line is gone");
         }
-        Event::Progress { .. } | Event::Restarted { .. } => {}
+        Event::LeftOut { .. } | Event::Progress { .. } | Event::Restarted { .. } => {}
     };
     let mut session = Session::new(&forward, store, &mut log);
     let outcome = session.once();

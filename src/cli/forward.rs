@@ -121,7 +121,11 @@ pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbErr
     let forward = forward.batch(store.rows_at_once().min(BATCH));
     let bar = bar();
     say::above(&bar);
-    let mut observe = |event: Event<'_>| show(&event, &bar, args.verbose);
+    let mut first = First::default();
+    let mut observe = |event: Event<'_>| {
+        first.note(&event);
+        show(&event, &bar, args.verbose);
+    };
     let mut store = Stoppable(store);
     let done = if args.follow {
         let mut stop = || interrupt::came().is_some();
@@ -132,7 +136,7 @@ pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbErr
     bar.finish_and_clear();
     let reported = done
         .map_err(ForwardVerbError::from)
-        .and_then(|done| report(args, &done, out));
+        .and_then(|done| report(args, &done, &first, out));
     let interrupted = interrupt::came();
     let ending = match (&reported, interrupted) {
         (_, Some(by)) => Ending::cancelled(by.to_string()),
@@ -180,9 +184,36 @@ impl Recipient for Stoppable {
     }
 }
 
+/// The first value of each kind that went to no store, with its place.
+#[derive(Debug, Default)]
+struct First {
+    nan: Option<String>,
+    left_out: Option<String>,
+}
+
+impl First {
+    fn note(&mut self, event: &Event<'_>) {
+        if let Event::LeftOut {
+            line,
+            step,
+            key,
+            found,
+        } = event
+        {
+            let first = if *found == "NaN" {
+                &mut self.nan
+            } else {
+                &mut self.left_out
+            };
+            first.get_or_insert_with(|| format!("line {line}, step {step}, `{key}`"));
+        }
+    }
+}
+
 fn report(
     args: &ForwardArgs,
     done: &Forwarded,
+    first: &First,
     out: &mut dyn Write,
 ) -> Result<(), ForwardVerbError> {
     let Some(file) = &done.file else {
@@ -196,6 +227,7 @@ fn report(
         skipped,
         failed,
         nan,
+        left_out,
         ..
     } = *done;
     let file = one_line(&file.display().to_string());
@@ -203,9 +235,21 @@ fn report(
         out,
         "{file}: sent {sent}, skipped {skipped}, failed {failed}"
     )?;
-    if nan > 0 {
-        writeln!(out, "{nan} values were NaN, which a store leaves out")?;
-    }
+    let mut count = |number: u64, what: &str, first: &Option<String>| {
+        let first = first.as_deref().map(one_line);
+        let first = first.map_or(String::new(), |at| format!(" (the first: {at}; -v names each)"));
+        if number == 0 {
+            return Ok(());
+        }
+        let are = if number == 1 { "value was" } else { "values were" };
+        writeln!(out, "{number} {are} {what}{first}")
+    };
+    count(nan, "NaN, which a store leaves out", &first.nan)?;
+    count(
+        left_out,
+        "left out, as no numbers of the row",
+        &first.left_out,
+    )?;
     if done.torn {
         writeln!(
             out,
@@ -308,6 +352,14 @@ fn show(event: &Event<'_>, bar: &ProgressBar, verbose: bool) {
     };
     match event {
         Event::Skipped { line, reason } => say(format!("line {line}: skipped: {reason}")),
+        Event::LeftOut {
+            line,
+            step,
+            key,
+            found,
+        } => say(format!(
+            "line {line}, step {step}: `{key}` is left out: {found}"
+        )),
         Event::Failed { line, error } => say(format!("line {line}: failed: {error}")),
         Event::Restarted { path } => say(format!(
             "{}: another file, or written anew: read from its start",

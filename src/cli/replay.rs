@@ -8,6 +8,7 @@ mod ranks;
 mod report;
 mod shards;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
 use crate::batch::scalars::Weighting;
-use crate::engine::{Engine, EngineError, OptionError, Scope};
+use crate::engine::{Engine, EngineError, OptionError, Scope, no_component};
 use crate::recording::{Fault, RecordRef, Recording, RecordingError, Step};
 use crate::row::run::Ending;
 use crate::sink::SinkError;
@@ -39,6 +40,9 @@ pub enum ReplayError {
     Engine { at: String, source: EngineError },
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// The component that says what a success is; the text has those that there are.
+    #[error("{0}")]
+    NoComponent(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -103,6 +107,7 @@ fn replay(
     engine: Engine,
     recording: &Recording,
 ) -> Result<(), ReplayError> {
+    look_for_success(args, recording)?;
     let together = ranks.are_elsewhere();
     if !together {
         interrupt::listen();
@@ -223,6 +228,27 @@ fn walk(
         outputs.write(row);
     }
     Ok(())
+}
+
+/// The component that says what a success is must be in the recording: without it every pass@k would be missing. Its first step has
+/// it as a rule.
+fn look_for_success(args: &ReplayArgs, recording: &Recording) -> Result<(), ReplayError> {
+    let Some(name) = args.options.options.success.as_deref() else {
+        return Ok(());
+    };
+    let mut there = BTreeSet::new();
+    for found in recording.steps().flat_map(|step| step.records()) {
+        // What is wrong with it is told when it is replayed.
+        let Ok(record) = recording.load(found) else {
+            return Ok(());
+        };
+        there.extend(record.reward_components().map(str::to_owned));
+        if there.contains(name) {
+            return Ok(());
+        }
+    }
+    let there: Vec<&str> = there.iter().map(String::as_str).collect();
+    Err(ReplayError::NoComponent(no_component(name, &there)))
 }
 
 /// The records of a step that count, or none if the step is to be passed over; each rank that should have one has one.

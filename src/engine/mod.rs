@@ -25,6 +25,7 @@ use crate::stat::{Census, Statistic};
 pub use error::EngineError;
 use error::check_range;
 use once::Once;
+pub(crate) use options::no_component;
 pub use options::{
     EngineBuilder, EngineOptions, Given, OPTIONS, OnFailure, OptionError, OptionGroup, OptionInfo,
     OptionKind, OptionValue, Scope, unknown_name,
@@ -250,6 +251,7 @@ impl Engine {
         for (family, census) in &summary.census {
             self.census.entry(family.clone()).or_default().merge(census);
         }
+        self.look_for_success();
         match self.options.window {
             Windowing::Mean => {
                 let metrics = self.named(summary);

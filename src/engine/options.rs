@@ -79,8 +79,8 @@ options! {
         folds: DeclaredFolds = DeclaredFolds::new(), none "each by mean", also "fold";
     }
     Windows {
-        /// Steps between rows; 0 or less counts as 1
-        logging_steps: i64 = 1, unit "steps", also "every";
+        /// Steps between rows
+        logging_steps: i64 = 1, unit "steps", within COUNT, also "every";
         /// What decides that a row goes out: steps, epoch, no
         logging_strategy: Strategy = Strategy::Steps;
         /// A row at step 0
@@ -294,6 +294,18 @@ pub fn unknown_name<'a>(
         Some((_, known)) => format!("unknown {what} `{name}`; did you mean `{known}`?"),
         None => format!("unknown {what} `{name}`"),
     }
+}
+
+/// No step has the reward component that says whether a completion succeeds; `there` are those that some step has.
+pub(crate) fn no_component(name: &str, there: &[&str]) -> String {
+    let unknown = unknown_name("reward component", name, there.iter().copied());
+    let there: Vec<String> = there.iter().map(|name| format!("`{name}`")).collect();
+    let there = match there.as_slice() {
+        [] => "there are none".to_owned(),
+        [only] => format!("there is only {only}"),
+        several => format!("there are {}", several.join(", ")),
+    };
+    format!("`success`: {unknown} ({there})")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Engine, EngineOptions};
+use super::{Engine, EngineOptions, no_component};
 use crate::dialect::Named;
 use crate::row::run::RunMetadata;
 use crate::row::window::Windowing;
@@ -32,6 +32,24 @@ impl Engine {
             ));
         }
         metrics
+    }
+
+    /// Says so where no step so far has the component that says whether a completion succeeds: pass@k is left out of rows then.
+    pub(super) fn look_for_success(&mut self) {
+        const COMPONENT: &str = "reward_components/";
+        let EngineOptions {
+            extended, success, ..
+        } = &self.options;
+        let Some(name) = success.as_deref().filter(|_| *extended) else {
+            return;
+        };
+        if self.census.contains_key(&format!("{COMPONENT}{name}")) {
+            return;
+        }
+        let there = self.census.keys();
+        let there: Vec<&str> = there.filter_map(|f| f.strip_prefix(COMPONENT)).collect();
+        let message = no_component(name, &there);
+        self.once.say(message);
     }
 
     /// The window's row goes out; `cut` if the engine began or ends within the window.

@@ -1,4 +1,4 @@
-//! One line of a metrics file, in either of its two shapes.
+//! One line of a metrics file, in any of its three shapes.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,6 +11,12 @@ use crate::row::Metrics;
 /// What of a flat row is no metric.
 const NOT_METRICS: [&str; 6] = ["step", "epoch", "ts", "timestamp", "progress", "metrics"];
 
+/// Objects that hold a row's numbers: of most trainings, and of verl's file logger.
+const HOLDERS: [&str; 2] = ["metrics", "data"];
+
+/// When a row was written: the first of these that is a time.
+const TIMES: [&str; 3] = ["ts", "timestamp", "time"];
+
 /// What begins a key that is measured on validation data.
 const VAL: &str = "val/";
 
@@ -21,6 +27,8 @@ pub(super) struct Parsed {
     pub train: Metrics,
     /// The keys keep their `val/`.
     pub val: Metrics,
+    /// What is no number, or stands beside the object that has them: its key, and what it is.
+    pub left_out: Vec<(String, &'static str)>,
 }
 
 /// Why a line is no row.
@@ -55,51 +63,80 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Reads a line: the numbers of a non-empty `metrics` object, else every number of the row itself but those in
-/// [`NOT_METRICS`]. A boolean counts as 1 or 0; a non-finite number may be the text that the JSONL sink writes or the bare
-/// word that Python does.
+/// Reads a line: the numbers of the non-empty object that holds them, else every number of the row itself but those in
+/// [`NOT_METRICS`] and the time. A boolean counts as 1 or 0; a non-finite number may be the text that the JSONL sink writes or the
+/// bare word that Python does; null is nothing.
 pub(super) fn parse(line: &[u8]) -> Result<Parsed, Skip> {
     let row = object(line)?;
     let step = match row.get("step") {
         None | Some(Value::Null) => return Err(Skip::NoStep),
         Some(value) => whole(value).ok_or_else(|| Skip::NotAStep(value.to_string()))?,
     };
-    let (mut train, mut val) = (Metrics::default(), Metrics::default());
-    let mut take = |key: &str, value: &Value| {
-        if let Some(number) = number(value) {
-            let split = if key.starts_with(VAL) {
-                &mut val
-            } else {
-                &mut train
-            };
-            // A JSON object has each key once.
-            split.push(key.to_owned(), number);
-        }
+    let mut parsed = Parsed {
+        step,
+        train: Metrics::default(),
+        val: Metrics::default(),
+        left_out: Vec::new(),
     };
-    match row.get("metrics").and_then(Value::as_object) {
-        Some(metrics) if !metrics.is_empty() => {
-            metrics.iter().for_each(|(key, value)| take(key, value));
+    let own = || row.iter().filter(|(key, value)| is_own(key, value));
+    let holder = HOLDERS.into_iter().find_map(|name| {
+        let object = row.get(name)?.as_object()?;
+        Some((name, object)).filter(|_| !object.is_empty())
+    });
+    match holder {
+        // A flat row may have an object of that name among its numbers.
+        Some((name, object))
+            if name == "metrics" || own().all(|(_, value)| number(value).is_none()) =>
+        {
+            let beside = own().filter(|(key, value)| *key != name && !value.is_null());
+            let beside = beside.map(|(key, _)| (key.clone(), "beside the metrics"));
+            parsed.left_out.extend(beside);
+            object.iter().for_each(|(key, value)| parsed.take(key, value));
         }
-        _ => row
-            .iter()
-            .filter(|(key, _)| !NOT_METRICS.contains(&key.as_str()))
-            .for_each(|(key, value)| take(key, value)),
+        _ => own().for_each(|(key, value)| parsed.take(key, value)),
     }
-    if train.is_empty() && val.is_empty() {
+    if parsed.train.is_empty() && parsed.val.is_empty() {
         return Err(Skip::NoMetrics);
     }
-    Ok(Parsed { step, train, val })
+    Ok(parsed)
 }
 
-/// When a row was written, in nanoseconds since 1970, if it says so: its `ts`, else its `timestamp`, in seconds since then.
-/// Milliseconds, and seconds since something else, are no such time.
+impl Parsed {
+    fn take(&mut self, key: &str, value: &Value) {
+        match number(value) {
+            // A JSON object has each key once.
+            Some(number) if key.starts_with(VAL) => self.val.push(key.to_owned(), number),
+            Some(number) => self.train.push(key.to_owned(), number),
+            None if value.is_null() => {}
+            None => self.left_out.push((key.to_owned(), kind(value))),
+        }
+    }
+
+    /// The keys of its numbers that are none.
+    pub fn nan(&self) -> impl Iterator<Item = &str> {
+        let all = self.train.iter().chain(self.val.iter());
+        all.filter(|(_, value)| value.is_nan()).map(|(key, _)| key)
+    }
+}
+
+/// Whether a field of a row is a metric, as far as its name says. A `time` may be one as well: how long something took.
+fn is_own(key: &str, value: &Value) -> bool {
+    let is_time = TIMES.contains(&key) && time(value).is_some();
+    !NOT_METRICS.contains(&key) && !is_time
+}
+
+/// When a row was written, in nanoseconds since 1970, if it says so.
 pub(super) fn written(line: &[u8]) -> Option<u64> {
-    const FROM_2001_TO_2286: Range<f64> = 1e9..1e10;
     let row = object(line).ok()?;
-    let said = row.get("ts").or_else(|| row.get("timestamp"))?.as_f64()?;
-    let seconds = Some(said).filter(|said| FROM_2001_TO_2286.contains(said))?;
-    let time = Duration::try_from_secs_f64(seconds).ok()?;
-    u64::try_from(time.as_nanos()).ok()
+    let said = TIMES.into_iter().find_map(|name| time(row.get(name)?))?;
+    u64::try_from(said.as_nanos()).ok()
+}
+
+/// A time in seconds since 1970. Milliseconds, and seconds since something else, are no such time.
+fn time(value: &Value) -> Option<Duration> {
+    const FROM_2001_TO_2286: Range<f64> = 1e9..1e10;
+    let seconds = value.as_f64().filter(|said| FROM_2001_TO_2286.contains(said))?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn object(line: &[u8]) -> Result<Map<String, Value>, Skip> {
@@ -207,8 +244,46 @@ mod tests {
     }
 
     #[test]
+    fn the_file_logger_of_verl_has_its_numbers_in_data() {
+        let row = br#"{"step": 3, "data": {"actor/loss": 0.5, "val/acc": 1, "name": "x"}}"#;
+        let parsed = parse(row).unwrap();
+        assert_eq!(entries(&parsed.train), [("actor/loss", 0.5)]);
+        assert_eq!(entries(&parsed.val), [("val/acc", 1.0)]);
+        assert_eq!(parsed.left_out, [("name".to_owned(), "a text")]);
+        // A flat row may have an object of that name.
+        let flat = parse(br#"{"step": 3, "loss": 1, "data": {"rows": 2}}"#).unwrap();
+        assert_eq!(entries(&flat.train), [("loss", 1.0)]);
+        assert_eq!(flat.left_out, [("data".to_owned(), "an object")]);
+    }
+
+    #[test]
+    fn a_time_since_1970_is_the_rows_and_how_long_something_took_is_a_metric() {
+        let row = parse(br#"{"step": 3, "time": 1763700000.5, "loss": 1}"#).unwrap();
+        assert_eq!(entries(&row.train), [("loss", 1.0)]);
+        let row = parse(br#"{"step": 3, "time": 18.25, "loss": 1}"#).unwrap();
+        assert_eq!(entries(&row.train), [("loss", 1.0), ("time", 18.25)]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_named_with_what_it_is_and_null_is_nothing() {
+        let row = br#"{"step": 1, "loss": NaN, "note": "x", "ids": [1], "more": {"a": 1}, "gone": null}"#;
+        let parsed = parse(row).unwrap();
+        assert_eq!(parsed.nan().collect::<Vec<_>>(), ["loss"]);
+        let named = [("ids", "an array"), ("more", "an object"), ("note", "a text")];
+        assert_eq!(parsed.left_out, named.map(|(key, what)| (key.to_owned(), what)));
+        let beside = parse(br#"{"step": 1, "other": 9, "metrics": {"loss": 1}}"#).unwrap();
+        assert_eq!(beside.left_out, [("other".to_owned(), "beside the metrics")]);
+    }
+
+    #[test]
     fn a_row_says_when_it_was_written_in_seconds_since_1970_or_not_at_all() {
-        let cases: [(&[u8], Option<u64>); 8] = [
+        let cases: [(&[u8], Option<u64>); 11] = [
+            (b"{\"time\": 1763700000.5}", Some(1_763_700_000_500_000_000)),
+            (b"{\"time\": 3.5}", None),
+            (
+                b"{\"ts\": \"noon\", \"time\": 1763700000}",
+                Some(1_763_700_000_000_000_000),
+            ),
             (b"{\"ts\": 1763700000.25}", Some(1_763_700_000_250_000_000)),
             (
                 b"{\"timestamp\": 1763700000, \"a\": NaN}\n",

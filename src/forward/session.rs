@@ -270,6 +270,19 @@ impl<'a> Session<'a> {
         let line = open.source.lines;
         match row::parse(&open.source.line) {
             Ok(parsed) => {
+                let step = parsed.step;
+                let others = parsed.left_out.iter();
+                self.done.left_out += parsed.left_out.len() as u64;
+                let nan = parsed.nan().map(|key| (key, "NaN"));
+                for (key, found) in nan.chain(others.map(|(key, found)| (key.as_str(), *found))) {
+                    let left_out = Event::LeftOut {
+                        line,
+                        step,
+                        key,
+                        found,
+                    };
+                    (self.observe)(left_out);
+                }
                 let splits = [(Split::Train, parsed.train), (Split::Val, parsed.val)];
                 let calls = splits
                     .into_iter()

@@ -97,6 +97,12 @@ pub enum Fault {
     /// Something is there, but not one record is in it.
     #[error("expected records, found none (a recording's files end in .jsonl or .safetensors)")]
     NoRecords,
+    /// The file is of another kind, as far as its beginning says.
+    #[error("expected records, found {found}")]
+    Foreign {
+        /// What it is, in words.
+        found: &'static str,
+    },
     /// The text is no JSON, or not all of it is.
     #[error("broken JSON: {message}")]
     Json {

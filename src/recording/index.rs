@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::cell::Reading;
 use super::fault::{At, Fault, RecordingError};
 use super::record::Head;
-use super::{json, safetensors};
+use super::{foreign, json, safetensors};
 use crate::batch::Place;
 use crate::batch::scalars::Weighting;
 use crate::limits;
@@ -106,6 +106,8 @@ impl Indexing {
                 self.add(files, head, record, weighting)
             });
             if let Err(fault) = found {
+                let foreign = foreign::what(json).filter(|_| line == 1);
+                let fault = foreign.map_or(fault, |found| Fault::Foreign { found });
                 self.note(reading.place(at).error(fault));
             }
         }

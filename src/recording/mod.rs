@@ -6,6 +6,7 @@
 mod cell;
 mod fault;
 mod field;
+mod foreign;
 mod index;
 mod json;
 mod line;

@@ -1,6 +1,8 @@
 //! One record, owned.
 
 use super::fault::Fault;
+#[cfg(feature = "cli")]
+use super::field::COMPONENTS;
 use super::field::{Fields, Owned};
 use crate::batch::scalars::{Scalars, Weighting};
 use crate::batch::{Batch, BatchError, ColumnInfo, Columns, Place, Shape};
@@ -79,6 +81,16 @@ impl Record {
     /// If the columns do not fit together. A record that was loaded from a recording has been checked.
     pub fn batch(&self) -> Result<Batch<'_>, BatchError> {
         Batch::of(self.columns()?).map(|batch| batch.at(self.rank, self.micro))
+    }
+
+    /// The names of its reward components.
+    #[cfg(feature = "cli")]
+    pub(crate) fn reward_components(&self) -> impl Iterator<Item = &str> {
+        let components = match self.fields.get(COMPONENTS) {
+            Some(Owned::Components(components)) => Some(components.keys()),
+            _ => None,
+        };
+        components.into_iter().flatten().map(String::as_str)
     }
 
     fn columns(&self) -> Result<Columns<'_>, BatchError> {

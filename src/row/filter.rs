@@ -18,10 +18,12 @@ pub enum Mode {
 
 /// A word that names no mode.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("expected a mode (full, all, default; slim, compact, minimal, lite), found `{found}`")]
+#[error("{}expected a mode (full, all, default; slim, compact, minimal, lite), found `{found}`", variable.map(|name| format!("the environment's `{name}`: ")).unwrap_or_default())]
 pub struct ModeError {
     /// The word, as it was given.
     pub found: String,
+    /// The environment variable that holds it; `None` where it was given in code or among the options.
+    pub variable: Option<&'static str>,
 }
 
 impl FromStr for Mode {
@@ -33,6 +35,7 @@ impl FromStr for Mode {
             "slim" | "compact" | "minimal" | "lite" => Ok(Self::Slim),
             _ => Err(ModeError {
                 found: word.to_owned(),
+                variable: None,
             }),
         }
     }
@@ -50,10 +53,17 @@ impl Mode {
         if let Some(mode) = chosen {
             return Ok(mode);
         }
-        ["MAXENT_WANDB_METRICS_MODE", "MAXENT_METRICS_MODE"]
-            .iter()
-            .find_map(|name| environment(name))
-            .map_or(Ok(Self::Full), |word| word.parse())
+        let variables = ["MAXENT_WANDB_METRICS_MODE", "MAXENT_METRICS_MODE"];
+        let set = variables
+            .into_iter()
+            .find_map(|name| Some((name, environment(name)?)));
+        let Some((name, word)) = set else {
+            return Ok(Self::Full);
+        };
+        word.parse().map_err(|error| ModeError {
+            variable: Some(name),
+            ..error
+        })
     }
 
     /// Leaves out of a row what the mode does not keep.

@@ -270,11 +270,11 @@ fn a_file_says_what_flags_say_and_flags_go_before_it() {
     let more = ["--no-extended", "--dialect", "maxent", "--every", "8"];
     let over = metrics(&[&["--config", "run.toml"], &more[..]].concat());
     assert_eq!(over, metrics(&["--window", "pooled", "--every", "8"]));
-    let over = metrics(&["--config", "run.toml", "--limit", "kl=-1"]);
+    let over = metrics(&["--config", "run.toml", "--limit", "kl=0"]);
     let [before, after] = [&from_file, &over].map(|rows| rows[0]["health/kl"].as_f64());
     assert_eq!((before, after), (Some(0.0), Some(1.0)));
     // What `--limit` says joins what the file says of the others.
-    let joined = metrics(&["--config", "run.toml", "--limit", "clipped=-1"]);
+    let joined = metrics(&["--config", "run.toml", "--limit", "clipped=0"]);
     let [before, after] = [&from_file, &joined].map(|rows| rows[0]["health/clipping"].as_f64());
     assert_eq!((before, after), (Some(0.0), Some(1.0)));
 }

@@ -112,6 +112,12 @@ fn said(event: &Event<'_>) -> Option<String> {
     match event {
         Event::Skipped { line, reason } => Some(format!("{line}: {reason}")),
         Event::Failed { line, error } => Some(format!("{line}: {error}")),
+        Event::LeftOut {
+            line,
+            step,
+            key,
+            found,
+        } => Some(format!("{line}: step {step}: {key} is {found}")),
         Event::Restarted { .. } => Some("restarted".to_owned()),
         Event::Forgot { .. } => Some("forgot".to_owned()),
         Event::Gone { .. } => Some("gone".to_owned()),
@@ -169,7 +175,8 @@ fn what_is_no_row_is_skipped_with_its_line_and_its_reason() {
     let (done, seen) = scene.forward_seen();
     assert_eq!((done.sent, done.skipped, done.nan), (2, 4, 1));
     let lines: Vec<&str> = seen.iter().map(|said| &said[..2]).collect();
-    assert_eq!(lines, ["2:", "4:", "5:", "6:"]);
+    assert_eq!(lines, ["2:", "4:", "5:", "6:", "7:"]);
+    assert_eq!(seen[4], "7: step 3: loss is NaN");
     assert_eq!(seen[1], "4: expected a `step`, found none");
     assert_eq!(seen[2], "5: expected metrics, found no number");
     assert_eq!(scene.steps(), [1, 3]);

@@ -49,8 +49,8 @@ pub(super) const FINITE: Domain = ("a finite number", f64::is_finite);
 pub(super) const NOT_NEGATIVE: Domain =
     ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
 pub(super) const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
-/// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
-const LIMIT: Domain = ("a number", |x| !x.is_nan());
+/// Nothing is beyond infinity, which is how a flag is switched off. What is held against a limit is never negative.
+const LIMIT: Domain = ("a number, at least 0", |x| x >= 0.0);
 pub(super) const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
 /// Of several numbers the smallest is looked at.
 pub(super) const COUNTS: Domain = ("whole numbers, each at least 1", COUNT.1);
@@ -79,12 +79,28 @@ pub(super) fn check(options: &EngineOptions) -> Result<(), OptionError> {
             });
         }
     }
-    Ok(())
+    let (dialect, extended) = (options.dialect, options.extended);
+    let taken = options
+        .folds
+        .keys()
+        .find(|key| dialect.knows(key, extended));
+    taken.map_or(Ok(()), |key| {
+        Err(OptionError::Value {
+            option: "folds",
+            reason: expected_own_metric(key),
+        })
+    })
+}
+
+/// Of a metric that is none of the user's own.
+pub(super) fn expected_own_metric(name: &str) -> String {
+    format!("expected a metric of your own, found `{name}`, whose fold is given")
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::batch::scalars::ClipRange;
+    use crate::batch::scalars::{ClipRange, Fold, WindowFold};
+    use crate::dialect::Dialect;
     use crate::engine::{Engine, EngineBuilder};
     use crate::row::health::Limits;
 
@@ -99,7 +115,7 @@ mod tests {
     const ANY: [bool; 6] = [false, false, false, true, true, true];
     const FROM_0: [bool; 6] = [false, false, false, false, true, true];
     const ABOVE_0: [bool; 6] = [false, false, false, false, false, true];
-    const BOUND: [bool; 6] = [false, true, true, true, true, true];
+    const BOUND: [bool; 6] = [false, true, false, false, true, true];
 
     macro_rules! limit {
         ($field:ident) => {
@@ -194,6 +210,7 @@ mod tests {
             ..limits
         };
         for builder in [
+            Engine::builder().logging_steps(0),
             Engine::builder().devices(0),
             Engine::builder().limits(first),
             Engine::builder().limits(steps),
@@ -204,5 +221,18 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_fold_of_a_key_that_the_dialect_makes_is_refused_and_of_another_dialects_taken() {
+        let told = |dialect, name: &str| {
+            let builder = Engine::builder().dialect(dialect);
+            let builder = builder.fold(name, Fold::Max, WindowFold::Max);
+            builder.build().map(drop).map_err(|error| error.to_string())
+        };
+        let refused = "`folds`: expected a metric of your own, found `train/kl`, whose fold is given";
+        assert_eq!(told(Dialect::MaxEnt, "train/kl"), Err(refused.to_owned()));
+        assert_eq!(told(Dialect::Trl, "train/kl"), Ok(()));
+        assert!(told(Dialect::MaxEnt, "train/rewards/len/mean").is_err());
     }
 }

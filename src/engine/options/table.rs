@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check::expected_own_metric;
 use super::value::{Given, OptionKind, OptionValue, expected, refuse};
 use super::{unknown_name, word};
 use crate::batch::scalars::{Fold, Scalar, WindowFold};
@@ -114,9 +115,7 @@ impl OptionValue for DeclaredFolds {
     fn read(given: Given) -> Result<Self, String> {
         let folds = entries::<Self>(given)?.into_iter().map(|(name, given)| {
             if Scalar::of(&name).is_some() {
-                return Err(format!(
-                    "expected a metric of your own, found `{name}`, whose fold is given"
-                ));
+                return Err(expected_own_metric(&name));
             }
             let fold = fold(&given).map_err(|reason| format!("`{name}`: {reason}"))?;
             Ok((name, fold))

@@ -206,7 +206,7 @@ plain!(
         _ => None,
     },
     |number| Given::Whole(*number),
-    |_| None
+    |number| Some(*number as f64)
 );
 
 plain!(
