@@ -304,10 +304,26 @@ impl Forward {
     /// Whether an earlier forward of this file to this store and run has left word how far it came.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        let ledger = Ledger::beside(Path::new(&self.file), &self.store_name, &self.run_id);
+        let ledger = self.ledger(Path::new(&self.file));
         let near = find_near(&self.run_dir, ledger.state());
         near.or_else(|| find_below(&self.run_dir, ledger.state()))
             .is_some()
+    }
+
+    /// Where the metrics file is; or was, while rotation has put no new one in its place. `None` while there is none.
+    #[must_use]
+    pub fn place(&self) -> Option<PathBuf> {
+        let Self { run_dir, file, .. } = self;
+        let ledger = self.ledger(Path::new(file));
+        let was = |state: PathBuf| Some(state.with_file_name(file)).filter(|it| trail::is_left(it));
+        find_near(run_dir, file)
+            .or_else(|| find_near(run_dir, ledger.state()).and_then(was))
+            .or_else(|| find_below(run_dir, file))
+            .or_else(|| find_below(run_dir, ledger.state()).and_then(was))
+    }
+
+    fn ledger(&self, file: &Path) -> Ledger {
+        Ledger::beside(file, &self.store_name, &self.run_id)
     }
 
     /// Sends what is new, after what was refused before. Nothing where there is no file.

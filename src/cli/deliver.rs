@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 
 use super::interrupt::{self, Interrupt};
 use super::say::complain;
-use super::store::StoreArg;
+use super::store::{StoreArg, open_to_write, run_name};
 use super::target::{jsonl_parser, sinks_help};
 use crate::row::run::Ending;
 use crate::sink::{
@@ -16,7 +16,7 @@ use crate::sink::{
 };
 #[cfg(feature = "evsys")]
 use crate::store::EvSys;
-use crate::store::{RunSpec, Sqlite, Store, StoreError, StoreSink};
+use crate::store::{RunSpec, Store, StoreError, StoreSink};
 
 /// How often a wait looks whether somebody wishes to stop.
 const LOOK: Duration = Duration::from_millis(200);
@@ -44,7 +44,7 @@ pub struct DeliverArgs {
     #[arg(long, value_name = "KIND:PATH", long_help = sinks_help("Another kind of sink to deliver to:"))]
     pub sink: Option<Target>,
     /// The run to write to [default: the one that the journal names]
-    #[arg(long, value_name = "ID", conflicts_with_all = ["jsonl", "sink"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["jsonl", "sink"], value_parser = run_name)]
     pub run: Option<String>,
     /// Give up when nothing was taken for so long; the rows stay in the journal.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -177,7 +177,7 @@ fn store(args: &DeliverArgs, run: &str) -> Result<Box<dyn Store>, DeliverError> 
     if args.evsys {
         return evsys(args);
     }
-    let mut store = Sqlite::open(args.store.path())?;
+    let mut store = open_to_write(&args.store.path())?;
     if let Err(StoreError::Unknown { .. }) = store.get_run(run) {
         store.open_run(&RunSpec::new(run))?;
     }

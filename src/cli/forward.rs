@@ -7,6 +7,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
-use super::store::StoreArg;
+use super::store::{StoreArg, open_to_write, run_name};
 use super::target::resume_parser;
 use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE, Recipient};
 use crate::row::Metrics;
@@ -38,10 +39,10 @@ pub struct ForwardArgs {
     /// The folder that the training wrote to.
     pub run_dir: PathBuf,
     /// The run to write to; the embedded store makes it if need be.
-    #[arg(long, value_name = "ID", required_unless_present = "run_id")]
+    #[arg(long, value_name = "ID", required_unless_present = "run_id", value_parser = run_name)]
     pub run: Option<String>,
     /// As it was spelled before.
-    #[arg(long, value_name = "ID", hide = true, conflicts_with = "run")]
+    #[arg(long, value_name = "ID", hide = true, conflicts_with = "run", value_parser = run_name)]
     pub run_id: Option<String>,
     /// What becomes of a run of that name that is there already: never goes on with it, allow does if there is one, must needs one
     /// [default: go on with it if this file was forwarded to it before, else a new run beside it]
@@ -71,8 +72,12 @@ pub enum ForwardVerbError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The folder has no metrics file.
-    #[error("{dir}: expected a file called `{file}` there or below, found none")]
-    NoFile { dir: String, file: String },
+    #[error("{dir}: expected a file called `{file}` there or below, found {found}")]
+    NoFile {
+        dir: String,
+        file: String,
+        found: &'static str,
+    },
     /// The rows are there.
     #[error("how the run ended could not be noted: {0}")]
     End(String),
@@ -99,9 +104,9 @@ impl ForwardVerbError {
     #[must_use]
     pub fn is_output(&self) -> bool {
         match self {
-            // The name of a run is what was given.
-            Self::Store(error) => !error.is_of_the_run(),
             Self::Refused { .. } | Self::Gone { .. } | Self::End(_) | Self::Write(_) => true,
+            // The name of a store or run is what was given.
+            Self::Store(error) => !error.is_permanent(),
             _ => false,
         }
     }
@@ -113,11 +118,14 @@ impl ForwardVerbError {
 /// If there is no such file or store, the file cannot be read, the store refused a row, or some are gone.
 pub fn run(args: &ForwardArgs, out: &mut dyn Write) -> Result<(), ForwardVerbError> {
     interrupt::listen();
+    let run = run_of(args);
+    // Nothing is made for a training that is not there.
+    find(args, &forward_to(args, run))?;
     let Opened {
         store,
         forward,
         run,
-    } = open(args, run_of(args))?;
+    } = open(args, run)?;
     let forward = forward.batch(store.rows_at_once().min(BATCH));
     let bar = bar();
     say::above(&bar);
@@ -184,6 +192,41 @@ impl Recipient for Stoppable {
     }
 }
 
+/// Looks for the file, or waits for it where it is followed.
+fn find(args: &ForwardArgs, forward: &Forward) -> Result<(), ForwardVerbError> {
+    if forward.place().is_some() {
+        return Ok(());
+    }
+    if !args.follow {
+        return Err(no_file(args));
+    }
+    let dir = args.run_dir.display();
+    complain(&format!("note: waiting for {} in {dir}", args.file));
+    while forward.place().is_none() {
+        if let Some(by) = interrupt::came() {
+            return Err(ForwardVerbError::Interrupted { by });
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn no_file(args: &ForwardArgs) -> ForwardVerbError {
+    let dir = &args.run_dir;
+    let found = if dir.is_dir() {
+        "none"
+    } else if dir.exists() {
+        "a file in the place of the folder: give its folder, and --file NAME"
+    } else {
+        "no such folder"
+    };
+    ForwardVerbError::NoFile {
+        dir: dir.display().to_string(),
+        file: args.file.clone(),
+        found,
+    }
+}
+
 /// The first value of each kind that went to no store, with its place.
 #[derive(Debug, Default)]
 struct First {
@@ -217,10 +260,7 @@ fn report(
     out: &mut dyn Write,
 ) -> Result<(), ForwardVerbError> {
     let Some(file) = &done.file else {
-        return Err(ForwardVerbError::NoFile {
-            dir: args.run_dir.display().to_string(),
-            file: args.file.clone(),
-        });
+        return Err(no_file(args));
     };
     let Forwarded {
         sent,
@@ -283,27 +323,47 @@ fn run_of(args: &ForwardArgs) -> &str {
     run.unwrap_or_default()
 }
 
+/// What tells the store from others, also one that is not there yet.
+fn name_of(args: &ForwardArgs) -> String {
+    if args.evsys {
+        let url = std::env::var("EVSYS_API_URL").unwrap_or_default();
+        // A URL may name a user with a password, which is not to be remembered.
+        let place = url.rsplit('@').next().unwrap_or_default();
+        return format!("evsys {place}");
+    }
+    let path = args.store.path();
+    let made = || {
+        let absolute = std::path::absolute(&path).ok()?;
+        let folder = absolute.parent()?.canonicalize().ok()?;
+        Some(folder.join(absolute.file_name()?))
+    };
+    let place = path.canonicalize().ok().or_else(made).unwrap_or(path);
+    place.display().to_string()
+}
+
+/// The training's file on its way to the run of this id.
+fn forward_to(args: &ForwardArgs, run: &str) -> Forward {
+    Forward::new(&args.run_dir, name_of(args), run).file(&args.file)
+}
+
 fn open(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
     if args.evsys {
         return evsys(args, run);
     }
     let path = args.store.path();
-    let mut store = Sqlite::open(&path)?;
-    let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-    let name = place.display().to_string();
-    let forward = |run: &str| Forward::new(&args.run_dir, &name, run).file(&args.file);
+    let mut store = open_to_write(&path)?;
     let mut spec = RunSpec::new(run).resume(args.resume.unwrap_or_default());
     if args.resume.is_none() {
         let mut runs = store.runs_named(run)?.into_iter().rev();
         spec.id = runs
-            .find(|run| forward(&run.id).is_begun())
+            .find(|run| forward_to(args, &run.id).is_begun())
             .map(|run| run.id);
     }
     let opened = store.open_run(&spec)?;
     if let (Some(said), Begun::Beside { .. }) = (opened.said(), &opened.begun) {
         complain(&format!("note: {}: {said}", path.display()));
     }
-    let forward = forward(&opened.id);
+    let forward = forward_to(args, &opened.id);
     // A connection of its own, as the rows' may be waiting when it is time for a sign of life.
     let run = StoreSink::opened(Box::new(Sqlite::open(&path)?), opened)?;
     Ok(Opened {
@@ -318,13 +378,9 @@ fn open(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
 fn evsys(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
     let environment = |name: &str| std::env::var(name).ok();
     let store = EvSys::from_env(environment)?.dead_letters(args.run_dir.join("dead-letters.jsonl"));
-    let url = environment("EVSYS_API_URL").unwrap_or_default();
-    // A URL may name a user with a password, which is not to be remembered.
-    let place = url.rsplit('@').next().unwrap_or_default();
-    let forward = Forward::new(&args.run_dir, format!("evsys {place}"), run);
     Ok(Opened {
         store: Box::new(store),
-        forward: forward.file(&args.file),
+        forward: forward_to(args, run),
         run: None,
     })
 }

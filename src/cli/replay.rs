@@ -69,9 +69,9 @@ impl ReplayError {
     #[must_use]
     pub fn is_output(&self) -> bool {
         match self {
-            // The name of a run is what was given.
-            Self::Store(error) => !error.is_of_the_run(),
             Self::Sink(_) | Self::Lost { .. } | Self::Shards(_) => true,
+            // The name of a store or run is what was given.
+            Self::Store(error) => !error.is_permanent(),
             _ => false,
         }
     }
@@ -183,7 +183,7 @@ fn walk(
         let started = Instant::now();
         let row = engine.step(step.step);
         own_time += started.elapsed();
-        report.count_step(own_time, engine.census());
+        report.count_step(step.step, own_time, engine.census());
         let row = match row {
             Ok(row) => row,
             // This rank was too late for the others, who go on.

@@ -4,6 +4,8 @@ use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -52,6 +54,40 @@ impl StoreArg {
             runs => (self.path(), runs.to_vec()),
         }
     }
+}
+
+/// Opens a store to write to, making it if need be. An empty file is somebody's, unless another process is just making a store of it.
+///
+/// # Errors
+/// As [`Sqlite::open`], or if the file is and stays empty.
+pub fn open_to_write(path: &Path) -> Result<Sqlite, StoreError> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let is_empty = || {
+        path.metadata()
+            .is_ok_and(|there| there.is_file() && there.len() == 0)
+    };
+    let begun = Instant::now();
+    while is_empty() {
+        if begun.elapsed() > PATIENCE {
+            return Err(StoreError::NotAStore {
+                path: path.display().to_string(),
+                found: "an empty file: remove it, if a store is to be there".to_owned(),
+            });
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Sqlite::open(path)
+}
+
+/// The name of a run, as it is given.
+///
+/// # Errors
+/// If it is empty, or only blanks.
+pub fn run_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected the name of a run, found nothing".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Whether there is a file that begins as a store does.

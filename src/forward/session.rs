@@ -5,7 +5,6 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Call, Ledger};
-use super::place::{find_below, find_near};
 use super::row::{self, Skip};
 use super::source::{LONGEST_LINE, Line, Position, Source};
 use super::trail;
@@ -50,10 +49,10 @@ impl<'a> Session<'a> {
     }
 
     pub fn once(&mut self) -> Result<(), ForwardError> {
-        let Some(path) = self.place() else {
+        let Some(path) = self.forward.place() else {
             return Ok(());
         };
-        let ledger = self.ledger(&path);
+        let ledger = self.forward.ledger(&path);
         let lock = ledger.lock(&path)?;
         let mut forgot = |path: &Path, why: &io::Error| {
             (self.observe)(Event::Forgot { path, why });
@@ -79,21 +78,6 @@ impl<'a> Session<'a> {
         });
         self.resend()?;
         self.walk()
-    }
-
-    /// Where the metrics file is; or was, while rotation has put no new one in its place.
-    fn place(&self) -> Option<PathBuf> {
-        let Forward { run_dir, file, .. } = self.forward;
-        let ledger = self.ledger(Path::new(file));
-        let was = |state: PathBuf| Some(state.with_file_name(file)).filter(|it| trail::is_left(it));
-        find_near(run_dir, file)
-            .or_else(|| find_near(run_dir, ledger.state()).and_then(was))
-            .or_else(|| find_below(run_dir, file))
-            .or_else(|| find_below(run_dir, ledger.state()).and_then(was))
-    }
-
-    fn ledger(&self, file: &Path) -> Ledger {
-        Ledger::beside(file, &self.forward.store_name, &self.forward.run_id)
     }
 
     /// The file that was left at `position`, ready to go on there; where that is gone, what came after it. `None` where

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, Writer};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Receipt, Sink, SinkError, Tally, file};
+use super::{Receipt, Sink, SinkError, Tally, file, why};
 use crate::limits;
 use crate::row::{Metrics, Row};
 
@@ -46,7 +46,8 @@ impl Csv {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SinkError> {
         let path = path.as_ref();
         let io = io_error("open", path);
-        Self::over(appending(path, true).map_err(&io)?, path).map_err(&io)
+        let file = appending(path, true).map_err(|error| io(why(path, error)))?;
+        Self::over(file, path).map_err(&io)
     }
 
     fn over(file: File, path: &Path) -> io::Result<Self> {

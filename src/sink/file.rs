@@ -13,7 +13,19 @@ pub(crate) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
     }
 }
 
-/// The same of a file that is open, and whether it has no name any more.
+/// Why a file could not be opened or made, with the folder that is not there where that is why.
+pub(crate) fn why(path: &Path, error: io::Error) -> io::Error {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {
+            let message = format!("there is no folder {}", folder.display());
+            io::Error::new(io::ErrorKind::NotFound, message)
+        }
+        _ => error,
+    }
+}
+
+/// What tells a file that is open, and whether it has no name any more.
 #[cfg(unix)]
 pub(super) fn opened(metadata: &Metadata) -> (Option<(u64, u64)>, bool) {
     use std::os::unix::fs::MetadataExt;

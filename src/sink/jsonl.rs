@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Nested, Receipt, Sink, SinkError, Tally};
+use super::{Nested, Receipt, Sink, SinkError, Tally, why};
 use crate::row::Row;
 use lines::{Grown, Lines, Stream, checksums};
 
@@ -58,7 +58,7 @@ impl Jsonl {
         let path = path.as_ref();
         let target = path.display().to_string();
         let io = |act| io_error(act, &target);
-        let file = Grown::file(path).map_err(io("open"))?;
+        let file = Grown::file(path).map_err(|error| io("open")(why(path, error)))?;
         if !file.metadata().map_err(io("open"))?.is_file() {
             return Ok(Self::over(Box::new(Stream(file)), target));
         }

@@ -38,7 +38,7 @@ pub use error::SinkError;
 pub use fanout::Fanout;
 pub(crate) use fanout::said;
 #[cfg(feature = "sqlite")]
-pub(crate) use file::identity;
+pub(crate) use file::{identity, why};
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;

@@ -316,15 +316,6 @@ fn place(whole: &str, id: &str, part: &str, part_id: Option<&str>) -> String {
 }
 
 impl StoreError {
-    /// Whether what was asked for is at fault: a run that is not there, is elsewhere, or was begun otherwise.
-    #[cfg(feature = "cli")]
-    pub(crate) fn is_of_the_run(&self) -> bool {
-        matches!(
-            self,
-            Self::Unknown { .. } | Self::Elsewhere { .. } | Self::Otherwise { .. }
-        )
-    }
-
     /// Whether the same write would be refused again, whenever it came; what a store stands on may recover.
     #[must_use]
     pub fn is_permanent(&self) -> bool {

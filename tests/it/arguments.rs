@@ -2,10 +2,14 @@
 #![cfg(feature = "cli")]
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use grpo_metrics::store::{Sqlite, Store};
 use tempfile::TempDir;
 
 fn recording() -> PathBuf {
@@ -142,4 +146,175 @@ fn a_file_that_is_no_recording_is_called_what_it_is() {
         scene.refused(&out, "it.jsonl, line 1");
         scene.refused(&out, message);
     }
+}
+
+#[test]
+fn a_run_without_a_name_is_refused_by_every_verb_that_writes_one() {
+    let scene = Scene::with("metrics.jsonl", b"{\"step\": 1, \"loss\": 0.5}\n");
+    let message = "expected the name of a run, found nothing";
+    for name in ["", " "] {
+        scene.refused(&scene.replay(&["--run", name]), message);
+        scene.refused(&scene.call(&["forward", ".", "--run", name]), message);
+        let deliver = ["deliver", ".", "--store", "runs.db", "--run", name];
+        scene.refused(&scene.call(&deliver), message);
+    }
+}
+
+#[test]
+fn a_training_that_is_not_there_leaves_no_store_and_no_run() {
+    let scene = Scene::with("file", "");
+    fs::create_dir(scene.path("empty")).unwrap();
+    for (folder, found) in [
+        ("nowhere", "found no such folder"),
+        ("empty", "found none"),
+        ("file", "found a file in the place of the folder"),
+    ] {
+        let out = scene.call(&["forward", folder, "--run", "r"]);
+        scene.refused(&out, found);
+    }
+}
+
+#[test]
+fn a_follower_makes_no_store_while_the_training_is_not_there() {
+    let scene = Scene::new();
+    let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+        .args(["forward", "later", "--run", "r", "--store", "runs.db", "--follow"])
+        .current_dir(&scene.0)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 20];
+    let mut stderr = follower.stderr.take().unwrap();
+    stderr.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"note: waiting for me");
+    assert!(!scene.path("runs.db").exists());
+    fs::create_dir(scene.path("later")).unwrap();
+    fs::write(
+        scene.path("later/metrics.jsonl"),
+        "{\"step\": 1, \"loss\": 0.5}\n",
+    )
+    .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let stored = || {
+        let store = Sqlite::open_read_only(scene.path("runs.db")).ok()?;
+        let metrics = store.get_metrics("r", None, None).ok()?;
+        (!metrics.is_empty()).then_some(metrics)
+    };
+    while stored().is_none() {
+        assert!(Instant::now() < deadline, "nothing was forwarded");
+        thread::sleep(Duration::from_millis(20));
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn an_empty_file_is_not_turned_into_a_store() {
+    let scene = Scene::with("notes.txt", "");
+    fs::write(scene.path("metrics.jsonl"), "{\"step\": 1, \"loss\": 0.5}\n").unwrap();
+    let message = "notes.txt: expected a store of runs, found an empty file";
+    scene.refused(&scene.replay(&["--store", "notes.txt"]), message);
+    let forward = ["forward", ".", "--run", "r", "--store", "notes.txt"];
+    scene.refused(&scene.call(&forward), message);
+    assert_eq!(fs::read(scene.path("notes.txt")).unwrap(), b"");
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    let scene = Scene::new();
+    let into = |place: &str| format!("{place}a/b/it");
+    for (flag, place, message) in [
+        ("--store", "", "a/b/it: could not open: there is no folder a/b"),
+        ("--jsonl", "", "could not open a/b/it: there is no folder a/b"),
+        ("--sink", "csv:", "could not open a/b/it: there is no folder a/b"),
+    ] {
+        let out = scene.replay(&[flag, &into(place)]);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        assert!(said.contains(message), "{said}");
+        assert!(!scene.path("a").exists() && !scene.path("runs.db").exists());
+    }
+}
+
+#[test]
+fn no_message_has_a_byte_that_acts_on_a_terminal() {
+    // Red; the beginning of a sequence in one character; a line that writes over itself; text that runs backwards.
+    const NAME: &str = "a\u{1b}[31m\u{9b}2J\r\u{202e}b";
+    let scene = Scene::new();
+    fs::create_dir(scene.path(NAME)).unwrap();
+    let rows = r#"{"step": 1, "l\u001b[2Joss": NaN, "n\u001bote": "x"}
+{"step": "\u001b"}
+{"step": 2, "ok": 1}
+"#;
+    fs::write(scene.path(NAME).join("metrics.jsonl"), rows).unwrap();
+    let file = format!("{NAME}/metrics.jsonl");
+    let recording = recording();
+    let recording = recording.to_str().unwrap();
+    let fold = format!("{NAME}=max");
+    let sink = format!("{NAME}:x");
+    let calls: &[&[&str]] = &[
+        &[NAME],
+        &["replay", NAME],
+        &["replay", "nowhere", NAME],
+        &["replay", &file],
+        &["replay", recording, "--jsonl", NAME],
+        &["replay", recording, "--store", NAME],
+        &["replay", recording, "--store", "s.db", "--run", NAME],
+        &["replay", recording, "--store", "s.db", "--run", NAME],
+        &["replay", recording, "--shards", "s.db"],
+        &["replay", recording, "--config", NAME],
+        &["replay", recording, "--fold", &fold],
+        &["replay", recording, "--fold", NAME],
+        &["replay", recording, "--sink", &sink],
+        &["replay", recording, "--dialect", NAME],
+        &["replay", recording, "--extended", "--success", NAME],
+        &["forward", NAME, "--run", NAME, "--store", "s.db", "-v"],
+        &["forward", NAME, "--run", NAME, "--store", "s.db", "--file", NAME],
+        &["deliver", NAME, "--store", "s.db"],
+        &["merge", NAME],
+        &["merge", &file],
+        &["show", "--store", NAME],
+        &["show", "--store", "s.db"],
+        &["show", "--store", "s.db", NAME],
+        &["show", "--store", "s.db", "nowhere\u{1b}"],
+        &["show", "--store", "s.db", NAME, "--key", "\u{1b}["],
+        &["keys", "--dialect", NAME],
+    ];
+    for args in calls {
+        let mut command = scene.command();
+        let out = command.env("GRPO_METRICS_STORE", NAME).args(*args);
+        let out = out.output().unwrap();
+        let all = text(&out.stdout) + &text(&out.stderr);
+        let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!all.contains(acts), "{args:?}: {all:?}");
+        assert!(!all.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn what_a_forward_leaves_out_is_counted_and_named() {
+    let rows = concat!(
+        "{\"step\": 1, \"loss\": 0.5}\n",
+        "{\"step\": 2, \"loss\": NaN, \"note\": \"x\", \"ids\": [1, 2], \"more\": {\"a\": 1}}\n",
+        "{\"step\": 3, \"data\": {\"kl\": NaN, \"reward\": 1.5}}\n",
+    );
+    let scene = Scene::with("metrics.jsonl", rows);
+    let forward = ["forward", ".", "--run", "r", "--store", "s.db"];
+    let out = scene.call(&[&forward[..], &["-v"]].concat());
+    insta::assert_snapshot!(text(&out.stdout), @"
+    ./metrics.jsonl: sent 3, skipped 0, failed 0
+    2 values were NaN, which a store leaves out (the first: line 2, step 2, `loss`; -v names each)
+    3 values were left out, as no numbers of the row (the first: line 2, step 2, `ids`; -v names each)
+    ");
+    insta::assert_snapshot!(text(&out.stderr), @"
+    line 2, step 2: `loss` is left out: NaN
+    line 2, step 2: `ids` is left out: an array
+    line 2, step 2: `more` is left out: an object
+    line 2, step 2: `note` is left out: a text
+    line 3, step 3: `kl` is left out: NaN
+    ");
+    let store = Sqlite::open_read_only(scene.path("s.db")).unwrap();
+    let metrics = store.get_metrics("r", None, None).unwrap();
+    let names: Vec<_> = metrics.iter().map(|m| (m.step, m.name.as_str())).collect();
+    assert_eq!(names, [(1, "loss"), (3, "reward")]);
 }

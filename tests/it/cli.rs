@@ -737,11 +737,12 @@ fn an_argument_that_makes_no_sense_as_a_number_is_refused_by_its_name_before_any
         (
             "--limit=kl=",
             "limits.kl",
-            [false, true, true, true, true, false],
+            [false, true, false, true, true, false],
             verl,
         ),
         ("--limit=entropy-steps=", "entropy-steps", [false; 6], verl),
         ("--devices=", "devices", [false; 6], verl),
+        ("--every=", "logging_steps", [false; 6], &[]),
         ("--steps-per-epoch=", "steps_per_epoch", ANY, &[]),
         ("--num-generations=", "num_generations", ANY, &[]),
         ("--num-epochs=", "num_epochs", ANY, &epochs[1..]),
@@ -836,7 +837,7 @@ fn slim_keeps_fewer_keys_and_the_environment_may_say_so() {
     assert_eq!(keys(in_environment("slim", &["--mode", "full"])), full);
     let out = in_environment("slimm", &[]);
     assert_eq!(out.status.code(), Some(2));
-    insta::assert_snapshot!(said(&out), @"error: expected a mode (full, all, default; slim, compact, minimal, lite), found `slimm`");
+    insta::assert_snapshot!(said(&out), @"error: the environment's `MAXENT_METRICS_MODE`: expected a mode (full, all, default; slim, compact, minimal, lite), found `slimm`");
 }
 
 #[test]
@@ -977,9 +978,9 @@ fn nonfinite_values_are_no_fault_and_are_told() {
     engine's own time per step: median _ ms, p99 _ ms
     rows to runs.db, run `one`
     NaN and infinities, left out and counted:
-      family               used  absent  nonfinite
-      reward_components/a     2       1          1
-      rewards                 2       0          2
+      family               used  absent  nonfinite  first at step
+      reward_components/a     2       1          1              1
+      rewards                 2       0          2              1
     ");
 }
 
@@ -1066,8 +1067,9 @@ fn an_output_that_cannot_be_written_is_another_exit_code() {
         "this is not a database, but long enough to be one".repeat(20),
     )
     .unwrap();
+    // That is the name of a store which is none.
     let out = replay(&dir, TWO_RANKS, &["--store", "text.db"]);
-    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(out.status.code(), Some(2));
     insta::assert_snapshot!(said(&out), @"error: text.db: expected a store of runs, found a file that is no SQLite database");
     let out = replay(&dir, TWO_RANKS, &["--jsonl", "no/such/folder.jsonl"]);
     assert_eq!(out.status.code(), Some(1));

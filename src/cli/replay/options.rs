@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::options::{All, OptionArgs};
-use crate::cli::store::StoreArg;
+use crate::cli::store::{StoreArg, run_name};
 use crate::cli::target::{jsonl_parser, resume_parser, sinks_help};
 use crate::sink::Target;
 use crate::store::Resume;
@@ -40,7 +40,7 @@ pub struct ReplayArgs {
     pub store: StoreArg,
     /// Name of the run in the store [default: name of the folder, or of the
     /// file without its ending; of several PATHs, of the folder that they are all in]
-    #[arg(long, value_name = "NAME", help_heading = "Outputs")]
+    #[arg(long, value_name = "NAME", help_heading = "Outputs", value_parser = run_name)]
     pub run: Option<String>,
     /// What becomes of a run of that name that is there already: never goes on with it, allow does if there is one, must needs one
     /// [default: go on with it if it is of the same recording and options, else a new run beside it]

@@ -7,11 +7,12 @@ use super::kept::{Kept, Print};
 use super::{ReplayArgs, ReplayError};
 use crate::cli::is_broken_pipe;
 use crate::cli::say::complain;
+use crate::cli::store::open_to_write;
 use crate::recording::Recording;
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::sink::{Receipt, Sink, SinkError, Target};
-use crate::store::{Begun, RunSpec, Sqlite, Status, StoreError, StoreSink};
+use crate::store::{Begun, RunSpec, Status, StoreError, StoreSink};
 
 /// The outputs that still take rows, and how those ended that do not.
 pub(super) struct Outputs {
@@ -75,7 +76,7 @@ impl Outputs {
         recording: &Recording,
         together: bool,
     ) -> Result<(), StoreError> {
-        let mut store = Sqlite::open(path)?;
+        let mut store = open_to_write(path)?;
         let place = path.display();
         let name = args.run.clone().unwrap_or_else(|| run_name(&args.paths));
         let mut options = args.options.options.deciding();

@@ -22,6 +22,8 @@ pub(super) struct Report {
     times: Order,
     /// Of the whole run so far.
     census: BTreeMap<String, Census>,
+    /// The first step of each family that has a non-finite value.
+    nonfinite_from: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -33,9 +35,14 @@ impl Report {
     }
 
     /// A step is over, for which the engine took `time`; `census` is what it has seen since the beginning.
-    pub fn count_step(&mut self, time: Duration, census: &BTreeMap<String, Census>) {
+    pub fn count_step(&mut self, step: u64, time: Duration, census: &BTreeMap<String, Census>) {
         self.times.add(&[time.as_secs_f64() * 1e3]);
         self.census.clone_from(census);
+        for (family, _) in census.iter().filter(|(_, seen)| seen.nonfinite > 0) {
+            if !self.nonfinite_from.contains_key(family) {
+                self.nonfinite_from.insert(family.clone(), step);
+            }
+        }
     }
 }
 
@@ -62,7 +69,7 @@ impl fmt::Display for Report {
         for destination in &self.destinations {
             writeln!(f, "{}", one_line(destination))?;
         }
-        write!(f, "{}", nonfinite(&self.census))
+        write!(f, "{}", self.nonfinite())
     }
 }
 
@@ -70,31 +77,32 @@ fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// The families that had a non-finite value, a line each; nothing if there are none.
-fn nonfinite(census: &BTreeMap<String, Census>) -> String {
-    let found: Vec<_> = census
-        .iter()
-        .filter(|(_, seen)| seen.nonfinite > 0)
-        .collect();
-    if found.is_empty() {
-        return String::new();
+impl Report {
+    /// The families that had a non-finite value, a line each; nothing if there are none.
+    fn nonfinite(&self) -> String {
+        if self.nonfinite_from.is_empty() {
+            return String::new();
+        }
+        let columns = ["family", "used", "absent", "nonfinite", "first at step"];
+        let mut table = Grid::new(&columns, 1..5);
+        for (family, step) in &self.nonfinite_from {
+            let seen = self.census.get(family).copied().unwrap_or_default();
+            table.line([
+                one_line(family),
+                seen.used.to_string(),
+                seen.absent.to_string(),
+                seen.nonfinite.to_string(),
+                step.to_string(),
+            ]);
+        }
+        let mut text = "NaN and infinities, left out and counted:\n".to_owned();
+        for line in table.text().lines() {
+            text.push_str("  ");
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
     }
-    let mut table = Grid::new(&["family", "used", "absent", "nonfinite"], 1..4);
-    for (family, seen) in found {
-        table.line([
-            one_line(family),
-            seen.used.to_string(),
-            seen.absent.to_string(),
-            seen.nonfinite.to_string(),
-        ]);
-    }
-    let mut text = "NaN and infinities, left out and counted:\n".to_owned();
-    for line in table.text().lines() {
-        text.push_str("  ");
-        text.push_str(line);
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -108,18 +116,21 @@ mod tests {
             absent,
             nonfinite,
         };
-        let families = BTreeMap::from([
+        let mut families = BTreeMap::from([
             ("kl".to_owned(), census(100, 0, 0)),
             ("rewards".to_owned(), census(30, 0, 2)),
-            ("reward_components/a".to_owned(), census(8, 16, 8)),
         ]);
-        insta::assert_snapshot!(nonfinite(&families), @"
+        let mut report = Report::default();
+        report.count_step(4, Duration::ZERO, &families);
+        families.insert("reward_components/a".to_owned(), census(8, 16, 8));
+        report.count_step(7, Duration::ZERO, &families);
+        insta::assert_snapshot!(report.nonfinite(), @"
         NaN and infinities, left out and counted:
-          family               used  absent  nonfinite
-          reward_components/a     8      16          8
-          rewards                30       0          2
+          family               used  absent  nonfinite  first at step
+          reward_components/a     8      16          8              7
+          rewards                30       0          2              4
         ");
-        assert_eq!(nonfinite(&BTreeMap::new()), "");
+        assert_eq!(Report::default().nonfinite(), "");
     }
 
     #[test]
@@ -129,7 +140,7 @@ mod tests {
             ..Report::default()
         };
         insta::assert_snapshot!(report, @"0 steps, 0 ranks, 0 completions, 0 tokens, 1 row");
-        report.count_step(Duration::from_millis(2), &BTreeMap::new());
+        report.count_step(1, Duration::from_millis(2), &BTreeMap::new());
         insta::assert_snapshot!(report, @"
         1 step, 0 ranks, 0 completions, 0 tokens, 1 row
         engine's own time per step: median 2.000 ms, p99 2.000 ms

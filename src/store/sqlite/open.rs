@@ -1,5 +1,6 @@
 //! Opening the file: what it is, what version it has, how it is written.
 
+use std::io;
 use std::path::{self, Path};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use super::super::StoreError;
 use super::schema_1;
 use super::series::{self, Reading};
+use crate::sink::why;
 
 /// How long a write waits for another process that is writing.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,7 +64,7 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = connect(path, flags).map_err(failed)?;
+    let mut db = connect(path, flags).map_err(|error| no_folder(path, &at, error))?;
     db.busy_timeout(PATIENCE).map_err(failed)?;
     // Before anything is written: a file of somebody else's is left as it is.
     let version = version(&db, &at)?;
@@ -84,6 +86,19 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "foreign_keys", true)
         .map_err(failed)?;
     Ok(db)
+}
+
+/// Why there is no making a store: `SQLite` does not say that the folder is missing.
+fn no_folder(path: &Path, at: &str, error: rusqlite::Error) -> StoreError {
+    if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) || path.exists() {
+        return fault(at, "open", error);
+    }
+    let missing = io::Error::new(io::ErrorKind::NotFound, error);
+    StoreError::Backend {
+        place: at.to_owned(),
+        act: "open",
+        source: Box::new(why(path, missing)),
+    }
 }
 
 /// Opens for reading only; never makes a store. `SQLITE_OPEN_READ_ONLY` would leave the log's two files behind, as it may not
