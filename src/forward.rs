@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::row::Metrics;
+use crate::row::Row;
 use crate::store::{Logged, Split, Store, StoreError};
 use ledger::Ledger;
 use place::{find_below, find_near};
@@ -144,16 +144,12 @@ pub enum Gone {
 
 /// What rows are forwarded to: any [`Store`], or what takes rows as one does.
 pub trait Recipient: Send {
-    /// Takes the rows of a run, all or none, as [`Store::log_rows`].
+    /// Takes the rows of a run, all or none, as [`Store::log_windows`]: each with the time at which it was written, 0 where it does
+    /// not say.
     ///
     /// # Errors
     /// If it refuses them; they are kept, and sent again.
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[(u64, &Metrics)],
-        split: Split,
-    ) -> Result<Logged, StoreError>;
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError>;
 
     /// How many rows it can be handed at once and still take all or none.
     fn rows_at_once(&self) -> usize {
@@ -167,13 +163,8 @@ pub trait Recipient: Send {
 }
 
 impl<S: Store> Recipient for S {
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[(u64, &Metrics)],
-        split: Split,
-    ) -> Result<Logged, StoreError> {
-        Store::log_rows(self, run_id, rows, split)
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError> {
+        Store::log_windows(self, run_id, rows, split)
     }
 
     fn rows_at_once(&self) -> usize {
@@ -182,13 +173,8 @@ impl<S: Store> Recipient for S {
 }
 
 impl Recipient for Box<dyn Store> {
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[(u64, &Metrics)],
-        split: Split,
-    ) -> Result<Logged, StoreError> {
-        self.as_mut().log_rows(run_id, rows, split)
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError> {
+        self.as_mut().log_windows(run_id, rows, split)
     }
 
     fn rows_at_once(&self) -> usize {

@@ -24,6 +24,8 @@ pub mod batch;
 pub mod cli;
 pub mod dialect;
 pub mod engine;
+#[cfg(feature = "sqlite")]
+pub mod export;
 mod family;
 pub mod forward;
 pub mod gather;

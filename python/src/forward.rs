@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use grpo_metrics::forward::{self, Recipient};
-use grpo_metrics::row::Metrics;
+use grpo_metrics::row::Row;
 use grpo_metrics::store::{Logged, Split, StoreError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -49,7 +49,7 @@ impl Recipient for Ours {
     fn log_rows(
         &mut self,
         run_id: &str,
-        rows: &[(u64, &Metrics)],
+        rows: &[Row],
         split: Split,
     ) -> Result<Logged, StoreError> {
         let store = self.0.get().store();
@@ -74,11 +74,11 @@ struct Theirs {
 }
 
 impl Theirs {
-    fn call(&mut self, py: Python<'_>, step: u64, metrics: &Metrics, split: Split) -> PyResult<()> {
+    fn call(&mut self, py: Python<'_>, row: &Row, split: Split) -> PyResult<()> {
         let args = PyDict::new(py);
         args.set_item("run_id", &self.run)?;
-        args.set_item("step", step)?;
-        args.set_item("metrics", numbers(py, metrics)?)?;
+        args.set_item("step", row.step)?;
+        args.set_item("metrics", numbers(py, &row.metrics)?)?;
         if split == Split::Val {
             args.set_item("split", split.as_str())?;
         }
@@ -97,17 +97,17 @@ impl Recipient for Theirs {
     fn log_rows(
         &mut self,
         _run_id: &str,
-        rows: &[(u64, &Metrics)],
+        rows: &[Row],
         split: Split,
     ) -> Result<Logged, StoreError> {
         let mut logged = Logged::default();
-        for (step, metrics) in rows {
+        for row in rows {
             let called = Python::try_attach(|py| {
-                let called = self.call(py, *step, metrics, split);
+                let called = self.call(py, row, split);
                 called.map_err(|raised| raised.to_string())
             });
             match called {
-                Some(Ok(())) => logged.written += metrics.len() as u64,
+                Some(Ok(())) => logged.written += row.metrics.len() as u64,
                 Some(Err(raised)) => return Err(refused(raised, &self.kind)),
                 None => {
                     self.is_over = true;

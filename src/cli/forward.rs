@@ -18,7 +18,7 @@ use super::say::{self, complain};
 use super::store::{StoreArg, open_to_write, run_name};
 use super::target::resume_parser;
 use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE, Recipient};
-use crate::row::Metrics;
+use crate::row::Row;
 use crate::row::run::Ending;
 use crate::sink::{Sink, one_line};
 #[cfg(feature = "evsys")]
@@ -174,13 +174,8 @@ fn end(mut run: Box<StoreSink>, ending: &Ending) -> Result<(), ForwardVerbError>
 struct Stoppable(Box<dyn Store>);
 
 impl Recipient for Stoppable {
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[(u64, &Metrics)],
-        split: Split,
-    ) -> Result<Logged, StoreError> {
-        self.0.log_rows(run_id, rows, split)
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError> {
+        self.0.log_windows(run_id, rows, split)
     }
 
     fn rows_at_once(&self) -> usize {

@@ -1,6 +1,7 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
 mod deliver;
+mod export;
 mod forward;
 mod grid;
 mod interrupt;
@@ -51,6 +52,7 @@ enum Verb {
     Merge(Box<merge::MergeArgs>),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
+    Export(export::ExportArgs),
     Show(show::ShowArgs),
     Runs(runs::RunsArgs),
 }
@@ -143,6 +145,13 @@ impl From<keys::KeysError> for Failure {
     }
 }
 
+impl From<export::ExportVerbError> for Failure {
+    fn from(error: export::ExportVerbError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<runs::RunsError> for Failure {
     fn from(error: runs::RunsError) -> Self {
         let is_output = error.is_output();
@@ -200,6 +209,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Merge(args) => merge::run(&args, out)?,
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
+        Verb::Export(args) => export::run(&args)?,
         Verb::Show(args) => show::run(&args, out)?,
         Verb::Runs(args) => runs::run(&args, out)?,
     }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::ForwardError;
 use super::source::Position;
 use crate::limits;
-use crate::row::Metrics;
+use crate::row::Row;
 use crate::sink::Held;
 use crate::store::Split;
 
@@ -19,9 +19,8 @@ use crate::store::Split;
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub line: u64,
-    pub step: u64,
     pub split: Split,
-    pub metrics: Metrics,
+    pub row: Row,
 }
 
 /// A call as it is kept: its numbers as the bits of doubles, which JSON has no words for all of.
@@ -29,6 +28,9 @@ pub(super) struct Call {
 struct Kept {
     line: u64,
     step: u64,
+    /// When the row was written; 0 where it does not say.
+    #[serde(default)]
+    time: f64,
     split: Split,
     metrics: Vec<(String, u64)>,
 }
@@ -200,9 +202,10 @@ impl From<&Call> for Kept {
         let bits = |(key, value): (&str, f64)| (key.to_owned(), value.to_bits());
         Self {
             line: call.line,
-            step: call.step,
+            step: call.row.step,
+            time: call.row.timestamp,
             split: call.split,
-            metrics: call.metrics.iter().map(bits).collect(),
+            metrics: call.row.metrics.iter().map(bits).collect(),
         }
     }
 }
@@ -212,9 +215,13 @@ impl From<Kept> for Call {
         let value = |(key, bits)| (key, f64::from_bits(bits));
         Self {
             line: kept.line,
-            step: kept.step,
             split: kept.split,
-            metrics: kept.metrics.into_iter().map(value).collect(),
+            row: Row {
+                step: kept.step,
+                timestamp: kept.time,
+                metrics: kept.metrics.into_iter().map(value).collect(),
+                ..Row::default()
+            },
         }
     }
 }

@@ -24,6 +24,8 @@ const VAL: &str = "val/";
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Parsed {
     pub step: u64,
+    /// When it was written, in seconds since 1970; 0 where it does not say.
+    pub time: f64,
     pub train: Metrics,
     /// The keys keep their `val/`.
     pub val: Metrics,
@@ -74,6 +76,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Parsed, Skip> {
     };
     let mut parsed = Parsed {
         step,
+        time: time_of(&row).map_or(0.0, |time| time.as_secs_f64()),
         train: Metrics::default(),
         val: Metrics::default(),
         left_out: Vec::new(),
@@ -127,9 +130,12 @@ fn is_own(key: &str, value: &Value) -> bool {
 
 /// When a row was written, in nanoseconds since 1970, if it says so.
 pub(super) fn written(line: &[u8]) -> Option<u64> {
-    let row = object(line).ok()?;
-    let said = TIMES.into_iter().find_map(|name| time(row.get(name)?))?;
+    let said = time_of(&object(line).ok()?)?;
     u64::try_from(said.as_nanos()).ok()
+}
+
+fn time_of(row: &Map<String, Value>) -> Option<Duration> {
+    TIMES.into_iter().find_map(|name| time(row.get(name)?))
 }
 
 /// A time in seconds since 1970. Milliseconds, and seconds since something else, are no such time.
@@ -260,6 +266,7 @@ mod tests {
     fn a_time_since_1970_is_the_rows_and_how_long_something_took_is_a_metric() {
         let row = parse(br#"{"step": 3, "time": 1763700000.5, "loss": 1}"#).unwrap();
         assert_eq!(entries(&row.train), [("loss", 1.0)]);
+        assert_eq!(row.time, 1_763_700_000.5);
         let row = parse(br#"{"step": 3, "time": 18.25, "loss": 1}"#).unwrap();
         assert_eq!(entries(&row.train), [("loss", 1.0), ("time", 18.25)]);
     }

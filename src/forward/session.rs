@@ -9,7 +9,7 @@ use super::row::{self, Skip};
 use super::source::{LONGEST_LINE, Line, Position, Source};
 use super::trail;
 use super::{Event, Forward, ForwardError, Forwarded, Gone, Recipient};
-use crate::row::Metrics;
+use crate::row::Row;
 use crate::sink::Held;
 use crate::store::Split;
 
@@ -273,9 +273,13 @@ impl<'a> Session<'a> {
                     .filter(|(_, metrics)| !metrics.is_empty());
                 self.batch.extend(calls.map(|(split, metrics)| Call {
                     line,
-                    step: parsed.step,
                     split,
-                    metrics,
+                    row: Row {
+                        step,
+                        timestamp: parsed.time,
+                        metrics,
+                        ..Row::default()
+                    },
                 }));
             }
             Err(reason) => self.skip(&reason),
@@ -320,30 +324,31 @@ impl<'a> Session<'a> {
 
     /// Sends calls of one split, together or else one by one; those that the store refused.
     fn log(&mut self, mut calls: Vec<Call>) -> Vec<Call> {
-        let rows: Vec<(u64, &Metrics)> = calls.iter().map(|c| (c.step, &c.metrics)).collect();
         let Some(split) = calls.first().map(|call| call.split) else {
             return Vec::new();
         };
-        match self.store.log_rows(&self.forward.run_id, &rows, split) {
+        let rows: Vec<Row> = calls.iter_mut().map(|c| mem::take(&mut c.row)).collect();
+        let error = match self.store.log_rows(&self.forward.run_id, &rows, split) {
             Ok(logged) => {
                 self.done.sent += calls.len() as u64;
                 self.done.nan += logged.nan;
-                Vec::new()
+                return Vec::new();
             }
-            Err(_) if calls.len() > 1 => {
-                let each = calls.drain(..);
-                each.flat_map(|call| self.log(vec![call])).collect()
-            }
-            Err(error) => {
-                self.done.failed += 1;
-                let line = calls[0].line;
-                (self.observe)(Event::Failed {
-                    line,
-                    error: &error,
-                });
-                calls
-            }
+            Err(error) => error,
+        };
+        for (call, row) in calls.iter_mut().zip(rows) {
+            call.row = row;
         }
+        if calls.len() > 1 {
+            let each = calls.drain(..);
+            return each.flat_map(|call| self.log(vec![call])).collect();
+        }
+        self.done.failed += 1;
+        (self.observe)(Event::Failed {
+            line: calls[0].line,
+            error: &error,
+        });
+        calls
     }
 }
 

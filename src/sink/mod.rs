@@ -27,6 +27,8 @@ use crate::row::{Metrics, Row};
 
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
+#[cfg(feature = "sqlite")]
+pub(crate) use csv::number as csv_number;
 pub use csv::Csv;
 #[cfg(feature = "cli")]
 pub(crate) use csv::number;

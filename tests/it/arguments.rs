@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use grpo_metrics::store::{Sqlite, Store};
+use grpo_metrics::store::{Split, Sqlite, Store};
 use tempfile::TempDir;
 
 fn recording() -> PathBuf {
@@ -294,7 +294,7 @@ fn no_message_has_a_byte_that_acts_on_a_terminal() {
 #[test]
 fn what_a_forward_leaves_out_is_counted_and_named() {
     let rows = concat!(
-        "{\"step\": 1, \"loss\": 0.5}\n",
+        "{\"step\": 1, \"time\": 1763700000.25, \"loss\": 0.5}\n",
         "{\"step\": 2, \"loss\": NaN, \"note\": \"x\", \"ids\": [1, 2], \"more\": {\"a\": 1}}\n",
         "{\"step\": 3, \"data\": {\"kl\": NaN, \"reward\": 1.5}}\n",
     );
@@ -317,4 +317,6 @@ fn what_a_forward_leaves_out_is_counted_and_named() {
     let metrics = store.get_metrics("r", None, None).unwrap();
     let names: Vec<_> = metrics.iter().map(|m| (m.step, m.name.as_str())).collect();
     assert_eq!(names, [(1, "loss"), (3, "reward")]);
+    let loss = store.series("r", "loss", Split::Train).unwrap();
+    assert_eq!(loss[0].time, Some(1_763_700_000_250));
 }

@@ -14,7 +14,7 @@ use assert_cmd::Command;
 use grpo_metrics::forward::{
     Event, Forward, Forwarded, METRICS_FILE, Recipient, forward_step_metrics,
 };
-use grpo_metrics::row::Metrics;
+use grpo_metrics::row::Row;
 use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, Store, StoreError};
 use tempfile::TempDir;
 
@@ -382,10 +382,10 @@ fn a_recipient_that_is_over_is_handed_no_more_and_the_rest_is_for_the_next_forwa
         fn log_rows(
             &mut self,
             _: &str,
-            rows: &[(u64, &Metrics)],
+            rows: &[Row],
             _: Split,
         ) -> Result<Logged, StoreError> {
-            self.0.extend(rows.iter().map(|row| row.0));
+            self.0.extend(rows.iter().map(|row| row.step));
             Ok(Logged::default())
         }
 

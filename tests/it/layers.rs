@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["batch", "limits", "row", "sink", "stat", "store"],
     ),
     ("forward", &["limits", "row", "sink", "store"]),
+    ("export", &["sink", "store"]),
 ];
 
 /// The only rooms that may name every other.

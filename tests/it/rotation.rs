@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::faulty::{Faulty, Mood};
 use grpo_metrics::forward::{Event, Forward, Forwarded, METRICS_FILE, Recipient};
-use grpo_metrics::row::Metrics;
+use grpo_metrics::row::Row;
 use grpo_metrics::store::{Logged, RunSpec, Split, Sqlite, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -191,7 +191,7 @@ impl Recipient for Slow<'_> {
     fn log_rows(
         &mut self,
         run_id: &str,
-        rows: &[(u64, &Metrics)],
+        rows: &[Row],
         split: Split,
     ) -> Result<Logged, StoreError> {
         if let Some(act) = self.meanwhile.take() {
