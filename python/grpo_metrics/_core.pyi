@@ -264,6 +264,9 @@ class Sqlite3:
     def log_window(self, run_id: str, step: int, metrics: Sequence[tuple[str, float]], steps: int, cut: bool) -> int:
         """Writes an engine's row, which may be over several steps and cut short; how many were NaN and left out."""
 
+    def export(self, path: str | PathLike[str], runs: Sequence[str] | None, long: bool, force: bool) -> int:
+        """Writes runs as a table to a file; how many lines it has."""
+
     def get_metrics(self, run_id: str, name: str | None, split: str | None) -> list[tuple[int, str, float, str]]:
         """The numbers of a run: step, name, value, split."""
 

@@ -269,6 +269,15 @@ class Store:
         """The predictions of a run, the oldest first: all, or those of one kind."""
         return self._rows("list_predictions", run_id=run_id, kind=kind)
 
+    def export(
+        self, path: str | os.PathLike[str], runs: Sequence[str] | None = None, *, long: bool = False, force: bool = False
+    ) -> int:
+        """Writes runs (all where none are named, by their ids) as a table: Parquet, CSV or JSON lines, as the file's name ends. How many lines.
+
+        A line is a row, with a column a key; with `long` it is a number. A file that is there is kept, unless `force` says otherwise.
+        """
+        return self._sqlite.export(os.fspath(path), None if runs is None else list(runs), long, force)
+
     get_experiments = list_experiments
     get_groups = list_groups
     get_runs = list_runs

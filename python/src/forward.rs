@@ -46,12 +46,7 @@ pub fn _forward(
 struct Ours(Py<Sqlite3>);
 
 impl Recipient for Ours {
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[Row],
-        split: Split,
-    ) -> Result<Logged, StoreError> {
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError> {
         let store = self.0.get().store();
         let mut store = store.map_err(|raised| refused(raised, "the store"))?;
         Recipient::log_rows(&mut *store, run_id, rows, split)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use grpo_metrics::export::{Export, Format, Layout};
 use grpo_metrics::row::Row;
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec,
@@ -118,6 +119,32 @@ impl Sqlite3 {
                 };
                 let logged = self.store()?.log_windows(run_id, &[row], Split::Train);
                 logged.map(|logged| logged.nan).map_err(error::write)
+            })
+        })
+    }
+
+    /// Writes runs as a table to a file; how many lines it has.
+    fn export(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        runs: Option<Vec<String>>,
+        long: bool,
+        force: bool,
+    ) -> PyResult<u64> {
+        guarded(|| {
+            py.detach(|| {
+                let ending = path.extension().unwrap_or_default().to_string_lossy();
+                let format = ending.parse::<Format>().map_err(error::store)?;
+                let store = self.store()?;
+                let runs = match runs {
+                    Some(runs) => runs,
+                    None => store.run_names().map_err(error::store)?,
+                };
+                let layout = if long { Layout::Long } else { Layout::Wide };
+                let export = Export::of(&store, runs).layout(layout);
+                let written = export.write_file(format, &path, force);
+                written.map(|written| written.rows).map_err(error::store)
             })
         })
     }

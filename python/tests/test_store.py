@@ -110,3 +110,25 @@ def test_a_database_that_is_deleted_under_the_run_has_every_row_in_the_end(tmp_p
     assert {m["step"] for m in store.get_metrics("r")} == set(range(1, 13))
     assert store.get_run("r")["status"] == "completed"
     assert any("it was deleted or replaced while it was being written" in r.getMessage() for r in caplog.records)
+
+
+def test_runs_are_written_as_tables_by_the_ending_of_the_file(store, run, tmp_path):
+    store.log_metrics(run_id=run["id"], step=1, metrics={"a": 0.5, "b": math.inf})
+    store.log_metrics(run_id=run["id"], step=2, metrics={"a": -0.25})
+    table, long = tmp_path / "t.csv", tmp_path / "long.jsonl"
+    assert store.export(table) == 2
+    header, *lines = table.read_text().splitlines()
+    assert header == "run,step,split,time,a,b"
+    assert [line.split(",")[4:] for line in lines] == [["0.5", "inf"], ["-0.25", ""]]
+    assert store.export(long, [run["id"]], long=True) == 3
+    assert store.export(tmp_path / "t.parquet") == 2
+    assert (tmp_path / "t.parquet").read_bytes()[:4] == b"PAR1"
+    for path, runs, message in [
+        (table, None, "found one"),
+        (tmp_path / "t.xls", None, r"ends in .parquet, .csv or .jsonl, found `xls`"),
+        (tmp_path / "u.csv", ["nosuch"], "nosuch"),
+    ]:
+        with pytest.raises(gm.StoreError, match=message):
+            store.export(path, runs)
+    assert store.export(table, force=True) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if "runs.db" not in path.name) == ["long.jsonl", "t.csv", "t.parquet"]

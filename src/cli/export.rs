@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
+use super::interrupt::{self, Interrupt};
 use super::key::{KeyError, Keys};
 use super::say::tell;
 use super::store::{FindError, StoreArg, find};
@@ -56,6 +57,9 @@ pub enum ExportVerbError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Somebody wished it to end.
+    #[error("{path}: {by} before its end: no file is made, and one that was there is as it was")]
+    Interrupted { by: Interrupt, path: String },
     /// A file is there, and nobody said that it may go.
     #[error("{path}: expected no file there, found one: --force writes over it")]
     Exists { path: String },
@@ -97,18 +101,24 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportVerbError> {
     } else {
         Layout::Wide
     };
+    interrupt::listen();
     let export = Export::of(&store, &runs)
         .layout(layout)
-        .keys(|key| keys.have(key));
+        .keys(|key| keys.have(key))
+        .until(|| interrupt::came().is_some());
     let exported = if is_stdout {
-        export.write(format, &mut io::stdout())?
+        export.write(format, &mut io::stdout())
     } else {
-        let written = export.write_file(format, path, args.force);
-        written.map_err(|error| match error {
-            ExportError::Exists { path } => ExportVerbError::Exists { path },
-            error => error.into(),
-        })?
+        export.write_file(format, path, args.force)
     };
+    let exported = exported.map_err(|error| match (error, interrupt::came()) {
+        (ExportError::Exists { path }, _) => ExportVerbError::Exists { path },
+        (ExportError::Stopped, Some(by)) => ExportVerbError::Interrupted {
+            by,
+            path: path.display().to_string(),
+        },
+        (error, _) => error.into(),
+    })?;
     report(&exported, &runs, path, is_stdout);
     Ok(())
 }

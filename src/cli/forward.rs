@@ -272,11 +272,17 @@ fn report(
     )?;
     let mut count = |number: u64, what: &str, first: &Option<String>| {
         let first = first.as_deref().map(one_line);
-        let first = first.map_or(String::new(), |at| format!(" (the first: {at}; -v names each)"));
+        let first = first.map_or(String::new(), |at| {
+            format!(" (the first: {at}; -v names each)")
+        });
         if number == 0 {
             return Ok(());
         }
-        let are = if number == 1 { "value was" } else { "values were" };
+        let are = if number == 1 {
+            "value was"
+        } else {
+            "values were"
+        };
         writeln!(out, "{number} {are} {what}{first}")
     };
     count(nan, "NaN, which a store leaves out", &first.nan)?;

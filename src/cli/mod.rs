@@ -1,12 +1,14 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
 mod deliver;
+mod doctor;
 mod export;
 mod forward;
 mod grid;
 mod interrupt;
 mod key;
 mod keys;
+mod manual;
 mod merge;
 mod options;
 mod replay;
@@ -21,7 +23,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing::Level;
 
 use say::complain;
@@ -52,9 +54,12 @@ enum Verb {
     Merge(Box<merge::MergeArgs>),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
-    Export(export::ExportArgs),
     Show(show::ShowArgs),
     Runs(runs::RunsArgs),
+    Export(export::ExportArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
 }
 
 impl Verb {
@@ -113,7 +118,10 @@ impl From<replay::ReplayError> for Failure {
 
 impl From<merge::MergeVerbError> for Failure {
     fn from(error: merge::MergeVerbError) -> Self {
-        let is_output = matches!(error, merge::MergeVerbError::Write(_));
+        if let merge::MergeVerbError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
+        let is_output = error.is_output();
         Self::of(error, is_output)
     }
 }
@@ -145,8 +153,24 @@ impl From<keys::KeysError> for Failure {
     }
 }
 
+impl From<doctor::DoctorError> for Failure {
+    fn from(error: doctor::DoctorError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
+impl From<manual::ManualError> for Failure {
+    fn from(error: manual::ManualError) -> Self {
+        Self::of(error, true)
+    }
+}
+
 impl From<export::ExportVerbError> for Failure {
     fn from(error: export::ExportVerbError) -> Self {
+        if let export::ExportVerbError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
         let is_output = error.is_output();
         Self::of(error, is_output)
     }
@@ -210,6 +234,9 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Export(args) => export::run(&args)?,
+        Verb::Doctor(args) => doctor::run(&args, out)?,
+        Verb::Completions(args) => manual::completions(&args, Command::command(), out)?,
+        Verb::Man(args) => manual::man(&args, Command::command(), out)?,
         Verb::Show(args) => show::run(&args, out)?,
         Verb::Runs(args) => runs::run(&args, out)?,
     }

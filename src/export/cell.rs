@@ -4,6 +4,10 @@
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     pub name: String,
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "a text says nothing of kinds")
+    )]
     pub kind: Kind,
 }
 

@@ -37,7 +37,9 @@ impl<'a> JsonLines<'a> {
 
 impl Lines for JsonLines<'_> {
     fn begin(&mut self, fields: &[Field]) -> io::Result<()> {
-        let names = fields.iter().map(|field| serde_json::to_string(&field.name));
+        let names = fields
+            .iter()
+            .map(|field| serde_json::to_string(&field.name));
         self.names = names.collect::<Result<_, _>>()?;
         Ok(())
     }

@@ -13,53 +13,58 @@ pub(super) struct Beside {
     place: PathBuf,
     /// Whether it may replace what is there.
     over: bool,
-    path: PathBuf,
+    /// Where it is written; `None` where that is its place at once, as of a pipe or a device.
+    partial: Option<PathBuf>,
     file: BufWriter<File>,
-    took_place: bool,
 }
 
 impl Beside {
-    pub fn open(place: &Path, over: bool) -> Result<Self, ExportError> {
+    pub fn open(given: &Path, over: bool) -> Result<Self, ExportError> {
         let fault = |error| ExportError::Write {
-            path: place.display().to_string(),
-            source: why(place, error),
+            path: given.display().to_string(),
+            source: why(given, error),
         };
-        let there = place.symlink_metadata();
+        // A link stays one.
+        let place = given.canonicalize().unwrap_or_else(|_| given.to_owned());
+        let there = place.metadata();
         if there.as_ref().is_ok_and(fs::Metadata::is_dir) {
-            return Err(fault(io::Error::new(
-                ErrorKind::IsADirectory,
-                "a folder is there",
-            )));
+            let folder = io::Error::new(ErrorKind::IsADirectory, "a folder is there");
+            return Err(fault(folder));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if there.as_ref().is_ok_and(|there| !there.is_file()) {
+            return Ok(Self {
+                over,
+                partial: None,
+                file: BufWriter::new(options.open(&place).map_err(fault)?),
+                place,
+            });
         }
         if there.is_ok() && !over {
-            return Err(exists(place));
+            return Err(exists(given));
         }
         let name = place.file_name().unwrap_or_default().to_string_lossy();
-        let path = place.with_file_name(format!(".{name}.{}.partial", process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(fault)?;
+        let beside = place.with_file_name(format!(".{name}.{}.partial", process::id()));
+        options.create(true).truncate(true);
         Ok(Self {
-            place: place.to_owned(),
+            place,
             over,
-            path,
-            file: BufWriter::new(file),
-            took_place: false,
+            file: BufWriter::new(options.open(&beside).map_err(fault)?),
+            partial: Some(beside),
         })
     }
 
     /// Gives the file its name.
     pub fn take_place(mut self) -> Result<(), ExportError> {
-        let written = self
-            .file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all());
-        let placed = written.and_then(|()| self.rename());
-        self.took_place = placed.is_ok();
-        placed.map_err(|source| match source.kind() {
+        let written = self.file.flush().and_then(|()| match &self.partial {
+            Some(beside) => {
+                self.file.get_ref().sync_all()?;
+                self.rename(beside)
+            }
+            None => Ok(()),
+        });
+        written.map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => exists(&self.place),
             _ => ExportError::Write {
                 path: self.place.display().to_string(),
@@ -68,16 +73,16 @@ impl Beside {
         })
     }
 
-    fn rename(&self) -> io::Result<()> {
+    fn rename(&self, beside: &Path) -> io::Result<()> {
         if !self.over {
             // Somebody may have made a file there meanwhile, which a renaming would replace. Not every file system has links.
-            match fs::hard_link(&self.path, &self.place) {
-                Ok(()) => return fs::remove_file(&self.path),
+            match fs::hard_link(beside, &self.place) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) => return Ok(()),
                 Err(_) => {}
             }
         }
-        fs::rename(&self.path, &self.place)
+        fs::rename(beside, &self.place)
     }
 }
 
@@ -93,9 +98,9 @@ impl Write for Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if !self.took_place {
-            // It is of no use to anybody.
-            let _ = fs::remove_file(&self.path);
+        // Under its name it stays; half of it is of no use to anybody.
+        if let Some(beside) = &self.partial {
+            let _ = fs::remove_file(beside);
         }
     }
 }

@@ -17,6 +17,9 @@ pub(super) trait Lines {
     fn end(&mut self) -> io::Result<()>;
 }
 
+/// Takes columns and how many lines they have.
+type Part<'p> = dyn FnMut(&[Cells<'_>], usize) -> Result<(), ExportError> + 'p;
+
 /// A table that is about to be written.
 pub(super) struct Table<'a> {
     export: &'a Export<'a>,
@@ -103,14 +106,10 @@ impl<'a> Table<'a> {
     }
 
     /// The columns of a run at once, those that it has no number for too.
-    fn wide(
-        &self,
-        run: &str,
-        rows: &[StoredRow],
-        part: &mut dyn FnMut(&[Cells<'_>], usize) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
+    fn wide(&self, run: &str, rows: &[StoredRow], part: &mut Part<'_>) -> Result<(), ExportError> {
         let at = rows.iter().zip(0..);
-        let at: HashMap<(u64, Split), usize> = at.map(|(row, at)| ((row.step, row.split), at)).collect();
+        let at: HashMap<(u64, Split), usize> =
+            at.map(|(row, at)| ((row.step, row.split), at)).collect();
         let mut numbers = vec![Vec::new(); self.keys.len()];
         for (split, name) in series(self.export, run)? {
             let Ok(nth) = self.keys.binary_search(&name) else {
@@ -135,12 +134,7 @@ impl<'a> Table<'a> {
     }
 
     /// A part a series.
-    fn long(
-        &self,
-        run: &str,
-        rows: &[StoredRow],
-        part: &mut dyn FnMut(&[Cells<'_>], usize) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
+    fn long(&self, run: &str, rows: &[StoredRow], part: &mut Part<'_>) -> Result<(), ExportError> {
         if rows.is_empty() {
             return Ok(());
         }

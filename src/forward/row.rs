@@ -94,7 +94,9 @@ pub(super) fn parse(line: &[u8]) -> Result<Parsed, Skip> {
             let beside = own().filter(|(key, value)| *key != name && !value.is_null());
             let beside = beside.map(|(key, _)| (key.clone(), "beside the metrics"));
             parsed.left_out.extend(beside);
-            object.iter().for_each(|(key, value)| parsed.take(key, value));
+            object
+                .iter()
+                .for_each(|(key, value)| parsed.take(key, value));
         }
         _ => own().for_each(|(key, value)| parsed.take(key, value)),
     }
@@ -141,7 +143,9 @@ fn time_of(row: &Map<String, Value>) -> Option<Duration> {
 /// A time in seconds since 1970. Milliseconds, and seconds since something else, are no such time.
 fn time(value: &Value) -> Option<Duration> {
     const FROM_2001_TO_2286: Range<f64> = 1e9..1e10;
-    let seconds = value.as_f64().filter(|said| FROM_2001_TO_2286.contains(said))?;
+    let seconds = value
+        .as_f64()
+        .filter(|said| FROM_2001_TO_2286.contains(said))?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
@@ -273,13 +277,24 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_named_with_what_it_is_and_null_is_nothing() {
-        let row = br#"{"step": 1, "loss": NaN, "note": "x", "ids": [1], "more": {"a": 1}, "gone": null}"#;
+        let row =
+            br#"{"step": 1, "loss": NaN, "note": "x", "ids": [1], "more": {"a": 1}, "gone": null}"#;
         let parsed = parse(row).unwrap();
         assert_eq!(parsed.nan().collect::<Vec<_>>(), ["loss"]);
-        let named = [("ids", "an array"), ("more", "an object"), ("note", "a text")];
-        assert_eq!(parsed.left_out, named.map(|(key, what)| (key.to_owned(), what)));
+        let named = [
+            ("ids", "an array"),
+            ("more", "an object"),
+            ("note", "a text"),
+        ];
+        assert_eq!(
+            parsed.left_out,
+            named.map(|(key, what)| (key.to_owned(), what))
+        );
         let beside = parse(br#"{"step": 1, "other": 9, "metrics": {"loss": 1}}"#).unwrap();
-        assert_eq!(beside.left_out, [("other".to_owned(), "beside the metrics")]);
+        assert_eq!(
+            beside.left_out,
+            [("other".to_owned(), "beside the metrics")]
+        );
     }
 
     #[test]

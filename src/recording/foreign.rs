@@ -9,7 +9,10 @@ const BEGINNINGS: [(&[u8], &str); 9] = [
     (b"\x1f\x8b", "a gzipped file: unpack it first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
     (b"PAR1", "a Parquet file"),
-    (b"SQLite format 3\0", "an SQLite database, as a store of runs is: `grpo-metrics show` reads that"),
+    (
+        b"SQLite format 3\0",
+        "an SQLite database, as a store of runs is: `grpo-metrics show` reads that",
+    ),
     (b"\xff\xfe", "text in UTF-16: write it in UTF-8"),
 ];
 
@@ -30,9 +33,8 @@ pub(super) fn what(line: &[u8]) -> Option<&'static str> {
     let has = |name: &[u8]| line.windows(name.len()).any(|at| at == name);
     let of_a_record = [&b"\"batch\""[..], b"\"rank\"", b"\"world_size\""];
     let is_row = line.starts_with(b"{") && has(b"\"step\"") && !of_a_record.into_iter().any(has);
-    is_row.then_some(
-        "a row of a training's metrics: `grpo-metrics forward` brings those to a store",
-    )
+    is_row
+        .then_some("a row of a training's metrics: `grpo-metrics forward` brings those to a store")
 }
 
 #[cfg(test)]

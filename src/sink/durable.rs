@@ -121,6 +121,16 @@ impl Durable {
         Ok(runs.last().map(str::to_owned))
     }
 
+    /// How many rows of the journal in the folder `dir` are not delivered yet, as far as is written there. Nothing is taken or changed: it
+    /// may be in use.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn waiting_in(dir: impl AsRef<Path>) -> Result<u64, SinkError> {
+        let dir = dir.as_ref();
+        Ok(journal::waiting(dir).map_err(journal::io_error("read", dir))?)
+    }
+
     /// What became of every row so far.
     #[must_use]
     pub fn receipt(&self) -> Receipt {

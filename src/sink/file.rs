@@ -15,7 +15,9 @@ pub(crate) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
 
 /// Why a file could not be opened or made, with the folder that is not there where that is why.
 pub(crate) fn why(path: &Path, error: io::Error) -> io::Error {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     match folder {
         Some(folder) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {
             let message = format!("there is no folder {}", folder.display());

@@ -27,9 +27,9 @@ use crate::row::{Metrics, Row};
 
 pub use console::Console;
 pub(crate) use console::{compact, line_of, named};
+pub use csv::Csv;
 #[cfg(feature = "sqlite")]
 pub(crate) use csv::number as csv_number;
-pub use csv::Csv;
 #[cfg(feature = "cli")]
 pub(crate) use csv::number;
 pub(crate) use durable::Held;

@@ -32,7 +32,7 @@ pub use spec::{Begun, OpenedRun, Resume, RunSpec};
 #[cfg(feature = "cli")]
 pub(crate) use spec::{OURS, differing, noted};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Point, RunOverview, Sqlite, StoredRow};
+pub use sqlite::{FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
 pub use standing::Standing;
 #[cfg(feature = "cli")]
 pub(crate) use standing::moment;

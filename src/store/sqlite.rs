@@ -1,5 +1,6 @@
 //! The embedded store: one `SQLite` file that `sqlite3` and pandas read as it is.
 
+mod check;
 mod open;
 mod overview;
 mod place;
@@ -23,6 +24,8 @@ use super::record::{
 use super::{Logged, Store, StoreError, place};
 use crate::row::run::Status;
 use crate::row::{Metrics, Row};
+pub use check::FileFacts;
+pub use open::NEWEST as SCHEMA;
 pub use overview::RunOverview;
 use place::Place;
 use rows::{Known, Written};

@@ -75,7 +75,8 @@ fn text(bytes: &[u8]) -> String {
 fn rows_every_0_or_fewer_steps_are_refused() {
     let scene = Scene::new();
     for found in ["0", "-1"] {
-        let message = format!("`logging_steps`: expected a whole number, at least 1, found {found}");
+        let message =
+            format!("`logging_steps`: expected a whole number, at least 1, found {found}");
         scene.refused(&scene.replay(&["--every", found]), &message);
     }
 }
@@ -103,11 +104,25 @@ fn a_success_that_no_record_has_is_refused_with_the_components_that_there_are() 
     };
     let later = record(2, r#", "reward_components": {"solved": [1.0, 0.0]}"#);
     fs::write(scene.path("r.jsonl"), record(1, "") + "\n" + &later).unwrap();
-    let args = ["replay", "r.jsonl", "--jsonl", "-", "--extended", "--success"];
+    let args = [
+        "replay",
+        "r.jsonl",
+        "--jsonl",
+        "-",
+        "--extended",
+        "--success",
+    ];
     let out = scene.call(&[&args[..], &["solved"]].concat());
-    assert!(text(&out.stdout).contains("pass@1"), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stdout).contains("pass@1"),
+        "{}",
+        text(&out.stderr)
+    );
     let out = scene.call(&[&args[..], &["nosuch"]].concat());
-    scene.refused(&out, "unknown reward component `nosuch` (there is only `solved`)");
+    scene.refused(
+        &out,
+        "unknown reward component `nosuch` (there is only `solved`)",
+    );
 }
 
 #[test]
@@ -126,7 +141,10 @@ fn a_mode_that_there_is_not_names_the_variable_that_it_stands_in() {
     let mut command = scene.command();
     command.arg("replay").arg(recording());
     let out = command.env("MAXENT_METRICS_MODE", "fat").output().unwrap();
-    scene.refused(&out, "the environment's `MAXENT_METRICS_MODE`: expected a mode");
+    scene.refused(
+        &out,
+        "the environment's `MAXENT_METRICS_MODE`: expected a mode",
+    );
 }
 
 #[test]
@@ -178,7 +196,9 @@ fn a_training_that_is_not_there_leaves_no_store_and_no_run() {
 fn a_follower_makes_no_store_while_the_training_is_not_there() {
     let scene = Scene::new();
     let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
-        .args(["forward", "later", "--run", "r", "--store", "runs.db", "--follow"])
+        .args([
+            "forward", "later", "--run", "r", "--store", "runs.db", "--follow",
+        ])
         .current_dir(&scene.0)
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -211,7 +231,11 @@ fn a_follower_makes_no_store_while_the_training_is_not_there() {
 #[test]
 fn an_empty_file_is_not_turned_into_a_store() {
     let scene = Scene::with("notes.txt", "");
-    fs::write(scene.path("metrics.jsonl"), "{\"step\": 1, \"loss\": 0.5}\n").unwrap();
+    fs::write(
+        scene.path("metrics.jsonl"),
+        "{\"step\": 1, \"loss\": 0.5}\n",
+    )
+    .unwrap();
     let message = "notes.txt: expected a store of runs, found an empty file";
     scene.refused(&scene.replay(&["--store", "notes.txt"]), message);
     let forward = ["forward", ".", "--run", "r", "--store", "notes.txt"];
@@ -224,9 +248,21 @@ fn a_folder_that_is_missing_is_named() {
     let scene = Scene::new();
     let into = |place: &str| format!("{place}a/b/it");
     for (flag, place, message) in [
-        ("--store", "", "a/b/it: could not open: there is no folder a/b"),
-        ("--jsonl", "", "could not open a/b/it: there is no folder a/b"),
-        ("--sink", "csv:", "could not open a/b/it: there is no folder a/b"),
+        (
+            "--store",
+            "",
+            "a/b/it: could not open: there is no folder a/b",
+        ),
+        (
+            "--jsonl",
+            "",
+            "could not open a/b/it: there is no folder a/b",
+        ),
+        (
+            "--sink",
+            "csv:",
+            "could not open a/b/it: there is no folder a/b",
+        ),
     ] {
         let out = scene.replay(&[flag, &into(place)]);
         let said = text(&out.stderr);
@@ -269,7 +305,9 @@ fn no_message_has_a_byte_that_acts_on_a_terminal() {
         &["replay", recording, "--dialect", NAME],
         &["replay", recording, "--extended", "--success", NAME],
         &["forward", NAME, "--run", NAME, "--store", "s.db", "-v"],
-        &["forward", NAME, "--run", NAME, "--store", "s.db", "--file", NAME],
+        &[
+            "forward", NAME, "--run", NAME, "--store", "s.db", "--file", NAME,
+        ],
         &["deliver", NAME, "--store", "s.db"],
         &["merge", NAME],
         &["merge", &file],

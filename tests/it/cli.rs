@@ -100,14 +100,18 @@ fn help_says_what_the_verbs_do() {
     Usage: grpo-metrics <COMMAND>
 
     Commands:
-      replay   Compute the metrics of a recorded run and store them
-      keys     List the keys that a row can have, and what they mean
-      merge    Merge shards of ranks into rows
-      forward  Send a training's metrics.jsonl to a store, each row once
-      deliver  Deliver the rows that wait in a journal to a store or a file
-      show     Show a run's metrics, several runs beside each other, or the runs of a store
-      runs     List the runs of a store, name, tag, note or remove them
-      help     Print this message or the help of the given subcommand(s)
+      replay       Compute the metrics of a recorded run and store them
+      keys         List the keys that a row can have, and what they mean
+      merge        Merge shards of ranks into rows
+      forward      Send a training's metrics.jsonl to a store, each row once
+      deliver      Deliver the rows that wait in a journal to a store or a file
+      show         Show a run's metrics, several runs beside each other, or the runs of a store
+      runs         List the runs of a store, name, tag, note or remove them
+      export       Write runs of a store as a table: Parquet, CSV or JSON lines
+      doctor       Examine a store: is it sound, what is in it, what waits beside it
+      completions  Write the completions of a shell to standard output
+      man          Write the manual: to standard output, or a page for each verb to a folder
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -742,7 +746,7 @@ fn an_argument_that_makes_no_sense_as_a_number_is_refused_by_its_name_before_any
         ),
         ("--limit=entropy-steps=", "entropy-steps", [false; 6], verl),
         ("--devices=", "devices", [false; 6], verl),
-        ("--every=", "logging_steps", [false; 6], &[]),
+        ("--logging-steps=", "logging_steps", [false; 6], &[]),
         ("--steps-per-epoch=", "steps_per_epoch", ANY, &[]),
         ("--num-generations=", "num_generations", ANY, &[]),
         ("--num-epochs=", "num_epochs", ANY, &epochs[1..]),

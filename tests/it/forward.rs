@@ -379,12 +379,7 @@ fn a_recipient_that_is_over_is_handed_no_more_and_the_rest_is_for_the_next_forwa
     /// Takes so many rows.
     struct Tired(Vec<u64>, usize);
     impl Recipient for Tired {
-        fn log_rows(
-            &mut self,
-            _: &str,
-            rows: &[Row],
-            _: Split,
-        ) -> Result<Logged, StoreError> {
+        fn log_rows(&mut self, _: &str, rows: &[Row], _: Split) -> Result<Logged, StoreError> {
             self.0.extend(rows.iter().map(|row| row.step));
             Ok(Logged::default())
         }

@@ -98,7 +98,7 @@ kl_penalty = 0.25
 kl_penalty_kind = "k2"
 success = ["digits", 0.25]
 retain = "sketch"
-limits = { kl = 0.0001, clipped = -1 }
+limits = { kl = 0.0001, clipped = 0 }
 "#;
 
 /// The keys and bits of a row.

@@ -188,12 +188,7 @@ struct Slow<'a> {
 }
 
 impl Recipient for Slow<'_> {
-    fn log_rows(
-        &mut self,
-        run_id: &str,
-        rows: &[Row],
-        split: Split,
-    ) -> Result<Logged, StoreError> {
+    fn log_rows(&mut self, run_id: &str, rows: &[Row], split: Split) -> Result<Logged, StoreError> {
         if let Some(act) = self.meanwhile.take() {
             act();
         }

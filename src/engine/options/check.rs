@@ -230,7 +230,8 @@ mod tests {
             let builder = builder.fold(name, Fold::Max, WindowFold::Max);
             builder.build().map(drop).map_err(|error| error.to_string())
         };
-        let refused = "`folds`: expected a metric of your own, found `train/kl`, whose fold is given";
+        let refused =
+            "`folds`: expected a metric of your own, found `train/kl`, whose fold is given";
         assert_eq!(told(Dialect::MaxEnt, "train/kl"), Err(refused.to_owned()));
         assert_eq!(told(Dialect::Trl, "train/kl"), Ok(()));
         assert!(told(Dialect::MaxEnt, "train/rewards/len/mean").is_err());

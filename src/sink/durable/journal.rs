@@ -163,32 +163,49 @@ fn header_version(header: &[u8; HEADER]) -> Option<u32> {
     sound.then(|| u32::from_le_bytes(version))
 }
 
+/// How many entries are not delivered yet, as far as is written: nothing is taken, made or repaired, so that whoever uses the journal is
+/// not disturbed.
+pub(super) fn waiting(dir: &Path) -> io::Result<u64> {
+    let segments = listed(dir)?;
+    let (Some(first), Some(last)) = (segments.front(), segments.back()) else {
+        return Ok(0);
+    };
+    let (next, _) = whole(&fs::read(segment(dir, *last))?, *last);
+    let settled = mark::settled(&fs::read(dir.join(mark::FILE))?);
+    Ok(next.saturating_sub(settled.max(*first)))
+}
+
 /// Cuts an unfinished entry off the end of a segment: the number after its last entry, and the bytes cut off.
-///
-/// An entry that is all there but not as it was written is no torn one: it was taken, and stays to be counted as lost.
 fn repair(path: &Path, first: u64) -> io::Result<(u64, u64)> {
     let bytes = fs::read(path)?;
+    let (next, end) = whole(&bytes, first);
+    let torn = (bytes.len() - end) as u64;
+    if torn > 0 {
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(end as u64)?;
+    }
+    Ok((next, torn))
+}
+
+/// The number after a segment's last entry, and where that ends.
+///
+/// An entry that is all there but not as it was written is no torn one: it was taken, and stays to be counted as lost.
+fn whole(bytes: &[u8], first: u64) -> (u64, usize) {
     let (mut at, mut next) = (HEADER.min(bytes.len()), first);
     let beyond = first.saturating_add((bytes.len() / entry::HEAD) as u64);
     let mut budget = entry::Budget::default();
     budget.grow(bytes.len());
     loop {
-        if let Some(entry) = entry::next(&bytes, at, &(next..beyond), &mut budget) {
+        if let Some(entry) = entry::next(bytes, at, &(next..beyond), &mut budget) {
             (at, next) = (entry.end, entry.number + 1);
         } else if let Some(length) = entry::claimed(&bytes[at..], next) {
             (at, next) = (at + length, next + 1);
         } else {
-            break;
+            return (next, at);
         }
     }
-    let torn = (bytes.len() - at) as u64;
-    if torn > 0 {
-        OpenOptions::new()
-            .write(true)
-            .open(path)?
-            .set_len(at as u64)?;
-    }
-    Ok((next, torn))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const APPLICATION: i64 = 0x4752_504f;
 
 /// The newest schema version.
-const NEWEST: u32 = 2;
+pub const NEWEST: u32 = 2;
 
 /// What leads from each schema version to the next; the version of a file (`PRAGMA user_version`) is how many of these
 /// it has been through. Only ever appended to.

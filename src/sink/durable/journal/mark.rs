@@ -6,6 +6,19 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+/// What its file is called.
+pub(super) const FILE: &str = "delivered";
+
+/// What the later of two slots says.
+pub(super) fn settled(bytes: &[u8]) -> u64 {
+    let slots = bytes.chunks_exact(Mark::SLOT);
+    let settled = slots.filter_map(|slot| {
+        let (settled, checksum) = slot.split_first_chunk::<8>()?;
+        (xxh3_64(settled).to_le_bytes() == checksum).then(|| u64::from_le_bytes(*settled))
+    });
+    settled.max().unwrap_or(0)
+}
+
 /// How far delivery came: the number of the first entry that is not settled yet.
 ///
 /// Two slots written in turn, so that a machine that dies while writing one leaves the other.
@@ -24,16 +37,11 @@ impl Mark {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(dir.join("delivered"))?;
+            .open(dir.join(FILE))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let slots = bytes.chunks_exact(Self::SLOT);
-        let settled = slots.filter_map(|slot| {
-            let (settled, checksum) = slot.split_first_chunk::<8>()?;
-            (xxh3_64(settled).to_le_bytes() == checksum).then(|| u64::from_le_bytes(*settled))
-        });
         let mut mark = Self {
-            settled: settled.max().unwrap_or(0),
+            settled: settled(&bytes),
             file,
             turn: false,
         };
