@@ -226,6 +226,7 @@ impl<V: Takes> FromArgMatches for OptionArgs<V> {
         let options = EngineOptions::default().with(given);
         let mut options =
             options.map_err(|error| Error::raw(ErrorKind::ValueValidation, error.to_string()))?;
+        check_limits(&options)?;
         let metadata = options.metadata.take().unwrap_or_default();
         options.metadata = Some(metadata.resolve(|name| env::var(name).ok()));
         let untold = EngineOptions::default();
@@ -249,6 +250,16 @@ impl<V: Takes> FromArgMatches for OptionArgs<V> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// A limit below 0 holds its flag up whatever happens, which a program may want, to try what follows; a person has the sign wrong.
+fn check_limits(options: &EngineOptions) -> Result<(), Error> {
+    let limits = options.limits.numbers().into_iter();
+    let mut below = limits.filter(|(_, number, _)| *number < 0.0);
+    below.next().map_or(Ok(()), |(name, number, _)| {
+        let text = format!("`limits.{name}`: expected a number, at least 0, found {number}");
+        Err(Error::raw(ErrorKind::ValueValidation, text))
+    })
 }
 
 /// What an option's flags say; of names with values, each by itself.

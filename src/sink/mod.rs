@@ -40,7 +40,8 @@ pub use error::SinkError;
 pub use fanout::Fanout;
 pub(crate) use fanout::said;
 #[cfg(feature = "sqlite")]
-pub(crate) use file::{identity, why};
+pub(crate) use file::identity;
+pub(crate) use file::why;
 pub use jsonl::{Jsonl, Repair};
 pub use log::LogLines;
 pub use memory::Memory;

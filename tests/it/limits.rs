@@ -152,7 +152,11 @@ fn a_device_a_pipe_and_a_folder_are_no_files_to_read() {
             Path::new("/dev/zero"),
             "/dev/zero: expected a message that begins with `grpo-shd`, found `\\x00",
         ),
-        ("merge", dir.path(), "directory"),
+        (
+            "merge",
+            dir.path(),
+            "expected files that end in .shard, found none",
+        ),
         ("show --store", Path::new("/dev/zero"), "/dev/zero"),
         (
             "show",

@@ -278,9 +278,15 @@ fn a_replay_that_was_stopped_says_where_it_is_and_the_same_again_gives_what_one_
 }
 
 fn forward(dir: &TempDir, folder: &str, args: &[&str]) -> Command {
+    let run: &[&str] = if args.contains(&"--run") {
+        &[]
+    } else {
+        &["--run", "r"]
+    };
     let mut command = command(dir);
     command
-        .args(["forward", folder, "--run-id", "r", "--store", "runs.db"])
+        .args(["forward", folder, "--store", "runs.db"])
+        .args(run)
         .args(args);
     command
 }
@@ -305,12 +311,9 @@ fn a_forward_ends_its_run_and_goes_on_with_the_one_that_it_forwarded_to_before()
     insta::assert_snapshot!(said(&out), @"note: runs.db: run `r` is there already, so this one is `r-2`; with resume `allow` it would go on with the one that is there");
     assert!(said(&output("b", &[])).is_empty());
     assert_eq!((stored(&dir, "r"), stored(&dir, "r-2")), (2, 1));
-    assert_eq!(
-        output("b", &["--resume", "must", "--run-id", "s"])
-            .status
-            .code(),
-        Some(2)
-    );
+    let out = output("b", &["--resume", "must", "--run", "s"]);
+    assert_eq!(out.status.code(), Some(2));
+    insta::assert_snapshot!(said(&out), @"error: expected run `s`, found no such record");
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn cases() -> Vec<Vec<String>> {
         "forward ~run --run ~ --store forward.db -v",
         "forward ~run --run ~ --store ~/forward.db",
         "forward ~ --run r --store forward.db",
-        "forward ~run --run-id r --file ~ --store forward.db",
+        "forward ~run --run r --file ~ --store forward.db",
         "keys --dialect ~",
         "keys ~",
         "~",

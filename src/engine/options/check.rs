@@ -49,8 +49,8 @@ pub(super) const FINITE: Domain = ("a finite number", f64::is_finite);
 pub(super) const NOT_NEGATIVE: Domain =
     ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
 pub(super) const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
-/// Nothing is beyond infinity, which is how a flag is switched off. What is held against a limit is never negative.
-const LIMIT: Domain = ("a number, at least 0", |x| x >= 0.0);
+/// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
+const LIMIT: Domain = ("a number", |x| !x.is_nan());
 pub(super) const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);
 /// Of several numbers the smallest is looked at.
 pub(super) const COUNTS: Domain = ("whole numbers, each at least 1", COUNT.1);
@@ -115,7 +115,7 @@ mod tests {
     const ANY: [bool; 6] = [false, false, false, true, true, true];
     const FROM_0: [bool; 6] = [false, false, false, false, true, true];
     const ABOVE_0: [bool; 6] = [false, false, false, false, false, true];
-    const BOUND: [bool; 6] = [false, true, false, false, true, true];
+    const BOUND: [bool; 6] = [false, true, true, true, true, true];
 
     macro_rules! limit {
         ($field:ident) => {
