@@ -196,7 +196,7 @@ class Training:
         self.follows_log = self.owns_engine and not any(options.get(name) is not None for name in CADENCE)
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
         self.log.begins(resumes)
-        self.engine = engine or _engine(_engine_options(trainer, options | self._run(options, resumes)), options.get("resume"))
+        self.engine = engine or _engine(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
         if self.owns_engine and self.engine.run is not None:
             self.log.adopt(self.engine.run)
         for other in trainer.callback_handler.callbacks:

@@ -5,9 +5,10 @@
     reason = "the docs of arguments are the help that people read"
 )]
 
+mod opened;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,15 +16,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::{self, Interrupt};
 use super::say::{self, complain};
-use super::store::{StoreArg, open_to_write, run_name};
+use super::store::{StoreArg, run_name};
 use super::target::resume_parser;
-use crate::forward::{BATCH, Event, Forward, ForwardError, Forwarded, METRICS_FILE, Recipient};
+use crate::forward::{BATCH, Event, ForwardError, Forwarded, METRICS_FILE, Recipient};
 use crate::row::Row;
 use crate::row::run::Ending;
 use crate::sink::{Sink, one_line};
-#[cfg(feature = "evsys")]
-use crate::store::EvSys;
-use crate::store::{Begun, Logged, Resume, RunSpec, Split, Sqlite, Store, StoreError, StoreSink};
+use crate::store::{Logged, Resume, Split, Store, StoreError, StoreSink};
+use opened::{Opened, find, forward_to, no_file, open, run_of};
 
 /// How often a follower looks at the file.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -187,41 +187,6 @@ impl Recipient for Stoppable {
     }
 }
 
-/// Looks for the file, or waits for it where it is followed.
-fn find(args: &ForwardArgs, forward: &Forward) -> Result<(), ForwardVerbError> {
-    if forward.place().is_some() {
-        return Ok(());
-    }
-    if !args.follow {
-        return Err(no_file(args));
-    }
-    let dir = args.run_dir.display();
-    complain(&format!("note: waiting for {} in {dir}", args.file));
-    while forward.place().is_none() {
-        if let Some(by) = interrupt::came() {
-            return Err(ForwardVerbError::Interrupted { by });
-        }
-        thread::sleep(PAUSE);
-    }
-    Ok(())
-}
-
-fn no_file(args: &ForwardArgs) -> ForwardVerbError {
-    let dir = &args.run_dir;
-    let found = if dir.is_dir() {
-        "none"
-    } else if dir.exists() {
-        "a file in the place of the folder: give its folder, and --file NAME"
-    } else {
-        "no such folder"
-    };
-    ForwardVerbError::NoFile {
-        dir: dir.display().to_string(),
-        file: args.file.clone(),
-        found,
-    }
-}
-
 /// The first value of each kind that went to no store, with its place.
 #[derive(Debug, Default)]
 struct First {
@@ -305,90 +270,6 @@ fn report(
         return Err(ForwardVerbError::Gone { files: done.gone });
     }
     Ok(())
-}
-
-/// What is forwarded, and where to.
-struct Opened {
-    store: Box<dyn Store>,
-    forward: Forward,
-    /// The run of the embedded store, which is running meanwhile. A gateway's run is whoever's who made it.
-    run: Option<Box<StoreSink>>,
-}
-
-/// The run to write to, whichever way it is spelled.
-fn run_of(args: &ForwardArgs) -> &str {
-    if args.run_id.is_some() {
-        complain("note: --run-id is spelled --run now");
-    }
-    let run = args.run.as_deref().or(args.run_id.as_deref());
-    run.unwrap_or_default()
-}
-
-/// What tells the store from others, also one that is not there yet.
-fn name_of(args: &ForwardArgs) -> String {
-    if args.evsys {
-        let url = std::env::var("EVSYS_API_URL").unwrap_or_default();
-        // A URL may name a user with a password, which is not to be remembered.
-        let place = url.rsplit('@').next().unwrap_or_default();
-        return format!("evsys {place}");
-    }
-    let path = args.store.path();
-    let made = || {
-        let absolute = std::path::absolute(&path).ok()?;
-        let folder = absolute.parent()?.canonicalize().ok()?;
-        Some(folder.join(absolute.file_name()?))
-    };
-    let place = path.canonicalize().ok().or_else(made).unwrap_or(path);
-    place.display().to_string()
-}
-
-/// The training's file on its way to the run of this id.
-fn forward_to(args: &ForwardArgs, run: &str) -> Forward {
-    Forward::new(&args.run_dir, name_of(args), run).file(&args.file)
-}
-
-fn open(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
-    if args.evsys {
-        return evsys(args, run);
-    }
-    let path = args.store.path();
-    let mut store = open_to_write(&path)?;
-    let mut spec = RunSpec::new(run).resume(args.resume.unwrap_or_default());
-    if args.resume.is_none() {
-        let mut runs = store.runs_named(run)?.into_iter().rev();
-        spec.id = runs
-            .find(|run| forward_to(args, &run.id).is_begun())
-            .map(|run| run.id);
-    }
-    let opened = store.open_run(&spec)?;
-    if let (Some(said), Begun::Beside { .. }) = (opened.said(), &opened.begun) {
-        complain(&format!("note: {}: {said}", path.display()));
-    }
-    let forward = forward_to(args, &opened.id);
-    // A connection of its own, as the rows' may be waiting when it is time for a sign of life.
-    let run = StoreSink::opened(Box::new(Sqlite::open(&path)?), opened)?;
-    Ok(Opened {
-        store: Box::new(store),
-        forward,
-        run: Some(Box::new(run)),
-    })
-}
-
-/// Row by row, as the gateway takes them. What it refuses for good is kept like any other row, and in a file with its reason.
-#[cfg(feature = "evsys")]
-fn evsys(args: &ForwardArgs, run: &str) -> Result<Opened, ForwardVerbError> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let store = EvSys::from_env(environment)?.dead_letters(args.run_dir.join("dead-letters.jsonl"));
-    Ok(Opened {
-        store: Box::new(store),
-        forward: forward_to(args, run),
-        run: None,
-    })
-}
-
-#[cfg(not(feature = "evsys"))]
-fn evsys(_: &ForwardArgs, _: &str) -> Result<Opened, ForwardVerbError> {
-    Err(ForwardVerbError::NotBuilt)
 }
 
 /// On a terminal alone.

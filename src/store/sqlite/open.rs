@@ -1,5 +1,6 @@
 //! Opening the file: what it is, what version it has, how it is written.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{self, Path};
 use std::thread;
@@ -13,7 +14,7 @@ use super::series::{self, Reading};
 use crate::sink::why;
 
 /// How long a write waits for another process that is writing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Marks the file as a store of runs (`PRAGMA application_id`): "GRPO".
 const APPLICATION: i64 = 0x4752_504f;
@@ -25,6 +26,21 @@ pub const NEWEST: u32 = 2;
 /// it has been through. Only ever appended to.
 const MIGRATIONS: [&str; NEWEST as usize] =
     [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
+/// Makes the connection wait for other writers. A write holds the lock for less than a millisecond, as its sync comes after: so the waits
+/// are short. Those that `SQLite` has of its own grow to 100 ms, most of them with nobody writing.
+pub(super) fn be_patient(db: &mut Connection) -> rusqlite::Result<()> {
+    thread_local! {
+        static BEGUN: Cell<Instant> = Cell::new(Instant::now());
+    }
+    db.busy_handler(Some(|times: i32| {
+        if times == 0 {
+            BEGUN.set(Instant::now());
+        }
+        thread::sleep(Duration::from_micros(100 << times.clamp(0, 4)));
+        BEGUN.get().elapsed() < PATIENCE
+    }))
+}
 
 /// The path as it is shown, if it is a file's. The words that `SQLite` has for a database in memory, and a device, would take
 /// every row and keep none.
@@ -65,7 +81,7 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreError> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = connect(path, flags).map_err(|error| no_folder(path, &at, error))?;
-    db.busy_timeout(PATIENCE).map_err(failed)?;
+    be_patient(&mut db).map_err(failed)?;
     // Before anything is written: a file of somebody else's is left as it is.
     let version = version(&db, &at)?;
     write_ahead(&db, Instant::now() + PATIENCE).map_err(failed)?;

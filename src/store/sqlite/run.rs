@@ -9,7 +9,7 @@ use super::super::StoreError;
 use super::super::name::made_up;
 use super::super::record::{Experiment, Group, Run, Stored};
 use super::super::spec::{Begun, OURS, OpenedRun, Resume, RunSpec, differing, noted, with_options};
-use super::open::PATIENCE;
+use super::open::be_patient;
 use super::table::{Table, text_of_json};
 use super::{Sqlite, unknown};
 use crate::row::run::Status;
@@ -65,7 +65,7 @@ impl Sqlite {
             .db
             .busy_timeout(MOMENT)
             .and_then(|()| self.db.prepare_cached(sql)?.execute([id]));
-        let restored = self.db.busy_timeout(PATIENCE);
+        let restored = be_patient(&mut self.db);
         let fault = |error| self.fault("note the sign of life of a run", error);
         restored.map_err(fault)?;
         match touched.map_err(fault)? {

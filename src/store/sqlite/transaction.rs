@@ -91,10 +91,14 @@ fn is_of_the_record(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
+    use crate::store::{Experiment, Store};
 
     #[test]
-    fn a_write_is_on_the_disk_when_it_returns_and_waits_its_turn() {
+    fn a_write_is_on_the_disk_when_it_returns() {
         let dir = tempfile::tempdir().unwrap();
         let store = Sqlite::open(dir.path().join("runs.db")).unwrap();
         let pragma = |name| {
@@ -108,6 +112,19 @@ mod tests {
         assert_eq!(pragma("synchronous"), normal);
         assert!(store.place.as_ref().is_some_and(Place::syncs));
         assert_eq!(pragma("foreign_keys"), 1);
-        assert_eq!(pragma("busy_timeout"), 30_000);
+    }
+
+    #[test]
+    fn a_write_waits_for_another_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.db");
+        let mut store = Sqlite::open(&path).unwrap();
+        let other = Sqlite::open(&path).unwrap();
+        other.db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let writing = thread::spawn(move || store.create_experiment(&Experiment::default()));
+        thread::sleep(Duration::from_millis(200));
+        assert!(!writing.is_finished());
+        other.db.execute_batch("COMMIT").unwrap();
+        assert!(writing.join().unwrap().is_ok());
     }
 }
