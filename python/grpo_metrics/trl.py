@@ -41,9 +41,9 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -
     to the same sinks under the names of METRICS.md.
 
     `options` are those of `Engine`; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
-    arguments where they are not given; a training from a checkpoint goes on with the newest run of its name; and rows from its log unless one of `logging_steps`, `logging_strategy` and
-    `logging_first_step` is. The engine is finished when `train()` ends, as `failed` where that raises (`cancelled` after
-    Ctrl-C); one that was handed in has its own cadence and is finished by its owner.
+    arguments where they are not given, and rows from its log unless one of `logging_steps`, `logging_strategy` and
+    `logging_first_step` is. A training from a checkpoint goes on with the newest run of its name. The engine is finished when
+    `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is finished by its owner.
 
     Neither the losses nor the random numbers of the training change, and whatever fails here is a warning. Of a trainer that is
     no GRPO trainer, and on a TRL version that this was not tested with (see `TESTED`), only what it logs itself is stored, and a
