@@ -28,6 +28,8 @@ pub use record::{
 };
 pub use resolve::resolve_store;
 pub use sink::StoreSink;
+#[cfg(feature = "cli")]
+pub(crate) use spec::RECORDING;
 pub use spec::{Begun, OpenedRun, Resume, RunSpec};
 #[cfg(feature = "cli")]
 pub(crate) use spec::{OURS, differing, noted};

@@ -17,6 +17,10 @@ pub(crate) const OURS: &str = "grpo_metrics";
 #[cfg(feature = "sqlite")]
 const OPTIONS: &str = "options";
 
+/// The key in it for what a replayed recording is known by.
+#[cfg(feature = "cli")]
+pub(crate) const RECORDING: &str = "recording";
+
 /// Which run to write, and where it belongs; from a text, the run of that name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunSpec {

@@ -5,11 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::recording::Recording;
 use crate::row::run::Status;
 use crate::store::{
-    OURS, Resume, Run, RunPatch, Sqlite, Store, StoreError, Stored, differing, noted,
+    OURS, RECORDING, Resume, Run, RunPatch, Sqlite, Store, StoreError, Stored, differing, noted,
 };
-
-/// The key of what is noted of a recording, beside the options.
-const RECORDING: &str = "recording";
 
 /// What a recording is known by.
 pub(super) struct Print {

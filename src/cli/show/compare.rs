@@ -13,6 +13,7 @@ use crate::cli::grid::{GAP, Grid};
 use crate::cli::screen::{columns, listed, shortened};
 use crate::dialect::glance::Better;
 use crate::sink::{compact, one_line};
+use crate::store::{OURS, RECORDING};
 
 /// How short a key and a run's name may become.
 const SHORTEST: usize = 8;
@@ -103,7 +104,8 @@ fn best(series: &Series, better: Better) -> Option<(u64, f64)> {
     }))
 }
 
-/// The configurations' differences: each place whose value is not the same in all of them, as `optimizer.lr`.
+/// The configurations' differences: each place whose value is not the same in all of them, as `optimizer.lr`. What a replay knows its
+/// recording by nobody configured.
 #[must_use]
 pub fn differences(configs: &[Value]) -> Vec<(String, Vec<Option<Value>>)> {
     let flat: Vec<BTreeMap<String, Value>> = configs
@@ -117,8 +119,10 @@ pub fn differences(configs: &[Value]) -> Vec<(String, Vec<Option<Value>>)> {
     let mut places: Vec<&String> = flat.iter().flat_map(BTreeMap::keys).collect();
     places.sort();
     places.dedup();
+    let known_by = format!("{OURS}.{RECORDING}.");
     places
         .into_iter()
+        .filter(|place| !place.starts_with(&known_by))
         .map(|place| {
             let values = flat.iter().map(|config| config.get(place).cloned());
             (place.clone(), values.collect::<Vec<_>>())

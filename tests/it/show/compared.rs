@@ -157,3 +157,22 @@ fn programs_get_every_key_in_full_as_csv_and_json() {
     let out = command(dir.path(), &["show", "seed-0", "--csv", "--json"], None);
     assert_eq!(out.status.code(), Some(2));
 }
+
+#[test]
+fn what_replays_know_their_recordings_by_is_no_difference_of_configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let recordings = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
+    let two = format!("{recordings}/trl-2rank");
+    for (recording, dialect) in [
+        (two.clone(), "maxent"),
+        (format!("{recordings}/trl-4rank-split"), "maxent"),
+        (two, "trl"),
+    ] {
+        let args = ["replay", &recording, "--dialect", dialect, "--quiet"];
+        assert!(command(dir.path(), &args, None).status.success());
+    }
+    let shown = show(dir.path(), &["trl-2rank", "trl-4rank-split"], None);
+    assert!(!shown.contains("configuration"), "{shown}");
+    let shown = show(dir.path(), &["trl-2rank", "trl-2rank-2"], None);
+    assert!(shown.contains("grpo_metrics.options.dialect"), "{shown}");
+}
