@@ -182,8 +182,14 @@ impl Follower<'_> {
                 .all(|key| family(key).as_ref() == Some(first))
         };
         let start = first.filter(is_shared).map_or(0, |shared| shared.len() + 1);
-        let label = |key: &String| shortened(&one_line(&key[start..]), NUMBER);
-        self.shown.iter().map(label).collect()
+        let keys: Vec<&str> = self.shown.iter().map(|key| &key[start..]).collect();
+        let short = |key: &str| shortened(&one_line(key), NUMBER);
+        let label = |key: &&str| {
+            let is_like = |other: &&&str| short(other) == short(key);
+            let alike: Vec<&str> = keys.iter().filter(is_like).copied().collect();
+            short(&part_of_its_own(key, &alike))
+        };
+        keys.iter().map(label).collect()
     }
 
     fn line(&self, step: &str, cells: &[String]) -> String {
@@ -194,5 +200,39 @@ impl Follower<'_> {
             line.push_str(cell);
         }
         line + "\n"
+    }
+}
+
+/// The key without what all of `alike` begin and end with: of `rewards/accuracy/mean` beside `rewards/len/mean` that is `accuracy`. The
+/// whole key where it is alone, or has nothing of its own.
+fn part_of_its_own(key: &str, alike: &[&str]) -> String {
+    let parts: Vec<&str> = key.split('/').collect();
+    let all = |is_so: &dyn Fn(&[&str]) -> bool| {
+        let mut others = alike
+            .iter()
+            .map(|other| other.split('/').collect::<Vec<_>>());
+        others.all(|other| is_so(&other))
+    };
+    let start = (0..parts.len()).take_while(|&n| all(&|other| other.get(n) == Some(&parts[n])));
+    let end = (1..=parts.len()).take_while(|&n| {
+        all(&|other| other.len() >= n && other[other.len() - n] == parts[parts.len() - n])
+    });
+    let own = parts.get(start.count()..parts.len() - end.count());
+    own.filter(|own| !own.is_empty())
+        .map_or_else(|| key.to_owned(), |own| own.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_whose_labels_fall_together_are_told_apart_by_what_each_has_of_its_own() {
+        let alike = ["rewards/accuracy/mean", "rewards/len/mean"];
+        assert_eq!(part_of_its_own(alike[0], &alike), "accuracy");
+        assert_eq!(part_of_its_own(alike[1], &alike), "len");
+        let nested = ["a/b", "a/b/b"];
+        assert_eq!(nested.map(|key| part_of_its_own(key, &nested)), nested);
+        assert_eq!(part_of_its_own("a/len", &["a/len"]), "a/len");
     }
 }
