@@ -504,7 +504,8 @@ def test_a_row_that_a_resume_cuts_short_does_not_replace_the_one_over_the_whole_
 
 def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_again(cases):
     case = cases["twice"]
-    assert (case.error, case.warned, case.run["status"]) == (None, [], "completed")
+    again = "run `r`: rows of steps that were there already are written again: 1, of steps 1 to 1"
+    assert (case.error, case.warned, case.run["status"]) == (None, [again], "completed")
     assert not case.run.get("error_message")
     assert case.steps("train/reward") == [1, 2, 3, 4]
 

@@ -120,7 +120,7 @@ def cut(out: Out) -> Any:
 
 def twice(out: Out) -> Any:
     """A training that dies between the steps of one generated batch, and goes on with the same trainer."""
-    trainer = out.grpo(num_iterations=3, max_steps=4)
+    trainer = out.grpo(options={"resume": "allow"}, num_iterations=3, max_steps=4)
     step = trainer.training_step
 
     def dying(*args: Any, **kwargs: Any) -> Any:
