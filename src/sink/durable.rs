@@ -9,6 +9,7 @@ mod outlet;
 mod queue;
 mod queued;
 mod shared;
+mod sync;
 mod voice;
 mod worker;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use grpo_metrics::engine::{Engine, EngineOptions};
 use grpo_metrics::row::Row;
 use grpo_metrics::row::run::Ending;
-use grpo_metrics::sink::{Durable, DurableOptions, Jsonl, Sink};
+use grpo_metrics::sink::{Durable, DurableOptions, Jsonl, Receipt, Sink, SinkError};
 use grpo_metrics::store::{
     Experiment, ExperimentPatch, Resume, Run, RunPatch, RunSpec, Sqlite, Status, Store, StoreError,
     StoreSink,
@@ -314,6 +314,64 @@ fn what_a_killed_run_left_in_its_journal_goes_to_it_and_not_to_the_run_that_come
     let sink = Durable::new(sink, &journal).unwrap();
     assert_eq!(fs::read(journal.join("run")).unwrap(), b"\"r-4\"");
     drop(sink);
+}
+
+/// A sink of the run of this name: the first takes nothing for now, the second nothing of another run, ever.
+struct Of(&'static str);
+
+impl Sink for Of {
+    fn name(&self) -> &'static str {
+        "of a run"
+    }
+
+    fn run(&self) -> Option<&str> {
+        Some(self.0)
+    }
+
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        run.map_or(Ok(()), |run| {
+            Err(SinkError::refused(format!("no run `{run}`")))
+        })
+    }
+
+    fn write(&mut self, _: &Row) -> Result<(), SinkError> {
+        match self.0 {
+            "first" => Err(SinkError::other("not now")),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Receipt {
+        Receipt::default()
+    }
+}
+
+#[test]
+fn rows_of_a_run_that_a_sink_will_never_take_are_dropped_and_keep_none_behind_them_waiting() {
+    let dir = TempDir::new().unwrap();
+    let open = |run| {
+        let options = DurableOptions {
+            patience: Duration::ZERO,
+            ..DurableOptions::default()
+        };
+        Durable::with(Of(run), dir.path().join("journal"), options).unwrap()
+    };
+    let mut first = Box::new(open("first"));
+    first.write(&row(1)).unwrap();
+    first.write(&row(2)).unwrap();
+    assert_eq!(first.close().pending, 2);
+    let mut second = Box::new(open("second"));
+    second.write(&row(3)).unwrap();
+    let receipt = second.flush_within(Duration::from_secs(60));
+    assert_eq!(
+        (receipt.pending, receipt.dropped, receipt.written),
+        (0, 2, 1)
+    );
+    assert!(receipt.error.unwrap().contains("no run `first`"));
 }
 
 #[test]

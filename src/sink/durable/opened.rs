@@ -13,7 +13,8 @@ use super::notes::{self, Runs};
 use super::options::{DurableOptions, Fsync};
 use super::outlet::ToSink;
 use super::shared::Shared;
-use super::worker::{self, Worker};
+use super::sync;
+use super::worker::Worker;
 use super::{Durable, NAME, Running};
 
 /// What opening a journal found.
@@ -153,7 +154,7 @@ impl Journal {
         };
         if let Fsync::Every(interval) = durable.policy.fsync {
             let folder = durable.dir.clone();
-            let sync = move || worker::sync_every(interval, &folder, &shared);
+            let sync = move || sync::sync_every(interval, &folder, &shared);
             let thread = spawned("fsync", &durable.dir, sync)?;
             durable.running.get_mut(NAME)?.threads.push(thread);
         }

@@ -1,59 +1,18 @@
-//! The thread that delivers, and the one that brings the journal to the disk.
+//! The thread that delivers.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::fanout::said;
-use super::super::{Delivery, SinkError, after, chance};
+use super::super::{Delivery, SinkError, chance};
 use super::backlog::Backlog;
-use super::journal::{self, Extent, Item};
+use super::journal::{Extent, Item};
 use super::options::{DurableOptions, Fsync};
 use super::outlet::Outlet;
 use super::shared::{NEVER, Shared, wait};
 use super::voice::Voice;
-use crate::row::Row;
 use crate::row::table::Table;
-
-/// Brings the journal to the disk every `interval`, while there are rows in it that are not delivered.
-pub(super) fn sync_every(interval: Duration, dir: &Path, shared: &Shared<Row>) {
-    let mut synced = None;
-    let mut state = shared.lock();
-    loop {
-        let until = after(interval);
-        while Instant::now() < until && !state.ended && state.deadline.is_none() {
-            state = wait(&shared.progress, state, Some(until));
-        }
-        if state.ended || state.deadline.is_some() {
-            return;
-        }
-        let extent = state.extent;
-        if state.pending() == 0 || synced == Some(extent) {
-            continue;
-        }
-        let since = synced.map_or(0, |extent: Extent| extent.segment);
-        let segments: Vec<u64> = state
-            .segments
-            .iter()
-            .copied()
-            .filter(|first| *first >= since)
-            .collect();
-        drop(state);
-        let outcome = segments
-            .into_iter()
-            .try_for_each(|first| journal::sync(dir, first));
-        state = shared.lock();
-        match outcome {
-            Ok(()) => synced = Some(extent),
-            Err(error) => {
-                let error = journal::io_error("flush", dir)(error).to_string();
-                tracing::warn!("{error}");
-                state.error = Some(error);
-            }
-        }
-    }
-}
 
 /// Delivers what waits.
 pub(super) struct Worker<T> {
@@ -187,13 +146,16 @@ impl<T> Worker<T> {
     }
 
     /// Turns the outlet to the run of the items that were read last; false if the time was over before that.
-    fn turn(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// If the outlet will never turn to it.
+    fn turn(&mut self) -> Result<bool, SinkError> {
         let run = self.backlog.run().map(str::to_owned);
         while run != self.turned_to {
             {
                 let mut state = self.shared.lock();
                 if state.over() {
-                    return false;
+                    return Ok(false);
                 }
                 state.begun += 1;
             }
@@ -201,16 +163,19 @@ impl<T> Worker<T> {
             let turned = guarded(self.shared.name, || outlet.turn_to(run.as_deref()));
             match turned.unwrap_or_else(Err) {
                 Ok(()) => self.turned_to.clone_from(&run),
+                Err(error) if error.is_permanent() => return Err(error),
                 Err(error) => self.failed(&error),
             }
         }
-        true
+        Ok(true)
     }
 
     /// Hands items on, in order, until all are settled or the time is over.
     fn deliver(&mut self, found: Vec<Item<T>>) {
-        if !self.turn() {
-            return;
+        match self.turn() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return self.refused(&found, error),
         }
         let mut items = Vec::with_capacity(found.len());
         for item in found {
@@ -226,6 +191,22 @@ impl<T> Worker<T> {
             }
         }
         self.hand_on(&items);
+    }
+
+    /// Drops items whose run the outlet will never take, so that they do not stand in the way of those behind them.
+    fn refused(&mut self, found: &[Item<T>], error: SinkError) {
+        let mut whole = 0;
+        for item in found {
+            match item {
+                Item::Whole(_) => whole += 1,
+                Item::Lost(count) => self.lost(*count),
+            }
+        }
+        self.settle(&Delivery {
+            dropped: whole,
+            error: Some(error),
+            ..Delivery::default()
+        });
     }
 
     /// Hands items on until all are settled; false if the time was over before that.
