@@ -23,6 +23,7 @@ __all__ = [
     "WireError",
     "__version__",
     "_address",
+    "_command",
     "_forward",
     "_panic",
     "normalised",
@@ -311,6 +312,9 @@ def _forward(store: Any, name: str, run_id: Any, run_dir: str | PathLike[str], m
 
 def _address(name: str, column: _Column) -> int:
     """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""
+
+def _command(arguments: Sequence[str]) -> int:
+    """Runs the command `grpo-metrics` with these arguments, the first its own name; its exit code."""
 
 def _panic(reason: str) -> None:
     """Panics, to show what Python sees of a panic."""

@@ -64,6 +64,7 @@ create_exception!(
 /// trainer's `except Exception` does not stop. An [interruption] that came meanwhile is raised in the place of what it gave. What
 /// the crate had to say meanwhile is told.
 pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    log::listen();
     let (outcome, interruption) = interruption::within(|| {
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
             let reason = reason(&*panic);

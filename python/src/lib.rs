@@ -4,6 +4,7 @@
 mod batch;
 mod calls;
 mod column;
+mod command;
 mod ending;
 mod engine;
 mod error;
@@ -63,7 +64,6 @@ fn normalised<'py>(
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     threads::remember_process();
-    log::listen();
     let py = module.py();
     let finish_open = wrap_pyfunction!(calls::_finish_open, module)?;
     py.import("atexit")?
@@ -75,6 +75,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(summarize::summarize, module)?)?;
     module.add_function(wrap_pyfunction!(forward::_forward, module)?)?;
     module.add_function(wrap_pyfunction!(normalised, module)?)?;
+    module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("GrpoMetricsError", py.get_type::<error::GrpoMetricsError>())?;

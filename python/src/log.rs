@@ -23,8 +23,12 @@ static WAITING: AtomicU64 = AtomicU64::new(0);
 static LOST: AtomicU64 = AtomicU64::new(0);
 static TOLD: OnceLock<Mutex<Receiver<Message>>> = OnceLock::new();
 
-/// From here on, warnings and errors of the crate wait to be told.
+/// From the first call on, warnings and errors of the crate wait to be told. Not before: the command, which is none of them, tells its
+/// own in its own way, and a process has one listener.
 pub fn listen() {
+    if TOLD.get().is_some() {
+        return;
+    }
     let (sender, receiver) = sync_channel(ROOM);
     if TOLD.set(Mutex::new(receiver)).is_ok() {
         // It fails only where there is a subscriber already, which is then the one to listen.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,7 @@ def steps_of(recording: str) -> dict[int, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
-def command() -> str:
-    """The command `grpo-metrics`: named by GRPO_METRICS_COMMAND, else found in the path, else built."""
-    found = os.environ.get("GRPO_METRICS_COMMAND") or shutil.which("grpo-metrics")
-    if found:
-        return found
-    build = ["cargo", "build", "--quiet", "--bin", "grpo-metrics", "--message-format", "json"]
-    built = subprocess.run(build, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True)
-    messages = [json.loads(line) for line in built.stdout.splitlines()]
-    return next(message["executable"] for message in reversed(messages) if message.get("executable"))
+def command() -> list[str]:
+    """The command `grpo-metrics`: named by GRPO_METRICS_COMMAND, else the package's own."""
+    named = os.environ.get("GRPO_METRICS_COMMAND")
+    return [named] if named else [sys.executable, "-m", "grpo_metrics"]

@@ -124,7 +124,7 @@ def test_a_recording_gives_the_same_bits_through_lists_and_through_padded_arrays
 @pytest.mark.parametrize("window", ["mean", "pooled"])
 def test_a_recording_gives_the_bits_of_the_command(command, recording, window):
     for dialect in gm.DIALECTS:
-        replay = [command, "replay", str(DATA / "recordings" / recording), "--dialect", dialect, "--every", "3"]
+        replay = [*command, "replay", str(DATA / "recordings" / recording), "--dialect", dialect, "--every", "3"]
         said = subprocess.run([*replay, "--window", window, "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
         lines = [json.loads(line) for line in said.stdout.splitlines()]
         steps = list(steps_of(recording).values())
@@ -135,7 +135,7 @@ def test_the_vectors_give_the_bits_of_the_command(command, tmp_path):
     for i, case in enumerate(cases("maxent.jsonl")):
         path = tmp_path / f"{i}.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in case["records"]))
-        said = subprocess.run([command, "replay", str(path), "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
+        said = subprocess.run([*command, "replay", str(path), "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
         [line] = [json.loads(line) for line in said.stdout.splitlines()]
         assert line["metrics"] == gm.summarize(case["records"]), case["name"]
 
@@ -426,7 +426,7 @@ def test_what_flags_rise_at_and_what_counts_as_high_can_be_told_as_anywhere(comm
     path = tmp_path / "last.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     flags = ["--dialect=trl", "--extended", "--high-kl=1e-4", "--limit=kl=1e-6", "--limit=entropy=99", "--limit=entropy-steps=1"]
-    said = subprocess.run([command, "replay", str(path), *flags, "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
+    said = subprocess.run([*command, "replay", str(path), *flags, "--quiet", "--jsonl", "-"], check=True, capture_output=True, text=True)
     assert json.loads(said.stdout)["metrics"] == row
 
 

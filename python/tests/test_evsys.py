@@ -169,7 +169,7 @@ def test_a_rotated_and_gzipped_file_is_read_on(tmp_path):
 def test_what_the_command_has_sent_is_not_sent_again_and_the_other_way_round(tmp_path, command):
     file, store = tmp_path / "run" / "metrics.jsonl", gm.Store(tmp_path / "runs.db")
     write(file, {"step": 1, "loss": 1.0})
-    forward = [command, "forward", "run", "--run", "r"]
+    forward = [*command, "forward", "run", "--run", "r"]
     told = subprocess.run(forward, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "sent 1," in told.stdout
     assert forward_step_metrics(store, "r", tmp_path / "run") == 0

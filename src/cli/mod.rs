@@ -19,7 +19,9 @@ mod show;
 mod store;
 mod target;
 
+use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -34,6 +36,10 @@ Exit codes:
   1  an output could not be written: a store, a file, a full disk
   2  what was given cannot be used: an argument, a recording, the name of a store or run
   130  stopped by Ctrl-C or SIGTERM; what is stored is whole";
+
+const DONE: u8 = 0;
+const NOT_WRITTEN: u8 = 1;
+const NOT_USABLE: u8 = 2;
 
 /// The training metrics of GRPO runs, exact whatever the layout.
 #[derive(Debug, Parser)]
@@ -99,8 +105,8 @@ impl Failure {
 
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) => 2,
-            Self::Output(_) => 1,
+            Self::Input(_) => NOT_USABLE,
+            Self::Output(_) => NOT_WRITTEN,
             Self::Interrupted(_) => interrupt::EXIT_CODE,
         }
     }
@@ -202,31 +208,46 @@ impl From<io::Error> for Failure {
 /// Runs the command with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let verb = match Command::try_parse() {
-        Ok(command) => command.verb,
+    ExitCode::from(run(env::args_os()))
+}
+
+/// Runs the command with these arguments, of which the first is its own name, and gives the exit code. The process is to be the
+/// command's own: it listens to signals, to the library's messages, and writes to standard output and error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let code = match Command::try_parse_from(arguments) {
+        Ok(command) => carried_out(command.verb),
         // Without colours, since what was given stands in it.
         Err(error) if error.use_stderr() => {
             say::tell(&error.render().to_string());
-            return ExitCode::from(2);
+            NOT_USABLE
         }
-        Err(help) => help.exit(),
+        Err(help) => {
+            let _ = help.print();
+            DONE
+        }
     };
+    // A process that is Python's does not do it at its end.
+    let _ = io::stdout().flush();
+    code
+}
+
+fn carried_out(verb: Verb) -> u8 {
     say::listen(verb.level());
-    match run(verb, &mut io::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+    match carry_out(verb, &mut io::stdout().lock()) {
+        Ok(()) => DONE,
+        Err(failure) if is_broken_pipe(&failure) => DONE,
         Err(failure) => {
             let kind = match failure {
                 Failure::Interrupted(_) => "",
                 _ => "error: ",
             };
             complain(&format!("{kind}{failure}"));
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
     }
 }
 
-fn run(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
+fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
     match verb {
         Verb::Replay(args) => replay::run(&args)?,
         Verb::Keys(args) => keys::run(&args, out)?,
