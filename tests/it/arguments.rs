@@ -37,7 +37,7 @@ impl Scene {
     }
 
     fn command(&self) -> Command {
-        let mut command = assert_cmd::cargo::cargo_bin_cmd!("grpo-metrics");
+        let mut command = assert_cmd::Command::new(crate::grpo_metrics());
         command
             .current_dir(&self.0)
             .env_remove("GRPO_METRICS_STORE")
@@ -195,7 +195,7 @@ fn a_training_that_is_not_there_leaves_no_store_and_no_run() {
 #[test]
 fn a_follower_makes_no_store_while_the_training_is_not_there() {
     let scene = Scene::new();
-    let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+    let mut follower = std::process::Command::new(crate::grpo_metrics())
         .args([
             "forward", "later", "--run", "r", "--store", "runs.db", "--follow",
         ])

@@ -25,7 +25,7 @@ fn data(name: &str) -> PathBuf {
 
 /// The command in a folder, whatever the environment of the test.
 fn command(dir: &TempDir) -> Command {
-    let mut command = assert_cmd::cargo::cargo_bin_cmd!("grpo-metrics");
+    let mut command = assert_cmd::Command::new(crate::grpo_metrics());
     command
         .current_dir(dir)
         .env("MAXENT_GIT_SHA", "abc1234")
@@ -1036,7 +1036,7 @@ fn quiet_says_nothing_but_errors() {
 fn a_reader_that_goes_away_ends_it_without_a_word() {
     let dir = folder();
     let started = |args: &[&str]| {
-        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("grpo-metrics"))
+        let mut child = std::process::Command::new(crate::grpo_metrics())
             .current_dir(&dir)
             .args(args)
             .stdout(Stdio::piped())

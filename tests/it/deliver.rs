@@ -56,7 +56,7 @@ fn deliver(dir: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    let mut command = Command::new(crate::grpo_metrics());
     command.arg("deliver").args(args).current_dir(dir);
     command
 }

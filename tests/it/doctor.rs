@@ -32,7 +32,7 @@ impl Scene {
     }
 
     fn doctor(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+        Command::new(crate::grpo_metrics())
             .arg("doctor")
             .args(args)
             .current_dir(&self.0)
@@ -222,7 +222,7 @@ fn rows_that_wait_in_journals_are_counted_and_left_as_they_are() {
         "{repairs}"
     );
     // As it says.
-    let deliver = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+    let deliver = Command::new(crate::grpo_metrics())
         .args(["deliver", "runs.db.journal/store", "--store", "runs.db"])
         .current_dir(&scene.0)
         .output()

@@ -37,7 +37,7 @@ impl Scene {
     }
 
     fn export(&self, args: &[&str]) -> Output {
-        let mut command = assert_cmd::cargo::cargo_bin_cmd!("grpo-metrics");
+        let mut command = assert_cmd::Command::new(crate::grpo_metrics());
         command
             .current_dir(&self.0)
             .env_remove("GRPO_METRICS_STORE")

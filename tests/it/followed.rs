@@ -34,7 +34,7 @@ fn put(sink: &mut StoreSink, steps: std::ops::RangeInclusive<u64>) {
 
 /// `show r --follow`, and its lines as they come.
 fn follow(dir: &Path, args: &[&str], columns: Option<&str>) -> (Child, Receiver<String>) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    let mut command = Command::new(crate::grpo_metrics());
     let mut child = command
         .current_dir(dir)
         .args(["show", "r", "--follow"])

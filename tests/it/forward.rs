@@ -501,7 +501,7 @@ fn a_follower_goes_through_truncation() {
 }
 
 fn command() -> Command {
-    Command::cargo_bin("grpo-metrics").unwrap()
+    Command::new(crate::grpo_metrics())
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn the_verb_forwards_each_row_once_and_says_how_many() {
 fn of_two_forwards_at_once_the_second_is_refused_and_names_the_file() {
     let scene = Scene::with("{\"step\": 1, \"a\": 1}\n");
     let forward = |run: &str, more: &[&str]| {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("grpo-metrics"));
+        let mut command = std::process::Command::new(crate::grpo_metrics());
         command.arg("forward").arg(scene.run_dir());
         command.arg("--store").arg(scene.dir.path().join("o.db"));
         command.args(["--run", run]).args(more);

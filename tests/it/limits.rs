@@ -26,9 +26,7 @@ fn run(verb: &str, path: &Path, stdin: Stdio) -> Output {
         .args([
             "-c",
             &limited,
-            assert_cmd::cargo::cargo_bin!("grpo-metrics")
-                .to_str()
-                .unwrap(),
+            &crate::grpo_metrics(),
         ])
         .args(verb.split(' '))
         .arg(path)
@@ -196,7 +194,7 @@ fn a_recording_and_a_shard_still_come_from_standard_input() {
         String::from_utf8_lossy(&output.stderr)
     );
 
-    let mut replay = assert_cmd::Command::cargo_bin("grpo-metrics").unwrap();
+    let mut replay = assert_cmd::Command::new(crate::grpo_metrics());
     let shards = dir.path().join("shards");
     replay
         .current_dir(dir.path())

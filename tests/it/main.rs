@@ -55,3 +55,10 @@ mod faulty;
 mod fuzzing;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+
+/// The command `grpo-metrics` as a program: the one that `GRPO_METRICS_COMMAND` names, as `.ci/wheel` does with the Python package's,
+/// else the crate's own.
+fn grpo_metrics() -> String {
+    let named = std::env::var("GRPO_METRICS_COMMAND");
+    named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_grpo-metrics").to_owned())
+}

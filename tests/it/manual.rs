@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 fn call(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    let mut command = Command::new(crate::grpo_metrics());
     command.args(args).output().unwrap()
 }
 

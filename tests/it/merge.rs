@@ -16,7 +16,7 @@ use grpo_metrics::shard::Shard;
 const RECORDING: &str = "tests/data/recordings/trl-4rank-split";
 
 fn command() -> Command {
-    Command::cargo_bin("grpo-metrics").unwrap()
+    Command::new(crate::grpo_metrics())
 }
 
 fn text(bytes: &[u8]) -> String {

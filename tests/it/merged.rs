@@ -27,7 +27,7 @@ impl Scene {
     }
 
     fn command(&self) -> Command {
-        let mut command = assert_cmd::cargo::cargo_bin_cmd!("grpo-metrics");
+        let mut command = assert_cmd::Command::new(crate::grpo_metrics());
         command
             .current_dir(&self.0)
             .env_remove("GRPO_METRICS_STORE");
@@ -117,7 +117,7 @@ mod interrupted {
 
     /// Starts the command, and sends Ctrl-C once it listens.
     fn interrupted(scene: &Scene, args: &[&str]) -> Child {
-        let child = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+        let child = Command::new(crate::grpo_metrics())
             .args(args)
             .current_dir(&scene.0)
             .stdout(Stdio::piped())

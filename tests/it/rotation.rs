@@ -788,7 +788,7 @@ fn the_verb_says_what_is_gone_and_exits_with_1() {
     let scene = Scene::empty();
     scene.write(1..=3);
     let forward = || {
-        let mut command = assert_cmd::Command::cargo_bin("grpo-metrics").unwrap();
+        let mut command = assert_cmd::Command::new(crate::grpo_metrics());
         command
             .arg("forward")
             .arg(scene.path(""))

@@ -16,7 +16,7 @@ const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/record
 
 /// The command in a folder, with so many columns.
 pub fn command(dir: &Path, args: &[&str], columns: Option<usize>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    let mut command = Command::new(crate::grpo_metrics());
     command
         .current_dir(dir)
         .args(args)

@@ -27,7 +27,7 @@ fn write(path: &Path, run: &str, steps: u64) -> Box<StoreSink> {
 
 /// `show` with these arguments, which must not take forever.
 fn show(dir: &Path, args: &[&str]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+    let mut child = Command::new(crate::grpo_metrics())
         .arg("show")
         .args(args)
         .current_dir(dir)
@@ -153,7 +153,7 @@ fn show_read_only(dir: &Path) -> Option<Output> {
         eprintln!("skipped: nothing may be mounted here");
         return None;
     }
-    let command = env!("CARGO_BIN_EXE_grpo-metrics");
+    let command = crate::grpo_metrics();
     Some(run(&format!("{mount} && exec {command} show --store runs.db r")).unwrap())
 }
 

@@ -14,7 +14,7 @@ const RECORDING: &str = concat!(
 
 /// The command with these words and this store in its environment.
 fn run(dir: &Path, words: &str, store: Option<&str>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"));
+    let mut command = Command::new(crate::grpo_metrics());
     command
         .current_dir(dir)
         .args(words.split(' '))

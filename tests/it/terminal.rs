@@ -92,7 +92,7 @@ fn folder() -> TempDir {
 }
 
 fn run(folder: &Path, args: &[String]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+    Command::new(crate::grpo_metrics())
         .current_dir(folder)
         .args(args)
         .output()
@@ -213,7 +213,7 @@ fn nothing_that_outsiders_have_named_reaches_the_terminal_as_more_than_text() {
 #[test]
 fn a_mode_that_the_environment_names_is_text_as_well() {
     let folder = folder();
-    let out = Command::new(env!("CARGO_BIN_EXE_grpo-metrics"))
+    let out = Command::new(crate::grpo_metrics())
         .current_dir(folder.path())
         .args(["replay", "good", "--store", "mode.db"])
         .env("MAXENT_METRICS_MODE", HOSTILE)
@@ -232,7 +232,7 @@ fn a_terminal_has_it_as_text_too() {
     }
     let folder = folder();
     fs::write(folder.path().join("name"), HOSTILE).unwrap();
-    let program = env!("CARGO_BIN_EXE_grpo-metrics");
+    let program = crate::grpo_metrics();
     for verb in [
         "show --store runs.db \"$(cat name)\"",
         "show --store runs.db none",

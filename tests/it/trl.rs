@@ -24,7 +24,7 @@ fn recording(name: &str) -> PathBuf {
 
 /// The rows of a replay, by step.
 fn replayed(name: &str) -> BTreeMap<u64, Map<String, Value>> {
-    let out = assert_cmd::cargo::cargo_bin_cmd!("grpo-metrics")
+    let out = assert_cmd::Command::new(crate::grpo_metrics())
         .args(["replay", "--dialect", "trl", "--every", "1"])
         .args(["--mode", "full", "--quiet", "--jsonl", "-"])
         .arg(recording(name))
