@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._parts import RATIOS, Parts
 from ._trainer_log import of_splits, shielded
 
 if TYPE_CHECKING:
@@ -18,16 +19,14 @@ _log = logging.getLogger("grpo_metrics")
 MARK = "grpo_metrics_row"
 """Which row of the generated batch a completion was: travels with TRL's own columns through shuffles and splits."""
 
-READ = ("loss_type", "beta", "epsilon_low", "epsilon_high", "num_generations", "reward_weights", "reward_func_names")
-"""What the metrics of a step are computed by, beside its tensors."""
-
-
 class Generated:
     """What is known of the generated completions that may yet be trained on, by their marks."""
 
     def __init__(self) -> None:
         self.generations = 0
         self.rows: dict[int, dict[str, Any]] = {}
+        self.at_step: int | None = None
+        """The step that the batch was generated at."""
 
 
 class Observer:
@@ -35,88 +34,128 @@ class Observer:
 
     def __init__(self, training: Training, generated: Generated) -> None:
         self.training, self.trainer, self.engine = training, training.trainer, training.engine
-        self.generated = generated
+        self.generated, self.parts = generated, Parts(self.trainer)
         self.computed: Any = None
         self.beside: dict[str, float] = {}
         """What only TRL logs, as it stands in the row that went out last."""
-        self._rewarded: dict[str, Any] = {}
+        self._rewarded: dict[str, Any] | None = None
         self._began_at: int | None = None
         self._computes: dict[str, bool] = {}
         self._component_names: list[str] = []
         training.log.theirs = lambda name: name.startswith("grpo_metrics/") or self._is_ours(name) or name in self.beside
 
     def _is_ours(self, name: str) -> bool:
+        if not self.parts.counts:
+            return False
         if name not in self._computes:
             self._computes[name] = self.engine.computes(name)
         return self._computes[name]
 
     def rewarded(self, rewards: Any, completion_ids: list[Any]) -> None:
         """TRL has scored the completions of all ranks; the ids are this rank's own."""
-        trainer = self.trainer
-        self._component_names = self._component_names or set_apart(trainer.reward_func_names)
-        first = trainer.accelerator.process_index * len(completion_ids)
-        own = rewards.detach().cpu().double()[first : first + len(completion_ids)]
-        weighted = own * trainer.reward_weights.detach().cpu().double()
-        total = weighted.nansum(dim=1)
-        total[own.isnan().all(dim=1)] = math.nan
-        ends = {*trainer.eos_token_ids, trainer._tokenizer.pad_token_id}
-        generation = self.generated.generations
-        groups = [(first + i) // trainer.num_generations for i in range(len(own))]
-        self._rewarded = {
+        accelerator, parts, n = self.trainer.accelerator, self.parts, len(completion_ids)
+        self._rewarded = {}
+        names, weights, ends = parts.of("reward_func_names"), parts.of("reward_weights"), self._ends()
+        shape = tuple(getattr(rewards, "shape", ()))
+        if len(shape) != 2 or shape[0] != n * accelerator.num_processes:
+            parts.lack_all("rewards from `_calculate_rewards`, a row for each completion of all ranks")
+            return
+        first = accelerator.process_index * n
+        own = rewards[first : first + n].detach().cpu().double()
+        generation, size = self.generated.generations, parts.of("num_generations")
+        rewarded: dict[str, Any] = {
             # A generation's groups are its own, and a step may be made of several.
-            "group_ids": [(generation << 32) + group for group in groups],
-            "completion_index": [(first + i) % trainer.num_generations for i in range(len(own))],
-            "rewards": [None if math.isnan(reward) else reward for reward in total.tolist()],
-            "reward_components": {
-                name: [None if math.isnan(reward) else reward for reward in own[:, i].tolist()]
-                for i, name in enumerate(self._component_names)
-            },
+            "group_ids": [(generation << 32) + (first + i) // size for i in range(n)],
+            "completion_index": [(first + i) % size for i in range(n)],
+            "rewards": [None] * n,
+            "reward_components": {},
             "completion_lengths": [len(ids) for ids in completion_ids],
-            "terminated": [len(ids) > 0 and int(ids[-1]) in ends for ids in completion_ids],
         }
+        if weights is not None and tuple(weights.shape) == shape[1:]:
+            total = (own * weights.detach().cpu().double()).nansum(dim=1)
+            total[own.isnan().all(dim=1)] = math.nan
+            rewarded["rewards"] = _cells(total)
+        if names is not None and len(names) == shape[1]:
+            self._component_names = self._component_names or set_apart(names)
+            rewarded["reward_components"] = {name: _cells(own[:, i]) for i, name in enumerate(self._component_names)}
+        if ends:
+            rewarded["terminated"] = [len(ids) > 0 and int(ids[-1]) in ends for ids in completion_ids]
+        self._rewarded = rewarded
         self.generated.generations += 1
+
+    def _ends(self) -> set[int]:
+        eos, pad = self.parts.of("eos_token_ids"), self.parts.of("pad_token_id")
+        if eos is None or pad is None:
+            return set()
+        return {*([eos] if isinstance(eos, int) else eos), pad}
 
     def generated_batch(self, output: dict[str, Any]) -> None:
         """TRL has a batch to train on: its rows are marked, so that they are known again after its shuffles and splits."""
         import torch
 
+        if self._rewarded is None:
+            self.parts.lack_all("a call of `_calculate_rewards` for what is generated")
+        if not self._rewarded:
+            return
         n = len(self._rewarded["rewards"])
         first = self.generated.generations << 32
-        output[MARK] = torch.arange(first, first + n, device=output["completion_ids"].device)
+        output[MARK] = torch.arange(first, first + n, device=self.trainer.accelerator.device)
         # A generation may be used by several steps; the one before is over.
         self.generated.rows = {first + i: _row(self._rewarded, i) for i in range(n)}
+        self.generated.at_step = self.trainer.state.global_step
 
     def observe(self, inputs: Mapping[str, Any]) -> None:
         """A micro-batch's loss is known, and so are its log-probabilities. Whatever fails, the step ends on every rank."""
         self._began_at = self.trainer.state.global_step
         try:
-            self.engine.observe(**self._columns(inputs))
+            if self._rewarded and MARK not in inputs:
+                self.parts.lack_all("the rows of a generated batch, each with all its columns, in the batches that are trained on")
+            if self.parts.counts:
+                self.engine.observe(**self._columns(inputs))
         except Exception as error:
             _log.warning("grpo_metrics: a micro-batch is left out: %s: %s", type(error).__name__, error)
             shielded(self.engine.fail, str(error))
+        self.parts.tell()
 
     def _columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        trainer = self.trainer
+        parts, loss = self.parts, loss_of(self.parts)
         rows = [self.generated.rows[mark] for mark in inputs[MARK].tolist()]
-        mask = inputs["completion_mask"]
-        if "tool_mask" in inputs:
-            mask = mask * inputs["tool_mask"]
         columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
         names = rows[0]["reward_components"]
         columns["reward_components"] = {name: [row["reward_components"][name] for row in rows] for name in names}
-        advantages = inputs["advantages"]
-        columns["advantages" if advantages.dim() == 1 else "token_advantages"] = advantages
-        if self.computed is not None:
-            columns["token_logps"], columns["token_entropies"] = self.computed[0], self.computed[1]
-        return columns | {
-            "max_completion_length": trainer.max_completion_length,
-            "loss_mask": mask.bool(),
-            "token_ids": inputs["completion_ids"],
+        is_needed = "terminated" not in columns or loss["loss_type"] == "dr_grpo"
+        columns["max_completion_length"] = (parts.of if is_needed else parts.wanted)("max_completion_length")
+        advantages = parts.key(inputs, "advantages", "advantages")
+        if advantages is not None:
+            columns["advantages" if advantages.dim() == 1 else "token_advantages"] = advantages
+        mask = parts.key(inputs, "completion_mask", "tokens, and their log-probabilities and entropies")
+        if mask is not None:
+            columns |= self._token_columns(inputs, mask, loss)
+        return columns | {"weighting": {"train_grpo_objective": True} | loss}
+
+    def _token_columns(self, inputs: Mapping[str, Any], mask: Any, loss: Mapping[str, Any]) -> dict[str, Any]:
+        parts = self.parts
+        columns = {
+            "loss_mask": (mask * inputs["tool_mask"] if "tool_mask" in inputs else mask).bool(),
+            "token_ids": parts.key(inputs, "completion_ids", "tokens by their ids"),
             "old_token_logps": inputs.get("old_per_token_logps"),
             "ref_token_logps": inputs.get("ref_per_token_logps"),
             "sampling_token_logps": inputs.get("sampling_per_token_logps"),
-            "weighting": {"beta": trainer.beta, "train_grpo_objective": True} | loss_of(trainer),
         }
+        if loss.get("beta") and columns["ref_token_logps"] is None:
+            parts.lack("`ref_per_token_logps` in a batch of a loss with `beta`", "KL")
+        known = isinstance(self.computed, (tuple, list)) and len(self.computed) > 1
+        logps, entropies = self.computed[:2] if known else (None, None)
+        if getattr(logps, "shape", None) != mask.shape:
+            parts.lack("what `_get_per_token_logps_and_entropies` gives for a loss", f"log-probabilities, entropies, {RATIOS}")
+            return columns
+        columns["token_entropies"] = entropies
+        # An older policy's log-probabilities are the present one's only within the step that the batch was generated at.
+        if columns["old_token_logps"] is None and self.generated.at_step != self._began_at:
+            parts.lack("`old_per_token_logps` in a batch of an earlier step", RATIOS)
+        elif {"clip_range_low", "clip_range_high", "importance_sampling_level"} <= loss.keys():
+            columns["token_logps"] = logps
+        return columns
 
     def end_step(self, logs: Mapping[str, Any] | None) -> dict[str, float] | None:
         """The optimizer's step is over, if there was one since this was last called: its row, at rank 0. `logs` is what the
@@ -167,19 +206,22 @@ class Observer:
             self.end_step(None)
 
 
-def loss_of(trainer: Any) -> dict[str, Any]:
-    """What the trainer clips, and by what it scales advantages, in the snapshot's words."""
+def loss_of(parts: Parts) -> dict[str, Any]:
+    """What the trainer clips, and by what it scales advantages and KL, in the snapshot's words."""
+    trainer = parts.trainer
+    scaled = parts.of("scale_rewards")
+    if scaled is None or getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
+        scaled = "other"
     words = {
         # The geometric-mean trainer is a class of its own; the loss type of its arguments means nothing to it.
-        "loss_type": "gmpo" if any(of.__name__ == "GMPOTrainer" for of in type(trainer).__mro__) else trainer.loss_type,
-        "clip_range_low": trainer.epsilon_low,
-        "clip_range_high": trainer.epsilon_high,
+        "loss_type": "gmpo" if any(of.__name__ == "GMPOTrainer" for of in type(trainer).__mro__) else parts.of("loss_type"),
+        "beta": parts.of("beta"),
+        "clip_range_low": parts.of("epsilon_low"),
+        "clip_range_high": parts.of("epsilon_high"),
         "clip_delta": getattr(trainer.args, "delta", None),
-        "importance_sampling_level": getattr(trainer, "importance_sampling_level", None),
-        "scale_rewards": getattr(trainer, "scale_rewards", None),
+        "importance_sampling_level": parts.of("importance_sampling_level"),
+        "scale_rewards": scaled,
     }
-    if getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
-        words["scale_rewards"] = "other"
     return {name: word for name, word in words.items() if word is not None}
 
 
@@ -193,6 +235,10 @@ def set_apart(names: Sequence[str]) -> list[str]:
             _log.warning("grpo_metrics: two reward functions are named %s: the later one is %s", name, own)
         apart.append(own)
     return apart
+
+
+def _cells(column: Any) -> list[float | None]:
+    return [None if math.isnan(cell) else cell for cell in column.tolist()]
 
 
 def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import warnings
@@ -10,23 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._core import Engine, SinkError, StoreError
-from ._observer import READ, Generated, Observer
+from ._observer import Generated, Observer
+from ._parts import argument, is_whole, without
 from ._store import _finite
 from ._trainer_log import GrpoMetricsCallback as GrpoMetricsCallback
 from ._trainer_log import facts, shielded
 
 _log = logging.getLogger("grpo_metrics")
 
-TESTED = ("1.16",)
-"""The TRL versions that `instrument` was tested with."""
-
-HOOKS = {
-    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
-    "_generate_and_score_completions": ("inputs",),
-    "_compute_loss": ("model", "inputs"),
-    "_get_per_token_logps_and_entropies": ("model", "input_ids", "attention_mask", "logits_to_keep"),
-}
-"""The methods of a trainer that completions are observed in, with what each takes."""
+LOGS_ALONE = "as a GRPO trainer has it: only what the trainer logs itself is stored"
 
 CADENCE = ("logging_strategy", "logging_steps", "logging_first_step")
 
@@ -43,43 +34,20 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -
     `options` are those of `Engine`; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
     arguments where they are not given, and rows from its log unless one of `logging_steps`, `logging_strategy` and
     `logging_first_step` is. A training from a checkpoint goes on with the newest run of its name. The engine is finished when
-    `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is finished by its owner.
+    `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is
+    finished by its owner.
 
-    Neither the losses nor the random numbers of the training change, and whatever fails here is a warning. Of a trainer that is
-    no GRPO trainer, and on a TRL version that this was not tested with (see `TESTED`), only what it logs itself is stored, and a
-    warning says so.
+    Neither the losses nor the random numbers of the training change, and whatever fails here is a warning. What this stands on (methods,
+    attributes, keys of a batch) is looked for by shape, whatever TRL's version: what is missing is named in one warning, with what is
+    not counted without it, and all else is counted. Of a trainer that is no GRPO trainer only what it logs itself is stored, and
+    a warning says so.
     """
     Engine(**_without_outputs(options))  # an option that cannot be is an error here, not in the training
-    missing = [name for name, takes in HOOKS.items() if not _takes(getattr(trainer, name, None), takes)]
-    version = _trl_version()
-    if not version.startswith(tuple(f"{tested}." for tested in TESTED)):
-        _warn(f"grpo_metrics.trl was tested with TRL {', '.join(TESTED)}, found {version}")
-    elif missing:
-        _warn(f"{trainer.__name__} has no `{missing[0]}` as a GRPO trainer has it")
-    else:
+    missing = without(trainer)
+    if missing is None:
         return _named_as(_instrumented(_logged(trainer, engine, options)), trainer)
+    warnings.warn(f"{trainer.__name__} has no `{missing}` {LOGS_ALONE}", stacklevel=2)
     return _named_as(_logged(trainer, engine, options), trainer)
-
-
-def _takes(method: Any, names: tuple[str, ...]) -> bool:
-    try:
-        inspect.signature(method).bind(None, **dict.fromkeys(names))
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _trl_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("trl")
-    except PackageNotFoundError:
-        return "none"
-
-
-def _warn(why: str) -> None:
-    warnings.warn(f"{why}: only what the trainer logs itself is stored", stacklevel=3)
 
 
 def _named_as(made: type, trainer: type) -> type:
@@ -133,10 +101,8 @@ def _instrumented(trainer: Any) -> type:
         _grpo_metrics_generated: Generated | None = None
 
         def _grpo_metrics_observer(self, training: Training) -> Observer | None:
-            missing = [name for name in READ if not hasattr(self, name)]
-            if missing:
-                name = type(self).__name__
-                _log.warning("%s has no `%s` as a GRPO trainer has it: only what the trainer logs itself is stored", name, missing[0])
+            if missing := is_whole(self):
+                _log.warning("%s has no `%s` %s", type(self).__name__, missing, LOGS_ALONE)
                 return None
             # A batch that an earlier training of this trainer generated may be trained on in this one.
             self._grpo_metrics_generated = self._grpo_metrics_generated or Generated()
@@ -145,25 +111,26 @@ def _instrumented(trainer: Any) -> type:
         def _observing(self) -> Observer | None:
             return self._grpo_metrics if self.model.training else None
 
-        def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+            method = super()._calculate_rewards
+            rewards = method(*args, **kwargs)
             if observer := self._observing():
-                shielded(observer.rewarded, rewards, completion_ids_list)
+                shielded(lambda: observer.rewarded(rewards, argument("completion_ids_list", method, args, kwargs)))
             return rewards
 
-        def _generate_and_score_completions(self, inputs: Any) -> Any:
-            output = super()._generate_and_score_completions(inputs)
+        def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
+            output = super()._generate_and_score_completions(*args, **kwargs)
             if observer := self._observing():
                 shielded(observer.generated_batch, output)
             return output
 
-        def _compute_loss(self, model: Any, inputs: Any) -> Any:
-            observer = self._observing()
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            observer, method = self._observing(), super().compute_loss
             if observer:
                 observer.computed = None
-            loss = super()._compute_loss(model, inputs)
+            loss = method(*args, **kwargs)
             if observer:
-                observer.observe(inputs)
+                shielded(lambda: observer.observe(argument("inputs", method, args, kwargs)))
             return loss
 
         def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:

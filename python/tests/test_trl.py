@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -57,7 +58,7 @@ def test_the_callback_never_raises_and_is_silent_on_other_ranks(tmp_path, caplog
 
 
 class Trainer:
-    """What an untested TRL's trainer has in common with all."""
+    """What any trainer has in common with TRL's."""
 
     def __init__(self):
         self.callbacks = []
@@ -66,41 +67,50 @@ class Trainer:
         self.callbacks.append(callback)
 
 
-def test_on_an_untested_trl_only_the_trainers_own_numbers_are_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "99.0.0")
-    with pytest.warns(UserWarning, match=r"tested with TRL 1\.16, found 99\.0\.0"):
+def test_of_a_trainer_that_is_no_grpo_trainer_only_its_own_numbers_are_stored(tmp_path):
+    with pytest.warns(UserWarning, match=r"Trainer has no `_calculate_rewards\(completion_ids_list\)` as a GRPO trainer has it"):
         made = instrument(Trainer, store=tmp_path / "runs.db", run="r")
     assert made.__name__ == "Trainer" and issubclass(made, Trainer)
     [callback] = made().callbacks
     assert isinstance(callback, GrpoMetricsCallback) and callback.run == "r"
 
 
-def test_an_option_that_cannot_be_is_an_error_before_the_training(monkeypatch):
-    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "1.16.0")
+def test_an_option_that_cannot_be_is_an_error_before_the_training():
     with pytest.raises(gm.OptionError, match="unknown option `dialekt`"):
         instrument(Trainer, dialekt="trl")
 
 
 class Alike:
-    """A trainer with methods of a GRPO trainer's names."""
+    """A trainer with methods of a GRPO trainer's names, in whose versions more is taken and given."""
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list): ...
-    def _generate_and_score_completions(self, inputs): ...
-    def _compute_loss(self, model, inputs): ...
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None): ...
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list, more): ...
+    def _generate_and_score_completions(self, inputs, *, more=None): ...
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None): ...
 
 
-def test_a_class_is_observed_only_where_its_methods_take_what_a_grpo_trainers_do(monkeypatch, recwarn):
-    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "1.16.0")
-    assert hasattr(instrument(Alike), "_observing") and not recwarn.list
+@pytest.mark.filterwarnings("error")
+def test_a_class_is_observed_by_what_its_methods_take_and_not_by_a_version():
+    made = instrument(Alike)
+    assert made.__name__ == "Alike" and hasattr(made, "_observing")
 
-    class Preference(Alike):
-        def _compute_loss(self, model, inputs, return_outputs): ...
 
-    with pytest.warns(UserWarning, match="Preference has no `_compute_loss` as a GRPO trainer has it: only what the trainer logs"):
-        made = instrument(Preference)
-    assert made.__name__ == "Preference" and not hasattr(made, "_observing")
-    assert made._compute_loss is Preference._compute_loss
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [
+        ({"compute_loss": lambda self, model: None}, "compute_loss(inputs)"),
+        ({"_calculate_rewards": lambda self, inputs: None}, "_calculate_rewards(completion_ids_list)"),
+        ({"_generate_and_score_completions": None}, "_generate_and_score_completions"),
+        ({"_generate_and_score_completions": None, "_calculate_rewards": 3}, "_calculate_rewards(completion_ids_list)"),
+    ],
+)
+def test_a_class_without_what_is_read_trains_as_it_is_and_one_warning_names_what_it_lacks(lacking, named):
+    other = type("Other", (Alike,), lacking)
+    with pytest.warns(UserWarning) as warned:
+        made = instrument(other)
+    [warning] = warned
+    assert str(warning.message) == f"Other has no `{named}` as a GRPO trainer has it: only what the trainer logs itself is stored"
+    assert Path(warning.filename) == Path(__file__)  # where `instrument` was called
+    assert not hasattr(made, "_observing") and made.compute_loss is other.compute_loss
 
 
 ARGS = SimpleNamespace(seed=7, to_dict=lambda: {"lr": 0.5, "kwargs": {"token": "hf_x", "dtype": "auto"}, "odd": float("nan")})
@@ -179,12 +189,11 @@ class Steps(Trainer):
             self.said(step, {"loss": 0.5})
 
 
-def test_an_instrumented_trainer_says_by_itself_that_it_goes_on_from_a_checkpoint(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("grpo_metrics.trl._trl_version", lambda: "99.0.0")
+def test_an_instrumented_trainer_says_by_itself_that_it_goes_on_from_a_checkpoint(tmp_path, caplog):
     path = tmp_path / "runs.db"
 
     def trainer(**options):
-        with pytest.warns(UserWarning, match="tested with TRL"):
+        with pytest.warns(UserWarning, match="as a GRPO trainer has it"):
             return instrument(Steps, store=path, run="r", **options)()
 
     made = trainer()
@@ -258,6 +267,21 @@ def test_no_step_waits_for_the_store_that_a_callback_writes_to(tmp_path):
     assert written == ["running", 1, 2, "completed"]
 
 
+FOUND = importlib.util.find_spec("trl")
+TRL = Path(FOUND.origin).parent if FOUND and FOUND.origin else None
+
+
+def is_there(kind: str) -> bool:
+    """Whether the TRL that is installed has such a trainer; where none is, all are, and their tests are skipped."""
+    return TRL is None or (TRL / "trainer" / f"{kind}_trainer.py").exists() or (TRL / "experimental" / kind).exists()
+
+
+OVER_ALL = TRL is None or "def global_masked_mean" in (TRL / "trainer" / "grpo_trainer.py").read_text()
+"""Whether TRL logs means over the tokens of all ranks, as the engine does; older ones log the mean of the ranks' means, and the extremes of these."""
+EXTREMES = set() if OVER_ALL else {"clip_ratio/low_min", "clip_ratio/high_max"}
+OVER_RANKS = EXTREMES if OVER_ALL else EXTREMES | {"kl", "entropy", *(f"clip_ratio/{of}_mean" for of in ("low", "high", "region"))}
+
+
 def port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -310,8 +334,8 @@ def test_every_steps_row_agrees_with_what_trl_logged(trained):
     compared = set()
     for row in steps(said):
         own = {key.removeprefix("grpo_metrics/"): value for key, value in row.items() if key.startswith("grpo_metrics/")}
-        theirs = {key: value for key, value in row.items() if key in own}
-        assert {"loss", "grad_norm", "entropy", "kl", "clip_ratio/region_mean", "epoch"} <= set(theirs)
+        theirs = {key: value for key, value in row.items() if key in own and key not in OVER_RANKS}
+        assert {"loss", "grad_norm", "entropy", "kl", "clip_ratio/region_mean", "epoch"} - OVER_RANKS <= set(theirs)
         for key, value in theirs.items():
             assert own[key] == pytest.approx(value, rel=1e-6, abs=1e-6), (row["step"], key)
         compared |= set(theirs)
@@ -335,14 +359,46 @@ def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path
     rows = [row for row in said["log"] if "entropy" in row]
     assert [row["step"] for row in rows] == [1, 3, 6, 8]
     for row in rows:
-        assert row["grpo_metrics/entropy"] == pytest.approx(row["entropy"], rel=1e-6)
+        assert "entropy" in OVER_RANKS or row["grpo_metrics/entropy"] == pytest.approx(row["entropy"], rel=1e-6)
     store = gm.Store(tmp_path / "sparse" / "runs.db", read_only=True)
     assert [m["step"] for m in store.get_metrics("r", name="entropy")] == [1, 3, 6, 8]
 
 
-CASES = """grpo gmpo rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo failed cancelled beside evaluated evaluated-later
-first fraction epoch no own resumed cut twice same-name loss-token loss-sequence loss-delta loss-cispo loss-sapo loss-gmpo loss-unscored
-loss-batch""".split()
+OTHERS = [kind for kind in "rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo".split() if is_there(kind)]
+GEOMETRIC = is_there("gmpo")
+LOSSES = "token sequence delta cispo sapo unscored batch".split() + ["gmpo"] * GEOMETRIC
+RATIOS = {"kl", "clip_ratio/low_mean", "clip_ratio/low_min", "clip_ratio/high_mean", "clip_ratio/high_max", "clip_ratio/region_mean"}
+TOTAL = {"reward", "reward_std"}
+BY_FUNCTION = {f"rewards/{name}/{of}" for name in ("evens", "brevity") for of in ("mean", "std")}
+ALL = "completions: only what the trainer logs itself is stored"
+LACKS = {
+    "ends": ("`pad_token_id`), not counted: which completions came to their end, but by their length", set()),
+    "longest": ("without `max_completion_length` (or `args.max_completion_length`), not counted: completions cut at that length", set()),
+    "weights": ("without `reward_weights`, not counted: the total reward", TOTAL),
+    "names": ("without `reward_func_names`, not counted: reward components", BY_FUNCTION),
+    "beta": ("without `beta` (or `args.beta`), not counted: the weight of KL", set()),
+    "clip": ("without `epsilon_low` (or `args.epsilon`) and `epsilon_high` (or `args.epsilon_high`, `args.epsilon`), not counted: KL", RATIOS),
+    "level": ("without `importance_sampling_level` (or `args.importance_sampling_level`), not counted: KL, clipping", RATIOS),
+    "scale": ("without `scale_rewards` (or `args.scale_rewards`), not counted: groups without spread", {"frac_reward_zero_std"}),
+    "advantages": ("without `advantages` in a batch, not counted: advantages", RATIOS - {"kl"}),
+    "mask": ("without `completion_mask` in a batch, not counted: tokens, and their log-probabilities", RATIOS | {"entropy"}),
+    "ids": ("without `completion_ids` in a batch, not counted: tokens by their ids", set()),
+    "reference": ("without `ref_per_token_logps` in a batch of a loss with `beta`, not counted: KL", {"kl"}),
+    "old": ("without `old_per_token_logps` in a batch of an earlier step, not counted: KL, clipping", RATIOS),
+    "logps": ("without what `_get_per_token_logps_and_entropies` gives for a loss, not counted: log-", RATIOS | {"entropy"}),
+    "rows": (f"in the batches that are trained on, not counted: {ALL}", None),
+    "rewards": (f"without a call of `_calculate_rewards` for what is generated, not counted: {ALL}", None),
+    "shape": (f"without rewards from `_calculate_rewards`, a row for each completion of all ranks, not counted: {ALL}", None),
+    "loss": ("has no `loss_type` as a GRPO trainer has it: only what the trainer logs itself is stored", None),
+}
+"""What a trainer may lack: what the warning says, and the keys that a row is without; `None` for all that the engine computes of completions."""
+CASES = [
+    *"grpo failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed cut twice same-name".split(),
+    *["gmpo"] * GEOMETRIC,
+    *OTHERS,
+    *(f"loss-{kind}" for kind in LOSSES),
+    *(f"lacks-{part}" for part in LACKS),
+]
 
 
 class Case:
@@ -376,9 +432,7 @@ def cases(tmp_path_factory):
     return {name: Case(folder, name) for name in CASES}
 
 
-@pytest.mark.parametrize(
-    "kind", "rloo dpo sft kto reward a2po sdpo online_dpo distillation cpo orpo tpo".split()
-)
+@pytest.mark.parametrize("kind", OTHERS)
 def test_a_trainer_that_is_no_grpo_trainer_trains_to_its_end_and_what_it_logs_is_stored(cases, kind):
     case = cases[kind]
     assert (case.error, case.step, case.run["status"]) == (None, 3, "completed")
@@ -391,7 +445,7 @@ def test_a_trainer_that_is_no_grpo_trainer_trains_to_its_end_and_what_it_logs_is
     assert case.steps("train/loss/total") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ["grpo", "gmpo"])
+@pytest.mark.parametrize("kind", ["grpo", *["gmpo"] * GEOMETRIC])
 def test_a_grpo_trainer_is_observed_without_a_warning(cases, kind):
     case = cases[kind]
     assert (case.error, case.step, case.warned, case.run["status"]) == (None, 3, [], "completed")
@@ -532,7 +586,7 @@ def test_a_number_of_trls_that_cannot_be_read_costs_the_other_ranks_nothing(capl
 LOSS_KEYS = ("kl", "entropy", "reward", "reward_std", "frac_reward_zero_std")
 
 
-@pytest.mark.parametrize("kind", "token sequence delta cispo sapo gmpo unscored batch".split())
+@pytest.mark.parametrize("kind", LOSSES)
 def test_kl_clipping_and_the_share_without_spread_are_those_of_the_loss_that_trl_trains(cases, kind):
     case = cases[f"loss-{kind}"]
     assert case.error is None
@@ -542,12 +596,33 @@ def test_kl_clipping_and_the_share_without_spread_are_those_of_the_loss_that_trl
         theirs = {key for key in row if key in LOSS_KEYS or key.startswith("clip_ratio/")}
         ours = {key.removeprefix("grpo_metrics/") for key in row if key.startswith(("grpo_metrics/clip_ratio/", "grpo_metrics/kl"))}
         assert {key for key in theirs if key.startswith(("clip_ratio/", "kl"))} == ours
-        for key in theirs:
+        for key in theirs - EXTREMES:
             assert row[f"grpo_metrics/{key}"] == pytest.approx(row[key], rel=2e-5, abs=1e-6), (row["step"], key)
 
 
+@pytest.mark.parametrize("part", LACKS)
+def test_what_a_trainer_of_another_trl_lacks_is_named_in_one_warning_and_all_else_is_counted_as_ever(cases, part):
+    case, whole = cases[f"lacks-{part}"], cases["loss-token"].stored()
+    said, without = LACKS[part]
+    assert (case.error, case.step, case.run["status"]) == (None, 4, "completed")
+    [warned] = case.warned
+    assert said in warned
+    stored = case.stored()
+    if without is None:
+        for row in case.log:
+            numbers = {key: value for key, value in row.items() if key != "step" and isinstance(value, (int, float))}
+            theirs = {key: value for key, value in numbers.items() if not key.startswith("grpo_metrics/")}
+            assert {(row["step"], name): value for name, value in NAMED(theirs).items()}.items() <= stored.items()
+        assert not any(name in {"kl", "reward", "entropy"} for _, name in stored)
+        return
+    timed = ("step_time", "train/runtime", "train/samples_per_second", "train/steps_per_second")
+    assert {name for _, name in whole} - {name for _, name in stored} == without
+    kept = {at: value for at, value in whole.items() if at[1] not in {*without, *timed}}
+    assert {at: value for at, value in stored.items() if at[1] not in timed} == kept
+
+
 def test_the_losses_clip_so_that_their_numbers_are_told_apart(cases):
-    regions = {kind: [row.get("clip_ratio/region_mean") for row in cases[f"loss-{kind}"].log] for kind in ("token", "sequence", "delta", "gmpo", "cispo")}
+    regions = {kind: [row.get("clip_ratio/region_mean") for row in cases[f"loss-{kind}"].log] for kind in LOSSES}
     clipped = {kind: sum(share or 0 for share in shares) for kind, shares in regions.items()}
     assert clipped["cispo"] == 0
     assert len({clipped[kind] for kind in ("token", "sequence", "delta")}) == 3, clipped

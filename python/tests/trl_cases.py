@@ -11,6 +11,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -60,14 +61,16 @@ class Out:
     def arguments(self, config: type, **given: Any) -> Any:
         return config(output_dir=str(self.folder / self.case), **{**COMMON, **given})
 
-    def grpo(self, rewards: Any = (evens, brevity), trainer: Any = None, options: Any = None, **given: Any) -> Any:
+    def grpo(
+        self, rewards: Any = (evens, brevity), trainer: Any = None, options: Any = None, config: type = trl.GRPOConfig, **given: Any
+    ) -> Any:
         given = {**ONLINE, **given}
         built = {name: given.pop(name) for name in ("eval_dataset", "callbacks", "train_dataset") if name in given}
         made = instrument(trainer or trl.GRPOTrainer, **{"store": self.store, "run": "r", **(options or {})})
         return made(
             model=model(self.folder / "model", 0),
             reward_funcs=list(rewards),
-            args=self.arguments(trl.GRPOConfig, **given),
+            args=self.arguments(config, **given),
             processing_class=tokenizer(),
             **{"train_dataset": PROMPTS, **built},
         )
@@ -79,8 +82,9 @@ class Out:
         made = instrument(trainer, store=self.store, run="r")
         return made(args=self.arguments(config, **fields), train_dataset=data, processing_class=tokenizer(), **built)
 
-    def experimental(self, room: str, name: str, data: Any, **given: Any) -> Any:
-        found = importlib.import_module(f"trl.experimental.{room}")
+    def named(self, room: str, name: str, data: Any, **given: Any) -> Any:
+        """A trainer that has been in `trl.experimental`, or still is."""
+        found = trl if hasattr(trl, f"{name}Trainer") else importlib.import_module(f"trl.experimental.{room}")
         return self.other(getattr(found, f"{name}Trainer"), getattr(found, f"{name}Config"), data, **given)
 
 
@@ -152,6 +156,76 @@ def geometric(out: Out) -> Any:
     return by_loss(out, trainer=importlib.import_module("trl.experimental.gmpo").GMPOTrainer)
 
 
+def is_hidden(name: str, names: tuple[str, ...]) -> bool:
+    """Whether the package asks, for whom these names are not there; the trainer itself goes on with them."""
+    return name in names and str(sys._getframe(2).f_globals["__name__"]).startswith("grpo_metrics.")
+
+
+def hiding(kind: type, *names: str) -> type:
+    class Hiding(kind):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if is_hidden(name, names):
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    return Hiding
+
+
+def moved(*names: str) -> Any:
+    """A trainer of another TRL, which has none of these attributes where they are looked for."""
+    return lambda out: by_loss(out, trainer=hiding(trl.GRPOTrainer, *names), config=hiding(trl.GRPOConfig, *names))
+
+
+def renamed(key: str) -> Any:
+    """A trainer of another TRL, whose batches have something under another key."""
+
+    class Batch(dict):  # type: ignore[type-arg]
+        def get(self, name: str, default: Any = None) -> Any:
+            return default if is_hidden(name, (key,)) else super().get(name, default)
+
+        def __contains__(self, name: object) -> bool:
+            return not is_hidden(str(name), (key,)) and super().__contains__(name)
+
+    class Renaming(trl.GRPOTrainer):  # type: ignore[misc]
+        def _prepare_inputs(self, *args: Any, **kwargs: Any) -> Any:
+            return Batch(super()._prepare_inputs(*args, **kwargs))
+
+    return lambda out: by_loss(out, trainer=Renaming)
+
+
+def uncalled(method: str, within: str) -> Any:
+    """A trainer of another TRL, in which a method does its work without one that is looked at."""
+
+    class Direct(trl.GRPOTrainer):  # type: ignore[misc]
+        pass
+
+    def direct(self: Any, *args: Any, **kwargs: Any) -> Any:
+        setattr(self, method, MethodType(getattr(trl.GRPOTrainer, method), self))
+        try:
+            return getattr(trl.GRPOTrainer, within)(self, *args, **kwargs)
+        finally:
+            delattr(self, method)
+
+    setattr(Direct, within, direct)
+    return lambda out: by_loss(out, trainer=Direct)
+
+
+def unlike(out: Out) -> Any:
+    """A trainer of another TRL, whose rewards are a column a completion."""
+
+    class Rewards(torch.Tensor):
+        @property
+        def shape(self) -> Any:  # type: ignore[override]
+            found = super().shape
+            return found[::-1] if is_hidden("shape", ("shape",)) else found
+
+    class Turned(trl.GRPOTrainer):  # type: ignore[misc]
+        def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list).as_subclass(Rewards)
+
+    return by_loss(out, trainer=Turned)
+
+
 def beside(out: Out) -> Any:
     callback = GrpoMetricsCallback(out.store, run="r")
     return out.grpo(callbacks=[callback])
@@ -159,15 +233,15 @@ def beside(out: Out) -> Any:
 
 CASES: dict[str, Any] = {
     "grpo": lambda out: out.grpo(),
-    "gmpo": lambda out: out.experimental("gmpo", "GMPO", PROMPTS, reward_funcs=[evens], **ONLINE),
+    "gmpo": lambda out: out.named("gmpo", "GMPO", PROMPTS, reward_funcs=[evens], **ONLINE),
     "rloo": lambda out: out.other(trl.RLOOTrainer, trl.RLOOConfig, PROMPTS, reward_funcs=[evens], **ONLINE),
-    "a2po": lambda out: out.experimental("a2po", "A2PO", PROMPTS, reward_funcs=[evens], max_completion_length=6),
-    "sdpo": lambda out: out.experimental("sdpo", "SDPO", PROMPTS, reward_funcs=[evens], **ONLINE),
-    "online_dpo": lambda out: out.experimental("online_dpo", "OnlineDPO", PROMPTS, reward_funcs=[evens]),
-    "distillation": lambda out: out.other(trl.DistillationTrainer, trl.DistillationConfig, PROMPTS, teacher_model=model(out.folder / "model", 0)),
-    "cpo": lambda out: out.experimental("cpo", "CPO", PAIRS),
-    "orpo": lambda out: out.experimental("orpo", "ORPO", PAIRS),
-    "tpo": lambda out: out.experimental("tpo", "TPO", PAIRS.add_column("reference", [" w2"] * 12)),
+    "a2po": lambda out: out.named("a2po", "A2PO", PROMPTS, reward_funcs=[evens], max_completion_length=6),
+    "sdpo": lambda out: out.named("sdpo", "SDPO", PROMPTS, reward_funcs=[evens], **ONLINE),
+    "online_dpo": lambda out: out.named("online_dpo", "OnlineDPO", PROMPTS, reward_funcs=[evens]),
+    "distillation": lambda out: out.named("distillation", "Distillation", PROMPTS, teacher_model=model(out.folder / "model", 0)),
+    "cpo": lambda out: out.named("cpo", "CPO", PAIRS),
+    "orpo": lambda out: out.named("orpo", "ORPO", PAIRS),
+    "tpo": lambda out: out.named("tpo", "TPO", PAIRS.add_column("reference", [" w2"] * 12)),
     "dpo": lambda out: out.other(trl.DPOTrainer, trl.DPOConfig, PAIRS),
     "sft": lambda out: out.other(trl.SFTTrainer, trl.SFTConfig, TEXTS),
     "kto": lambda out: out.other(trl.KTOTrainer, trl.KTOConfig, JUDGED),
@@ -190,6 +264,24 @@ CASES: dict[str, Any] = {
     "loss-gmpo": geometric,
     "loss-unscored": lambda out: by_loss(out, [some]),
     "loss-batch": lambda out: by_loss(out, [some], scale_rewards="batch"),
+    "lacks-ends": moved("eos_token_ids", "eos_token_id", "_tokenizer"),
+    "lacks-weights": moved("reward_weights"),
+    "lacks-names": moved("reward_func_names"),
+    "lacks-beta": moved("beta"),
+    "lacks-clip": moved("epsilon_low", "epsilon_high", "epsilon"),
+    "lacks-level": moved("importance_sampling_level"),
+    "lacks-scale": moved("scale_rewards"),
+    "lacks-longest": moved("max_completion_length", "eos_token_ids", "eos_token_id", "_tokenizer"),
+    "lacks-loss": moved("loss_type"),
+    "lacks-advantages": renamed("advantages"),
+    "lacks-mask": renamed("completion_mask"),
+    "lacks-ids": renamed("completion_ids"),
+    "lacks-reference": renamed("ref_per_token_logps"),
+    "lacks-old": renamed("old_per_token_logps"),
+    "lacks-rows": renamed("grpo_metrics_row"),
+    "lacks-logps": uncalled("_get_per_token_logps_and_entropies", within="_compute_loss"),
+    "lacks-rewards": uncalled("_calculate_rewards", within="_generate_and_score_completions"),
+    "lacks-shape": unlike,
     "same-name": lambda out: out.grpo([evens, brevity, evens]),
     "resumed": resumed,
     "cut": cut,
