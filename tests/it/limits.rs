@@ -23,11 +23,7 @@ fn run(verb: &str, path: &Path, stdin: Stdio) -> Output {
     let limited = format!("ulimit -v {MEMORY}; exec \"$0\" \"$@\"");
     let dir = TempDir::new().unwrap();
     Command::new("sh")
-        .args([
-            "-c",
-            &limited,
-            &crate::grpo_metrics(),
-        ])
+        .args(["-c", &limited, &crate::grpo_metrics()])
         .args(verb.split(' '))
         .arg(path)
         .current_dir(dir.path())
