@@ -123,8 +123,7 @@ class Observer:
         columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
         names = rows[0]["reward_components"]
         columns["reward_components"] = {name: [row["reward_components"][name] for row in rows] for name in names}
-        is_needed = "terminated" not in columns or loss["loss_type"] == "dr_grpo"
-        columns["max_completion_length"] = (parts.of if is_needed else parts.wanted)("max_completion_length")
+        columns["max_completion_length"] = parts.of("max_completion_length")
         advantages = parts.key(inputs, "advantages", "advantages")
         if advantages is not None:
             columns["advantages" if advantages.dim() == 1 else "token_advantages"] = advantages
@@ -210,7 +209,7 @@ def loss_of(parts: Parts) -> dict[str, Any]:
     """What the trainer clips, and by what it scales advantages and KL, in the snapshot's words."""
     trainer = parts.trainer
     scaled = parts.of("scale_rewards")
-    if scaled is None or getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
+    if scaled is None or parts.of("reward_weights") is None or getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
         scaled = "other"
     words = {
         # The geometric-mean trainer is a class of its own; the loss type of its arguments means nothing to it.

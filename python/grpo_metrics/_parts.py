@@ -13,7 +13,7 @@ _log = logging.getLogger("grpo_metrics")
 METHODS = {"_calculate_rewards": "completion_ids_list", "_generate_and_score_completions": None, "compute_loss": "inputs"}
 """The methods that completions are observed in, each with the argument that is read."""
 
-ESSENTIAL = {"num_generations": ("num_generations", "args.num_generations"), "loss_type": ("loss_type", "args.loss_type")}
+ESSENTIAL = {name: (name, f"args.{name}") for name in ("num_generations", "loss_type", "max_completion_length")}
 """What a GRPO trainer is told by, beside its methods: where each is looked for, the first place first."""
 
 RATIOS = "KL, clipping and ratios of policies"
@@ -21,10 +21,9 @@ ENDS = "which completions came to their end, but by their length"
 
 PLACES = {
     "reward_func_names": (("reward_func_names",), "reward components"),
-    "reward_weights": (("reward_weights",), "the total reward"),
+    "reward_weights": (("reward_weights",), "the total reward, and groups without spread"),
     "eos_token_ids": (("eos_token_ids", "_tokenizer.eos_token_id", "eos_token_id"), ENDS),
     "pad_token_id": (("_tokenizer.pad_token_id", "pad_token_id"), ENDS),
-    "max_completion_length": (("max_completion_length", "args.max_completion_length"), "completions cut at that length"),
     "beta": (("beta", "args.beta"), "the weight of KL"),
     "epsilon_low": (("epsilon_low", "args.epsilon"), RATIOS),
     "epsilon_high": (("epsilon_high", "args.epsilon_high", "args.epsilon"), RATIOS),
@@ -89,10 +88,6 @@ class Parts:
             first, *others = (f"`{place}`" for place in places)
             self.lack(f"{first} (or {', '.join(others)})" if others else first, uncounted)
         return value
-
-    def wanted(self, name: str) -> Any:
-        """A part that another may stand for."""
-        return _first(self.trainer, PLACES[name][0])
 
     def key(self, batch: Mapping[str, Any], name: str, uncounted: str) -> Any:
         """What a batch has under a key; `None` where it has nothing."""
