@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._parts import RATIOS, Parts
+from ._parts import COMPONENTS, RATIOS, TOTAL, Parts
 from ._trainer_log import of_splits, shielded
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Observer:
         self.beside: dict[str, float] = {}
         """What only TRL logs, as it stands in the row that went out last."""
         self._rewarded: dict[str, Any] | None = None
+        """What is known of the completions that are being generated: nothing where their rewards could not be read."""
+        self._marked = False
         self._began_at: int | None = None
         self._computes: dict[str, bool] = {}
         self._component_names: list[str] = []
@@ -53,6 +55,8 @@ class Observer:
 
     def rewarded(self, rewards: Any, completion_ids: list[Any]) -> None:
         """TRL has scored the completions of all ranks; the ids are this rank's own."""
+        import torch
+
         accelerator, parts, n = self.trainer.accelerator, self.parts, len(completion_ids)
         self._rewarded = {}
         names, weights, ends = parts.of("reward_func_names"), parts.of("reward_weights"), self._ends()
@@ -67,15 +71,18 @@ class Observer:
             # A generation's groups are its own, and a step may be made of several.
             "group_ids": [(generation << 32) + (first + i) // size for i in range(n)],
             "completion_index": [(first + i) % size for i in range(n)],
-            "rewards": [None] * n,
             "reward_components": {},
             "completion_lengths": [len(ids) for ids in completion_ids],
         }
-        if weights is not None and tuple(weights.shape) == shape[1:]:
-            total = (own * weights.detach().cpu().double()).nansum(dim=1)
+        if weights is not None and len(weights) != shape[1]:
+            parts.lack("a `reward_weights` a reward function", TOTAL)
+        elif weights is not None:
+            total = (own * torch.as_tensor(weights).detach().cpu().double()).nansum(dim=1)
             total[own.isnan().all(dim=1)] = math.nan
             rewarded["rewards"] = _cells(total)
-        if names is not None and len(names) == shape[1]:
+        if names is not None and len(names) != shape[1]:
+            parts.lack("a `reward_func_names` a reward function", COMPONENTS)
+        elif names is not None:
             self._component_names = self._component_names or set_apart(names)
             rewarded["reward_components"] = {name: _cells(own[:, i]) for i, name in enumerate(self._component_names)}
         if ends:
@@ -93,22 +100,24 @@ class Observer:
         """TRL has a batch to train on: its rows are marked, so that they are known again after its shuffles and splits."""
         import torch
 
-        if self._rewarded is None:
+        rewarded, self._rewarded = self._rewarded, None
+        if rewarded is None:
             self.parts.lack_all("a call of `_calculate_rewards` for what is generated")
-        if not self._rewarded:
+        if not rewarded:
             return
-        n = len(self._rewarded["rewards"])
+        n = len(rewarded["group_ids"])
         first = self.generated.generations << 32
         output[MARK] = torch.arange(first, first + n, device=self.trainer.accelerator.device)
         # A generation may be used by several steps; the one before is over.
-        self.generated.rows = {first + i: _row(self._rewarded, i) for i in range(n)}
+        self.generated.rows = {first + i: _row(rewarded, i) for i in range(n)}
+        self._marked = True
         self.generated.at_step = self.trainer.state.global_step
 
     def observe(self, inputs: Mapping[str, Any]) -> None:
         """A micro-batch's loss is known, and so are its log-probabilities. Whatever fails, the step ends on every rank."""
         self._began_at = self.trainer.state.global_step
         try:
-            if self._rewarded and MARK not in inputs:
+            if self._marked and MARK not in inputs:
                 self.parts.lack_all("the rows of a generated batch, each with all its columns, in the batches that are trained on")
             if self.parts.counts:
                 self.engine.observe(**self._columns(inputs))
@@ -123,6 +132,9 @@ class Observer:
         columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0] if name != "reward_components"}
         names = rows[0]["reward_components"]
         columns["reward_components"] = {name: [row["reward_components"][name] for row in rows] for name in names}
+        if "rewards" not in columns:
+            columns["rewards"] = [None] * len(rows)
+            loss["scale_rewards"] = "other"  # nobody knows which groups have a spread
         columns["max_completion_length"] = parts.of("max_completion_length")
         advantages = parts.key(inputs, "advantages", "advantages")
         if advantages is not None:
@@ -209,7 +221,7 @@ def loss_of(parts: Parts) -> dict[str, Any]:
     """What the trainer clips, and by what it scales advantages and KL, in the snapshot's words."""
     trainer = parts.trainer
     scaled = parts.of("scale_rewards")
-    if scaled is None or parts.of("reward_weights") is None or getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
+    if scaled is None or getattr(trainer, "multi_objective_aggregation", None) == "normalize_then_sum":
         scaled = "other"
     words = {
         # The geometric-mean trainer is a class of its own; the loss type of its arguments means nothing to it.

@@ -17,11 +17,13 @@ ESSENTIAL = {name: (name, f"args.{name}") for name in ("num_generations", "loss_
 """What a GRPO trainer is told by, beside its methods: where each is looked for, the first place first."""
 
 RATIOS = "KL, clipping and ratios of policies"
+COMPONENTS = "reward components"
+TOTAL = "the total reward, and groups without spread"
 ENDS = "which completions came to their end, but by their length"
 
 PLACES = {
-    "reward_func_names": (("reward_func_names",), "reward components"),
-    "reward_weights": (("reward_weights",), "the total reward, and groups without spread"),
+    "reward_func_names": (("reward_func_names",), COMPONENTS),
+    "reward_weights": (("reward_weights",), TOTAL),
     "eos_token_ids": (("eos_token_ids", "_tokenizer.eos_token_id", "eos_token_id"), ENDS),
     "pad_token_id": (("_tokenizer.pad_token_id", "pad_token_id"), ENDS),
     "beta": (("beta", "args.beta"), "the weight of KL"),

@@ -596,6 +596,42 @@ def test_a_number_of_trls_that_cannot_be_read_costs_the_other_ranks_nothing(capl
     assert "must be real number" in caplog.text
 
 
+def scoring(**parts):
+    """An observer of one rank whose trainer scores two completions by two functions, and what it knows of them."""
+    torch = pytest.importorskip("torch")
+    from grpo_metrics._observer import Generated, Observer
+
+    given = {"reward_weights": [1.0, 3.0], "reward_func_names": ["a", "b"], "eos_token_ids": [7], "pad_token_id": 0, "num_generations": 2}
+    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
+    training = SimpleNamespace(trainer=SimpleNamespace(accelerator=accelerator, **given | parts), engine=None, log=SimpleNamespace(theirs=None))
+    observer = Observer(training, Generated())
+    observer.rewarded(torch.tensor([[1.0, 0.5], [float("nan"), 2.0]]), [[3, 7], [4, 5]])
+    return observer
+
+
+def test_weights_may_be_a_list_and_of_a_number_that_is_not_the_functions_nothing_is_made(caplog):
+    known = scoring()
+    assert known._rewarded["rewards"] == [2.5, 6.0] and known._rewarded["reward_components"] == {"a": [1.0, None], "b": [0.5, 2.0]}
+    assert known._rewarded["terminated"] == [True, False]
+    known.parts.tell()
+    assert caplog.text == ""
+    uneven = scoring(reward_weights=[1.0], reward_func_names=["a"])
+    assert "rewards" not in uneven._rewarded and uneven._rewarded["reward_components"] == {}
+    for _ in range(2):
+        uneven.parts.tell()
+    [said] = caplog.messages
+    assert "without a `reward_weights` a reward function, not counted: the total reward" in said and "a `reward_func_names`" in said
+
+
+def test_the_rewards_of_one_generation_are_never_anothers(caplog):
+    observer = scoring()
+    observer.trainer.accelerator.device, observer.trainer.state = "cpu", SimpleNamespace(global_step=0)
+    first, second = {}, {}
+    observer.generated_batch(first)
+    observer.generated_batch(second)  # which nobody has scored
+    assert list(first) == ["grpo_metrics_row"] and second == {} and not observer.parts.counts
+
+
 LOSS_KEYS = ("kl", "entropy", "reward", "reward_std", "frac_reward_zero_std")
 
 
