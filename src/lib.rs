@@ -32,6 +32,8 @@ pub mod gather;
 pub mod hooks;
 mod kernel;
 mod limits;
+#[cfg(feature = "sqlite")]
+pub mod reading;
 pub mod recording;
 pub mod row;
 pub mod shard;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use super::interrupt::{self, Interrupt};
-use super::key::{KeyError, Keys};
+use super::key::{self, complain_of};
 use super::say::tell;
 use super::store::{FindError, StoreArg, find};
 use crate::export::{Export, ExportError, Exported, Format, Layout};
+use crate::reading::{KeyError, Keys};
 use crate::sink::one_line;
 use crate::store::{Sqlite, StoreError};
 
@@ -86,7 +87,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportVerbError> {
     if is_stdout && format == Format::Parquet {
         return Err(ExportVerbError::Stdout);
     }
-    let keys = Keys::of(&args.key)?;
+    let keys = key::keys(&args.key)?;
     let (place, named) = args.store.with_runs(&args.runs);
     let store = Sqlite::open_read_only(&place)?;
     let runs = if named.is_empty() {
@@ -147,7 +148,8 @@ fn check(keys: &Keys, store: &Sqlite, runs: &[String]) -> Result<(), ExportVerbE
         all.extend(store.names(run)?.into_iter().map(|(_, name)| name));
     }
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    Ok(keys.check(&all)?)
+    complain_of(&keys.idle(&all)?);
+    Ok(())
 }
 
 fn report(exported: &Exported, runs: &[String], path: &Path, is_stdout: bool) {

@@ -9,9 +9,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::grid::Grid;
-use super::key::{KeyError, Keys};
+use super::key::{complain_of, keys};
 use super::screen::{self, columns};
 use crate::dialect::{Dialect, Line};
+use crate::reading::KeyError;
 use crate::row::run::RUN_KEYS;
 use crate::shard::Retain;
 
@@ -87,7 +88,7 @@ pub enum KeysError {
 /// # Errors
 /// If no key is as it is asked for, or `out` refuses.
 pub fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), KeysError> {
-    let keys = Keys::of(&args.key)?;
+    let keys = keys(&args.key)?;
     let asked = |dialect: &&Dialect| args.dialect.is_none_or(|only| only == **dialect);
     let mut sections: Vec<(&str, Vec<Entry>)> = Dialect::ALL
         .iter()
@@ -100,7 +101,7 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), KeysError> {
         .flat_map(|(_, entries)| entries)
         .map(|e| e.key)
         .collect();
-    keys.check(&all)?;
+    complain_of(&keys.idle(&all)?);
     for (_, entries) in &mut sections {
         entries.retain(|entry| keys.have(entry.key));
     }

@@ -3,8 +3,6 @@
 mod compare;
 mod course;
 mod follow;
-mod read;
-mod select;
 mod table;
 mod written;
 
@@ -13,17 +11,18 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::interrupt::Interrupt;
-use super::key::{KeyError, Keys};
+use super::key;
 use super::runs::{ListArgs, RunsError, list};
 use super::screen;
 use super::store::{FindError, StoreArg, find};
+use crate::reading::{
+    KeyError, Keys, Name, ReadRun, Selected, Series, compare, differences, select,
+};
 use crate::sink::lines;
 use crate::store::{Sqlite, Store, StoreError};
-use compare::{compare, compared_text, differences};
+use compare::compared_text;
 use follow::follow;
-use read::{ReadRun, Series};
-use select::{Selected, select};
-use table::metrics_text;
+use table::{Shown, metrics_text};
 
 /// Show a run's metrics, several runs beside each other, or the runs of a store
 ///
@@ -97,7 +96,7 @@ impl ShowError {
 /// # Errors
 /// If there is no such store, run or key, or `out` refuses.
 pub fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), ShowError> {
-    let keys = Keys::of(&args.key)?;
+    let keys = key::keys(&args.key)?;
     let (path, runs) = args.store.with_runs(&args.runs);
     let store = Sqlite::open_read_only(&path)?;
     let open = |run: &String| -> Result<ReadRun<'_>, ShowError> {
@@ -123,7 +122,7 @@ fn show(
     run: &ReadRun<'_>,
     out: &mut dyn Write,
 ) -> Result<(), ShowError> {
-    let selected = select(run.names()?, keys, args.every_key())?;
+    let selected = selected(run.names()?, keys, args.every_key())?;
     let series = series(run, &selected)?;
     if args.csv {
         return Ok(written::metrics_csv(&series, out)?);
@@ -131,7 +130,7 @@ fn show(
     if args.json {
         return Ok(written::metrics_json(run, &series, out)?);
     }
-    let shown = selected.shown(&series, args.all);
+    let shown = Shown::of(&selected, &series, args.all);
     let text = metrics_text(run, &shown, screen::width());
     out.write_all(lines(&text).as_bytes())?;
     Ok(())
@@ -148,7 +147,7 @@ fn show_beside(
     for run in runs {
         names.extend(run.names()?);
     }
-    let selected = select(names, keys, args.every_key())?;
+    let selected = selected(names, keys, args.every_key())?;
     let of_run = |run| series(run, &selected);
     let all: Vec<Vec<Series>> = runs.iter().map(of_run).collect::<Result<_, _>>()?;
     let compared = compare(&selected, &all);
@@ -164,6 +163,13 @@ fn show_beside(
     let text = compared_text(runs, &compared, &configs, selected.hidden, screen::width());
     out.write_all(lines(&text).as_bytes())?;
     Ok(())
+}
+
+/// Which keys are shown; what matches none is said.
+fn selected(names: Vec<Name>, keys: &Keys, all: bool) -> Result<Selected, KeyError> {
+    let selected = select(names, keys, all)?;
+    key::complain_of(&selected.idle);
+    Ok(selected)
 }
 
 fn series(run: &ReadRun<'_>, selected: &Selected) -> Result<Vec<Series>, StoreError> {

@@ -111,7 +111,7 @@ const HEALTH: &[Line] = &[
 ];
 
 /// Whether a line is a flag of health, which rises.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(super) fn is_flag(line: &Line) -> bool {
     let mut flags = HEALTH.iter().filter(|flag| flag.unit == "0/1");
     flags.any(|flag| line.key.ends_with(flag.key))

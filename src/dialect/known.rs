@@ -11,7 +11,7 @@ impl Dialect {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 impl Dialect {
     /// The line that makes this key, one of the extended metrics among them; one of that very name before one that makes it for a name.
     pub(super) fn line(self, key: &str) -> Option<&'static Line> {

@@ -2,7 +2,7 @@
 
 mod controller;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 use super::first::{First, first};
 use super::{Line, Reduction, bucket, component, line};
 use crate::batch::scalars::{LossType, Scalar};
@@ -20,7 +20,7 @@ pub(super) const TABLES: &[&[Line]] = &[
 ];
 
 /// What is looked at first, in order.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(super) const FIRST: &[First] = &[
     first("train/reward").higher(),
     first("train/reward_std"),

@@ -1,9 +1,9 @@
 //! Names: each dialect is a table that says which key stands for which number of a [`Summary`]. Adding a key is adding a line.
 
 mod extended;
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 mod first;
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(crate) mod glance;
 mod known;
 mod maxent;

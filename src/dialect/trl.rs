@@ -1,6 +1,6 @@
 //! The names and definitions of TRL's `GRPOTrainer` (checked against version 1.16).
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 use super::first::{First, first};
 use super::{Line, Reduction, component, line};
 use crate::batch::scalars::{RewardScale, Scalar};
@@ -9,7 +9,7 @@ use crate::summary::{BehaviourNumbers, Summary};
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
 
 /// What is looked at first, in order.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(super) const FIRST: &[First] = &[
     first("reward").higher(),
     first("reward_std"),

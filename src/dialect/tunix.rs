@@ -1,6 +1,6 @@
 //! The names and definitions of Tunix. Its texts (`prompts`, `completions`, `trajectory_ids`) go to the sample table.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 use super::first::{First, first};
 use super::{Line, Reduction, component, line};
 use crate::batch::scalars::Scalar;
@@ -9,7 +9,7 @@ use crate::summary::Summary;
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, TOKENS, SAMPLER];
 
 /// What is looked at first, in order.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(super) const FIRST: &[First] = &[
     first("score/mean").higher(),
     first("score/min"),

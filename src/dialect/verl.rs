@@ -1,7 +1,7 @@
 //! The names of verl's driver and actor metrics. Every mean is over the data itself; where verl averages the averages of
 //! micro-batches, the line says so. `timing_s/*` and whatever else is reported under a name of its own stands beside them.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 use super::first::{First, first};
 use super::{Line, Reduction, line};
 use crate::batch::scalars::Scalar;
@@ -10,7 +10,7 @@ use crate::summary::Summary;
 pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];
 
 /// What is looked at first, in order.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(super) const FIRST: &[First] = &[
     first("critic/score/mean").higher(),
     first("critic/rewards/mean").higher(),

@@ -28,15 +28,15 @@ pub use record::{
 };
 pub use resolve::resolve_store;
 pub use sink::StoreSink;
-#[cfg(feature = "cli")]
-pub(crate) use spec::RECORDING;
 pub use spec::{Begun, OpenedRun, Resume, RunSpec};
-#[cfg(feature = "cli")]
-pub(crate) use spec::{OURS, differing, noted};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
-pub use standing::Standing;
+pub(crate) use spec::{OURS, RECORDING};
 #[cfg(feature = "cli")]
+pub(crate) use spec::{differing, noted};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Course, Courses, FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
+pub use standing::Standing;
+#[cfg(feature = "sqlite")]
 pub(crate) use standing::moment;
 
 /// A store of training records, with the operations of the `EvSys` gateway.

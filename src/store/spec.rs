@@ -18,7 +18,7 @@ pub(crate) const OURS: &str = "grpo_metrics";
 const OPTIONS: &str = "options";
 
 /// The key in it for what a replayed recording is known by.
-#[cfg(feature = "cli")]
+#[cfg(feature = "sqlite")]
 pub(crate) const RECORDING: &str = "recording";
 
 /// Which run to write, and where it belongs; from a text, the run of that name.

@@ -33,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("forward", &["limits", "row", "sink", "store"]),
     ("export", &["sink", "store"]),
+    ("reading", &["dialect", "sink", "store"]),
 ];
 
 /// The only rooms that may name every other.

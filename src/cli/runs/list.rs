@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -11,12 +11,9 @@ use serde_json::json;
 
 use crate::cli::grid::{GAP, Grid};
 use crate::cli::screen::{columns, shortened};
-use crate::row::run::Status;
+use crate::reading::{Since, Which, run_json, standing};
 use crate::sink::{self, one_line};
-use crate::store::{RunOverview, moment};
-
-/// What a run is called that says it is running, and of which nobody hears.
-const STOPPED: &str = "stopped";
+use crate::store::RunOverview;
 
 /// How short a run's name may become.
 const SHORTEST: usize = 12;
@@ -31,7 +28,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
     /// Only runs that were created since: 2026-01-31, '2026-01-31 12:00' (UTC), or 90m, 12h, 7d ago
-    #[arg(long, value_name = "TIME", value_parser = since)]
+    #[arg(long, value_name = "TIME", value_parser = Since::from_str)]
     pub since: Option<Since>,
     /// Only runs of this experiment
     #[arg(long, value_name = "NAME")]
@@ -79,91 +76,21 @@ pub enum Order {
     Values,
 }
 
-/// A moment in the past.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// As the store writes it, or its beginning.
-    At(String),
-    Ago(Duration),
-}
-
 fn status_parser() -> impl TypedValueParser<Value = String> {
-    let words = Status::ALL.iter().map(|status| status.as_str());
-    PossibleValuesParser::new(words.chain([STOPPED]))
-}
-
-fn since(text: &str) -> Result<Since, String> {
-    let text = text.trim();
-    let unit = match text.chars().last() {
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 24 * 3600,
-        Some('w') => 7 * 24 * 3600,
-        _ => 0,
-    };
-    let ago = text
-        .get(..text.len().saturating_sub(1))
-        .and_then(|count| count.parse::<u64>().ok());
-    if let (Some(ago), 1..) = (ago, unit) {
-        return Ok(Since::Ago(Duration::from_secs(ago.saturating_mul(unit))));
-    }
-    // Whole to the second, it must be a time.
-    let at = text.trim_end_matches('Z').replacen(' ', "T", 1);
-    let whole = "0000-01-01T00:00:00";
-    let rest = whole.get(at.len()..).unwrap_or_default();
-    if at.len() >= 10 && moment(&format!("{at}{rest}Z")).is_some() {
-        return Ok(Since::At(at));
-    }
-    Err(format!(
-        "expected a time such as 2026-01-31, '2026-01-31 12:00', 12h or 7d, found `{text}`"
-    ))
-}
-
-impl Since {
-    fn is_before(&self, created_at: &str) -> bool {
-        match self {
-            Self::At(text) => created_at >= text.as_str(),
-            Self::Ago(ago) => {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                let then = now.unwrap_or_default().saturating_sub(*ago);
-                moment(created_at).is_none_or(|created| created >= then)
-            }
-        }
-    }
-}
-
-/// How a run stands, as it is told: `?` where that cannot be read.
-fn standing(run: &RunOverview) -> String {
-    let standing = run.standing(SystemTime::now());
-    standing.map_or_else(|| "?".to_owned(), |standing| standing.to_string())
+    PossibleValuesParser::new(Which::statuses())
 }
 
 /// The runs that `args` leaves, in order, and how many it leaves out.
 #[must_use]
 pub fn listed(all: Vec<RunOverview>, args: &ListArgs) -> (Vec<RunOverview>, usize) {
     let count = all.len();
-    let stands = |run: &RunOverview| {
-        let standing = standing(run);
-        let word = standing.split(' ').next().unwrap_or_default();
-        args.status.is_empty() || args.status.iter().any(|status| status == word)
+    let which = Which {
+        status: args.status.clone(),
+        tag: args.tag.clone(),
+        since: args.since.clone(),
+        experiment: args.experiment.clone(),
     };
-    let mut runs: Vec<RunOverview> = all
-        .into_iter()
-        .filter(|run| args.tag.iter().all(|tag| run.tags.contains(tag)))
-        .filter(|run| {
-            args.since
-                .as_ref()
-                .is_none_or(|since| since.is_before(&run.created_at))
-        })
-        .filter(|run| {
-            args.experiment
-                .as_ref()
-                .is_none_or(|name| run.experiment == *name)
-        })
-        .filter(stands)
-        .collect();
-    // The oldest stand first; of equal ones the newest comes first then, too.
-    runs.reverse();
+    let mut runs = which.of(all);
     let by = |a: &RunOverview, b: &RunOverview| match args.sort {
         Order::Created => Ordering::Equal,
         Order::Name => (&a.name, &a.id).cmp(&(&b.name, &b.id)),
@@ -324,13 +251,6 @@ fn shorten(table: &mut [Column], header: &str, by: usize, shortest: usize) {
 /// # Errors
 /// If `out` refuses.
 pub fn runs_json(runs: &[RunOverview], out: &mut dyn Write) -> io::Result<()> {
-    let object = |run: &RunOverview| {
-        json!({
-            "id": run.id, "name": run.name, "experiment": run.experiment, "status": standing(run), "steps": run.steps,
-            "first_step": run.span.map(|span| span.0), "last_step": run.span.map(|span| span.1), "values": run.values,
-            "tags": run.tags, "note": run.note, "created_at": run.created_at, "seen_at": run.seen_at, "ended_at": run.ended_at,
-        })
-    };
-    let runs: Vec<_> = runs.iter().map(object).collect();
+    let runs: Vec<_> = runs.iter().map(run_json).collect();
     writeln!(out, "{}", sink::json(&format!("{:#}", json!(runs))))
 }

@@ -6,13 +6,11 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use super::ShowError;
-use super::read::{Name, ReadRun};
-use super::select::{Selected, select};
 use super::table::head;
 use crate::cli::grid::GAP;
 use crate::cli::interrupt;
-use crate::cli::key::Keys;
 use crate::cli::screen::{columns, shortened};
+use crate::reading::{Keys, Name, ReadRun, Selected, select};
 use crate::sink::{compact, lines, one_line};
 use crate::store::{Split, Sqlite, Standing, Status, StoreError, StoredRow};
 

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::course::{digest, sparkline};
-use super::read::{ReadRun, Series};
-use super::select::{Selected, family};
+use super::course::sparkline;
 use crate::cli::grid::{GAP, Grid};
 use crate::cli::screen::{columns, listed, shortened, wrapped};
+use crate::reading::{ReadRun, Selected, Series, digest, family};
 use crate::sink::{compact, one_line};
 
 /// The columns of numbers.
@@ -100,6 +99,19 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
+    /// Of the series that were read of these names.
+    #[must_use]
+    pub fn of(selected: &Selected, series: &'a [Series], is_all: bool) -> Self {
+        let is_first = |series: &&Series| selected.first.contains(&series.name);
+        Self {
+            series,
+            first: series.iter().filter(is_first).count(),
+            hidden: selected.hidden,
+            is_asked_for: selected.is_asked_for,
+            is_all,
+        }
+    }
+
     /// Those that are looked at first, then a group a family.
     fn groups(&self) -> Vec<Vec<&'a Series>> {
         let (first, rest) = self.series.split_at(self.first.min(self.series.len()));
@@ -187,22 +199,4 @@ fn told(value: f64) -> String {
 pub fn more(hidden: usize) -> String {
     let keys = if hidden == 1 { "key" } else { "keys" };
     format!("\n{hidden} more {keys}: show --all, or --key GLOB\n")
-}
-
-impl Selected {
-    /// Of the series that were read of these names.
-    #[must_use]
-    pub fn shown<'a>(&self, series: &'a [Series], is_all: bool) -> Shown<'a> {
-        let first = series
-            .iter()
-            .filter(|s| self.first.contains(&s.name))
-            .count();
-        Shown {
-            series,
-            first,
-            hidden: self.hidden,
-            is_asked_for: self.is_asked_for,
-            is_all,
-        }
-    }
 }

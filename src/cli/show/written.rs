@@ -4,10 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::compare::{Compared, Outcome};
-use super::course::digest;
-use super::read::{ReadRun, Series};
-use crate::dialect::glance::Better;
+use crate::reading::{Better, Compared, Outcome, ReadRun, Series, digest};
 use crate::sink::{Number, json, number, one_line};
 
 /// A run's series as a table.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::read::Name;
-use crate::cli::key::{KeyError, Keys};
+use super::key::{KeyError, Keys};
+use super::run::Name;
 use crate::dialect::glance::{Better, Glance, glance};
 
 /// The names of a run, or of several, in the order in which they are shown.
@@ -17,6 +17,8 @@ pub struct Selected {
     pub hidden: usize,
     /// Whether somebody named what is shown.
     pub is_asked_for: bool,
+    /// The patterns that match nothing, as they are told of.
+    pub idle: Vec<String>,
     better: HashMap<String, Better>,
 }
 
@@ -46,9 +48,10 @@ pub fn select(mut names: Vec<Name>, keys: &Keys, all: bool) -> Result<Selected, 
         keys
     };
     let all_keys: Vec<&str> = all_keys.iter().map(String::as_str).collect();
-    keys.check(&all_keys)?;
+    let idle = keys.idle(&all_keys)?;
     let glances = glance(&all_keys);
     let mut selected = Selected {
+        idle,
         better: glances
             .iter()
             .filter_map(|glance| Some((glance.key.to_owned(), glance.better?)))
@@ -87,7 +90,11 @@ mod tests {
     use crate::store::Split;
 
     fn keys(globs: &[&str]) -> Keys {
-        Keys::of(&globs.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+        Keys::of(
+            "--key ",
+            &globs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -8,12 +8,14 @@ use crate::store::{Split, Sqlite, Standing, StoreError};
 /// One key of a run on one split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
+    /// The key.
     pub key: String,
+    /// What it was measured on.
     pub split: Split,
 }
 
 impl Name {
-    /// For a table.
+    /// As it is told of: `train/reward`, `eval/reward (val)`. A line stays a line.
     #[must_use]
     pub fn label(&self) -> String {
         match self.split {
@@ -26,11 +28,14 @@ impl Name {
 /// The numbers of a name, by step.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// What it is of.
     pub name: Name,
+    /// Steps and numbers.
     pub points: Vec<(u64, f64)>,
 }
 
 impl Series {
+    /// Its numbers, by step.
     #[must_use]
     pub fn values(&self) -> Vec<f64> {
         self.points.iter().map(|(_, value)| *value).collect()
@@ -49,8 +54,9 @@ impl Series {
 #[derive(Debug)]
 pub struct ReadRun<'a> {
     store: &'a Sqlite,
+    /// The run's id.
     pub id: String,
-    /// None where it cannot be read.
+    /// How it stands; `None` where that cannot be read.
     pub standing: Option<Standing>,
     /// Its steps that have metrics, in order, or the last of them.
     pub steps: Vec<u64>,
