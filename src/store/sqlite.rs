@@ -1,6 +1,7 @@
 //! The embedded store: one `SQLite` file that `sqlite3` and pandas read as it is.
 
 mod check;
+mod courses;
 mod open;
 mod overview;
 mod place;
@@ -25,6 +26,7 @@ use super::{Logged, Store, StoreError, place};
 use crate::row::run::Status;
 use crate::row::{Metrics, Row};
 pub use check::FileFacts;
+pub use courses::{Course, Courses};
 pub use open::NEWEST as SCHEMA;
 pub use overview::RunOverview;
 use place::Place;

@@ -6,6 +6,7 @@ mod arguments;
 mod callback;
 mod census;
 mod cli;
+mod courses;
 mod deleted;
 mod deliver;
 mod doctor;

@@ -12,8 +12,8 @@ use crate::row::{Metrics, Row};
 
 /// How many rows stand together, series by series, and how many series a run may have: the bits of a number's id, from the lowest.
 /// See `schema_2.sql`.
-const TOGETHER: u32 = 2;
-const SERIES: u32 = 20;
+pub(super) const TOGETHER: u32 = 2;
+pub(super) const SERIES: u32 = 20;
 
 /// A row as this room needs it.
 pub(super) struct Written<'a> {

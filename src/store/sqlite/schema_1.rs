@@ -28,4 +28,5 @@ pub(super) const READING: Reading = Reading {
         ) WHERE written > ?2 ORDER BY written",
     extent: "SELECT count(DISTINCT step), min(step), max(step), count(*) FROM metrics WHERE run_id = ?1",
     last: "SELECT min(step) FROM (SELECT DISTINCT step FROM metrics WHERE run_id = ?1 ORDER BY step DESC LIMIT ?2)",
+    is_by_place: false,
 };

@@ -47,6 +47,8 @@ pub(super) struct Reading {
     pub extent: &'static str,
     /// The first of the last `?2` steps.
     pub last: &'static str,
+    /// Whether numbers lie in `numbers`, by row and place.
+    pub is_by_place: bool,
 }
 
 pub(super) const READING: Reading = Reading {
@@ -63,6 +65,7 @@ pub(super) const READING: Reading = Reading {
     last: "SELECT min(step) FROM (
             SELECT DISTINCT step FROM rows WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY step DESC LIMIT ?2
         )",
+    is_by_place: true,
 };
 
 fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
