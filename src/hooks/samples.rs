@@ -1,23 +1,25 @@
 //! The sample table of a step: its completions with their texts, rewards, ranks and weights, for people to read.
 
+mod taker;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::batch::group::Grouping;
 use crate::batch::{Batch, Values};
 use crate::row::table::{Cell, Table};
 use crate::stat::exact;
 use crate::store::Prediction;
+pub use taker::Taker;
 pub use writer::{Samples, SamplesError};
 
 /// How many rows of a step go to the sinks that show tables.
 pub const SHOWN: usize = 4;
 
-/// The kind under which a store keeps samples as predictions.
-pub const PREDICTION_KIND: &str = "sample";
+/// The kind under which a store keeps samples as predictions: completions that were trained on.
+pub const PREDICTION_KIND: &str = "train";
 
 /// The columns before those of the reward components (`reward/<name>`, sorted by name).
 pub const COLUMNS: [&str; 12] = [
@@ -60,6 +62,8 @@ pub struct Sample {
     pub update_weight_raw: f64,
     /// This completion's share of the group's update, see [`mass_proxy`].
     pub update_mass_proxy: f64,
+    /// Its tokens; `None` where that is not known.
+    pub length: Option<u32>,
     /// By reward component, in the order of [`SampleTable::components`].
     pub rewards: Vec<f64>,
     /// Empty where the record has none.
@@ -142,6 +146,22 @@ impl SampleTable {
         }
     }
 
+    /// The samples as objects: the columns of [`SampleTable::table`] by name, and `length` (tokens, null where that is not known).
+    #[must_use]
+    pub fn objects(&self) -> Vec<Map<String, Value>> {
+        let table = self.table("");
+        let object = |(cells, sample): (&Vec<Cell>, &Sample)| {
+            let named = table
+                .columns
+                .iter()
+                .cloned()
+                .zip(cells.iter().map(|cell| json!(cell)));
+            let length = ("length".to_owned(), json!(sample.length));
+            named.chain([length]).collect()
+        };
+        table.data.iter().zip(&self.samples).map(object).collect()
+    }
+
     /// The samples as predictions of a run, of kind [`PREDICTION_KIND`]; what has no field of its own is in the metadata.
     #[must_use]
     pub fn predictions(&self, run_id: &str) -> Vec<Prediction> {
@@ -168,6 +188,7 @@ impl SampleTable {
                     "prompt_index": sample.prompt_index,
                     "completion_index": sample.completion_index,
                     "group_size": sample.group_size,
+                    "length": sample.length,
                     "reward_rank_desc": sample.reward_rank_desc,
                     "q_mass": sample.q_mass,
                     "update_weight_raw": sample.update_weight_raw,
@@ -235,6 +256,7 @@ impl Groups {
         let rewards = numbers(Some(&c.rewards), n);
         let [advantages, q, weights] =
             [&c.advantages, &c.q, &c.weights].map(|column| numbers(column.as_ref(), n));
+        let lengths = batch.lengths();
         let text = |texts: Option<&[String]>, i: usize| {
             texts.map_or_else(String::new, |texts| texts[i].clone())
         };
@@ -251,6 +273,7 @@ impl Groups {
                 q_mass: q[i],
                 update_weight_raw: weights[i],
                 update_mass_proxy: f64::NAN,
+                length: lengths.map(|lengths| lengths[i]),
                 rewards: components.iter().map(|column| column[i]).collect(),
                 trajectory_id: text(c.trajectory_ids, i),
             };

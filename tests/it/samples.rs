@@ -271,3 +271,55 @@ fn the_first_four_rows_go_to_the_sinks_that_show_tables() {
             .all(|r| r.accepted == 0 && r.error.is_none())
     );
 }
+
+#[test]
+fn samples_are_taken_of_every_so_many_steps_and_their_texts_are_cut() {
+    use grpo_metrics::hooks::samples::Taker;
+    let (prompts, completions) = (texts("p p q q"), texts("short ääääääää c d"));
+    let observe = |taker: &mut Taker, first: u64, rewards: [f64; 2]| {
+        let ids = [first, first];
+        let lengths = [3, 4];
+        let mut columns = Columns::new(Grouping::Ids(&ids), &rewards);
+        columns.prompts = Some(&prompts[..2]);
+        columns.completions = Some(&completions[..2]);
+        columns.completion_lengths = Some(&lengths);
+        taker.observe(&Batch::of(columns).unwrap());
+    };
+    let mut taker = Taker::new(10, 3, 60); // ten bytes a text
+    let mut taken = Vec::new();
+    for step in (5..=40).step_by(5) {
+        // One group over two micro-batches: its ranks are over both.
+        observe(&mut taker, step, [1.0, 4.0]);
+        observe(&mut taker, step, [2.0, 3.0]);
+        taken.extend(taker.step(step));
+    }
+    let steps: Vec<u64> = taken.iter().map(|table| table.step).collect();
+    assert_eq!(steps, [10, 20, 30, 40]);
+    for table in &taken {
+        let told: Vec<_> = table
+            .samples
+            .iter()
+            .map(|s| (s.completion.as_str(), s.reward_rank_desc, s.length))
+            .collect();
+        let cut = "äää...";
+        assert_eq!(
+            told,
+            [
+                ("short", 4, Some(3)),
+                (cut, 1, Some(4)),
+                ("short", 3, Some(3))
+            ]
+        );
+    }
+    let objects = taken[0].objects();
+    assert_eq!(
+        (&objects[1]["completion"], &objects[1]["length"]),
+        (&json!("äää..."), &json!(4))
+    );
+    // A batch without texts has no samples, and nothing is left of a step that is forgotten.
+    taker.observe(&Batch::of(Columns::new(Grouping::Sizes(&[1]), &[1.0])).unwrap());
+    assert_eq!(taker.step(50), None);
+    observe(&mut taker, 60, [1.0, 2.0]);
+    taker.forget();
+    assert_eq!(taker.step(60), None);
+}
