@@ -38,7 +38,7 @@ def test_every_kind_is_reached_by_its_name_with_and_without_a_journal(tmp_path, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sinks": ["cvs:rows"]}, r"`sinks`: expected a kind of sink \(jsonl, csv, tensorboard\), found `cvs`"),
+        ({"sinks": ["cvs:rows"]}, r"`sinks`: expected a kind of sink \(jsonl, csv, tensorboard, console\), found `cvs`"),
         ({"sinks": ["csv:"]}, "`sinks`: csv: expected the path of a file"),
         ({"sinks": ["rows.jsonl"], "journal": ""}, "`journal`: expected the path of a folder, found ''"),
         ({"store": "runs.db", "journal": ""}, "`journal`: expected the path of a folder, found ''"),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 #[cfg(feature = "tensorboard")]
 use super::TensorBoard;
-use super::{Csv, Jsonl, Sink, SinkError};
+use super::{Console, Csv, Jsonl, Sink, SinkError};
 
 /// A kind of sink that a text can name.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,23 @@ pub const KINDS: &[SinkKind] = &[
         #[cfg(not(feature = "tensorboard"))]
         open: None,
     },
+    SinkKind {
+        name: CONSOLE,
+        place: "FORM",
+        meaning: "the terminal: `line` is a line a row, `pretty` every row whole",
+        open: Some(|form| match form.to_str() {
+            Some("line") => Ok(Box::new(Console::line())),
+            Some("pretty") => Ok(Box::new(Console::pretty())),
+            _ => Err(SinkError::other(format!(
+                "console: expected line or pretty, found {}",
+                form.display()
+            ))),
+        }),
+    },
 ];
+
+/// The kind that writes to the terminal.
+const CONSOLE: &str = "console";
 
 /// A sink that a text names: `csv:rows.csv`, `tensorboard:runs/7`, or just `rows.jsonl`.
 ///
@@ -111,7 +127,8 @@ impl Target {
     /// Whether it writes to standard output.
     #[must_use]
     pub fn is_stdout(&self) -> bool {
-        self.kind.name == KINDS[0].name && self.path == Path::new("-")
+        let is_dash = self.kind.name == KINDS[0].name && self.path == Path::new("-");
+        is_dash || self.kind.name == CONSOLE
     }
 
     /// Opens the sink.
@@ -195,6 +212,12 @@ mod tests {
         Ok((target.kind().name, target.path().to_owned()))
     }
 
+    fn named_open(text: &str) -> Result<&'static str, String> {
+        let target: Target = text.parse().map_err(|e: TargetError| e.to_string())?;
+        let opened = target.open().map_err(|error| error.to_string())?;
+        Ok(opened.name())
+    }
+
     #[test]
     fn a_text_names_a_kind_and_a_path_and_a_path_alone_is_of_json_lines() {
         let is = |kind, path: &str| Ok((kind, PathBuf::from(path)));
@@ -209,12 +232,14 @@ mod tests {
     fn what_names_no_sink_is_told_apart() {
         assert_eq!(
             named("cvs:a").unwrap_err(),
-            "expected a kind of sink (jsonl, csv, tensorboard), found `cvs`; a file of JSON lines with such a name is `jsonl:cvs:a`"
+            "expected a kind of sink (jsonl, csv, tensorboard, console), found `cvs`; a file of JSON lines with such a name is `jsonl:cvs:a`"
         );
         assert_eq!(
             named("csv:").unwrap_err(),
             "csv: expected the path of a file, found none"
         );
+        let error = named_open("console:short").unwrap_err();
+        assert_eq!(error, "console: expected line or pretty, found short");
         assert_eq!(
             named("").unwrap_err(),
             "jsonl: expected the path of a file, found none"

@@ -195,6 +195,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
               - jsonl:FILE: JSON lines, appended; - is standard output
               - csv:FILE: a table with a column a key, appended
               - tensorboard:FOLDER: an event file for TensorBoard, new in the folder each time
+              - console:FORM: the terminal: `line` is a line a row, `pretty` every row whole
 
           --shards <DIR>
               Write each rank's shard of each step to DIR/step-N.rank-N.shard, for `merge`
@@ -548,7 +549,8 @@ fn rows_go_to_every_sink_that_a_text_names() {
         said(&out)
     };
     assert!(
-        refused("cvs:a").contains("expected a kind of sink (jsonl, csv, tensorboard), found `cvs`")
+        refused("cvs:a")
+            .contains("expected a kind of sink (jsonl, csv, tensorboard, console), found `cvs`")
     );
     assert!(refused("csv:").contains("csv: expected the path of a file"));
     if !cfg!(feature = "tensorboard") {

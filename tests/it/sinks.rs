@@ -369,7 +369,11 @@ fn rows_come_back_in_order_whole_and_to_the_last_bit() {
 fn every_kind_that_a_text_names_takes_rows_by_itself_and_behind_a_journal() {
     let dir = TempDir::new().unwrap();
     for kind in KINDS {
-        let path = dir.path().join(kind.name);
+        let is_console = kind.name == "console";
+        let path = match is_console {
+            true => "line".into(),
+            false => dir.path().join(kind.name),
+        };
         let target: Result<Target, TargetError> =
             format!("{}:{}", kind.name, path.display()).parse();
         let target = match target {
@@ -392,7 +396,7 @@ fn every_kind_that_a_text_names_takes_rows_by_itself_and_behind_a_journal() {
         durable.write(&row(1 << 41, [("loss", 0.5)])).unwrap();
         let receipt = durable.close();
         assert_eq!((receipt.accepted, receipt.written), (1, 1), "{receipt:?}");
-        assert!(path.exists());
+        assert!(is_console || path.exists());
     }
 }
 
