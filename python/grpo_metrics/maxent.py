@@ -244,7 +244,7 @@ def _of_groups(values: Any, sizes: Sequence[int]) -> list[float] | None:
 
 def _row(batches: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The numbers of all ranks' batches; without the values that stand for what was not given."""
-    row = summarize([{"step": 0, "rank": rank, "batch": batch} for rank, batch in enumerate(batches)], mode="full")
+    row: dict[str, float] = summarize([{"step": 0, "rank": rank, "batch": batch} for rank, batch in enumerate(batches)], mode="full")
     given = {name for batch in batches for name, column in batch.items() if column is not None}
     for column, part in (("semantic_entropies", "semantic_entropy"), ("advantage_scales", "advantage_scale")):
         if column not in given:
