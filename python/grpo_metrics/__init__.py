@@ -16,17 +16,31 @@ from ._core import (
     normalised,
     summarize,
 )
+from ._row import Row
 from ._store import Store
+from .comparing import Comparison, compare
+from .gateway import EvSys
 from .loggers import LoggerSink
+from .metrics import Metrics
+from .reading import Run, RunList, RunStore, open
+from .stopping import EarlyStopping
 
 __all__ = [
     "DIALECTS",
     "ColumnError",
+    "Comparison",
+    "EarlyStopping",
     "Engine",
+    "EvSys",
     "GrpoMetricsError",
     "LoggerSink",
+    "Metrics",
     "OptionError",
     "RefusedError",
+    "Row",
+    "Run",
+    "RunList",
+    "RunStore",
     "Shard",
     "SinkError",
     "StepError",
@@ -34,6 +48,8 @@ __all__ = [
     "StoreError",
     "WireError",
     "__version__",
+    "compare",
     "normalised",
+    "open",
     "summarize",
 ]

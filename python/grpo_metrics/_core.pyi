@@ -6,12 +6,15 @@ from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 
 from typing_extensions import Self, Unpack
 
+from ._row import Row
+
 __version__: str
 __all__ = [
     "CallQueue",
     "ColumnError",
     "DIALECTS",
     "Engine",
+    "Gateway",
     "GrpoMetricsError",
     "OptionError",
     "RefusedError",
@@ -19,13 +22,21 @@ __all__ = [
     "SinkError",
     "Sqlite3",
     "StepError",
+    "Stopping",
     "StoreError",
     "WireError",
     "__version__",
     "_address",
     "_command",
+    "_compare",
+    "_courses",
     "_forward",
+    "_glance",
+    "_in_order",
+    "_names",
     "_panic",
+    "_run",
+    "_runs",
     "normalised",
     "summarize",
 ]
@@ -181,12 +192,34 @@ class Engine:
         scalars: Mapping[str, float | None] | None = None,
         weighting: Mapping[str, Any] | None = None,
         goes_out: bool | None = None,
-    ) -> dict[str, float] | None:
+    ) -> Row | None:
         """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then. `goes_out` says whether
         one does, over the steps since the last; without it the cadence decides."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val."""
+
+    def samples(
+        self,
+        every: int = 50,
+        *,
+        at_most: int = 16,
+        max_bytes: int = ...,
+        store: bool | None = None,
+        file: str | PathLike[str] | None = None,
+        to: Sequence[object] | None = None,
+    ) -> None:
+        """Keeps completions to read: of every step whose number `every` divides, `at_most` of this rank's, with their texts, rewards, ranks
+        and advantages, as far as `observe` has them. No step waits for it, and none fails for it.
+
+        They go to the engine's store, if it has one and `store` is not False, as predictions of kind `train`; to `file`, as JSON lines; and to
+        each of `to`: a run of W&B, trackio or MLflow, a tracker of accelerate, a `LoggerSink`, or an object with `samples(step, rows)`, of which
+        a row is a dictionary. The texts of a step take `max_bytes` at most: a longer one than its part of them (`max_bytes` / `at_most` / 2) is
+        cut. What became of them is in the receipts of `finish`, one for each place. An OptionError where it was called before, or they go nowhere."""
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether `samples` was called, so that texts are of use."""
 
     def computes(self, key: str) -> bool:
         """Whether rows have a number of this engine's own under `key`."""
@@ -198,7 +231,7 @@ class Engine:
         """What every family of columns has seen so far: name -> seen, used, absent, nonfinite."""
 
     @property
-    def last_row(self) -> dict[str, float] | None:
+    def last_row(self) -> Row | None:
         """The last row that went out; None before the first."""
 
     @property
@@ -272,6 +305,42 @@ class Sqlite3:
         """The numbers of a run: step, name, value, split."""
 
 @final
+class Gateway:
+    """The EvSys gateway; `grpo_metrics.EvSys` gives its operations their signatures."""
+
+    def __new__(
+        cls,
+        url: str | None = None,
+        key: str | None = None,
+        project: str | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        dead_letters: str | PathLike[str] | None = None,
+    ) -> Self: ...
+    def call(self, op: str, args: str) -> str:
+        """One operation: its arguments and its result as JSON."""
+
+    def log_metrics(self, run_id: str, step: int, metrics: Sequence[tuple[str, float]], split: str) -> int:
+        """Writes metrics of one step; how many were NaN and left out."""
+
+    def log_window(self, run_id: str, step: int, metrics: Sequence[tuple[str, float]], steps: int, cut: bool) -> int:
+        """Writes an engine's row; how many were NaN and left out."""
+
+    def get_metrics(self, run_id: str, name: str | None, split: str | None) -> list[tuple[int, str, float, str]]:
+        """The numbers of a run: step, name, value, split."""
+
+@final
+class Stopping:
+    """Watches one metric; `grpo_metrics.EarlyStopping` hands it rows."""
+
+    def __new__(cls, metric: str, patience: int, goal: str, min_delta: float) -> Self: ...
+    def take(self, step: int, row: Mapping[str, float]) -> bool:
+        """Takes a row of a step; whether the training is to stop."""
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far; None before the first."""
+
+@final
 class CallQueue:
     """Makes calls in order on a thread of its own. One that raises is made again, at growing intervals; but one whose error `is_final` is dropped.
 
@@ -301,7 +370,7 @@ class CallQueue:
     def error(self) -> str | None:
         """The last error, if there was one."""
 
-def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> dict[str, float]:
+def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> Row:
     """The row of one step: its records as RECORDING.md has them, of all ranks and micro-batches."""
 
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
@@ -309,6 +378,27 @@ def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, 
 
 def _forward(store: Any, name: str, run_id: Any, run_dir: str | PathLike[str], metrics_file: str) -> int:
     """Forwards what is new in a metrics file to a `Sqlite3` or an object with `log_metrics`; the rows that it took."""
+
+def _runs(store: Sqlite3, status: Sequence[str], tag: Sequence[str], since: str | None, experiment: str | None) -> str:
+    """The runs that are meant, the newest first, as a JSON list."""
+
+def _run(store: Sqlite3, path: str | PathLike[str], run: str) -> str:
+    """What is known of one run, by its id or name, as a JSON object."""
+
+def _names(store: Sqlite3, run: str, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """The keys of a run that are meant, each with its split, in the order in which they are looked at."""
+
+def _in_order(keys: Sequence[str]) -> tuple[list[str], int]:
+    """The keys of a row in the order in which they are looked at, and how many of them stand first."""
+
+def _courses(store: Sqlite3, run: str, keys: Sequence[str], split: str | None) -> dict[str, Any]:
+    """`step`, `time` in milliseconds since 1970, and `courses`: key, split and numbers, NaN where there is none."""
+
+def _glance(store: Sqlite3, run: str, keys: Sequence[str], all: bool) -> tuple[list[dict[str, Any]], int]:
+    """What is looked at first of a run, and how many keys there are besides."""
+
+def _compare(runs: Sequence[tuple[Sqlite3, str]], keys: Sequence[str], all: bool) -> dict[str, Any]:
+    """Runs beside each other: what became of each key, and where configurations differ, with their values as JSON."""
 
 def _address(name: str, column: _Column) -> int:
     """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""

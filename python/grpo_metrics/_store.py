@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ._core import Sqlite3
+from ._core import Gateway, Sqlite3
 
 _log = logging.getLogger("grpo_metrics")
 
@@ -24,10 +24,13 @@ class Store:
     dictionaries with `id`. Arguments of the gateway that this store keeps no column for are left out, with a log line.
     """
 
+    _is_file = True
+
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = os.fspath(path)
         self._place = os.path.realpath(path)  # wherever the process goes
         self._sqlite = Sqlite3(path, read_only=read_only)
+        self._operations: Sqlite3 | Gateway = self._sqlite
 
     def __repr__(self) -> str:
         return f"Store({self.path!r})"
@@ -127,7 +130,7 @@ class Store:
     def log_metrics(self, run_id: str, step: int, metrics: Mapping[str, float], split: str = "train") -> list[Row]:
         """Writes the numbers of one step, all or none; the rows that were written. A NaN is left out, with a log line."""
         numbers = [(name, float(value)) for name, value in metrics.items()]
-        nan = self._sqlite.log_metrics(run_id, step, numbers, split)
+        nan = self._operations.log_metrics(run_id, step, numbers, split)
         if nan:
             _log.warning("run %s, step %s: %s NaN left out", run_id, step, nan)
         return [
@@ -143,7 +146,7 @@ class Store:
 
     def get_metrics(self, run_id: str, name: str | None = None, split: str | None = None) -> list[Row]:
         """The numbers of a run by step, split and name; all, or those of one name or split."""
-        rows = self._sqlite.get_metrics(run_id, name, split)
+        rows = self._operations.get_metrics(run_id, name, split)
         return [dict(zip(("step", "name", "value", "split"), row)) for row in rows]
 
     def add_checkpoint(
@@ -287,13 +290,13 @@ class Store:
 
     def _log_row(self, run_id: str, row: Mapping[str, Any]) -> None:
         numbers = [(name, float(value)) for name, value in row["metrics"].items()]
-        nan = self._sqlite.log_window(run_id, row["step"], numbers, row.get("steps", 1), row.get("cut", False))
+        nan = self._operations.log_window(run_id, row["step"], numbers, row.get("steps", 1), row.get("cut", False))
         if nan:
             _log.warning("run %s, step %s: %s NaN left out", run_id, row["step"], nan)
 
     def _call(self, op: str, **args: Any) -> Any:
         given = {name: _finite(value) for name, value in args.items() if value is not None}
-        return json.loads(self._sqlite.call(op, json.dumps(given, default=_plain)))
+        return json.loads(self._operations.call(op, json.dumps(given, default=_plain)))
 
     def _row(self, op: str, **args: Any) -> Row:
         row: Row = self._call(op, **args)
@@ -383,7 +386,7 @@ class Signs:
 
 def signs_of(store: Any, run_id: str) -> Signs | None:
     """The signs of a run of an embedded store; another keeps none."""
-    return Signs(store, run_id) if isinstance(store, Store) else None
+    return Signs(store, run_id) if isinstance(store, Store) and store._is_file else None
 
 
 def _finite(value: Any) -> Any:

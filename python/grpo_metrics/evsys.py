@@ -34,7 +34,7 @@ def forward_step_metrics(
     """
     if store is None or not run_id or not run_dir:
         return 0
-    ours = isinstance(store, Store)
+    ours = isinstance(store, Store) and store._is_file
     name = store._place if ours else _name_of(store)
     return _forward(store._sqlite if ours else store, name, run_id, run_dir, metrics_file)
 

@@ -17,6 +17,10 @@ STEP = "grpo_metrics/step"
 """The metric that W&B draws ours over: its own counter moves with every `log` of whoever logs into the run."""
 
 
+SAMPLES = "grpo_metrics/samples"
+"""The table of samples in W&B and trackio."""
+
+
 class LoggerSink:
     """Hands each row to a logger, under names that it takes.
 
@@ -39,6 +43,12 @@ class LoggerSink:
             {names[name]: value for name, value in metrics.items()},
             {names[name]: text for name, text in texts.items()},
         )
+
+
+    def samples(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Logs the samples of one step, as `Engine.samples` hands them out, as a table of the logger's own kind."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        self._target.table(step, columns, [[row.get(name) for name in columns] for row in rows])
 
 
 class Target:
@@ -67,6 +77,10 @@ class Target:
             texts = {}
         self.logger.log({**metrics, **texts}, step=step)
 
+    def table(self, step: int, columns: list[str], data: list[list[Any]]) -> None:
+        """Takes a table of samples; one that knows none says so."""
+        raise TypeError(f"{type(self.logger).__name__} shows no tables: expected a run of W&B, trackio or MLflow, or an object with `samples(step, rows)`")
+
 
 class Wandb(Target):
     """A run of W&B, which drops what is logged at a step behind its own counter: our step is a metric, and the counter W&B's."""
@@ -92,6 +106,12 @@ class Wandb(Target):
             self.logger.config.update(texts, allow_val_change=True)
         self.logger.log({**metrics, STEP: step})
 
+    def table(self, step: int, columns: list[str], data: list[list[Any]]) -> None:
+        import wandb
+
+        # A column has one type in W&B's tables; what is not known has none.
+        self.logger.log({SAMPLES: wandb.Table(columns=columns, data=data, allow_mixed_types=True), STEP: step})
+
 
 class Trackio(Target):
     """A run of trackio, which sends its config with the first log of all, whoever's it is: texts go into a row."""
@@ -105,6 +125,13 @@ class Trackio(Target):
 
     def log(self, step: int, metrics: dict[str, float], texts: dict[str, str]) -> None:
         self.logger.log({**metrics, **texts}, step=step)
+
+
+    def table(self, step: int, columns: list[str], data: list[list[Any]]) -> None:
+        import pandas
+        import trackio
+
+        self.logger.log({SAMPLES: trackio.Table(dataframe=pandas.DataFrame(data, columns=columns))}, step=step)
 
 
 class Mlflow(Target):
@@ -141,6 +168,10 @@ class Mlflow(Target):
             self.logger.log_batch(self._run_id, tags=[RunTag(name, text) for name, text in texts.items()])
         for first in range(0, len(values), self.AT_ONCE):
             self.logger.log_batch(self._run_id, metrics=values[first : first + self.AT_ONCE])
+
+    def table(self, step: int, columns: list[str], data: list[list[Any]]) -> None:
+        cells = {name: [row[nth] for row in data] for nth, name in enumerate(columns)}
+        self.logger.log_table(self._run_id, cells, f"samples/step_{step:06}.json")
 
 
 class Names:

@@ -14,6 +14,7 @@ use crate::ending;
 use crate::error::{GrpoMetricsError, guarded};
 use crate::interruption;
 use crate::running::Running;
+use crate::samples::Samples;
 use crate::threads::within_pool;
 
 /// How long an interpreter that exits waits for a call that another thread is caught in.
@@ -85,14 +86,20 @@ impl Calls {
         }
         py.detach(|| {
             let _ending = self.ending.take(patience)?;
-            let (engine, receipts) = {
+            let (engine, samples, receipts) = {
                 let mut taken = self.running.take(patience)?;
-                (taken.value.take_engine(), taken.value.receipts())
+                let running = &mut *taken.value;
+                (
+                    running.take_engine(),
+                    running.samples.take(),
+                    running.receipts(),
+                )
             };
             let Some(engine) = engine else {
                 return Ok(receipts);
             };
-            let (row, receipts) = within_pool(|| engine.finish_as(ending))?;
+            let (row, mut receipts) = within_pool(|| engine.finish_as(ending))?;
+            receipts.extend(samples.into_iter().flat_map(Samples::close));
             let mut taken = self.running.take(None)?;
             Ok(taken.value.ended(ending, row, receipts))
         })

@@ -1,6 +1,7 @@
 //! `Engine`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use grpo_metrics::batch::scalars::{Scalars, Weighting};
@@ -12,11 +13,13 @@ use crate::batch::with_batch;
 use crate::calls::{self, Calls};
 use crate::column::Read;
 use crate::ending;
-use crate::error::guarded;
+use crate::error::{self, guarded};
 use crate::interruption;
 use crate::options::{Options, clip_range};
+use crate::row;
 use crate::running::Running;
-use crate::sink::{numbers, receipt, recovered};
+use crate::samples::{self, Samples};
+use crate::sink::{receipt, recovered};
 use crate::step::Step;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
@@ -110,13 +113,50 @@ impl Engine {
             let row = self.0.run(py, |running| {
                 running.step(step.0, scalars, weighting, goes_out)
             })?;
-            row.map(|row| numbers(py, &row)).transpose()
+            row.map(|metrics| row::of(py, &metrics)).transpose()
         })
     }
 
     /// Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val.
     fn log(&self, py: Python<'_>, step: Step, metrics: BTreeMap<String, f64>) -> PyResult<()> {
         guarded(|| self.0.run(py, |running| running.log(step.0, metrics)))
+    }
+
+    /// Keeps completions to read: of every step whose number `every` divides, `at_most` of this rank's, with their texts, rewards, ranks
+    /// and advantages, as far as `observe` has them. No step waits for it. docs/STORE.md, "Samples", says what is kept where.
+    #[pyo3(signature = (every=50, *, at_most=16, max_bytes=1 << 20, store=None, file=None, to=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn samples(
+        &self,
+        py: Python<'_>,
+        every: u64,
+        at_most: usize,
+        max_bytes: usize,
+        store: Option<bool>,
+        file: Option<PathBuf>,
+        to: Option<Vec<Py<PyAny>>>,
+    ) -> PyResult<()> {
+        guarded(|| {
+            if every == 0 || at_most == 0 {
+                return Err(error::option(
+                    "`every`, `at_most`: expected whole numbers from 1 on, found 0",
+                ));
+            }
+            let tables: Vec<_> = to.unwrap_or_default();
+            let tables: Vec<_> = tables
+                .into_iter()
+                .map(|logger| samples::showing(py, logger))
+                .collect::<PyResult<_>>()?;
+            let sample = Samples::new(every, at_most, max_bytes);
+            self.0
+                .run(py, |running| running.sample(sample, store, file, tables))
+        })
+    }
+
+    /// Whether `samples` was called, so that texts are of use.
+    #[getter]
+    fn keeps_samples(&self, py: Python<'_>) -> PyResult<bool> {
+        guarded(|| self.0.run(py, |running| Ok(running.samples.is_some())))
     }
 
     /// Whether rows have a number of this engine's own under `key`.
@@ -151,8 +191,8 @@ impl Engine {
     #[getter]
     fn last_row<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         guarded(|| {
-            let row = self.0.run(py, |running| Ok(running.last_row.clone()))?;
-            row.map(|row| numbers(py, &row)).transpose()
+            let last = self.0.run(py, |running| Ok(running.last_row.clone()))?;
+            last.map(|metrics| row::of(py, &metrics)).transpose()
         })
     }
 

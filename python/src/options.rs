@@ -15,9 +15,11 @@ use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 
 use crate::column::shown;
 use crate::error;
+use crate::gateway;
 use crate::gather::PythonGather;
 use crate::interruption::Noted;
 use crate::json;
+use crate::samples::Kept;
 use crate::sink::{self, PythonSink};
 
 /// What Python's engine takes beside the options of every engine: where rows and records go, and what gathers.
@@ -47,6 +49,8 @@ pub struct Opening {
     pub recovered: Vec<(PathBuf, Recovered)>,
     /// The id of the run that rows are stored under, if they are.
     pub run: Option<String>,
+    /// The store that has them.
+    pub kept: Option<Kept>,
 }
 
 impl Opening {
@@ -107,6 +111,7 @@ impl<'a, 'py> Options<'a, 'py> {
             builder: self.builder()?,
             recovered: Vec::new(),
             run: None,
+            kept: None,
         })
     }
 
@@ -188,7 +193,9 @@ impl<'a, 'py> Options<'a, 'py> {
         let resume = self.text("resume")?;
         let resume = resume.map(|word| word.parse::<Resume>()).transpose();
         let resume = resume.map_err(|error| error::option(format!("`resume`: {error}")))?;
-        if let Ok(path) = store.extract::<PathBuf>().noted() {
+        let text: Option<String> = store.extract().ok();
+        let gateway = text.as_deref().and_then(gateway::address);
+        if let (Ok(path), None) = (store.extract::<PathBuf>().noted(), &gateway) {
             let config = self.get("config")?;
             let spec = RunSpec {
                 name: run.unwrap_or_default(),
@@ -204,6 +211,9 @@ impl<'a, 'py> Options<'a, 'py> {
                     .unwrap_or_default(),
                 options: self.engine_options()?.deciding(),
             };
+            // Wherever the process goes.
+            let place = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+            opening.kept = Some(Kept::File(place));
             let mut opened = None;
             let open = || {
                 let sink = StoreSink::open(path, spec).map_err(error::store)?;
@@ -215,14 +225,30 @@ impl<'a, 'py> Options<'a, 'py> {
             return Ok(opening);
         }
         let run = run.ok_or_else(|| {
-            error::option("`run` is missing: a store that is an object needs the id of the run")
+            error::option(
+                "`run` is missing: a store that is an object or a gateway needs the id of the run",
+            )
         })?;
         if resume.is_some() {
             return Err(error::option(
-                "`resume`: expected a store that is a path, found an object, whose run is the one of the id that is given",
+                "`resume`: expected a store that is a path, found one whose run is that of the id that is given",
             ));
         }
         opening.run = Some(run.clone());
+        if let Some(url) = gateway {
+            opening.kept = Some(Kept::Gateway(url.clone()));
+            let py = store.py();
+            let open = || {
+                // It is asked over the network.
+                let opened = py.detach(|| {
+                    let gateway = gateway::open(&url)?;
+                    StoreSink::over(Box::new(gateway), run)
+                });
+                opened.map_err(error::store)
+            };
+            return self.add_store(opening, open);
+        }
+        opening.kept = Some(Kept::Object(store.clone().unbind()));
         let module = store.py().import("grpo_metrics._store")?;
         let sink = PythonSink::over(&module.call_method1("StoreSink", (store, &run))?).of_run(run);
         let tries = self.get("journal")?.is_none().then_some(TRIES);

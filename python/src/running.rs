@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use crate::error::{self, GrpoMetricsError};
 use crate::options::Options;
+use crate::samples::{Kept, Samples};
 
 /// An engine, until it is finished, and what Python asks it for.
 pub struct Running {
@@ -28,6 +29,9 @@ pub struct Running {
     pub recovered: Vec<(PathBuf, Recovered)>,
     /// The id of the run that rows are stored under, if they are.
     pub run: Option<String>,
+    /// The store that has them.
+    pub kept: Option<Kept>,
+    pub samples: Option<Samples>,
 }
 
 /// What was observed of the step that is not over, to be written down when its number is known.
@@ -44,6 +48,8 @@ impl Running {
         Ok(Self {
             recovered: std::mem::take(&mut opening.recovered),
             run: opening.run.take(),
+            kept: opening.kept.take(),
+            samples: None,
             engine: Some(opening.engine()?),
             place: options.place()?,
             recording: recorder.map(|recorder| Recording {
@@ -63,6 +69,9 @@ impl Running {
 
     pub fn observe(&mut self, batch: &Batch<'_>) -> PyResult<()> {
         self.engine()?.observe(batch).map_err(error::step)?;
+        if let Some(samples) = &mut self.samples {
+            samples.observe(batch);
+        }
         let (rank, _) = self.place;
         if let Some(recording) = &mut self.recording {
             let next = || Place {
@@ -79,6 +88,9 @@ impl Running {
     pub fn fail(&mut self, reason: &str) {
         if let (Some(engine), true) = (&mut self.engine, self.place.1 > 1) {
             engine.fail(reason);
+        }
+        if let Some(samples) = &mut self.samples {
+            samples.forget();
         }
     }
 
@@ -101,6 +113,9 @@ impl Running {
             engine.report(scalars, weighting);
         }
         let row = engine.step_told(step, goes_out).map_err(error::step)?;
+        if let Some(samples) = &mut self.samples {
+            samples.step(step);
+        }
         if let Some(row) = &row {
             self.last_row = Some(row.metrics.clone());
         }
@@ -109,6 +124,45 @@ impl Running {
 
     pub fn log(&mut self, step: u64, metrics: BTreeMap<String, f64>) -> PyResult<()> {
         self.engine()?.log(step, metrics.into_iter().collect());
+        Ok(())
+    }
+
+    /// Begins to keep samples. A rank that has no rows has no samples either.
+    pub fn sample(
+        &mut self,
+        mut samples: Samples,
+        store: Option<bool>,
+        file: Option<PathBuf>,
+        tables: Vec<Py<PyAny>>,
+    ) -> PyResult<()> {
+        self.engine()?;
+        if self.samples.is_some() {
+            return Err(error::option("samples are kept already: call it once"));
+        }
+        if self.place.0 != 0 {
+            return Ok(());
+        }
+        match (&self.kept, &self.run, store) {
+            (Some(kept), Some(run), None | Some(true)) => samples.to_store(kept, run.clone())?,
+            (_, _, Some(true)) => {
+                return Err(error::option(
+                    "`store`: expected an engine with a store, found one without",
+                ));
+            }
+            _ => {}
+        }
+        if let Some(path) = file {
+            samples.to_file(path)?;
+        }
+        for object in tables {
+            samples.to_tables(object)?;
+        }
+        if samples.go_nowhere() {
+            return Err(error::option(
+                "samples go nowhere: expected an engine with a store, or `file`, or `to`",
+            ));
+        }
+        self.samples = Some(samples);
         Ok(())
     }
 

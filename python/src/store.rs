@@ -8,7 +8,7 @@ use grpo_metrics::export::{Export, Format, Layout};
 use grpo_metrics::row::Row;
 use grpo_metrics::store::{
     Checkpoint, Eval, Experiment, ExperimentPatch, Group, Prediction, Run, RunPatch, RunSpec,
-    Split, Sqlite, Store as _,
+    Split, Sqlite, Store,
 };
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -73,7 +73,15 @@ impl Sqlite3 {
 
     /// One operation of the gateway: its arguments and its result as JSON.
     fn call(&self, py: Python<'_>, op: &str, args: &str) -> PyResult<String> {
-        guarded(|| py.detach(|| operate(&mut *self.store()?, op, args)))
+        guarded(|| {
+            py.detach(|| {
+                let mut store = self.store()?;
+                if op == "open_run" {
+                    return open_run(&mut store, args);
+                }
+                operate(&mut *store, op, args)
+            })
+        })
     }
 
     /// Writes metrics of one step; how many were NaN and left out.
@@ -110,13 +118,7 @@ impl Sqlite3 {
     ) -> PyResult<u64> {
         guarded(|| {
             py.detach(|| {
-                let row = Row {
-                    step,
-                    steps,
-                    cut,
-                    metrics: metrics.into_iter().collect(),
-                    ..Row::default()
-                };
+                let row = row_of(step, metrics, steps, cut);
                 let logged = self.store()?.log_windows(run_id, &[row], Split::Train);
                 logged.map(|logged| logged.nan).map_err(error::write)
             })
@@ -173,8 +175,19 @@ impl Sqlite3 {
     }
 }
 
+/// A row of a step.
+pub fn row_of(step: u64, metrics: Vec<(String, f64)>, steps: u64, cut: bool) -> Row {
+    Row {
+        step,
+        steps,
+        cut,
+        metrics: metrics.into_iter().collect(),
+        ..Row::default()
+    }
+}
+
 /// Step, name, value and split of one number.
-type MetricRow = (u64, String, f64, &'static str);
+pub type MetricRow = (u64, String, f64, &'static str);
 
 /// Arguments of an operation, by name.
 struct Args(Map<String, Value>);
@@ -200,7 +213,24 @@ impl Args {
     }
 }
 
-fn operate(store: &mut Sqlite, op: &str, args: &str) -> PyResult<String> {
+/// Opens a run by its name, which the embedded store alone can.
+fn open_run(store: &mut Sqlite, args: &str) -> PyResult<String> {
+    let args = Args(serde_json::from_str(args).map_err(error::store)?);
+    let mut spec = RunSpec::new(args.text("name").unwrap_or_default());
+    spec.id = args.text("id").map(str::to_owned);
+    let resume = args.text("resume").map(str::parse).transpose();
+    spec.resume = resume.map_err(error::store)?.unwrap_or_default();
+    spec.experiment = args.text("experiment").map(str::to_owned);
+    spec.group = args.text("group").map(str::to_owned);
+    spec.seed = args.0.get("seed").and_then(Value::as_i64);
+    spec.config = args.0.get("config").cloned().unwrap_or_default();
+    let opened = store.open_run(&spec).map_err(error::store)?;
+    opened.tell();
+    told(Ok::<_, String>(opened.run))
+}
+
+/// One operation of the gateway, by a store: its arguments and its result as JSON.
+pub fn operate(store: &mut dyn Store, op: &str, args: &str) -> PyResult<String> {
     let args = Args(serde_json::from_str(args).map_err(error::store)?);
     match op {
         "create_experiment" => told(store.create_experiment(&args.record::<Experiment>()?)),
@@ -210,19 +240,6 @@ fn operate(store: &mut Sqlite, op: &str, args: &str) -> PyResult<String> {
         }
         "create_group" => told(store.create_group(&args.record::<Group>()?)),
         "create_run" => told(store.create_run(&args.record::<Run>()?)),
-        "open_run" => {
-            let mut spec = RunSpec::new(args.text("name").unwrap_or_default());
-            spec.id = args.text("id").map(str::to_owned);
-            let resume = args.text("resume").map(str::parse).transpose();
-            spec.resume = resume.map_err(error::store)?.unwrap_or_default();
-            spec.experiment = args.text("experiment").map(str::to_owned);
-            spec.group = args.text("group").map(str::to_owned);
-            spec.seed = args.0.get("seed").and_then(Value::as_i64);
-            spec.config = args.0.get("config").cloned().unwrap_or_default();
-            let opened = store.open_run(&spec).map_err(error::store)?;
-            opened.tell();
-            told(Ok::<_, String>(opened.run))
-        }
         "update_run" => {
             let patch: RunPatch = args.patch()?;
             told(store.update_run(args.needed("run_id")?, &patch))

@@ -11,7 +11,7 @@ use crate::column::Read;
 use crate::error::{self, guarded};
 use crate::interruption::Noted;
 use crate::options::Options;
-use crate::sink::numbers;
+use crate::row;
 use crate::threads::within_pool;
 
 /// The row of one step: its records as RECORDING.md has them, with the columns in `batch`, of all ranks and micro-batches.
@@ -50,7 +50,7 @@ pub fn summarize<'py>(
                 Ok::<_, PyErr>(row.or(left_over).map(|row| row.metrics))
             })
         })??;
-        numbers(py, &row.unwrap_or_default())
+        row::of(py, &row.unwrap_or_default())
     })
 }
 
