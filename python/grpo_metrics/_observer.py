@@ -96,6 +96,12 @@ class Observer:
             return set()
         return {*([eos] if isinstance(eos, int) else eos), pad}
 
+    def said(self, prompts: list[Any], completions: list[Any]) -> None:
+        """The texts of what was scored, where somebody reads them."""
+        if self._rewarded and self.engine.keeps_samples:
+            self._rewarded["prompts"] = [_text(prompt) for prompt in prompts]
+            self._rewarded["completions"] = [_text(completion) for completion in completions]
+
     def generated_batch(self, output: dict[str, Any]) -> None:
         """TRL has a batch to train on: its rows are marked, so that they are known again after its shuffles and splits."""
         import torch
@@ -250,6 +256,20 @@ def set_apart(names: Sequence[str]) -> list[str]:
 
 def _cells(column: Any) -> list[float | None]:
     return [None if math.isnan(cell) else cell for cell in column.tolist()]
+
+
+def _text(said: Any) -> str:
+    """A prompt or completion as text; of a conversation each message."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, Mapping):
+        content = said.get("content", "")
+        if not isinstance(content, str):  # parts, of which some are images
+            content = " ".join(str(part.get("text", f"[{part.get('type')}]")) if isinstance(part, Mapping) else str(part) for part in content or ())
+        return f"{said.get('role', '')}: {content}"
+    if isinstance(said, Sequence):
+        return "\n".join(_text(message) for message in said)
+    return str(said)
 
 
 def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:

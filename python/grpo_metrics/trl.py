@@ -31,7 +31,7 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -
     `grpo_metrics/...`, without `train/`. What the trainer logs and the engine does not compute, evaluations among it, is handed
     to the same sinks under the names of METRICS.md.
 
-    `options` are those of `Engine`; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
+    `options` are those of `Engine`, and `samples`: what `Engine.samples` takes, as a dictionary; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
     arguments where they are not given, and rows from its log unless one of `logging_steps`, `logging_strategy` and
     `logging_first_step` is. A training from a checkpoint goes on with the newest run of its name. The engine is finished when
     `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is
@@ -116,6 +116,7 @@ def _instrumented(trainer: Any) -> type:
             rewards = method(*args, **kwargs)
             if observer := self._observing():
                 shielded(lambda: observer.rewarded(rewards, argument("completion_ids_list", method, args, kwargs)))
+                shielded(lambda: observer.said(*(argument(name, method, args, kwargs) for name in ("prompts", "completions"))))
             return rewards
 
         def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
@@ -166,6 +167,8 @@ class Training:
         self.engine = engine or _engine(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
         if self.owns_engine and self.engine.run is not None:
             self.log.adopt(self.engine.run)
+        if self.owns_engine and options.get("samples") and trainer.accelerator.is_main_process:
+            shielded(lambda: self.engine.samples(**options["samples"]))
         for other in trainer.callback_handler.callbacks:
             twin = isinstance(other, GrpoMetricsCallback) and other is not self.log and not other.silent
             if twin and other.stores_as(self.log):
@@ -207,7 +210,7 @@ def _engine(options: dict[str, Any], asked: str | None) -> Engine:
 
 
 def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder")}
+    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder", "samples")}
 
 
 def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,6 +223,7 @@ def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
         options["gather"] = TorchGather()
     options |= given
+    options.pop("samples", None)
     config = given.get("config") or {}
     said = {"trainer": type(trainer).__name__, **facts(args, trainer.model)}
     options["config"] = said | _finite(dict(config) if isinstance(config, Mapping) else {"config": config})

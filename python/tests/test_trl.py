@@ -521,6 +521,19 @@ def test_a_run_has_the_trainers_arguments_seed_and_model(cases):
         assert (arguments["learning_rate"], arguments["max_steps"], arguments["seed"]) == (3e-3, 3, 7)
 
 
+def test_samples_of_an_instrumented_trainer_have_the_texts_that_were_scored(cases):
+    case, same = cases["samples"], cases["grpo"]
+    kept = case.store.list_predictions("r", "train")
+    assert [(one["step"], one["sample_idx"]) for one in kept] == [(2, 0), (2, 1), (2, 2)]
+    for one in kept:
+        assert one["instruction"].startswith("w") and one["model_output"].strip() and one["metadata"]["group_size"] == 4
+        rewards = one["metadata"]["rewards"]
+        assert len(rewards) == 2 and one["reward"] == pytest.approx(sum(value or 0 for value in rewards.values()), abs=1e-6)
+        assert one["metadata"]["length"] >= len(one["model_output"].split())
+    # Texts change no number.
+    assert case.warned == [] and case.stored() == same.stored()
+
+
 def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says_so_once(cases):
     case, alone = cases["beside"], cases["grpo"]
     [warned] = case.warned

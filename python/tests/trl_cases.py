@@ -283,6 +283,7 @@ CASES: dict[str, Any] = {
     "lacks-rewards": uncalled("_calculate_rewards", within="_generate_and_score_completions"),
     "lacks-shape": unlike,
     "same-name": lambda out: out.grpo([evens, brevity, evens]),
+    "samples": lambda out: out.grpo(options={"samples": {"every": 2, "at_most": 3}}),
     "resumed": resumed,
     "cut": cut,
     "twice": twice,
