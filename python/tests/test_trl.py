@@ -530,8 +530,9 @@ def test_samples_of_an_instrumented_trainer_have_the_texts_that_were_scored(case
         rewards = one["metadata"]["rewards"]
         assert len(rewards) == 2 and one["reward"] == pytest.approx(sum(value or 0 for value in rewards.values()), abs=1e-6)
         assert one["metadata"]["length"] >= len(one["model_output"].split())
-    # Texts change no number.
-    assert case.warned == [] and case.stored() == same.stored()
+    # Texts change no number, but for how long things took.
+    ours, theirs = ({key: value for key, value in each.stored().items() if "second" not in key[1] and "time" not in key[1]} for each in (case, same))
+    assert case.warned == [] and ours == theirs and len(ours) > 300
 
 
 def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says_so_once(cases):
