@@ -34,6 +34,7 @@ __all__ = [
     "_glance",
     "_in_order",
     "_names",
+    "_kept",
     "_panic",
     "_run",
     "_runs",
@@ -375,6 +376,10 @@ def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **option
 
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the dialect `maxent` without what the environment's mode does not keep; the same row where that is nothing. An
+    OptionError where the mode is none."""
 
 def _forward(store: Any, name: str, run_id: Any, run_dir: str | PathLike[str], metrics_file: str) -> int:
     """Forwards what is new in a metrics file to a `Sqlite3` or an object with `log_metrics`; the rows that it took."""

@@ -31,6 +31,8 @@ mod threads;
 use std::collections::BTreeMap;
 
 use grpo_metrics::dialect::Dialect;
+use grpo_metrics::row::Metrics;
+use grpo_metrics::row::filter::Mode;
 use grpo_metrics::row::rename::{self, Dashboard};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -66,6 +68,31 @@ fn normalised<'py>(
     })
 }
 
+/// A row of the dialect `maxent` without what the environment's mode does not keep; texts stay. The same row where that is nothing.
+#[pyfunction]
+fn _kept<'py>(row: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    error::guarded(|| {
+        let set = |name: &str| std::env::var(name).ok().filter(|word| !word.is_empty());
+        let mode = Mode::resolve(None, set).map_err(error::option)?;
+        if mode == Mode::Full {
+            return Ok(row.clone());
+        }
+        let mut metrics = Metrics::with_capacity(row.len());
+        for (key, value) in row {
+            if let Ok(value) = value.extract::<f64>() {
+                metrics.push(key.extract::<String>()?, value);
+            }
+        }
+        let numbers = metrics.clone();
+        mode.apply(&mut metrics);
+        let kept = row.copy()?;
+        for (key, _) in numbers.iter().filter(|(key, _)| !metrics.contains(key)) {
+            kept.del_item(key)?;
+        }
+        Ok(kept)
+    })
+}
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     threads::remember_process();
@@ -90,6 +117,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(reading::_compare, module)?)?;
     module.add_function(wrap_pyfunction!(normalised, module)?)?;
     module.add_function(wrap_pyfunction!(command::_command, module)?)?;
+    module.add_function(wrap_pyfunction!(_kept, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("GrpoMetricsError", py.get_type::<error::GrpoMetricsError>())?;
