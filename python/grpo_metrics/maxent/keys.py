@@ -35,6 +35,49 @@ WEIGHTING = {name: name for name in _SAME.split()} | {
     "prev_beta": "_prev_beta",
 }
 
+FLAGS = ("len_norm_ref", "train_grpo_objective")
+
+# Where a field of the snapshot of the controller above is looked for: one that begins with `_` is the controller's own.
+META = {
+    "enabled": ("enabled",),
+    "learning_rate": ("learning_rate",),
+    "update_interval": ("update_interval",),
+    "truncation_steps": ("truncation_steps", "analytic_steps"),
+    "use_hessian": ("use_hessian",),
+    "last_tau_grad": ("_meta_last_tau_grad",),
+    "last_beta_grad": ("_meta_last_beta_grad",),
+    "last_loss": ("_meta_last_loss",),
+    "tau_projected": ("_meta_tau_projected",),
+    "beta_projected": ("_meta_beta_projected",),
+}
+META_FLAGS = ("enabled", "use_hessian", "tau_projected", "beta_projected")
+
+
+def _depending(names: str) -> tuple[str, ...]:
+    return tuple(f"train/{part}{name}" for name in names.split() for part in ("", "weighting/"))
+
+
+# The keys that a field of the snapshot decides: without a number in it they have none.
+DEPENDING = {name: _depending(name) for name in WEIGHTING} | {
+    "tau": _depending("tau tau_log delta_tau delta_tau_abs"),
+    "beta": (*_depending("beta delta_beta delta_beta_abs"), "train/kl_coeff"),
+    "prev_tau": _depending("delta_tau delta_tau_abs"),
+    "prev_beta": _depending("delta_beta delta_beta_abs"),
+    "tau_lr_effective": _depending("tau_lr"),
+    "tau_warmup_steps": _depending("tau_warmup_steps tau_schedule_active"),
+    "tau_target_entropy": _depending("tau_target_entropy tau_target_enabled tau_schedule_active tau_loss"),
+    "tau_entropy_ema": ("train/weight_entropy_ema",),
+}
+for _name, _part in (("kl_target", "target"), ("kl_horizon", "horizon"), ("kl_step_size", "step_size")):
+    _parts = (_part, "enabled")
+    DEPENDING[_name] = tuple(f"train/kl_controller{joined}{part}" for part in _parts for joined in ("_", "/"))
+DEPENDING |= {f"meta/{name}": (f"train/meta/{name}",) for name in META} | {
+    "meta/learning_rate": ("train/meta/lr",),
+    "meta/last_tau_grad": ("train/meta/tau_grad", "train/meta/grad_norm"),
+    "meta/last_beta_grad": ("train/meta/beta_grad", "train/meta/grad_norm"),
+    "meta/last_loss": ("train/meta/loss",),
+}
+
 _STATS = ("mean", "std", "min", "max")
 
 VIEWS = {
