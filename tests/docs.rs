@@ -4,12 +4,15 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grpo_metrics::batch::{ColumnInfo, ColumnKind, Columns};
+use grpo_metrics::batch::{ColumnInfo, Columns};
 use grpo_metrics::dialect::{Dialect, Line};
-use grpo_metrics::engine::{OPTIONS, OptionGroup, OptionKind};
+use grpo_metrics::engine::{OPTIONS, OptionGroup};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 use grpo_metrics::sink::KINDS;
+
+#[path = "docs/python.rs"]
+mod python;
 
 const ABOUT_KEYS: &str = "\
 # Keys
@@ -95,18 +98,6 @@ fn row_of_column(info: &ColumnInfo) -> String {
     let (name, kind, shape, unit) = (info.name, info.kind.label(), info.shape.label(), info.unit);
     let (meaning, absent) = (info.meaning.trim(), info.absent);
     format!("| `{name}` | {kind} | {shape} | {unit} | {meaning} | {absent} |\n")
-}
-
-/// A line of the stub's `Columns`.
-fn stub_of_column(info: &ColumnInfo) -> String {
-    let taken = match info.kind {
-        ColumnKind::Components => "Mapping[str, _Column] | None",
-        ColumnKind::Texts => "Sequence[str] | None",
-        ColumnKind::Number => "float | None",
-        ColumnKind::Natural => "int | None",
-        _ => "_Column",
-    };
-    format!("    {}: {taken}\n", info.name)
 }
 
 fn table_of_columns() -> String {
@@ -201,59 +192,6 @@ fn page_of_options() -> String {
 #[test]
 fn the_page_of_options_is_made_from_their_table() {
     check("docs/OPTIONS.md", &page_of_options());
-}
-
-/// A type of the Python stub.
-fn annotation(kind: &OptionKind) -> String {
-    match kind {
-        OptionKind::Switch => "bool".to_owned(),
-        OptionKind::Whole => "int".to_owned(),
-        OptionKind::Number => "float".to_owned(),
-        OptionKind::Wholes => "list[int] | tuple[int, ...]".to_owned(),
-        OptionKind::Range => "tuple[float, float]".to_owned(),
-        OptionKind::Component => "str | tuple[str | None, float]".to_owned(),
-        OptionKind::Fold => "str | tuple[str, str]".to_owned(),
-        OptionKind::Text | OptionKind::Word { spelt: true, .. } => "str".to_owned(),
-        OptionKind::Word { words, .. } => format!("Literal[\"{}\"]", words().join("\", \"")),
-        OptionKind::Table(of) => format!("Mapping[str, {}]", annotation(of)),
-    }
-}
-
-/// The options' classes in the Python stub.
-fn stub_of_options() -> String {
-    let mut made = String::new();
-    for group in OptionGroup::ALL {
-        let class = match group {
-            OptionGroup::Rows => "RowOptions",
-            OptionGroup::Windows => "WindowOptions",
-            OptionGroup::Counting => "CountingOptions",
-            OptionGroup::Ranks => "RankOptions",
-        };
-        let title = group.title();
-        write!(
-            made,
-            "@type_check_only\nclass {class}(TypedDict, total=False):\n    \"\"\"{title}.\"\"\"\n\n"
-        )
-        .unwrap();
-        for option in OPTIONS.iter().filter(|option| option.group == group) {
-            // Any text, as `DIALECTS` has them.
-            let annotation = match option.name {
-                "dialect" => "str".to_owned(),
-                _ => annotation(&option.kind),
-            };
-            writeln!(made, "    {}: {annotation} | None", option.name).unwrap();
-        }
-        made.push('\n');
-    }
-    made
-}
-
-#[test]
-fn the_options_and_columns_of_the_python_stub_are_made_from_their_tables() {
-    let path = "python/grpo_metrics/_core.pyi";
-    let columns: String = Columns::ALL.iter().map(stub_of_column).collect();
-    let stub = part_of(&read(path), "options", &stub_of_options());
-    check(path, &part_of(&stub, "columns", &columns));
 }
 
 /// The table of sinks that a text can name.

@@ -3,32 +3,35 @@
 from ._core import (
     DIALECTS,
     ColumnError,
-    Engine,
     GrpoMetricsError,
     OptionError,
     RefusedError,
-    Shard,
     SinkError,
     StepError,
     StoreError,
     WireError,
     __version__,
     normalised,
-    summarize,
 )
 from ._row import Row
 from ._store import Store
+from ._summarize import summarize
 from .comparing import Comparison, compare
+from .engine import Engine
 from .gateway import EvSys
+from .given import Column, Columns, Options
 from .loggers import LoggerSink
 from .metrics import Metrics
 from .reading import Run, RunList, RunStore, open
+from .shard import Shard
 from .stopping import EarlyStopping
 
 __all__ = [
-    "DIALECTS",
+    "Column",
     "ColumnError",
+    "Columns",
     "Comparison",
+    "DIALECTS",
     "EarlyStopping",
     "Engine",
     "EvSys",
@@ -36,6 +39,7 @@ __all__ = [
     "LoggerSink",
     "Metrics",
     "OptionError",
+    "Options",
     "RefusedError",
     "Row",
     "Run",

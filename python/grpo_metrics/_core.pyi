@@ -1,10 +1,10 @@
-"""The compiled part. `Columns` and `Options` stand for the keywords that are taken; OPTIONS.md and RECORDING.md say what they mean."""
+"""The compiled part. What has many keywords stands in engine.py, shard.py and _summarize.py, under their signatures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, final
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Self, disjoint_base
 
 from ._row import Row
 
@@ -38,130 +38,11 @@ __all__ = [
     "_panic",
     "_run",
     "_runs",
+    "_unknown_name",
     "normalised",
     "summarize",
 ]
 DIALECTS: list[str]
-
-_Column: TypeAlias = Any
-"""An array (NumPy, torch, jax, anything with `__array__` or DLPack) or a list."""
-
-@type_check_only
-class Columns(TypedDict, total=False):
-    """`n` completions, `G` groups, `S` completion tokens; token columns also `[n, t]` with lengths or a padding mask."""
-
-    # columns: made from the table in src/batch/columns.rs, by UPDATE_DOCS=1 cargo test --test docs
-    group_sizes: _Column
-    group_ids: _Column
-    completion_index: _Column
-    rewards: _Column
-    reward_components: Mapping[str, _Column] | None
-    advantages: _Column
-    q: _Column
-    weights: _Column
-    completion_lengths: _Column
-    padding_mask: _Column
-    max_completion_length: int | None
-    prompt_lengths: _Column
-    max_prompt_length: int | None
-    terminated: _Column
-    token_logps: _Column
-    old_token_logps: _Column
-    ref_token_logps: _Column
-    sampling_token_logps: _Column
-    token_entropies: _Column
-    token_advantages: _Column
-    returns: _Column
-    values: _Column
-    loss_mask: _Column
-    token_ids: _Column
-    semantic_entropies: _Column
-    advantage_scales: _Column
-    seed_alpha_effective: float | None
-    seed_max_possible_entropy: float | None
-    prompts: Sequence[str] | None
-    completions: Sequence[str] | None
-    trajectory_ids: Sequence[str] | None
-    tags: Sequence[str] | None
-    # end of columns
-    scalars: Mapping[str, float | None] | None
-    weighting: Mapping[str, Any] | None
-    rank: int | None
-    micro: int | None
-
-# options: made from the table in src/engine/options.rs, by UPDATE_DOCS=1 cargo test --test docs
-@type_check_only
-class RowOptions(TypedDict, total=False):
-    """What stands in a row."""
-
-    dialect: str | None
-    mode: str | None
-    steps_per_epoch: float | None
-    num_generations: float | None
-    num_epochs: float | None
-    total_training_steps: float | None
-    kl_bias_correction: bool | None
-    kl_kind: Literal["k1", "abs", "k2", "k3"] | None
-    devices: int | None
-    high_kl: float | None
-    pass_k: list[int] | tuple[int, ...] | None
-    limits: Mapping[str, float] | None
-    folds: Mapping[str, str | tuple[str, str]] | None
-
-@type_check_only
-class WindowOptions(TypedDict, total=False):
-    """When a row goes out."""
-
-    logging_steps: int | None
-    logging_strategy: str | None
-    logging_first_step: bool | None
-    emit_partial: bool | None
-    window: Literal["mean", "pooled"] | None
-    metadata: Mapping[str, str] | None
-
-@type_check_only
-class CountingOptions(TypedDict, total=False):
-    """What completions are counted against."""
-
-    extended: bool | None
-    clip_range: tuple[float, float] | None
-    is_ratio_cap: float | None
-    kl_penalty: float | None
-    kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
-    success: str | tuple[str | None, float] | None
-    success_threshold: float | None
-    retain: Literal["exact", "sketch"] | None
-
-@type_check_only
-class RankOptions(TypedDict, total=False):
-    """Ranks."""
-
-    scope: Literal["global", "local"] | None
-    policy: Literal["fail", "go_on"] | None
-
-# end of options
-
-@type_check_only
-class Options(RowOptions, WindowOptions, CountingOptions, RankOptions, total=False):
-    """docs/OPTIONS.md says what they mean and what holds without them, and where rows go stands here; None counts as not given."""
-
-    store: str | PathLike[str] | object | None
-    run: str | None
-    resume: Literal["never", "allow", "must"] | None
-    experiment: str | None
-    group: str | None
-    seed: int | None
-    config: Any
-    sinks: Iterable[str | PathLike[str] | object] | None
-    journal: str | PathLike[str] | None
-    gather: object
-    recorder: str | PathLike[str] | None
-
-@type_check_only
-class CountedColumns(Columns, CountingOptions, total=False):
-    """A record's columns, and what its completions are counted against."""
-
-    dialect: str | None
 
 class GrpoMetricsError(ValueError): ...
 class ColumnError(GrpoMetricsError): ...
@@ -172,14 +53,12 @@ class SinkError(GrpoMetricsError): ...
 class StoreError(GrpoMetricsError): ...
 class RefusedError(StoreError): ...
 
-@final
+@disjoint_base
 class Engine:
     """Computes a row of metrics every so many optimizer steps and hands it to its sinks."""
 
-    def __new__(cls, **options: Unpack[Options]) -> Self: ...
-    def observe(self, **columns: Unpack[Columns]) -> None:
-        """Takes in one micro-batch. Nothing of it is kept but numbers."""
-
+    def __new__(cls, **options: Any) -> Self: ...
+    def observe(self, **columns: Any) -> None: ...
     def fail(self, reason: str) -> None:
         """Says that this rank has no part in the step that is not over, where there are other ranks."""
 
@@ -193,10 +72,7 @@ class Engine:
         scalars: Mapping[str, float | None] | None = None,
         weighting: Mapping[str, Any] | None = None,
         goes_out: bool | None = None,
-    ) -> Row | None:
-        """Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then. `goes_out` says whether
-        one does, over the steps since the last; without it the cadence decides."""
-
+    ) -> Row | None: ...
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val."""
 
@@ -247,32 +123,22 @@ class Engine:
     def __exit__(self, _kind: object = None, raised: object = None, _traceback: object = None) -> None:
         """Ends the run as what left the block says; what was raised goes on."""
 
-@final
+@disjoint_base
 class Shard:
     """What some of a step's records know, to be joined with what others do."""
 
-    @staticmethod
-    def of(
-        *,
-        step: int | None = None,
-        **columns: Unpack[CountedColumns],
-    ) -> Shard:
-        """What one record knows, counted for the rows of `dialect`, and for the extended metrics where those are wanted."""
-
+    def __new__(cls) -> Self: ...
+    @classmethod
+    def of(cls, *, step: int | None = None, **columns: Any) -> Self: ...
     def merge(self, other: Shard) -> None:
         """Joins what `other` knows; `other` stays as it is."""
 
     def to_bytes(self) -> bytes:
         """What it knows as bytes, with magic, version, length and checksum."""
 
-    @staticmethod
-    def from_bytes(data: bytes) -> Shard:
-        """What `to_bytes` wrote, read with nothing taken on trust."""
-
-    def row(self, *, step: int | None = None, **options: Unpack[RowOptions]) -> dict[str, float]:
-        """The row of what it knows so far, as an engine gives it that has seen nothing before; an OptionError where the dialect's
-        numbers were not counted."""
-
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self: ...
+    def row(self, *, step: int | None = None, **options: Any) -> dict[str, float]: ...
     @property
     def step(self) -> int | None:
         """The step it was given, if it was."""
@@ -371,9 +237,7 @@ class CallQueue:
     def error(self) -> str | None:
         """The last error, if there was one."""
 
-def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> Row:
-    """The row of one step: its records as RECORDING.md has them, of all ranks and micro-batches."""
-
+def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Any) -> Row: ...
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
 
@@ -405,7 +269,10 @@ def _glance(store: Sqlite3, run: str, keys: Sequence[str], all: bool) -> tuple[l
 def _compare(runs: Sequence[tuple[Sqlite3, str]], keys: Sequence[str], all: bool) -> dict[str, Any]:
     """Runs beside each other: what became of each key, and where configurations differ, with their values as JSON."""
 
-def _address(name: str, column: _Column) -> int:
+def _unknown_name(what: str, name: str, known: Sequence[str]) -> str:
+    """That `name` is none of `known`, and which of them it may have been meant for; `what` is what they are names of."""
+
+def _address(name: str, column: Any) -> int:
     """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""
 
 def _command(arguments: Sequence[str]) -> int:

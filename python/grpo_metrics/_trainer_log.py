@@ -11,8 +11,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._core import CallQueue, Engine, normalised
+from ._core import CallQueue, normalised
 from ._store import Signs, Store, _finite, signs_of
+from .engine import Engine
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ._core import Engine, SinkError, StoreError
+from ._core import SinkError, StoreError
 from ._observer import Generated, Observer
 from ._parts import argument, is_whole, without
 from ._store import _finite
 from ._trainer_log import GrpoMetricsCallback as GrpoMetricsCallback
 from ._trainer_log import facts, shielded
+from .engine import Engine
 
 _log = logging.getLogger("grpo_metrics")
 

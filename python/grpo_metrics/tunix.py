@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._core import Engine
+from .engine import Engine
 
 _log = logging.getLogger("grpo_metrics")
 

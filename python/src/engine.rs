@@ -25,7 +25,7 @@ use crate::step::Step;
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
 /// Any thread may use it; calls wait for each other.
-#[pyclass(module = "grpo_metrics", frozen)]
+#[pyclass(module = "grpo_metrics._core", frozen, subclass)]
 pub struct Engine(Arc<Calls>);
 
 impl Drop for Engine {

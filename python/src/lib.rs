@@ -15,6 +15,7 @@ mod interruption;
 mod json;
 mod log;
 mod options;
+mod outputs;
 mod queue;
 mod reading;
 mod row;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::row::Metrics;
 use grpo_metrics::row::filter::Mode;
+use grpo_metrics::engine::unknown_name;
 use grpo_metrics::row::rename::{self, Dashboard};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -41,6 +43,12 @@ use pyo3::types::PyDict;
 #[pyfunction]
 fn _panic(reason: String) -> PyResult<()> {
     error::guarded(|| panic!("{reason}"))
+}
+
+/// `name` is none of `known`: says so, and which of them it may have been meant for. `what` is what they are names of.
+#[pyfunction]
+fn _unknown_name(what: &str, name: &str, known: Vec<String>) -> String {
+    unknown_name(what, name, known.iter().map(String::as_str))
 }
 
 /// The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval.
@@ -118,6 +126,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(normalised, module)?)?;
     module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     module.add_function(wrap_pyfunction!(_kept, module)?)?;
+    module.add_function(wrap_pyfunction!(_unknown_name, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("GrpoMetricsError", py.get_type::<error::GrpoMetricsError>())?;

@@ -20,22 +20,8 @@ use crate::gather::PythonGather;
 use crate::interruption::Noted;
 use crate::json;
 use crate::samples::Kept;
+use crate::outputs::OUTPUTS;
 use crate::sink::{self, PythonSink};
-
-/// What Python's engine takes beside the options of every engine: where rows and records go, and what gathers.
-const OWN: &[&str] = &[
-    "store",
-    "run",
-    "resume",
-    "experiment",
-    "group",
-    "seed",
-    "config",
-    "sinks",
-    "journal",
-    "recorder",
-    "gather",
-];
 
 /// What `journal` is.
 const JOURNAL: &str = "the path of a folder";
@@ -73,7 +59,8 @@ impl<'a, 'py> Options<'a, 'py> {
     /// # Errors
     /// If one is unknown.
     pub fn of(given: Option<&'a Bound<'py, PyDict>>) -> PyResult<Self> {
-        let known = || OWN.iter().copied().chain(names(&OptionGroup::ALL));
+        let own = || OUTPUTS.iter().map(|output| output.name);
+        let known = || own().chain(names(&OptionGroup::ALL));
         check_names(given, known)?;
         Ok(Self(given))
     }
@@ -334,7 +321,7 @@ pub fn check_names<K: IntoIterator<Item = &'static str>>(
 
 fn is_own(name: &Bound<'_, PyAny>) -> bool {
     name.cast::<PyString>()
-        .is_ok_and(|name| OWN.iter().any(|own| *name == **own))
+        .is_ok_and(|name| OUTPUTS.iter().any(|own| *name == *own.name))
 }
 
 /// The engine's options of keywords that are no others.

@@ -7,7 +7,7 @@ use grpo_metrics::engine::{EngineError, OptionGroup};
 use grpo_metrics::shard::{DetailError, Shard as CoreShard};
 use grpo_metrics::wire;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyDictMethods, PyString};
+use pyo3::types::{PyBytes, PyDict, PyDictMethods, PyString, PyType};
 
 use crate::batch::with_batch;
 use crate::error::{self, guarded};
@@ -17,18 +17,19 @@ use crate::step::Step;
 use crate::threads::within_pool;
 
 /// What some of a step's records know, to be joined with what others do.
-#[pyclass(module = "grpo_metrics", frozen)]
+#[pyclass(module = "grpo_metrics._core", frozen, subclass)]
 pub struct Shard(Mutex<CoreShard>);
 
 impl Shard {
     fn with<T>(&self, work: impl FnOnce(&mut CoreShard) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl From<CoreShard> for Shard {
-    fn from(shard: CoreShard) -> Self {
-        Self(Mutex::new(shard))
+    /// A shard of the class that was asked for it.
+    fn of_class<'py>(class: &Bound<'py, PyType>, shard: CoreShard) -> PyResult<Bound<'py, Self>> {
+        let made = class.call0()?.cast_into::<Self>()?;
+        made.get().with(|nothing| *nothing = shard);
+        Ok(made)
     }
 }
 
@@ -41,16 +42,23 @@ fn uncounted(dialect: Dialect, source: &DetailError) -> PyErr {
 
 #[pymethods]
 impl Shard {
+    /// One that knows nothing yet.
+    #[new]
+    fn new() -> Self {
+        Self(Mutex::default())
+    }
+
     /// What one record knows, counted as an engine with these options counts it: against `clip_range`, else the range of the
     /// record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have.
-    #[staticmethod]
+    #[classmethod]
     #[pyo3(signature = (*, step=None, **columns))]
-    fn of(
-        py: Python<'_>,
+    fn of<'py>(
+        class: &Bound<'py, PyType>,
         step: Option<Step>,
-        columns: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
+        columns: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
         guarded(|| {
+            let py = class.py();
             let columns = columns.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
             let mut told = Vec::new();
             for name in options::names(&[OptionGroup::Counting]).chain(["dialect"]) {
@@ -61,14 +69,15 @@ impl Shard {
             }
             let told = options::engine_options(told.into_iter())?;
             told.check().map_err(error::option)?;
-            with_batch(py, Some(&columns), |batch| {
+            let shard = with_batch(py, Some(&columns), |batch| {
                 let place = batch.place().unwrap_or_default();
                 let mut shard = within_pool(|| told.count(&batch, place, told.clip_range))?;
                 if let Some(step) = step {
                     shard.assign(step.0).map_err(error::step)?;
                 }
-                Ok(shard.into())
-            })
+                Ok(shard)
+            })?;
+            Self::of_class(class, shard)
         })
     }
 
@@ -91,11 +100,11 @@ impl Shard {
     }
 
     /// What `to_bytes` wrote, read with nothing taken on trust.
-    #[staticmethod]
-    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+    #[classmethod]
+    fn from_bytes<'py>(class: &Bound<'py, PyType>, data: &[u8]) -> PyResult<Bound<'py, Self>> {
         guarded(|| {
-            let shard = py.detach(|| wire::read(data));
-            shard.map(Self::from).map_err(error::wire)
+            let shard = class.py().detach(|| wire::read(data));
+            Self::of_class(class, shard.map_err(error::wire)?)
         })
     }
 

@@ -1,0 +1,270 @@
+"""The engine that a training loop calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _core
+from ._face import stands_for
+from .given import Column
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Engine(_core.Engine):
+    """Computes a row of metrics every so many optimizer steps and hands it to its sinks.
+
+    Each micro-batch goes to `observe`, and each optimizer step ends with `step`, which gives the row as a dictionary where one goes
+    out. `with Engine(...) as engine:` ends the run as what left the block says; else `finish` does.
+
+        with Engine(dialect="trl", store="runs.db", run="my-run") as engine:
+            for step, batch in enumerate(batches, start=1):
+                engine.observe(group_sizes=batch.group_sizes, rewards=batch.rewards)
+                row = engine.step(step, scalars={"total_loss": batch.loss})
+
+    Any thread may use it; calls wait for each other. What is wrong in a call is a `GrpoMetricsError`: an `OptionError`, a
+    `ColumnError`, a `StepError`. `help(Engine.__new__)` has the options, `help(Engine.observe)` the columns.
+    """
+
+    __slots__ = ()
+
+    @stands_for(_core.Engine.__new__)
+    def __new__(
+        cls,
+        *,
+        # options: made from the tables in src/engine/options.rs and python/src/outputs.rs, by UPDATE_DOCS=1 cargo test --test docs
+        store: str | PathLike[str] | object | None = None,
+        run: str | None = None,
+        resume: Literal["never", "allow", "must"] | None = None,
+        experiment: str | None = None,
+        group: str | None = None,
+        seed: int | None = None,
+        config: Any = None,
+        sinks: Iterable[str | PathLike[str] | object] | None = None,
+        journal: str | PathLike[str] | None = None,
+        gather: object = None,
+        recorder: str | PathLike[str] | None = None,
+        dialect: str | None = "maxent",
+        mode: str | None = None,
+        steps_per_epoch: float | None = None,
+        num_generations: float | None = None,
+        num_epochs: float | None = None,
+        total_training_steps: float | None = None,
+        kl_bias_correction: bool | None = True,
+        kl_kind: Literal["k1", "abs", "k2", "k3"] | None = "k3",
+        devices: int | None = None,
+        high_kl: float | None = 0.1,
+        pass_k: list[int] | tuple[int, ...] | None = None,
+        limits: Mapping[str, float] | None = None,
+        folds: Mapping[str, str | tuple[str, str]] | None = None,
+        logging_steps: int | None = 1,
+        logging_strategy: str | None = "steps",
+        logging_first_step: bool | None = True,
+        emit_partial: bool | None = True,
+        window: Literal["mean", "pooled"] | None = "mean",
+        metadata: Mapping[str, str] | None = None,
+        extended: bool | None = False,
+        clip_range: tuple[float, float] | None = None,
+        is_ratio_cap: float | None = None,
+        kl_penalty: float | None = None,
+        kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None = "k1",
+        success: str | tuple[str | None, float] | None = None,
+        success_threshold: float | None = 1.0,
+        retain: Literal["exact", "sketch"] | None = "exact",
+        scope: Literal["global", "local"] | None = "global",
+        policy: Literal["fail", "go_on"] | None = "fail",
+        # end of options
+    ) -> Self:
+        """An engine with these options, its store and sinks opened. None counts as not given; all are keywords.
+
+        Options, each with what it takes, its unit, and what holds without it:
+        store: Where rows are stored: the path of a store (one SQLite file), or an object with EvSys's methods. Without it: no store.
+        run: The name of the run that the store has the rows under; of a store that is an object, the run's id. Without it: a name of the
+            time: `2026-11-21-1402-quiet-heron`.
+        resume: Whether rows go on with the newest run of that name, of a store that is a path. Without it: never: a run of its own, with a
+            number behind the name where it is taken.
+        experiment: The experiment that the run is one of. Without it: none.
+        group: The group of runs within the experiment. Without it: none.
+        seed: The run's seed, a whole number. Without it: none.
+        config: What else the store is to know of the run: anything that JSON can say. Without it: nothing.
+        sinks: Where rows go besides: paths of JSON lines, texts as `csv:rows.csv`, objects with `write(row)`. Without it: nowhere.
+        journal: A folder in which rows wait for sinks and store, so that a killed process loses none. Without it: no journal.
+        gather: What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`. Without it: this process is the
+            only rank.
+        recorder: A folder in which every record is written down, for `grpo-metrics replay`. Without it: no recording.
+        dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
+        mode: full or slim. Keys to keep: full or slim. Without it: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full.
+        steps_per_epoch: a finite number, in steps. Epoch, where none is reported: step / this. Without it: not known.
+        num_generations: a finite number, in steps. Epoch, else: step / this. Without it: not known.
+        num_epochs: a finite number, in epochs. Epoch, else: step * this / `total_training_steps`. Without it: not known. Only with
+            `total_training_steps`.
+        total_training_steps: a finite number, in steps. The divisor for `num_epochs`. Without it: not known. Only with `num_epochs`.
+        kl_bias_correction: true or false. The ratio to the behaviour policy as a weight in trl's kl. Without it: true.
+        kl_kind: k1, abs, k2 or k3. Estimator of verl's `actor/kl_loss`. Without it: k3.
+        devices: a whole number, at least 1. How many devices train, for verl's `perf/throughput`. Without it: not known: the key is left
+            out.
+        high_kl: a finite number, in nats. From where on a token's KL to the reference (k3) counts as high. Without it: 0.1. Only with
+            `extended`.
+        pass_k: whole numbers, each at least 1. The k of pass@k. Without it: 1, 2, 4, ... up to the largest group. Only with `extended`.
+        limits: names, each with a number. Beyond which number a flag of health rises. Without it: clipped=0.1, entropy=0.05,
+            entropy_first=20, entropy_share=0.2, entropy_steps=3, kl=0.2, length_at_cap=0.3, sampler_distance=0.02,
+            sampler_probability=0.01, saturated_groups=0.9, zero_std=0.7. Only with `extended`. Also `limit`.
+        folds: names, each with a fold, or (fold, window fold). How a metric of your own folds over ranks and windows: mean, min, max, sum,
+            last, `mean_by_tokens`, `mean_by_completions`; or two folds, one over ranks and one over a window. Without it: each by mean.
+            Also `fold`.
+        logging_steps: a whole number, at least 1, in steps. Steps between rows. Without it: 1. Also `every`.
+        logging_strategy: steps, epoch or no. What decides that a row goes out: steps, epoch, no. Without it: steps.
+        logging_first_step: true or false. A row at step 0. Without it: true.
+        emit_partial: true or false. A last row for the steps left over at the end. Without it: true.
+        window: mean or pooled. How the steps between two rows become one. Without it: mean.
+        metadata: names, each with a text. Texts of the run, which go out with its first row: `git_sha`, `recipe_path`, `method_name`,
+            `method_family`, `method_backend`, `method_slug`. Without it: none; of the command, what the environment and git say.
+        extended: true or false. The extended metrics too: distributions, uncertainty, splits by tag, health. Without it: false.
+        clip_range: two numbers, (low, high). Below and above 1, where a token's ratio counts as clipped, if no snapshot of a controller
+            says so. Without it: 0.2 either side.
+        is_ratio_cap: a finite number above 0. Cap of the importance ratio to the sampler. Without it: no cap.
+        kl_penalty: a finite number, at least 0. Coefficient of the KL penalty that the training takes off its rewards, for verl's
+            `critic/rewards`. Without it: no penalty.
+        kl_penalty_kind: k1, abs, k2 or k3. Estimator of that penalty. Without it: k1. Only with `kl_penalty`.
+        success: a reward component, or (component or none, threshold). Reward component that says whether a completion succeeds, for
+            pass@k. Without it: the total reward. Only with `extended`. Also `success_component`.
+        success_threshold: a finite number, in reward. From this value on a completion succeeds. Without it: 1. Only with `extended`.
+        retain: exact or sketch. How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow).
+            Without it: exact.
+        scope: global or local. Whose data to use: all ranks', or rank 0's alone. Without it: global.
+        policy: fail or go_on. What becomes of a step in which a rank has failed or was not heard: fail, or go on without the rank. Without
+            it: fail.
+        """
+        raise NotImplementedError
+
+    @stands_for(_core.Engine.observe)
+    def observe(  # type: ignore[override]  # the compiled one takes any keyword
+        self,
+        *,
+        # columns: made from the table in src/batch/columns.rs, by UPDATE_DOCS=1 cargo test --test docs
+        group_sizes: Column | None = None,
+        group_ids: Column | None = None,
+        completion_index: Column | None = None,
+        rewards: Column,
+        reward_components: Mapping[str, Column] | None = None,
+        advantages: Column | None = None,
+        q: Column | None = None,
+        weights: Column | None = None,
+        completion_lengths: Column | None = None,
+        padding_mask: Column | None = None,
+        max_completion_length: int | None = None,
+        prompt_lengths: Column | None = None,
+        max_prompt_length: int | None = None,
+        terminated: Column | None = None,
+        token_logps: Column | None = None,
+        old_token_logps: Column | None = None,
+        ref_token_logps: Column | None = None,
+        sampling_token_logps: Column | None = None,
+        token_entropies: Column | None = None,
+        token_advantages: Column | None = None,
+        returns: Column | None = None,
+        values: Column | None = None,
+        loss_mask: Column | None = None,
+        token_ids: Column | None = None,
+        semantic_entropies: Column | None = None,
+        advantage_scales: Column | None = None,
+        seed_alpha_effective: float | None = None,
+        seed_max_possible_entropy: float | None = None,
+        prompts: Sequence[str] | None = None,
+        completions: Sequence[str] | None = None,
+        trajectory_ids: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        # end of columns
+        scalars: Mapping[str, float | None] | None = None,
+        weighting: Mapping[str, Any] | None = None,
+        rank: int | None = None,
+        micro: int | None = None,
+    ) -> None:
+        """Takes in one micro-batch of the step that is not over. Nothing of it is kept but numbers.
+
+        `rewards` has to be there, and `group_sizes` or `group_ids`. `scalars` are numbers of the step, `weighting` is the
+        controller's snapshot, as in `step`; `rank` and `micro` say which micro-batch of which rank it is, where that is not this
+        rank's next one.
+
+        A column that does not fit is a `ColumnError`; the batch is then left out. Among other ranks, this one has then no part in
+        the step, and rank 0 is told why.
+
+        Columns, each with its type and shape, its unit, and what holds without it. n completions in G groups have S tokens, laid end
+        group_sizes: u32 [G], in completions. Completions per group, in order; these groups are whole and this record's own. A size of 0 is
+            an empty group. Without it: `group_ids` are.
+        group_ids: u64 [n]. The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
+            micro-batches. Without it: `group_sizes` are.
+        completion_index: u32 [n]. Place of the completion within its group. Without it: the order of ranks, micro-batches and completions.
+        rewards: f64 [n], in reward. Total utility.
+        reward_components: map name -> f64 or null [n], in reward. What each reward function gave; null where it does not apply. Ranks may
+            have different sets of names. Without it: none applies to the completions.
+        advantages: f64 [n]. How much better than expected the completion was, as the loss takes it. Without it: what looks at an
+            advantage's sign or size leaves the completions out.
+        q: f64 [n]. Listwise target distribution over a group's completions; for all completions or for none. Without it: no entropy of q
+            for its groups.
+        weights: f64 [n]. Update weights over a group's completions. Without it: no entropy of weights for its groups.
+        completion_lengths: u32 [n], in tokens. Tokens of the completion. Token columns need it; padded ones may have `padding_mask`
+            instead. Without it: the runs of `padding_mask`; without that too, no lengths and no token columns.
+        padding_mask: 0/1 [n, t], in 0/1. 1 where padded rows hold a token; one unbroken run a row. In memory and in tensor files: JSON has
+            no padding. Without it: a padded row begins with its tokens.
+        max_completion_length: u32, in tokens. The generation cap. Without it: only `terminated` says what is clipped.
+        prompt_lengths: u32 [n], in tokens. Tokens of the prompt, for `prompt_length/*` and `perf/total_num_tokens`. Without it: those keys
+            leave its completions out.
+        max_prompt_length: u32, in tokens. Where prompts are cut. Without it: `prompt_length/clip_ratio` leaves its prompts out.
+        terminated: bool [n], in 0/1. Whether the completion ended by itself. Without it: one that reaches `max_completion_length` is
+            clipped.
+        token_logps: f32 [S], in nats. Log-probabilities of the completion's tokens under the current policy. Without it: no ratio and no KL
+            to the reference.
+        old_token_logps: f32 [S], in nats. The same under the behaviour policy. Without it: `token_logps` stands for it, or the key is left
+            out, as METRICS.md says.
+        ref_token_logps: f32 [S], in nats. The same under the reference policy. Without it: only a reported `kl_loss`.
+        sampling_token_logps: f32 [S], in nats. The same as the sampler reported them. Without it: no difference to the sampler.
+        token_entropies: f32 [S], in nats. The policy's entropy at each token. Without it: only a reported `policy_entropy`.
+        token_advantages: f32 [S]. Advantages by token, for trainers that have them. Without it: the completion's own.
+        returns: f32 [S], in reward. Returns by token, for trainers that have them. Without it: no `returns/*`.
+        values: f32 [S], in reward. What the critic expected at each token, for trainers that have one. Without it: no `values/*`.
+        loss_mask: 0/1 [S], in 0/1. 1 where the token counts, 0 where it does not, as in a tool's output. Without it: every token counts.
+        token_ids: u32 [S]. The tokens, for diversity and repetition. Without it: the words of `completions`.
+        semantic_entropies: f64 [G], in nats. How much the meanings of a group's completions differ; with `group_ids`, groups in order of
+            first appearance. Without it: 0 in `seed_grpo/*`.
+        advantage_scales: f64 [G]. What a group's advantages are scaled by; groups likewise. Without it: 0 as a mean, 1 as an extreme in
+            `seed_grpo/*`.
+        seed_alpha_effective: f64. SEED-GRPO's alpha as it took effect. Without it: 0 where no rank gives it.
+        seed_max_possible_entropy: f64, in nats. The largest semantic entropy that there could be. Without it: 0 where no rank gives it.
+        prompts: text [n]. The prompt's text, for the sample table. Without it: an empty text.
+        completions: text [n]. The completion's text, for the sample table, and for diversity where no token ids are given. Without it: an
+            empty text.
+        trajectory_ids: text [n]. Which trajectory the completion is of, for the sample table. Without it: no such column in the sample
+            table.
+        tags: text [n]. Data source, task or environment, for `tags/{tag}/*`; beyond 64 tags, those that sort last by their bytes are
+            counted under `other`. Without it: no `tags/*` counts the completions.
+        """
+
+    @stands_for(_core.Engine.step)
+    def step(
+        self,
+        step: int,
+        *,
+        scalars: Mapping[str, float | None] | None = None,
+        weighting: Mapping[str, Any] | None = None,
+        goes_out: bool | None = None,
+    ) -> dict[str, float] | None:
+        """Ends an optimizer step: the row as a dictionary, if one goes out at this step, else None. The sinks have it by then.
+
+        step: whole number, from 0 up. Which step has ended.
+        scalars: numbers of the step by name.
+        weighting: the controller's snapshot.
+        goes_out: bool. Whether a row goes out, over the steps since the last. Without it: `logging_steps` and its like decide.
+
+        Of several ranks, each calls it, and rank 0 has the row. A StepError where the parts of the step do not belong together, or
+        (see `policy`) a rank has failed.
+        """
+        raise NotImplementedError
+
+
+for _name, _method in vars(_core.Engine).items():
+    if callable(_method) and not _name.startswith("_") and _name not in vars(Engine):
+        setattr(Engine, _name, stands_for(_method)(_method))
