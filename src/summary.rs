@@ -6,7 +6,7 @@ mod extended;
 mod flag;
 mod fold;
 
-use crate::batch::scalars::{LossType, RewardScale, Scalar, Weighting};
+use crate::batch::scalars::{LossType, RewardScale, Scalar, Scalars, Weighting};
 use crate::family::completions::Completions;
 pub use crate::family::completions::lengths::LengthNumbers;
 use crate::family::completions::lengths::length_numbers;
@@ -119,7 +119,8 @@ pub struct Summary {
     pub reference: ReferenceNumbers,
     /// k3 to the reference per token, weighted by the ratio of current to behaviour policy where that is asked for.
     pub weighted_kl: Option<f64>,
-    /// The current policy against the behaviour policy: what is clipped.
+    /// The current policy against the behaviour policy: what is clipped. Empty where no record has `old_token_logps`; of a step in
+    /// which some have, the current policy stands for it in the others.
     pub behaviour: BehaviourNumbers,
     /// The behaviour policy against the sampler, over counted tokens.
     pub sampler: SamplerNumbers,
@@ -136,6 +137,11 @@ pub struct Summary {
     scalars: [Option<f64>; Scalar::COUNT],
     /// The users' own metrics by name.
     pub own: Vec<(String, f64)>,
+    /// Names under which a known scalar was reported that are not its own, each with the scalar.
+    pub taken: Vec<(String, Scalar)>,
+    /// Names under which something was reported that is in no row: nearly a known scalar's ([`Scalar::meant_by`]) and not declared
+    /// as the user's own, or another name of a scalar that was reported twice.
+    pub strange: Vec<String>,
     /// The controller's snapshot without its non-finite numbers.
     pub weighting: Option<Weighting>,
     /// What each family has seen, by name.
@@ -169,6 +175,10 @@ impl Summary {
         // TRL's GMPO weighs its KL by no ratio, whatever its arguments say.
         let weighs = reading.kl_bias_correction && loss_type != Some(LossType::Gmpo);
         let scalars = reports.scalars();
+        let own = reports.own(&reading.folds);
+        // Without the behaviour policy's log-probabilities nothing says that the policies are the same, and nothing how far apart.
+        let old = tokens.logps.old;
+        let knows_old = old.used + old.nonfinite > 0;
         let mut census = census::census(shard, plain, seen);
         census.push(("scalars".to_owned(), reports.census()));
         let snapshot = Census {
@@ -192,7 +202,11 @@ impl Summary {
                 .as_ref()
                 .map(|policy| {
                     let probabilities = &shard.tokens.sampler.probability_difference;
-                    PolicyNumbers::of(policy, probabilities, reading.kl_kind)
+                    let numbers = PolicyNumbers::of(policy, probabilities, reading.kl_kind);
+                    PolicyNumbers {
+                        ppo_kl: numbers.ppo_kl.filter(|_| knows_old),
+                        ..numbers
+                    }
                 })
                 .unwrap_or_default(),
             extended: shard
@@ -233,7 +247,11 @@ impl Summary {
                 reference.k3
             },
             reference,
-            behaviour: behaviour(tokens, level),
+            behaviour: if knows_old {
+                behaviour(tokens, level)
+            } else {
+                BehaviourNumbers::default()
+            },
             sampler: sampler(&tokens.sampler),
             token_advantages: token_numbers(&tokens.advantages),
             token_or_completion_advantages: either(
@@ -246,10 +264,20 @@ impl Summary {
                 .zip(reading.devices)
                 .map(|(seconds, devices)| seconds * f64::from(devices)),
             scalars,
-            own: reports.own(&reading.folds),
+            own: own.metrics,
+            taken: own.taken,
+            strange: own.strange,
             weighting,
             census,
         }
+    }
+
+    /// The numbers of a step in which nothing was seen but these scalars.
+    #[must_use]
+    pub(crate) fn of_scalars(scalars: Scalars) -> Self {
+        let mut shard = Shard::default();
+        shard.report(0, scalars, None);
+        Self::read(&shard, 0, &Reading::default())
     }
 
     /// A reported scalar, folded over ranks, micro-batches and steps as it declares.

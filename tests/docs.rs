@@ -4,15 +4,18 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grpo_metrics::batch::{ColumnInfo, Columns};
 use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::{OPTIONS, OptionGroup};
 use grpo_metrics::row::run::RUN_KEYS;
 use grpo_metrics::shard::Retain;
 use grpo_metrics::sink::KINDS;
 
+#[path = "docs/constants.rs"]
+mod constants;
 #[path = "docs/python.rs"]
 mod python;
+#[path = "docs/recording.rs"]
+mod recording;
 
 const ABOUT_KEYS: &str = "\
 # Keys
@@ -91,25 +94,6 @@ fn check(path: &str, expected: &str) {
         fs::read_to_string(full).unwrap() == expected,
         "{path} is old: UPDATE_DOCS=1 cargo test --test docs"
     );
-}
-
-/// A line of RECORDING.md's table.
-fn row_of_column(info: &ColumnInfo) -> String {
-    let (name, kind, shape, unit) = (info.name, info.kind.label(), info.shape.label(), info.unit);
-    let (meaning, absent) = (info.meaning.trim(), info.absent);
-    format!("| `{name}` | {kind} | {shape} | {unit} | {meaning} | {absent} |\n")
-}
-
-fn table_of_columns() -> String {
-    let head = "| field | type | shape | unit | meaning | where it is not given |\n| --- | --- | --- | --- | --- | --- |\n";
-    let rows = Columns::ALL.iter().map(row_of_column);
-    [head.to_owned()].into_iter().chain(rows).collect()
-}
-
-#[test]
-fn the_columns_of_a_recording_are_made_from_their_table() {
-    let path = "docs/RECORDING.md";
-    check(path, &part_of(&read(path), "columns", &table_of_columns()));
 }
 
 #[test]

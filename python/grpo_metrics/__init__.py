@@ -19,7 +19,7 @@ from ._summarize import summarize
 from .comparing import Comparison, compare
 from .engine import Engine
 from .gateway import EvSys
-from .given import Column, Columns, Options
+from .given import Column, Columns, Meta, Options, Scalars, Weighting
 from .loggers import LoggerSink
 from .metrics import Metrics
 from .reading import Run, RunList, RunStore, open
@@ -37,6 +37,7 @@ __all__ = [
     "EvSys",
     "GrpoMetricsError",
     "LoggerSink",
+    "Meta",
     "Metrics",
     "OptionError",
     "Options",
@@ -45,11 +46,13 @@ __all__ = [
     "Run",
     "RunList",
     "RunStore",
+    "Scalars",
     "Shard",
     "SinkError",
     "StepError",
     "Store",
     "StoreError",
+    "Weighting",
     "WireError",
     "__version__",
     "compare",

@@ -69,10 +69,15 @@ class Engine:
         self,
         step: int,
         *,
-        scalars: Mapping[str, float | None] | None = None,
-        weighting: Mapping[str, Any] | None = None,
+        scalars: Any = None,
+        weighting: Any = None,
         goes_out: bool | None = None,
     ) -> Row | None: ...
+    def rewind(self) -> Row | None:
+        """Says that the training goes back within this process: to a checkpoint, or to the beginning of another one. The next step may have
+        any number. The steps left over go out as a last row before it, which is given; rows of steps that were reached before are marked
+        `"again"`."""
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hands the sinks numbers that were computed elsewhere as a row of their own; keys under `eval/` are stored in split val."""
 

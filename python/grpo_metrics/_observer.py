@@ -172,6 +172,8 @@ class Observer:
             parts.lack("`old_per_token_logps` in a batch of an earlier step", RATIOS)
         elif {"clip_range_low", "clip_range_high", "importance_sampling_level"} <= loss.keys():
             columns["token_logps"] = logps
+            if columns["old_token_logps"] is None:
+                columns["old_token_logps"] = logps  # as TRL's loss does
         return columns
 
     def end_step(self, logs: Mapping[str, Any] | None) -> dict[str, float] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from ._face import stands_for
-from .given import Column
+from .given import Column, Scalars, Weighting
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,7 +26,8 @@ class Engine(_core.Engine):
                 row = engine.step(step, scalars={"total_loss": batch.loss})
 
     Any thread may use it; calls wait for each other. What is wrong in a call is a `GrpoMetricsError`: an `OptionError`, a
-    `ColumnError`, a `StepError`. `help(Engine.__new__)` has the options, `help(Engine.observe)` the columns.
+    `ColumnError`, a `StepError`. `help(Engine.__new__)` has the options, `help(Engine.observe)` the columns, `help(grpo_metrics.Scalars)`
+    what a trainer may report besides.
     """
 
     __slots__ = ()
@@ -178,16 +179,16 @@ class Engine(_core.Engine):
         trajectory_ids: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         # end of columns
-        scalars: Mapping[str, float | None] | None = None,
-        weighting: Mapping[str, Any] | None = None,
+        scalars: Scalars | Mapping[str, float | None] | None = None,
+        weighting: Weighting | None = None,
         rank: int | None = None,
         micro: int | None = None,
     ) -> None:
         """Takes in one micro-batch of the step that is not over. Nothing of it is kept but numbers.
 
-        `rewards` has to be there, and `group_sizes` or `group_ids`. `scalars` are numbers of the step, `weighting` is the
-        controller's snapshot, as in `step`; `rank` and `micro` say which micro-batch of which rank it is, where that is not this
-        rank's next one.
+        `rewards` has to be there, and `group_sizes` or `group_ids`. `scalars` (see `Scalars`) are numbers of the step, `weighting`
+        (see `Weighting`) is the controller's snapshot, as in `step`; `rank` and `micro`, whole numbers, say which micro-batch of which
+        rank it is, where that is not this rank's next one.
 
         A column that does not fit is a `ColumnError`; the batch is then left out. Among other ranks, this one has then no part in
         the step, and rank 0 is told why.
@@ -218,8 +219,8 @@ class Engine(_core.Engine):
             clipped.
         token_logps: f32 [S], in nats. Log-probabilities of the completion's tokens under the current policy. Without it: no ratio and no KL
             to the reference.
-        old_token_logps: f32 [S], in nats. The same under the behaviour policy. Without it: `token_logps` stands for it, or the key is left
-            out, as METRICS.md says.
+        old_token_logps: f32 [S], in nats. The same under the behaviour policy. Without it: no ratio to it, and nothing of what is clipped;
+            as METRICS.md says.
         ref_token_logps: f32 [S], in nats. The same under the reference policy. Without it: only a reported `kl_loss`.
         sampling_token_logps: f32 [S], in nats. The same as the sampler reported them. Without it: no difference to the sampler.
         token_entropies: f32 [S], in nats. The policy's entropy at each token. Without it: only a reported `policy_entropy`.
@@ -248,19 +249,19 @@ class Engine(_core.Engine):
         self,
         step: int,
         *,
-        scalars: Mapping[str, float | None] | None = None,
-        weighting: Mapping[str, Any] | None = None,
+        scalars: Scalars | Mapping[str, float | None] | None = None,
+        weighting: Weighting | None = None,
         goes_out: bool | None = None,
     ) -> dict[str, float] | None:
         """Ends an optimizer step: the row as a dictionary, if one goes out at this step, else None. The sinks have it by then.
 
         step: whole number, from 0 up. Which step has ended.
-        scalars: numbers of the step by name.
-        weighting: the controller's snapshot.
+        scalars: numbers of the step by name: those of `Scalars` (`help(grpo_metrics.Scalars)` has their units), and metrics of your own.
+        weighting: what the controller says of itself and of the loss, see `Weighting`.
         goes_out: bool. Whether a row goes out, over the steps since the last. Without it: `logging_steps` and its like decide.
 
-        Of several ranks, each calls it, and rank 0 has the row. A StepError where the parts of the step do not belong together, or
-        (see `policy`) a rank has failed.
+        Of several ranks, each calls it, and rank 0 has the row. A StepError where the step is none, comes twice or goes back (see
+        `rewind`), where its parts do not belong together, or where (see `policy`) a rank has failed; the engine goes on with the next.
         """
         raise NotImplementedError
 

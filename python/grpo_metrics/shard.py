@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from ._face import stands_for
-from .given import Column
+from .given import Column, Scalars, Weighting
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,8 +67,8 @@ class Shard(_core.Shard):
         retain: Literal["exact", "sketch"] | None = "exact",
         dialect: str | None = "maxent",
         # end of counted
-        scalars: Mapping[str, float | None] | None = None,
-        weighting: Mapping[str, Any] | None = None,
+        scalars: Scalars | Mapping[str, float | None] | None = None,
+        weighting: Weighting | None = None,
         rank: int | None = None,
         micro: int | None = None,
     ) -> Self:
@@ -104,8 +104,8 @@ class Shard(_core.Shard):
             clipped.
         token_logps: f32 [S], in nats. Log-probabilities of the completion's tokens under the current policy. Without it: no ratio and no KL
             to the reference.
-        old_token_logps: f32 [S], in nats. The same under the behaviour policy. Without it: `token_logps` stands for it, or the key is left
-            out, as METRICS.md says.
+        old_token_logps: f32 [S], in nats. The same under the behaviour policy. Without it: no ratio to it, and nothing of what is clipped;
+            as METRICS.md says.
         ref_token_logps: f32 [S], in nats. The same under the reference policy. Without it: only a reported `kl_loss`.
         sampling_token_logps: f32 [S], in nats. The same as the sampler reported them. Without it: no difference to the sampler.
         token_entropies: f32 [S], in nats. The policy's entropy at each token. Without it: only a reported `policy_entropy`.

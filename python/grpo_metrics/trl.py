@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core import SinkError, StoreError
 from ._observer import Generated, Observer
@@ -16,6 +16,11 @@ from ._trainer_log import GrpoMetricsCallback as GrpoMetricsCallback
 from ._trainer_log import facts, shielded
 from .engine import Engine
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .given import Options
+
 _log = logging.getLogger("grpo_metrics")
 
 LOGS_ALONE = "as a GRPO trainer has it: only what the trainer logs itself is stored"
@@ -23,7 +28,7 @@ LOGS_ALONE = "as a GRPO trainer has it: only what the trainer logs itself is sto
 CADENCE = ("logging_strategy", "logging_steps", "logging_first_step")
 
 
-def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -> type:
+def instrument(trainer: type, *, engine: Engine | None = None, **options: Unpack[Options]) -> type:
     """A subclass of TRL's `GRPOTrainer` whose every optimizer step goes through an engine.
 
     Use it in place of the trainer. Every rank observes each micro-batch of a step: rewards by function, groups, advantages,
@@ -32,7 +37,9 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Any) -
     `grpo_metrics/...`, without `train/`. What the trainer logs and the engine does not compute, evaluations among it, is handed
     to the same sinks under the names of METRICS.md.
 
-    `options` are those of `Engine`, and `samples`: what `Engine.samples` takes, as a dictionary; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
+    `options` are those of `Engine`, each of which `help(grpo_metrics.Engine)` tells: store, run, resume, experiment, group, config,
+    sinks, journal, logging_steps, extended, limits and the others; and `samples`: what `Engine.samples` takes, as a dictionary. `dialect`
+    is `trl` unless told otherwise; `kl_bias_correction`, `gather` (a `TorchGather`), `config` and `seed` follow from the trainer's
     arguments where they are not given, and rows from its log unless one of `logging_steps`, `logging_strategy` and
     `logging_first_step` is. A training from a checkpoint goes on with the newest run of its name. The engine is finished when
     `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is
@@ -56,7 +63,7 @@ def _named_as(made: type, trainer: type) -> type:
     return made
 
 
-def _logged(trainer: type, engine: Engine | None, options: dict[str, Any]) -> type:
+def _logged(trainer: type, engine: Engine | None, options: Mapping[str, Any]) -> type:
     """The trainer, and what it logs handed on."""
 
     class LoggedTrainer(trainer):  # type: ignore[misc]
@@ -166,6 +173,8 @@ class Training:
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
         self.log.begins(resumes)
         self.engine = engine or _engine(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
+        if not self.owns_engine:
+            self.engine.rewind()  # this training's steps are counted anew
         if self.owns_engine and self.engine.run is not None:
             self.log.adopt(self.engine.run)
         if self.owns_engine and options.get("samples") and trainer.accelerator.is_main_process:
@@ -216,14 +225,14 @@ def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     args, accelerator = trainer.args, trainer.accelerator
-    options: dict[str, Any] = {"seed": args.seed}
+    options: dict[str, Any] = {"dialect": "trl", "seed": args.seed}
     if hasattr(args, "use_bias_correction_kl"):
         options["kl_bias_correction"] = bool(args.use_bias_correction_kl)
     if accelerator.num_processes > 1 and given.get("gather") is None:
         from .torch import TorchGather
 
         options["gather"] = TorchGather()
-    options |= given
+    options |= {name: value for name, value in given.items() if value is not None}
     options.pop("samples", None)
     config = given.get("config") or {}
     said = {"trainer": type(trainer).__name__, **facts(args, trainer.model)}

@@ -90,7 +90,11 @@ def with_backend(
     sinks: Iterable[Any] = (),
     resume: str | None = None,
 ) -> Any:
-    """These `MetricsLoggerOptions` of Tunix with a `GrpoMetricsBackend` beside the backends they have, Tunix's defaults or others."""
+    """These `MetricsLoggerOptions` of Tunix with a `GrpoMetricsBackend` beside the backends they have, Tunix's defaults or others.
+
+    `store` (a path or an object), `run`, `experiment` and `resume` (texts) and `sinks` (a list) are those of `Engine`, which
+    `help(grpo_metrics.Engine)` tells of one by one, with what holds without each.
+    """
     before = dataclasses.replace(options)
     own = backend_factory(store, run=run, experiment=experiment, sinks=sinks, resume=resume)
     factories = [lambda: _Together(before.create_backends()), own]

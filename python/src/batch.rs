@@ -85,6 +85,14 @@ impl<'py> Held<'py> {
     }
 }
 
+/// What is given beside columns.
+const BESIDE: [&str; 4] = ["scalars", "weighting", "rank", "micro"];
+
+/// Every name that a record's keywords may have.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Columns::ALL.iter().map(|info| info.name).chain(BESIDE)
+}
+
 /// What is known of one record while it is borrowed from Python; `None` where not given.
 #[derive(Default)]
 struct Record<'py> {
@@ -96,19 +104,24 @@ struct Record<'py> {
 }
 
 impl<'py> Record<'py> {
+    /// What was given under this name; `None` counts as not given, of a name that is known.
     fn set(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        let info = ColumnInfo::of(name);
+        if info.is_none() && !BESIDE.contains(&name) {
+            return Err(error::column(unknown_name("column", name, names())));
+        }
+        if value.is_none() {
+            return Ok(());
+        }
         match name {
             "scalars" => self.scalars = Some(Read::read(name, value)?),
             "weighting" => self.weighting = Some(Read::read(name, value)?),
             "rank" => self.rank = Some(Read::read(name, value)?),
             "micro" => self.micro = Some(Read::read(name, value)?),
             _ => {
-                let info = ColumnInfo::of(name).ok_or_else(|| {
-                    let columns = Columns::ALL.iter().map(|info| info.name);
-                    let known = columns.chain(["scalars", "weighting", "rank", "micro"]);
-                    error::column(unknown_name("column", name, known))
-                })?;
-                self.columns.push((info, Held::read(info, value)?));
+                if let Some(info) = info {
+                    self.columns.push((info, Held::read(info, value)?));
+                }
             }
         }
         Ok(())
@@ -136,9 +149,7 @@ pub fn with_batch<T: Send>(
 ) -> PyResult<T> {
     let mut record = Record::default();
     for (name, value) in columns.into_iter().flatten() {
-        if !value.is_none() {
-            record.set(name.cast::<PyString>()?.to_str()?, &value)?;
-        }
+        record.set(name.cast::<PyString>()?.to_str()?, &value)?;
     }
     let (rank, micro) = (record.rank, record.micro);
     let columns = record.columns()?;
@@ -160,10 +171,11 @@ fn expected(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
 
 impl<'py> Read<'py> for u32 {
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        value
-            .extract()
-            .noted()
-            .map_err(|_| expected(name, "a whole number from 0 to 4294967295", value))
+        let refuse = || expected(name, "a whole number from 0 to 4294967295", value);
+        if value.is_instance_of::<PyBool>() {
+            return Err(refuse());
+        }
+        value.extract().noted().map_err(|_| refuse())
     }
 }
 
@@ -242,56 +254,61 @@ impl<'py> Read<'py> for bool {
     }
 }
 
+/// The members of a snapshot by their fields, what bears a field's own name before what is taken for it. Names that no field has, and
+/// second names of one, are told `strange`.
+fn fields<'py>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    field: impl Fn(&str) -> Option<&'static str>,
+    mut strange: impl FnMut(String),
+) -> PyResult<Vec<(&'static str, Bound<'py, PyAny>)>> {
+    let members = members(name, value)?.into_iter();
+    let (own, others): (Vec<_>, Vec<_>) =
+        members.partition(|(member, _)| field(member) == Some(member));
+    let mut known: Vec<(&str, Bound<'py, PyAny>)> = Vec::new();
+    for (member, value) in own.into_iter().chain(others) {
+        let is_new = |field: &&str| known.iter().all(|(there, _)| there != field);
+        match field(&member).filter(is_new) {
+            Some(field) => known.push((field, value)),
+            None => strange(member),
+        }
+    }
+    Ok(known)
+}
+
 impl<'py> Read<'py> for Weighting {
+    /// A name that no field has is in [`Weighting::strange`]: the engine warns of it, and no step fails of it.
     fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let mut weighting = Self::default();
-        for (member, value) in members(name, value)? {
+        let mut strange = Vec::new();
+        for (member, value) in fields(name, value, Self::field, |name| strange.push(name))? {
             let field = format!("{name}.{member}");
-            if Self::WORDS.contains(&member.as_str()) {
+            if Self::WORDS.contains(&member) {
                 let word: String = value
                     .extract()
                     .noted()
                     .map_err(|_| expected(&field, "a text", &value))?;
-                if let Some(Err(unknown)) = weighting.set_word(&member, &word) {
+                if let Some(Err(unknown)) = weighting.set_word(member, &word) {
                     return Err(error::column(format!("`{field}`: {unknown}")));
                 }
             } else if member == "meta" {
-                weighting.meta = Some(Read::read(&field, &value)?);
-            } else if let Some(place) = weighting.number_mut(&member) {
+                let meta = weighting.meta.insert(Meta::default());
+                let of_meta = |name: String| strange.push(format!("meta.{name}"));
+                for (member, value) in fields(&field, &value, Meta::field, of_meta)? {
+                    let field = format!("{field}.{member}");
+                    if let Some(place) = meta.number_mut(member) {
+                        *place = Some(Read::read(&field, &value)?);
+                    } else if let Some(place) = meta.flag_mut(member) {
+                        *place = Some(Read::read(&field, &value)?);
+                    }
+                }
+            } else if let Some(place) = weighting.number_mut(member) {
                 *place = Some(Read::read(&field, &value)?);
-            } else if let Some(place) = weighting.flag_mut(&member) {
+            } else if let Some(place) = weighting.flag_mut(member) {
                 *place = Some(Read::read(&field, &value)?);
-            } else {
-                let known = [Self::NUMBERS, Self::FLAGS, Self::WORDS, &["meta"]].concat();
-                return Err(error::column(unknown_name(
-                    "field of `weighting`",
-                    &member,
-                    known,
-                )));
             }
         }
+        weighting.strange = strange;
         Ok(weighting)
-    }
-}
-
-impl<'py> Read<'py> for Meta {
-    fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let mut meta = Self::default();
-        for (member, value) in members(name, value)? {
-            let field = format!("{name}.{member}");
-            if let Some(place) = meta.number_mut(&member) {
-                *place = Some(Read::read(&field, &value)?);
-            } else if let Some(place) = meta.flag_mut(&member) {
-                *place = Some(Read::read(&field, &value)?);
-            } else {
-                let known = Self::NUMBERS.iter().chain(Self::FLAGS).copied();
-                return Err(error::column(unknown_name(
-                    "field of `weighting.meta`",
-                    &member,
-                    known,
-                )));
-            }
-        }
-        Ok(meta)
     }
 }

@@ -34,6 +34,26 @@ impl Drop for Engine {
     }
 }
 
+impl Engine {
+    /// A call of `step` cannot be: other ranks do not wait for this one.
+    fn sit_out(&self, py: Python<'_>, reason: &str) {
+        let sat_out = self.0.run(py, |running| {
+            if let Ok(engine) = running.engine() {
+                engine.sit_out(reason);
+            }
+            Ok(())
+        });
+        if let Err(error) = sat_out {
+            tracing::warn!("other ranks may wait for this one: {error}");
+        }
+    }
+}
+
+/// What was given as this argument, if it was.
+fn read<'py, T: Read<'py>>(name: &str, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<T>> {
+    given.map(|given| Read::read(name, given)).transpose()
+}
+
 #[pymethods]
 impl Engine {
     #[new]
@@ -97,22 +117,37 @@ impl Engine {
     fn step<'py>(
         &self,
         py: Python<'py>,
-        step: Step,
+        step: &Bound<'py, PyAny>,
         scalars: Option<&Bound<'py, PyAny>>,
         weighting: Option<&Bound<'py, PyAny>>,
-        goes_out: Option<bool>,
+        goes_out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         guarded(|| {
-            let scalars: Option<Scalars> = scalars
-                .map(|given| Read::read("scalars", given))
-                .transpose()?;
-            let weighting: Option<Weighting> = weighting
-                .map(|given| Read::read("weighting", given))
-                .transpose()?;
-            let scalars = scalars.unwrap_or_default();
-            let row = self.0.run(py, |running| {
-                running.step(step.0, scalars, weighting, goes_out)
+            let read = || {
+                let step: Step = step.extract()?;
+                let scalars: Option<Scalars> = read("scalars", scalars)?;
+                let weighting: Option<Weighting> = read("weighting", weighting)?;
+                let goes_out: Option<bool> = read("goes_out", goes_out)?;
+                Ok((step.0, scalars.unwrap_or_default(), weighting, goes_out))
+            };
+            let (step, scalars, weighting, goes_out) = read().inspect_err(|error: &PyErr| {
+                if !interruption::is_one(py, error) {
+                    self.sit_out(py, &error.value(py).to_string());
+                }
             })?;
+            let row = self.0.run(py, |running| {
+                running.step(step, scalars, weighting, goes_out)
+            })?;
+            row.map(|metrics| row::of(py, &metrics)).transpose()
+        })
+    }
+
+    /// Says that the training goes back within this process: to a checkpoint, or to the beginning of another one. The next step may
+    /// have any number. The steps left over go out as a last row before it, which is given; rows of steps that were reached before are
+    /// marked `"again"`.
+    fn rewind<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        guarded(|| {
+            let row = self.0.run(py, Running::rewind)?;
             row.map(|metrics| row::of(py, &metrics)).transpose()
         })
     }

@@ -122,6 +122,14 @@ impl Running {
         Ok(row.map(|row| row.metrics))
     }
 
+    pub fn rewind(&mut self) -> PyResult<Option<Metrics>> {
+        let row = self.engine()?.rewind().map(|row| row.metrics);
+        if row.is_some() {
+            self.last_row.clone_from(&row);
+        }
+        Ok(row)
+    }
+
     pub fn log(&mut self, step: u64, metrics: BTreeMap<String, f64>) -> PyResult<()> {
         self.engine()?.log(step, metrics.into_iter().collect());
         Ok(())

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use grpo_metrics::dialect::Dialect;
-use grpo_metrics::engine::{EngineError, OptionGroup};
+use grpo_metrics::engine::{EngineError, OptionGroup, unknown_name};
 use grpo_metrics::shard::{DetailError, Shard as CoreShard};
 use grpo_metrics::wire;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyDictMethods, PyString, PyType};
 
-use crate::batch::with_batch;
+use crate::batch::{self, with_batch};
 use crate::error::{self, guarded};
 use crate::options;
 use crate::sink::numbers;
@@ -59,15 +59,24 @@ impl Shard {
     ) -> PyResult<Bound<'py, Self>> {
         guarded(|| {
             let py = class.py();
-            let columns = columns.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
-            let mut told = Vec::new();
-            for name in options::names(&[OptionGroup::Counting]).chain(["dialect"]) {
-                if let Some(value) = columns.get_item(name)? {
-                    columns.del_item(name)?;
-                    told.push((PyString::new(py, name).into_any(), value));
+            let told = || options::names(&[OptionGroup::Counting]).chain(["dialect"]);
+            for (name, _) in columns.into_iter().flatten() {
+                let name: String = name.extract()?;
+                let known = || batch::names().chain(told());
+                if !known().any(|known| known == name) {
+                    let unknown = unknown_name("column or option", &name, known());
+                    return Err(error::column(unknown));
                 }
             }
-            let told = options::engine_options(told.into_iter())?;
+            let columns = columns.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
+            let mut given = Vec::new();
+            for name in told() {
+                if let Some(value) = columns.get_item(name)? {
+                    columns.del_item(name)?;
+                    given.push((PyString::new(py, name).into_any(), value));
+                }
+            }
+            let told = options::engine_options(given.into_iter())?;
             told.check().map_err(error::option)?;
             let shard = with_batch(py, Some(&columns), |batch| {
                 let place = batch.place().unwrap_or_default();

@@ -12,6 +12,7 @@ use crate::error::{self, guarded};
 use crate::interruption::Noted;
 use crate::options::Options;
 use crate::row;
+use crate::step::Step;
 use crate::threads::within_pool;
 
 /// The row of one step: its records as RECORDING.md has them, with the columns in `batch`, of all ranks and micro-batches.
@@ -28,7 +29,10 @@ pub fn summarize<'py>(
         let records: Vec<_> = if one {
             vec![Heading::of(records)?]
         } else {
-            let items = records.try_iter()?;
+            let items = records.try_iter().noted();
+            let items = items.map_err(|_| {
+                error::column("expected a record or several: dictionaries with `step` and `batch`")
+            })?;
             items
                 .map(|record| Heading::of(&record?))
                 .collect::<PyResult<_>>()?
@@ -64,8 +68,9 @@ struct Heading<'py> {
 
 impl<'py> Heading<'py> {
     fn of(record: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let expected =
-            |_| error::column("expected records that are dictionaries with `step` and `batch`");
+        let expected = |_: PyErr| {
+            error::column("expected records that are dictionaries with `step` and `batch`")
+        };
         let record = record.cast::<PyDict>().map_err(|e| expected(e.into()))?;
         let mut head = Self {
             step: 0,
@@ -82,7 +87,7 @@ impl<'py> Heading<'py> {
         for (name, value) in record {
             let name: String = name.extract()?;
             match name.as_str() {
-                "step" => head.step = value.extract().noted().map_err(expected)?,
+                "step" => head.step = value.extract::<Step>()?.0,
                 "rank" => head.rank = Read::read(&name, &value)?,
                 "micro" => head.micro = Read::read(&name, &value)?,
                 "scalars" | "weighting" => head.columns.set_item(&name, value)?,

@@ -145,7 +145,6 @@ WRONG = {
     "a mask of floats": ({"loss_mask": [0.5] * 8}, "`loss_mask`: expected 0 or 1, found 0.5 at 0"),
     "rows unlike the lengths": ({"token_logps": [[0.0] * 2, [0.0], [0.0] * 3, [0.0] * 2]}, r"`token_logps\[0\]`: expected 1 .*found 2"),
     "a text for texts": ({"completions": "abcd"}, "`completions`: expected a list of texts, found str"),
-    "an unknown part of the snapshot": ({"weighting": {"betta": 1}}, "unknown field of `weighting` `betta`; did you mean `beta`"),
     "a text for a number": ({"weighting": {"beta": "x"}}, "`weighting.beta`: expected a number, found str"),
     "a list for a dictionary": ({"reward_components": [1]}, "`reward_components`: expected a dictionary"),
     "a ragged padding mask": ({"padding_mask": [1, 0]}, "`padding_mask`: expected two dimensions"),

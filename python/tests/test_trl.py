@@ -209,9 +209,9 @@ def test_an_instrumented_trainer_says_by_itself_that_it_goes_on_from_a_checkpoin
     trainer().train(True, steps=[2])
     assert steps_of(path, "r-2") == [1, 2]  # the newest of the name
     caplog.clear()
-    trainer(dialect="trl").train(True, steps=[3])
+    trainer(dialect="maxent").train(True, steps=[3])
     assert steps_of(path, "r-3") == [3]
-    assert "has a run of its own: run `r-2`: expected dialect maxent, as it was begun with, found dialect trl" in caplog.text
+    assert "has a run of its own: run `r-2`: expected dialect trl, as it was begun with, found dialect maxent" in caplog.text
     trainer(resume="never").train(True, steps=[3])
     assert steps_of(path, "r-4") == [3]
 
@@ -462,14 +462,14 @@ def test_a_trainer_that_is_no_grpo_trainer_trains_to_its_end_and_what_it_logs_is
 def test_a_grpo_trainer_is_observed_without_a_warning(cases, kind):
     case = cases[kind]
     assert (case.error, case.step, case.warned, case.run["status"]) == (None, 3, [], "completed")
-    assert case.steps("train/reward_p50") == [1, 2, 3]
+    assert case.steps("reward_std") == [1, 2, 3]
 
 
 def test_a_training_that_a_reward_function_ends_is_failed_with_its_error_and_keeps_its_rows(cases):
     case = cases["failed"]
     assert case.error == "ValueError: no reward today"
     assert (case.run["status"], case.run["error_message"]) == ("failed", "ValueError: no reward today")
-    assert case.steps("train/reward") == [2]
+    assert case.steps("reward") == [2]
 
 
 def test_a_training_that_ctrl_c_ends_is_cancelled(cases):
@@ -503,11 +503,12 @@ def test_what_only_trl_logs_is_stored_once_beside_the_row_and_what_the_engine_co
     rows = [row for row in case.log if "reward" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
-        for name in ("cispo_clip_ratio", "words", "step_time"):
+        for name in ("cispo_clip_ratio", "words"):
             assert stored[row["step"], f"train/{name}"] == pytest.approx(row[name], rel=1e-12)
             assert f"grpo_metrics/{name}" not in row
-        assert stored[row["step"], "train/reward_std"] == row["grpo_metrics/reward_std"] != row["reward_std"]
-        assert (row["step"], "train/completions/mean_length") not in stored  # ours is `mean_length_sampled`
+        for name in ("reward_std", "completions/mean_length", "step_time"):
+            assert stored[row["step"], name] == row[f"grpo_metrics/{name}"] == pytest.approx(row[name], rel=1e-6)
+            assert (row["step"], f"train/{name}") not in stored
     last = case.log[-1]
     assert stored[4, "train/runtime"] == last["train_runtime"]
 
@@ -542,7 +543,7 @@ def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says
     assert set(case.stored()) == set(alone.stored())
     for row in case.log:
         if "grpo_metrics/reward_std" in row:
-            assert case.stored()[row["step"], "train/reward_std"] == row["grpo_metrics/reward_std"]
+            assert case.stored()[row["step"], "reward_std"] == row["grpo_metrics/reward_std"]
 
 
 @pytest.mark.parametrize(
@@ -552,35 +553,35 @@ def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says
 def test_a_row_goes_out_when_trl_logs_and_is_over_the_same_steps(cases, kind, steps):
     case = cases[kind]
     rows = [row for row in case.log if "reward" in row]
-    assert [row["step"] for row in rows] == steps == case.steps("train/reward")
+    assert [row["step"] for row in rows] == steps == case.steps("reward")
     for row in rows:
         assert row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
-        assert row["grpo_metrics/policy_entropy"] == pytest.approx(row["entropy"], rel=1e-6)
+        assert row["grpo_metrics/entropy"] == pytest.approx(row["entropy"], rel=1e-6)
     assert not any("grpo_metrics/reward" in row for row in case.log if row not in rows)
 
 
 def test_a_cadence_that_was_asked_for_stands_whatever_trl_logs(cases):
-    assert cases["own"].steps("train/reward") == [2, 4]
+    assert cases["own"].steps("reward") == [2, 4]
 
 
 def test_a_training_that_goes_on_from_a_checkpoint_begins_its_window_there(cases):
     case = cases["resumed"]
     rows = [row for row in case.log if "reward" in row]
     assert [row["step"] for row in rows] == [3, 6, 9]
-    assert case.steps("train/reward") == [3, 5, 6, 9]  # the first training left two steps over at its end
+    assert case.steps("reward") == [3, 5, 6, 9]  # the first training left two steps over at its end
     stored = case.stored()
     for row in rows:
-        assert stored[row["step"], "train/reward"] == row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
+        assert stored[row["step"], "reward"] == row["grpo_metrics/reward"] == pytest.approx(row["reward"], rel=1e-6)
 
 
 def test_a_row_that_a_resume_cuts_short_does_not_replace_the_one_over_the_whole_window(cases):
     case = cases["cut"]
     [whole] = [row for row in json.loads((case.folder / "before-cut.json").read_text()) if row["step"] == 6]
     [short] = [row for row in case.log if row["step"] == 6]
-    stored = case.stored()[6, "train/reward"]
+    stored = case.stored()[6, "reward"]
     assert stored == whole["grpo_metrics/reward"] != short["grpo_metrics/reward"]
     assert stored == pytest.approx(whole["reward"], rel=1e-6)
-    assert case.steps("train/reward") == [3, 6, 7, 9]
+    assert case.steps("reward") == [3, 6, 7, 9]
 
 
 def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_again(cases):
@@ -588,7 +589,7 @@ def test_a_batch_that_an_earlier_training_of_the_trainer_generated_is_known_agai
     again = "run `r`: rows of steps that were there already are written again: 1, of steps 1 to 1"
     assert (case.error, case.warned, case.run["status"]) == (None, [again], "completed")
     assert not case.run.get("error_message")
-    assert case.steps("train/reward") == [1, 2, 3, 4]
+    assert case.steps("reward") == [1, 2, 3, 4]
 
 
 def test_a_number_of_trls_that_cannot_be_read_costs_the_other_ranks_nothing(caplog):
@@ -704,4 +705,4 @@ def test_two_reward_functions_of_one_name_have_numbers_each(cases):
     [warned] = [line for line in case.warned if "reward functions are named" in line]
     assert warned.endswith("two reward functions are named evens: the later one is evens_2")
     stored = case.stored()
-    assert stored[1, "train/rewards/evens_2/mean"] == stored[1, "train/rewards/evens/mean"]
+    assert stored[1, "rewards/evens_2/mean"] == stored[1, "rewards/evens/mean"]

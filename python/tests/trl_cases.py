@@ -147,9 +147,9 @@ def some(completions, **_):
 
 
 def by_loss(out: Out, rewards: Any = (evens, brevity), trainer: Any = None, **given: Any) -> Any:
-    """Two steps a generation, so that ratios leave 1, under TRL's names."""
+    """Two steps a generation, so that ratios leave 1."""
     far = {"num_iterations": 2, "beta": 0.1, "epsilon": 0.001, "max_steps": 4, "learning_rate": 3e-2, "per_device_train_batch_size": 8}
-    return out.grpo(rewards, trainer, {"dialect": "trl"}, **{**far, **given})
+    return out.grpo(rewards, trainer, **{**far, **given})
 
 
 def geometric(out: Out) -> Any:

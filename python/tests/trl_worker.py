@@ -55,7 +55,7 @@ def main(out: str, kind: str) -> None:
     torch.set_num_threads(1)
     folder = Path(out)
     rank = int(os.environ["RANK"])
-    options = {"dialect": "trl", "store": folder / "runs.db", "run": "r", "recorder": folder / "records"}
+    options = {"store": folder / "runs.db", "run": "r", "recorder": folder / "records"}
     trainer_class = GRPOTrainer if kind == "plain" else instrument(GRPOTrainer, **options)
     args = GRPOConfig(
         output_dir=out,

@@ -150,7 +150,7 @@ columns! {
         token_logps: Option<TokenColumn<'a>>, "nats" per Token, absent: "no ratio and no KL to the reference";
         /// The same under the behaviour policy.
         old_token_logps: Option<TokenColumn<'a>>, "nats" per Token,
-            absent: "`token_logps` stands for it, or the key is left out, as METRICS.md says";
+            absent: "no ratio to it, and nothing of what is clipped; as METRICS.md says";
         /// The same under the reference policy.
         ref_token_logps: Option<TokenColumn<'a>>, "nats" per Token, absent: "only a reported `kl_loss`";
         /// The same as the sampler reported them.

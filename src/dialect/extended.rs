@@ -104,7 +104,7 @@ const HEALTH: &[Line] = &[
     line("health/length_at_cap", "0/1", "too many completions reach the length cap, or, without one, did not end by themselves (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::LengthAtCap)),
     line("health/sampler_drift", "0/1", "trainer's and sampler's log-probabilities or probabilities too far apart (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::SamplerDrift)),
     line("health/nonfinite", "0/1", "some value handed in was NaN or infinite (averaged window: share of steps)", Reduction::Last, |s| flag(s, Flag::NonFinite)),
-    Line::of("health/kept_out", "values", "numbers of your own that bear the name of another key of the row: not in it", Reduction::Sum, Take::KeptOut),
+    Line::of("health/kept_out", "values", "numbers of your own that bear the name of another key of the row, or nearly that of a known scalar: not in it", Reduction::Sum, Take::KeptOut),
     Line::of("health/{family}/used", "values", "values of the family that were used", Reduction::Sum, Take::Family(|census| given(census, census.used))),
     Line::of("health/{family}/absent", "values", "places of the family without a value", Reduction::Sum, Take::Family(|census| given(census, census.absent))),
     Line::of("health/{family}/nonfinite", "values", "values of the family that were NaN or infinite", Reduction::Sum, Take::Family(|census| given(census, census.nonfinite))),

@@ -1,8 +1,10 @@
 //! A summary's row in a dialect's words: its tables line by line, and no two numbers under one key.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use super::{Dialect, Line, Take};
+use crate::batch::scalars::{Scalar, Scalars};
 use crate::row::Metrics;
 use crate::summary::{Attempts, Distribution, Summary};
 
@@ -11,7 +13,8 @@ use crate::summary::{Attempts, Distribution, Summary};
 pub struct Named {
     /// The row itself: each key with its number, in the order of the dialect's tables.
     pub metrics: Metrics,
-    /// The users' own metrics whose name is that of one of the row's keys: not in the row.
+    /// Names under which something was reported that is not in the row: that of one of the row's own keys, and what
+    /// [`Summary::strange`] has.
     pub kept_out: Vec<String>,
     /// Keys that two names came to (components `a` and `a/corr_total`): the later one, and what it is called instead.
     pub renamed: Vec<(String, String)>,
@@ -51,7 +54,9 @@ impl Dialect {
         } else {
             Vec::new()
         };
-        let kept_out = push_own(&mut metrics, &summary.own);
+        let untold = self.untold(summary);
+        let mut kept_out = push_own(&mut metrics, summary.own.iter().chain(&untold));
+        kept_out.extend_from_slice(&summary.strange);
         let counts = extended.iter().copied().flatten();
         for line in counts.filter(|line| matches!(line.take, Take::KeptOut)) {
             metrics.push(line.key, kept_out.len() as f64);
@@ -61,6 +66,35 @@ impl Dialect {
             kept_out,
             renamed,
         }
+    }
+
+    /// Scalars that were reported under another name, and that the dialect has no key for: they stand under that name.
+    fn untold(self, summary: &Summary) -> Vec<(String, f64)> {
+        let untold = summary.taken.iter();
+        let untold = untold.filter(|(_, scalar)| !self.tells(*scalar));
+        untold
+            .filter_map(|(name, scalar)| Some((name.clone(), summary.scalar(*scalar)?)))
+            .collect()
+    }
+
+    /// Whether one of the dialect's lines has what is reported as this scalar.
+    fn tells(self, scalar: Scalar) -> bool {
+        static TOLD: LazyLock<HashSet<(&str, Scalar)>> = LazyLock::new(|| {
+            let nothing = Summary::of_scalars(Scalars::default());
+            let told = Scalar::ALL.iter().flat_map(|&scalar| {
+                let only = Summary::of_scalars(Scalars::default().with(scalar, 0.5));
+                let tells = |line: &Line| match line.take {
+                    Take::Number(take) => take(&only) != take(&nothing),
+                    _ => false,
+                };
+                let dialects = Dialect::ALL.iter();
+                let dialects = dialects.filter(|dialect| dialect.lines().any(tells));
+                let dialects: Vec<&str> = dialects.map(|dialect| dialect.name()).collect();
+                dialects.into_iter().map(move |dialect| (dialect, scalar))
+            });
+            told.collect()
+        });
+        TOLD.contains(&(self.name(), scalar))
     }
 
     /// Whether two of a summary's names may come to one key: only a name with a slash can end as a key's own end does, or
@@ -74,14 +108,17 @@ impl Dialect {
 }
 
 /// Adds the users' own metrics; the names of those whose key the row has already.
-fn push_own(metrics: &mut Metrics, own: &[(String, f64)]) -> Vec<String> {
-    if own.is_empty() {
+fn push_own<'a>(
+    metrics: &mut Metrics,
+    own: impl Iterator<Item = &'a (String, f64)>,
+) -> Vec<String> {
+    let mut own = own.peekable();
+    if own.peek().is_none() {
         return Vec::new();
     }
     let taken: HashSet<&str> = metrics.iter().map(|(key, _)| key).collect();
-    let (kept_out, free): (Vec<_>, Vec<_>) = own
-        .iter()
-        .partition(|(name, _)| taken.contains(name.as_str()));
+    let (kept_out, free): (Vec<_>, Vec<_>) =
+        own.partition(|(name, _)| taken.contains(name.as_str()));
     for (name, value) in free {
         metrics.push(name.clone(), *value);
     }

@@ -4,7 +4,7 @@
 use super::first::{First, first};
 use super::{Line, Reduction, component, line};
 use crate::batch::scalars::{RewardScale, Scalar};
-use crate::summary::{BehaviourNumbers, Summary};
+use crate::summary::{BehaviourNumbers, LengthNumbers, Summary};
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
 
@@ -33,15 +33,15 @@ const STEP: &[Line] = &[
     line("completions/mean_length", "tokens", "mean completion length", Reduction::Mean, |s| Some(s.lengths?.mean)),
     line("completions/min_length", "tokens", "shortest completion", Reduction::Min, |s| Some(s.lengths?.min)),
     line("completions/max_length", "tokens", "longest completion", Reduction::Max, |s| Some(s.lengths?.max)),
-    line("completions/clipped_ratio", "share", "completions that did not end by themselves", Reduction::Share, |s| s.clipped),
+    line("completions/clipped_ratio", "share", "completions that did not end by themselves", Reduction::Share, |s| s.clipped.filter(|_| knows_ends(s))),
     line("completions/mean_terminated_length", "tokens", "mean length of completions that ended by themselves; 0 if none did", Reduction::Mean, |s| {
-        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.mean))
+        terminated(s, |l| l.mean)
     }),
     line("completions/min_terminated_length", "tokens", "shortest of them; 0 if there are none", Reduction::Min, |s| {
-        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.min))
+        terminated(s, |l| l.min)
     }),
     line("completions/max_terminated_length", "tokens", "longest of them; 0 if there are none", Reduction::Max, |s| {
-        s.lengths.map(|_| s.terminated_lengths.map_or(0.0, |l| l.max))
+        terminated(s, |l| l.max)
     }),
 ];
 
@@ -71,6 +71,17 @@ const POLICY: &[Line] = &[
     line("epoch", "epochs", "epoch as reported", Reduction::Declared, |s| s.scalar(Scalar::Epoch)).last_of_window(),
     line("step_time", "s", "time of the step as reported", Reduction::Declared, |s| s.scalar(Scalar::StepTimeSec)),
 ];
+
+/// Whether something says how completions ended: `terminated`, or a cap that their lengths are held against.
+fn knows_ends(s: &Summary) -> bool {
+    s.cut_off.is_some()
+}
+
+/// Of the completions that ended by themselves; 0 if none did.
+fn terminated(s: &Summary, take: fn(LengthNumbers) -> f64) -> Option<f64> {
+    let known = s.lengths.filter(|_| knows_ends(s));
+    known.map(|_| s.terminated_lengths.map_or(0.0, take))
+}
 
 /// Nothing where the loss has no clip range.
 fn clipping(s: &Summary) -> Option<&BehaviourNumbers> {

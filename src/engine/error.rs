@@ -20,6 +20,17 @@ pub enum EngineError {
     /// Of a shard that is read by itself: an engine has looked at its options before.
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// The step is not behind the one before it, and nobody has said that the training goes back.
+    #[error(
+        "step {step} {}, and is not counted: steps ascend (where the training goes back to a checkpoint, call `rewind` first)",
+        if step == last { "has come twice".to_owned() } else { format!("comes after step {last}") }
+    )]
+    Order {
+        /// The step that was to end.
+        step: u64,
+        /// The one that has ended last.
+        last: u64,
+    },
     /// Ranks failed or were not heard, and the engine's `policy` is to fail then
     /// ([`OnFailure::Fail`](crate::engine::OnFailure::Fail)).
     #[error("step {step}: {}", named(failures))]

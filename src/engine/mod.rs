@@ -4,6 +4,7 @@ mod builder;
 mod error;
 mod once;
 mod options;
+mod order;
 mod reader;
 mod row;
 
@@ -69,6 +70,8 @@ pub struct Engine {
     averaged: MeanWindow,
     pooled: Shard,
     last_step: Option<LastStep>,
+    /// The step that was ended here last: on any rank.
+    ended: Option<u64>,
     rows: u64,
     /// The last step that the run had when it was resumed, if it was.
     resumed_after: Option<u64>,
@@ -122,6 +125,7 @@ impl Engine {
             averaged: MeanWindow::default(),
             pooled: Shard::default(),
             last_step: None,
+            ended: None,
             rows: 0,
             sketched: false,
             emitted: false,
@@ -161,6 +165,7 @@ impl Engine {
         }
         if let Some(weighting) = &batch.columns().weighting {
             self.known_range = Some(weighting.clip_range());
+            self.keep_out_strange(weighting);
         }
         // What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then the
         // options, then the default.
@@ -206,6 +211,7 @@ impl Engine {
     pub fn report(&mut self, scalars: Scalars, weighting: Option<Weighting>) {
         if let Some(weighting) = &weighting {
             self.known_range = Some(weighting.clip_range());
+            self.keep_out_strange(weighting);
         }
         self.pending.report(self.gather.rank(), scalars, weighting);
     }
@@ -218,7 +224,7 @@ impl Engine {
     /// A sink that fails does not fail the step: its error is kept ([`Engine::sink_error`]) and counted in its receipt.
     ///
     /// # Errors
-    /// If the step's parts do not belong together; at the root also if a rank has failed or was not heard and the
+    /// If the step is not behind the last one ([`Engine::rewind`]), or its parts do not belong together; at the root also if a rank has failed or was not heard and the
     /// [`OnFailure`] is to fail, and on another rank if its part could not be handed on.
     pub fn step(&mut self, step: u64) -> Result<Option<Row>, EngineError> {
         self.step_told(step, None)
@@ -234,7 +240,18 @@ impl Engine {
         step: u64,
         goes_out: Option<bool>,
     ) -> Result<Option<Row>, EngineError> {
-        let Some(mut shard) = self.gathered(step)? else {
+        let out_of_order = self.out_of_order(step);
+        if let Some(error) = &out_of_order {
+            // Other ranks are on their way into the gather, and must not wait there.
+            self.fail(error.to_string());
+        }
+        let gathered = self.gathered(step);
+        if let Some(error) = out_of_order {
+            return Err(error);
+        }
+        let gathered = gathered?;
+        self.ended = Some(step);
+        let Some(mut shard) = gathered else {
             return Ok(None);
         };
         self.sketched |= shard.retain() == Some(Retain::Sketch);

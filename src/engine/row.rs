@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Engine, EngineOptions, no_component};
+use super::{Engine, EngineOptions, no_component, unknown_name};
+use crate::batch::scalars::{FieldInfo, Meta, Scalar, Weighting};
 use crate::dialect::Named;
 use crate::row::run::RunMetadata;
 use crate::row::window::Windowing;
@@ -20,11 +21,7 @@ impl Engine {
             renamed,
         } = self.reader.name(summary);
         for name in kept_out {
-            let count = self.census.entry("kept_out".to_owned()).or_default();
-            count.absent(1);
-            self.once.say(format!(
-                "`{name}` is one of the row's own keys: a number reported under that name is kept out of the row"
-            ));
+            self.keep_out(why_not(&name));
         }
         for (key, own) in renamed {
             self.once.say(format!(
@@ -84,6 +81,29 @@ impl Engine {
         self.hand_on(row)
     }
 
+    /// Counts something that was reported and is in no row, and says why, once.
+    fn keep_out(&mut self, why: String) {
+        let count = self.census.entry("kept_out".to_owned()).or_default();
+        count.absent(1);
+        self.once.say(why);
+    }
+
+    /// Keeps out what a snapshot has under names that no field has.
+    pub(super) fn keep_out_strange(&mut self, weighting: &Weighting) {
+        for name in &weighting.strange {
+            let (fields, of) = match name.strip_prefix("meta.") {
+                Some(of) => (Meta::FIELDS, of),
+                None => (Weighting::FIELDS, &**name),
+            };
+            let taken = |field: &&FieldInfo| field.also.contains(&of);
+            let why = match fields.iter().find(taken) {
+                Some(field) => format!("another name of `{}`, which is given too", field.name),
+                None => unknown_name("field", of, fields.iter().map(|field| field.name)),
+            };
+            self.keep_out(format!("`weighting.{name}` is kept out: {why}"));
+        }
+    }
+
     /// Hands the sinks numbers that were computed elsewhere, such as a trainer's evaluation, as a row of their own. They have
     /// it when this returns; the window is not touched.
     pub fn log(&mut self, step: u64, metrics: Metrics) -> Row {
@@ -120,6 +140,24 @@ impl Engine {
         }
         row
     }
+}
+
+/// Why nothing reported under this name is in the row.
+fn why_not(name: &str) -> String {
+    let why = if let Some(scalar) = Scalar::of(name) {
+        format!(
+            "`{name}` is another name of `{}`, which is reported too",
+            scalar.name()
+        )
+    } else if let Some(scalar) = Scalar::meant_by(name) {
+        let known = scalar.name();
+        format!(
+            "`{name}` is no known scalar; did you mean `{known}`? (Declare a metric of your own in `folds`)"
+        )
+    } else {
+        format!("`{name}` is one of the row's own keys")
+    };
+    format!("{why}: a number reported under that name is kept out of the row")
 }
 
 /// Seconds since the Unix epoch; 0 on a machine whose clock stands before it.

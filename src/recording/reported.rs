@@ -30,6 +30,7 @@ impl ReadMembers for Weighting {
         reading: &Reading,
     ) -> Result<(), A::Error> {
         let field = format!("weighting.{name}");
+        let name = Self::field(name).unwrap_or(name);
         if Self::WORDS.contains(&name) {
             let word = from.next_value_seed(One::<Maybe<Text>>::new(reading, &field))?;
             if let Some(Err(error)) = word.and_then(|word| self.set_word(name, &word)) {
@@ -61,6 +62,7 @@ impl ReadMembers for Meta {
         reading: &Reading,
     ) -> Result<(), A::Error> {
         let field = format!("weighting.meta.{name}");
+        let name = Self::field(name).unwrap_or(name);
         // Whether a projection moved the parameter: some controllers say it as a flag.
         let flag_too = name.ends_with("_projected");
         if let Some(place) = self.number_mut(name) {

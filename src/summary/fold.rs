@@ -13,6 +13,17 @@ pub(super) struct Reports<'a> {
     steps: BTreeMap<u64, Vec<(Place, &'a Report)>>,
 }
 
+/// What was reported under names that are no known scalar's own.
+#[derive(Default)]
+pub(super) struct Own {
+    /// The users' own metrics.
+    pub metrics: Vec<(String, f64)>,
+    /// Names that are taken for a scalar's.
+    pub taken: Vec<(String, Scalar)>,
+    /// Names under which nothing is in the row: nearly a scalar's, or another name of one that is there under its first.
+    pub strange: Vec<String>,
+}
+
 /// One finite value that a record reported, and what it may be weighted by.
 #[derive(Clone, Copy)]
 struct Reported {
@@ -79,24 +90,34 @@ impl<'a> Reports<'a> {
         folded
     }
 
-    pub fn own(&self, declared: &DeclaredFolds) -> Vec<(String, f64)> {
+    /// What was reported under names that are no known scalar's own.
+    pub fn own(&self, declared: &DeclaredFolds) -> Own {
         let mut names: Vec<&str> = self
             .all()
             .flat_map(|(_, report)| report.scalars.own().map(|(name, _)| name))
             .collect();
         names.sort_unstable();
         names.dedup();
-        names
-            .into_iter()
-            .filter_map(|name| {
-                let folds = declared
-                    .get(name)
-                    .copied()
-                    .unwrap_or((Fold::Mean, WindowFold::Mean));
+        let mut own = Own::default();
+        for name in names {
+            if let Some(scalar) = Scalar::of(name) {
+                let beside = |report: &Report| report.scalars.is_beside(scalar, name);
+                if self.all().any(|(_, report)| beside(report)) {
+                    own.strange.push(name.to_owned());
+                } else {
+                    own.taken.push((name.to_owned(), scalar));
+                }
+            } else if !declared.contains_key(name) && Scalar::meant_by(name).is_some() {
+                own.strange.push(name.to_owned());
+            } else {
+                let folds = declared.get(name).copied();
+                let folds = folds.unwrap_or((Fold::Mean, WindowFold::Mean));
                 let value = |report: &Report| report.scalars.own_named(name);
-                Some((name.to_owned(), self.folded(folds, value)?))
-            })
-            .collect()
+                let folded = self.folded(folds, value);
+                own.metrics.extend(folded.map(|x| (name.to_owned(), x)));
+            }
+        }
+        own
     }
 
     /// Over all scalars and seed values.

@@ -1,5 +1,6 @@
 //! What the Python package says of options, columns and reported numbers, made from the tables.
 
+use grpo_metrics::batch::scalars::{FieldInfo, FieldKind, Meta, Scalar, Weighting};
 use grpo_metrics::batch::{ColumnInfo, ColumnKind, Columns};
 use grpo_metrics::engine::{EngineOptions, Given, OPTIONS, OptionGroup, OptionInfo, OptionKind};
 
@@ -98,7 +99,6 @@ impl Parameter {
         };
         let unit = option.unit.map_or_else(String::new, of_unit);
         let needs = option.needs.map(|needs| format!(" Only with `{needs}`."));
-        let also = option.also.map(|also| format!(" Also `{also}`."));
         let of = |text: Option<String>| text.unwrap_or_default();
         Self {
             name: option.name,
@@ -109,8 +109,42 @@ impl Parameter {
                 option.meaning.trim(),
                 option.default(),
                 of(needs),
-                of(also)
+                also(option.also.as_slice())
             ),
+        }
+    }
+
+    fn of_scalar(scalar: Scalar) -> Self {
+        let also = also(scalar.also());
+        Self {
+            name: scalar.name(),
+            annotation: "float".to_owned(),
+            default: None,
+            meaning: format!(
+                "number{}. {}{also}",
+                of_unit(scalar.unit()),
+                scalar.meaning()
+            ),
+        }
+    }
+
+    fn of_field(field: &FieldInfo) -> Self {
+        let also = also(field.also);
+        let (annotation, takes) = match field.kind {
+            FieldKind::Number => ("float".to_owned(), format!("number{}", of_unit(field.unit))),
+            FieldKind::Flag => ("bool".to_owned(), "true or false".to_owned()),
+            FieldKind::Word(words) => (
+                format!("Literal[\"{}\"]", words.join("\", \"")),
+                words.join(", "),
+            ),
+            FieldKind::Text(words) => ("str".to_owned(), format!("text, as {}", words.join(", "))),
+            FieldKind::Meta => ("Meta".to_owned(), "a dictionary, see Meta".to_owned()),
+        };
+        Self {
+            name: field.name,
+            annotation,
+            default: None,
+            meaning: format!("{takes}. {}{also}", field.meaning),
         }
     }
 
@@ -121,6 +155,14 @@ impl Parameter {
             default: Some("None".to_owned()),
             meaning: format!("{}. Without it: {}.", output.meaning, output.none),
         }
+    }
+}
+
+/// Other names that are taken for it.
+fn also(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!(" Also `{}`.", names.join("`, `")),
     }
 }
 
@@ -199,7 +241,7 @@ fn between(text: &str, begin: &str, end: &str, make: impl Fn(usize) -> String) -
 }
 
 /// What stands in signatures, typed dictionaries and docstrings: its name there, the words over its list in a docstring, and the list.
-fn parts() -> [(&'static str, &'static str, Vec<Parameter>); 4] {
+fn parts() -> [(&'static str, &'static str, Vec<Parameter>); 7] {
     let all = |parts: [Vec<Parameter>; 2]| parts.into_iter().flatten().collect();
     let mut counting = options(&[OptionGroup::Counting]);
     counting.extend(options(&[OptionGroup::Rows]).into_iter().take(1));
@@ -220,6 +262,25 @@ fn parts() -> [(&'static str, &'static str, Vec<Parameter>); 4] {
             "Options of a row, each with",
             options(&[OptionGroup::Rows]),
         ),
+        (
+            "scalars",
+            "Scalars, each with",
+            Scalar::ALL
+                .iter()
+                .copied()
+                .map(Parameter::of_scalar)
+                .collect(),
+        ),
+        (
+            "the snapshot",
+            "Fields, each with",
+            Weighting::FIELDS.iter().map(Parameter::of_field).collect(),
+        ),
+        (
+            "the meta-controller",
+            "Fields of the meta-controller, each with",
+            Meta::FIELDS.iter().map(Parameter::of_field).collect(),
+        ),
     ]
 }
 
@@ -229,7 +290,7 @@ fn the_signatures_and_docstrings_of_the_python_package_are_made_from_the_tables(
         ("python/grpo_metrics/engine.py", 4),
         ("python/grpo_metrics/shard.py", 4),
         ("python/grpo_metrics/_summarize.py", 2),
-        ("python/grpo_metrics/given.py", 2),
+        ("python/grpo_metrics/given.py", 8),
     ] {
         let mut text = read(path);
         let mut found = 0;

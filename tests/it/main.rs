@@ -2,6 +2,7 @@
 //! process of their own: `allocations`, `answer_memory`, `forward_memory` and `wire_memory` count what the process asks of
 //! the allocator, `evsys` installs the process's logger, `mpi` is started once per rank. `docs` writes files when asked to.
 
+mod absent;
 mod arguments;
 mod callback;
 mod census;
@@ -29,9 +30,11 @@ mod manual;
 mod merge;
 mod merged;
 mod names;
+mod order;
 mod queued;
 mod ratios;
 mod recording;
+mod reported;
 mod resume;
 mod rotation;
 mod runs;

@@ -529,6 +529,16 @@ def clipper(view):
     return beyond
 
 
+def knows_old(view):
+    """Whether some token has a log-probability under the behaviour policy: without, nothing is known of what is clipped."""
+    return any("old_token_logps" in c.tokens and any(c.counted) for c in view.completions)
+
+
+def knows_ends(view):
+    """Whether something says how completions ended."""
+    return any(c.terminated is not None or (c.length is not None and c.cap is not None) for c in view.completions)
+
+
 def judged(view):
     return [completion for completion in view.completions if usable(completion.advantage)]
 
@@ -764,9 +774,10 @@ def trl(view, options):
     ended = [c.length for c in view.completions if c.length is not None and not c.clipped()]
     for suffix, statistic in (("mean", mean), ("min", lowest), ("max", highest)):
         row[f"completions/{suffix}_length"] = statistic(lengths)
-        if lengths:
+        if lengths and knows_ends(view):
             row[f"completions/{suffix}_terminated_length"] = statistic(ended) if ended else 0.0
-    row["completions/clipped_ratio"] = share(present(c.clipped() for c in view.completions))
+    if knows_ends(view):
+        row["completions/clipped_ratio"] = share(present(c.clipped() for c in view.completions))
     for name in view.component_names():
         row[f"rewards/{name}/mean"] = mean(view.component(name))
         row[f"rewards/{name}/std"] = sample_std(view.component(name))
@@ -793,7 +804,7 @@ def trl(view, options):
     row["entropy"] = math.fsum(entropies) / len(entropies) if entropies else None
 
     clips = completion_clips(view) if whole else behaviour_clips(view)
-    if given.get("loss_type") in ("cispo", "sapo", "vespo"):
+    if given.get("loss_type") in ("cispo", "sapo", "vespo") or not knows_old(view):
         clips = []
     flags = [flag for row_ in clips for flag in row_]
     row["clip_ratio/low_mean"] = share([low for low, _ in flags])
@@ -853,7 +864,8 @@ def tunix(view, options):
         for suffix, statistic in extremes:
             row[f"{name}/{suffix}"] = statistic(values)
     row["rewards/reward_kl_penalty"] = mean_of_means(divergences(view))
-    row["pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+    if knows_old(view):
+        row["pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
     row["vf_clipfrac"], row["actor_dequeue_time"] = scalar(view, "vf_clipfrac"), scalar(view, "actor_dequeue_time")
     entropies = view.entropies()
     row["loss/entropy"] = math.fsum(entropies) / len(entropies) if entropies else None
@@ -925,9 +937,10 @@ def verl(view, options):
         three(key, [length for length, _ in measured])
         row[key + "/clip_ratio"] = share([length >= cap for length, cap in measured if cap is not None])
 
-    row["actor/pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
-    moved = [differences(c, c.behaviour(), "token_logps") or [] for c in view.completions]
-    row["actor/ppo_kl"] = mean([within(d, 20.0) for ds in moved for d in ds])
+    if knows_old(view):
+        row["actor/pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+        moved = [differences(c, c.behaviour(), "token_logps") or [] for c in view.completions]
+        row["actor/ppo_kl"] = mean([within(d, 20.0) for ds in moved for d in ds])
     row["actor/entropy"] = mean(view.entropies())
     apart = [differences(c, "token_logps", "ref_token_logps") or [] for c in view.completions]
     estimator = ESTIMATORS[options.get("kl_kind", "k3")]

@@ -33,6 +33,8 @@ macro_rules! words {
             /// All of them, the default first.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            pub(super) const WORDS: &[&str] = &[$($word,)*];
+
             /// The name in a record.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -4,22 +4,87 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::{ClipRange, ImportanceLevel, LossType, RewardScale, WordError};
 
+/// What a field of the snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A number.
+    Number,
+    /// True or false.
+    Flag,
+    /// One of the words that are known.
+    Word(&'static [&'static str]),
+    /// Any text, of which these are known.
+    Text(&'static [&'static str]),
+    /// The meta-controller's snapshot.
+    Meta,
+}
+
+/// What there is to know of a field of the snapshot.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FieldInfo {
+    /// Its name in a record.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: FieldKind,
+    /// Of a number: its unit, `1` of a plain one; else `-`.
+    pub unit: &'static str,
+    /// What it says, and what holds without it.
+    pub meaning: &'static str,
+    /// Names by which trainers have it too, which are taken for it.
+    pub also: &'static [&'static str],
+}
+
 macro_rules! snapshot {
     (
         $(#[$doc:meta])* $kind:ident
-        numbers { $($(#[$number_doc:meta])* $number:ident,)* }
-        flags { $($(#[$flag_doc:meta])* $flag:ident,)* }
-        others { $($(#[$other_doc:meta])* $other:ident: $other_kind:ty,)* }
+        numbers { $($(#[doc = $number_doc:literal])+ $number:ident in $unit:literal $(also $($also:literal)+)?,)* }
+        flags { $($(#[doc = $flag_doc:literal])+ $flag:ident,)* }
+        others { $($(#[doc = $other_doc:literal])+ $other:ident: $other_type:ty = $other_kind:expr,)* }
+        $(beside { $($(#[$beside_doc:meta])* $beside:ident: $beside_type:ty,)* })?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub struct $kind {
-            $($(#[$number_doc])* pub $number: Option<f64>,)*
-            $($(#[$flag_doc])* pub $flag: Option<bool>,)*
-            $($(#[$other_doc])* pub $other: $other_kind,)*
+            $($(#[doc = $number_doc])+ #[doc = concat!("\n\nUnit: ", $unit, ".")] pub $number: Option<f64>,)*
+            $($(#[doc = $flag_doc])+ pub $flag: Option<bool>,)*
+            $($(#[doc = $other_doc])+ pub $other: $other_type,)*
+            $($($(#[$beside_doc])* #[serde(skip)] pub $beside: $beside_type,)*)?
         }
 
         impl $kind {
+            /// Every field, in the order of docs/RECORDING.md.
+            pub const FIELDS: &[FieldInfo] = &[
+                $(FieldInfo {
+                    name: stringify!($number),
+                    kind: FieldKind::Number,
+                    unit: $unit,
+                    meaning: concat!($($number_doc),+).trim_ascii(),
+                    also: &[$($($also),+)?],
+                },)*
+                $(FieldInfo {
+                    name: stringify!($flag),
+                    kind: FieldKind::Flag,
+                    unit: "-",
+                    meaning: concat!($($flag_doc),+).trim_ascii(),
+                    also: &[],
+                },)*
+                $(FieldInfo {
+                    name: stringify!($other),
+                    kind: $other_kind,
+                    unit: "-",
+                    meaning: concat!($($other_doc),+).trim_ascii(),
+                    also: &[],
+                },)*
+            ];
+
+            /// The name of the field that `name` names, its own or another that is taken for it; `None` if there is no such field.
+            #[must_use]
+            pub fn field(name: &str) -> Option<&'static str> {
+                let names = |field: &&FieldInfo| field.name == name || field.also.contains(&name);
+                Self::FIELDS.iter().find(names).map(|field| field.name)
+            }
+
             /// The fields that hold a number.
             pub const NUMBERS: &[&str] = &[$(stringify!($number),)*];
             /// The fields that hold true or false.
@@ -66,63 +131,68 @@ snapshot! {
     Weighting
     numbers {
         /// The temperature of the update weights.
-        tau,
+        tau in "1",
         /// The coefficient of the KL to the reference policy.
-        beta,
+        beta in "1" also "kl_coef" "kl_coeff" "kl_coefficient",
         /// What update weights are divided by to normalise them.
-        weight_norm_denom,
+        weight_norm_denom in "1",
         /// The temperature of the target distribution q.
-        q_temperature,
+        q_temperature in "1",
         /// The floor of q.
-        q_epsilon,
+        q_epsilon in "1",
         /// The learning rate of tau as configured.
-        tau_lr,
+        tau_lr in "1",
         /// The learning rate of tau as it took effect; `train/tau_lr` is this, else `tau_lr`.
-        tau_lr_effective,
+        tau_lr_effective in "1",
         /// The smallest that tau may become.
-        tau_min,
+        tau_min in "1",
         /// The largest that tau may become.
-        tau_max,
+        tau_max in "1",
         /// Steps before tau moves.
-        tau_warmup_steps,
-        /// The weight entropy that tau is steered to, in nats; `None`: no target (a target of 0 is one).
-        tau_target_entropy,
-        /// The logarithm of tau; `None`: `train/tau_log` is ln max(tau, 1e-8).
-        tau_log,
-        /// The controller's moving average of the weight entropy, in nats.
-        tau_entropy_ema,
-        /// The KL that beta is steered to, in nats; the KL controller counts as on only above 0.
-        kl_target,
-        /// The horizon of the KL controller, in steps; likewise.
-        kl_horizon,
+        tau_warmup_steps in "steps",
+        /// The weight entropy that tau is steered to. Without it there is no target; a target of 0 is one.
+        tau_target_entropy in "nats",
+        /// The logarithm of tau. Without it `train/tau_log` is ln max(tau, 1e-8).
+        tau_log in "1",
+        /// The controller's moving average of the weight entropy.
+        tau_entropy_ema in "nats",
+        /// The KL that beta is steered to; the KL controller counts as on only above 0.
+        kl_target in "nats",
+        /// The horizon of the KL controller; likewise.
+        kl_horizon in "steps",
         /// The step size of the KL controller; likewise.
-        kl_step_size,
-        /// tau before this step; `None`: the engine's own, of the last row that went out.
-        prev_tau,
-        /// beta before this step; `None`: the engine's own, of the last row that went out.
-        prev_beta,
-        /// How far below 1 a ratio may be before it counts as clipped; `None`: 0.2.
-        clip_range_low,
-        /// How far above 1 a ratio may be before it counts as clipped; `None`: 0.2.
-        clip_range_high,
-        /// The cap on ratios of TRL's two-sided clipping (`delta`); `None`: no cap.
-        clip_delta,
+        kl_step_size in "1",
+        /// tau before this step. Without it the engine's own, of the last row that went out.
+        prev_tau in "1",
+        /// beta before this step. Without it the engine's own, of the last row that went out.
+        prev_beta in "1",
+        /// How far below 1 a ratio may be before it counts as clipped. Without it 0.2.
+        clip_range_low in "1" also "epsilon_low" "clip_ratio_low",
+        /// How far above 1 a ratio may be before it counts as clipped. Without it 0.2.
+        clip_range_high in "1" also "epsilon_high" "clip_ratio_high",
+        /// The cap on ratios of TRL's two-sided clipping (`delta`). Without it no cap.
+        clip_delta in "1" also "delta",
     }
     flags {
         /// Whether the reference's scores are normalised by length.
         len_norm_ref,
-        /// Whether training is on the plain GRPO objective, not the maximum-entropy one; `None` counts as not.
+        /// Whether training is on the plain GRPO objective, not the maximum-entropy one. Without it, it is not.
         train_grpo_objective,
     }
     others {
-        /// What `train/kl` is averaged over, and what clipping is; `None`: [`LossType::Bnpo`].
-        loss_type: Option<LossType>,
-        /// Whether a ratio is a token's or a whole completion's; `None`: a token's.
-        importance_sampling_level: Option<ImportanceLevel>,
-        /// The deviation that advantages are divided by; `None`: the group's.
-        scale_rewards: Option<RewardScale>,
-        /// The meta-controller's own snapshot; `None`: there is no meta-controller.
-        meta: Option<Meta>,
+        /// What `train/kl` is averaged over, and what clipping is. Without it `bnpo`, which every other text counts as too.
+        loss_type: Option<LossType> = FieldKind::Text(LossType::WORDS),
+        /// Whether a ratio of the policies is a token's or a whole completion's (GSPO). Without it a token's.
+        importance_sampling_level: Option<ImportanceLevel> = FieldKind::Word(ImportanceLevel::WORDS),
+        /// The deviation that advantages are divided by; `other`: of something that the rewards do not tell. Without it the group's.
+        scale_rewards: Option<RewardScale> = FieldKind::Word(RewardScale::WORDS),
+        /// The meta-controller's own snapshot. Without it there is no meta-controller.
+        meta: Option<Meta> = FieldKind::Meta,
+    }
+    beside {
+        /// Names that were given and that no field has (`meta.` before those of the meta-controller): nothing came of their values.
+        /// The engine warns of them and counts them (`kept_out`); they stay on their rank.
+        strange: Vec<String>,
     }
 }
 
@@ -131,21 +201,21 @@ snapshot! {
     Meta
     numbers {
         /// Its learning rate.
-        learning_rate,
+        learning_rate in "1" also "lr",
         /// Steps between its updates.
-        update_interval,
+        update_interval in "steps",
         /// How many steps it unrolls.
-        truncation_steps,
+        truncation_steps in "steps",
         /// The last gradient by tau.
-        last_tau_grad,
+        last_tau_grad in "1",
         /// The last gradient by beta.
-        last_beta_grad,
-        /// Its last loss, in nats.
-        last_loss,
+        last_beta_grad in "1",
+        /// Its last loss.
+        last_loss in "nats",
         /// tau as projected.
-        tau_projected,
+        tau_projected in "1",
         /// beta as projected.
-        beta_projected,
+        beta_projected in "1",
     }
     flags {
         /// Whether it is on; the schedule of tau and the KL controller then count as off.
