@@ -88,9 +88,9 @@ impl Running {
     pub fn fail(&mut self, reason: &str) {
         if let (Some(engine), true) = (&mut self.engine, self.place.1 > 1) {
             engine.fail(reason);
-        }
-        if let Some(samples) = &mut self.samples {
-            samples.forget();
+            if let Some(samples) = &mut self.samples {
+                samples.forget();
+            }
         }
     }
 
@@ -112,10 +112,13 @@ impl Running {
         if !scalars.is_empty() || weighting.is_some() {
             engine.report(scalars, weighting);
         }
-        let row = engine.step_told(step, goes_out).map_err(error::step)?;
-        if let Some(samples) = &mut self.samples {
-            samples.step(step);
+        let stepped = engine.step_told(step, goes_out);
+        match &mut self.samples {
+            Some(samples) if stepped.is_ok() => samples.step(step),
+            Some(samples) => samples.forget(),
+            None => {}
         }
+        let row = stepped.map_err(error::step)?;
         if let Some(row) = &row {
             self.last_row = Some(row.metrics.clone());
         }

@@ -28,7 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Samples as they are asked for, and where they go.
 pub struct Samples {
     taker: Taker,
-    places: Vec<Queue<One>>,
+    places: Vec<Place>,
+}
+
+/// Where samples go.
+struct Place {
+    queue: Queue<One>,
+    /// Whether it was said that there is no room. How many were dropped the receipt says.
+    is_full: bool,
 }
 
 /// A sample: a row of its step's table.
@@ -96,7 +103,8 @@ impl Samples {
     fn start(&mut self, name: &'static str, outlet: impl Outlet<One> + 'static) -> PyResult<()> {
         let queue = Queue::new(name, CAPACITY);
         queue.start(outlet).map_err(error::sink)?;
-        self.places.push(queue);
+        let is_full = false;
+        self.places.push(Place { queue, is_full });
         Ok(())
     }
 
@@ -115,14 +123,20 @@ impl Samples {
             return;
         };
         let table = Arc::new(table);
-        for queue in &self.places {
+        for place in &mut self.places {
             let table = &table;
             let items = (0..table.len()).map(|row| One {
                 table: Arc::clone(table),
                 row,
             });
-            if let Err(error) = queue.push(items) {
-                tracing::warn!(step, "{error}");
+            if let Err(error) = place.queue.push(items)
+                && !place.is_full
+            {
+                place.is_full = true;
+                tracing::warn!(
+                    step,
+                    "{error}; more that are dropped are counted in the receipts"
+                );
             }
         }
     }
@@ -134,7 +148,8 @@ impl Samples {
 
     /// Waits until they are where they go, for a while; what became of them, a receipt a place.
     pub fn close(self) -> Vec<Receipt> {
-        self.places.iter().map(|q| q.close(PATIENCE)).collect()
+        let places = self.places.iter();
+        places.map(|place| place.queue.close(PATIENCE)).collect()
     }
 }
 
