@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::{self, guarded};
 use crate::store::Sqlite3;
 
-/// The time of a row that has none, as NumPy writes it.
+/// The time of a row that has none, as `NumPy` writes it.
 const NOT_A_TIME: i64 = i64::MIN;
 
 /// The runs that are meant, the newest first, as a JSON list.
@@ -178,15 +178,16 @@ fn keep_known(read: &mut grpo_metrics::store::Courses) {
     if known.iter().all(|known| *known) {
         return;
     }
-    fn kept<T>(column: &mut Vec<T>, known: &[bool]) {
-        let mut at = known.iter();
-        column.retain(|_| at.next().copied().unwrap_or_default());
-    }
     kept(&mut read.steps, &known);
     kept(&mut read.times, &known);
     for course in &mut read.courses {
         kept(&mut course.values, &known);
     }
+}
+
+fn kept<T>(column: &mut Vec<T>, known: &[bool]) {
+    let mut at = known.iter();
+    column.retain(|_| at.next().copied().unwrap_or_default());
 }
 
 /// The series of these names, those of the run that have any number.
@@ -243,12 +244,12 @@ pub fn _glance<'py>(
 /// Runs beside each other, each a store and an id: what became of each key, and where configurations differ, with their values as
 /// JSON; and how many keys there are besides.
 #[pyfunction]
-pub fn _compare<'py>(
-    py: Python<'py>,
+pub fn _compare(
+    py: Python<'_>,
     runs: Vec<(Py<Sqlite3>, String)>,
     keys: Vec<String>,
     all: bool,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<Bound<'_, PyDict>> {
     guarded(|| {
         let (compared, configs, hidden) = py.detach(|| {
             // Each store by itself: two runs may be of one, which is taken once at a time.

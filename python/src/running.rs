@@ -154,7 +154,7 @@ impl Running {
             return Ok(());
         }
         match (&self.kept, &self.run, store) {
-            (Some(kept), Some(run), None | Some(true)) => samples.to_store(kept, run.clone())?,
+            (Some(kept), Some(run), None | Some(true)) => samples.add_store(kept, run.clone())?,
             (_, _, Some(true)) => {
                 return Err(error::option(
                     "`store`: expected an engine with a store, found one without",
@@ -163,10 +163,10 @@ impl Running {
             _ => {}
         }
         if let Some(path) = file {
-            samples.to_file(path)?;
+            samples.add_file(path)?;
         }
         for object in tables {
-            samples.to_tables(object)?;
+            samples.add_tables(object)?;
         }
         if samples.go_nowhere() {
             return Err(error::option(

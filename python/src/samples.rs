@@ -63,7 +63,7 @@ impl Samples {
     }
 
     /// To the store that has the rows of `run`.
-    pub fn to_store(&mut self, kept: &Kept, run: String) -> PyResult<()> {
+    pub fn add_store(&mut self, kept: &Kept, run: String) -> PyResult<()> {
         let open: Open = match kept {
             Kept::File(path) => {
                 let path = path.clone();
@@ -89,14 +89,14 @@ impl Samples {
     }
 
     /// To a file of JSON lines.
-    pub fn to_file(&mut self, path: PathBuf) -> PyResult<()> {
+    pub fn add_file(&mut self, path: PathBuf) -> PyResult<()> {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|e| error::sink(format!("`file`: {}: {e}", path.display())))?;
         self.start("samples to a file", ToFile { path, file })
     }
 
     /// To an object's `samples(step, rows)`.
-    pub fn to_tables(&mut self, object: Py<PyAny>) -> PyResult<()> {
+    pub fn add_tables(&mut self, object: Py<PyAny>) -> PyResult<()> {
         self.start("samples to a logger", ToTables { object })
     }
 
@@ -241,10 +241,7 @@ impl Outlet<One> for ToFile {
 
     fn take(&mut self, items: &[One]) -> Delivery {
         delivered(items, |items| {
-            let lines = rows(items, SampleTable::objects).into_iter();
-            let text: String = lines
-                .map(|line| format!("{}\n", Value::from(line)))
-                .collect();
+            let text = rows(items, objects).concat();
             self.file
                 .write_all(text.as_bytes())
                 .map_err(|source| SinkError::Io {

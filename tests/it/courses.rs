@@ -39,12 +39,12 @@ fn row(step: u64, run: u64) -> Row {
     let mut metrics = Metrics::default();
     for key in 0..40 {
         // Gaps, keys that come late, and an infinity.
-        if (step + key) % 7 != 0 && (key < 30 || step > 20) {
+        if !(step + key).is_multiple_of(7) && (key < 30 || step > 20) {
             let value = (step * 1000 + key * 10 + run) as f64 / 3.0;
             metrics.set(format!("train/k{key:02}"), value);
         }
     }
-    if step % 5 == 0 {
+    if step.is_multiple_of(5) {
         metrics.set("train/k01", f64::INFINITY);
     }
     Row {
@@ -66,12 +66,12 @@ fn courses_are_the_numbers_that_the_store_has_whichever_way_they_are_read() {
     // In turns, so that their numbers lie between each other's; and out of order.
     for step in (0..40).rev().chain(40..90) {
         for (nth, run) in ["a", "b"].into_iter().enumerate() {
-            if (step + nth as u64) % 3 != 0 {
+            if !(step + nth as u64).is_multiple_of(3) {
                 let rows = [row(step, nth as u64)];
                 store.log_windows(run, &rows, Split::Train).unwrap();
             }
         }
-        if step % 10 == 0 {
+        if step.is_multiple_of(10) {
             let both = [("train/k02", 0.5), ("eval/only", 1.5)];
             store.log_metrics("a", step, &both, Split::Val).unwrap();
         }

@@ -286,16 +286,16 @@ fn samples_are_taken_of_every_so_many_steps_and_their_texts_are_cut() {
         taker.observe(&Batch::of(columns).unwrap());
     };
     let mut taker = Taker::new(10, 3, 60); // ten bytes a text
-    let mut taken = Vec::new();
+    let mut tables = Vec::new();
     for step in (5..=40).step_by(5) {
         // One group over two micro-batches: its ranks are over both.
         observe(&mut taker, step, [1.0, 4.0]);
         observe(&mut taker, step, [2.0, 3.0]);
-        taken.extend(taker.step(step));
+        tables.extend(taker.step(step));
     }
-    let steps: Vec<u64> = taken.iter().map(|table| table.step).collect();
+    let steps: Vec<u64> = tables.iter().map(|table| table.step).collect();
     assert_eq!(steps, [10, 20, 30, 40]);
-    for table in &taken {
+    for table in &tables {
         let told: Vec<_> = table
             .samples
             .iter()
@@ -311,7 +311,7 @@ fn samples_are_taken_of_every_so_many_steps_and_their_texts_are_cut() {
             ]
         );
     }
-    let objects = taken[0].objects();
+    let objects = tables[0].objects();
     assert_eq!(
         (&objects[1]["completion"], &objects[1]["length"]),
         (&json!("äää..."), &json!(4))

@@ -370,9 +370,10 @@ fn every_kind_that_a_text_names_takes_rows_by_itself_and_behind_a_journal() {
     let dir = TempDir::new().unwrap();
     for kind in KINDS {
         let is_console = kind.name == "console";
-        let path = match is_console {
-            true => "line".into(),
-            false => dir.path().join(kind.name),
+        let path = if is_console {
+            "line".into()
+        } else {
+            dir.path().join(kind.name)
         };
         let target: Result<Target, TargetError> =
             format!("{}:{}", kind.name, path.display()).parse();
