@@ -26,6 +26,7 @@ __all__ = [
     "StoreError",
     "WireError",
     "__version__",
+    "_accumulate",
     "_address",
     "_command",
     "_compare",
@@ -245,6 +246,9 @@ class CallQueue:
 def summarize(records: Mapping[str, Any] | Iterable[Mapping[str, Any]], **options: Any) -> Row: ...
 def normalised(metrics: Mapping[str, float], split: str = "train") -> dict[str, float]:
     """The names of a trainer's own dictionary as METRICS.md's "Prefix normalisation" has them; `split` is train or eval."""
+
+def _accumulate(sums: dict[str, float], counts: dict[str, int], row: dict[str, Any], last: frozenset[str]) -> None:
+    """Adds a row's finite numbers to sums and counts by key, but those of the keys in `last`; texts stay out."""
 
 def _kept(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the dialect `maxent` without what the environment's mode does not keep; the same row where that is nothing. An

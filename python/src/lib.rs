@@ -37,7 +37,9 @@ use grpo_metrics::row::filter::Mode;
 use grpo_metrics::engine::unknown_name;
 use grpo_metrics::row::rename::{self, Dashboard};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyFrozenSet};
+
+use crate::interruption::Noted;
 
 /// Panics, to show what Python sees of a panic.
 #[pyfunction]
@@ -87,7 +89,7 @@ fn _kept<'py>(row: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
         }
         let mut metrics = Metrics::with_capacity(row.len());
         for (key, value) in row {
-            if let Ok(value) = value.extract::<f64>() {
+            if let Ok(value) = value.extract::<f64>().noted() {
                 metrics.push(key.extract::<String>()?, value);
             }
         }
@@ -98,6 +100,38 @@ fn _kept<'py>(row: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
             kept.del_item(key)?;
         }
         Ok(kept)
+    })
+}
+
+/// Adds a row's finite numbers to sums and counts by key, but those of the keys in `last`; texts stay out.
+#[pyfunction]
+fn _accumulate(
+    sums: &Bound<'_, PyDict>,
+    counts: &Bound<'_, PyDict>,
+    row: &Bound<'_, PyDict>,
+    last: &Bound<'_, PyFrozenSet>,
+) -> PyResult<()> {
+    error::guarded(|| {
+        for (key, value) in row {
+            let number = value.extract::<f64>().noted().ok();
+            let Some(number) = number.filter(|number| number.is_finite()) else {
+                continue;
+            };
+            match sums.get_item(&key)? {
+                Some(sum) => {
+                    let count = counts.get_item(&key)?;
+                    let count = count.map_or(Ok(0), |count| count.extract::<u64>())?;
+                    counts.set_item(&key, count + 1)?;
+                    sums.set_item(&key, sum.extract::<f64>()? + number)?;
+                }
+                None if last.contains(&key)? => {}
+                None => {
+                    counts.set_item(&key, 1)?;
+                    sums.set_item(&key, number)?;
+                }
+            }
+        }
+        Ok(())
     })
 }
 
@@ -127,6 +161,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     module.add_function(wrap_pyfunction!(_kept, module)?)?;
     module.add_function(wrap_pyfunction!(_unknown_name, module)?)?;
+    module.add_function(wrap_pyfunction!(_accumulate, module)?)?;
     module.add_function(wrap_pyfunction!(column::_address, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("GrpoMetricsError", py.get_type::<error::GrpoMetricsError>())?;

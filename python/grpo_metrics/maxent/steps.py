@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._core import OptionError, _kept
+from .._core import OptionError, _accumulate, _kept
 from .payload import build_training_metrics_dict, numbers_of, payload_of
 from .reading import epoch_of, get, number, value_of
 from .run import resolve_run_metadata
@@ -25,17 +25,7 @@ _LAST = frozenset((_STEP, _EPOCH))
 
 def accumulate_metrics(state: Any, metrics: Mapping[str, Any]) -> None:
     """Adds a step's numbers to the running averages; those that say which step it is, and what is no finite number, stay out."""
-    sums, counts = state.metric_sums, state.metric_counts
-    for key, value in metrics.items():
-        if type(value) is not float:
-            value = None if key.startswith("run/") else value_of(value)
-        if value is None or value - value != 0 or key in _LAST:  # of an infinity or a NaN the difference is NaN
-            continue
-        if key in sums:
-            sums[key] += value
-            counts[key] += 1
-        else:
-            sums[key], counts[key] = value, 1
+    _accumulate(state.metric_sums, state.metric_counts, metrics if type(metrics) is dict else dict(metrics), _LAST)
 
 
 def flush_metric_averages(state: Any) -> dict[str, float]:
