@@ -222,9 +222,9 @@ impl Scalars {
         let names = [scalar.name()]
             .into_iter()
             .chain(scalar.also().iter().copied());
-        let there = |name: &str| match name == scalar.name() {
-            true => self.known[scalar as usize].is_some(),
-            false => self.own.contains_key(name),
+        let there = |name: &str| {
+            let known = self.known[scalar as usize].filter(|_| name == scalar.name());
+            known.is_some() || self.own.contains_key(name)
         };
         there(name) && names.take_while(|first| *first != name).any(there)
     }

@@ -39,7 +39,7 @@ fn row(dialect: Dialect, step: u64, rewards: &[f64]) -> Metrics {
     let mut engine = builder.build().unwrap();
     let sizes = [u32::try_from(rewards.len()).unwrap()];
     let mut lengths = vec![u32::try_from(step).unwrap(); rewards.len()];
-    lengths[0] += 2;
+    lengths[0] += 4;
     let tokens = usize::try_from(lengths.iter().sum::<u32>()).unwrap();
     let logps = vec![-0.5 / step as f32; tokens];
     let advantages: Vec<f64> = rewards.iter().map(|reward| reward - 0.75).collect();
@@ -54,7 +54,7 @@ fn row(dialect: Dialect, step: u64, rewards: &[f64]) -> Metrics {
 
 /// The keys that are there without their inputs, with the constant: those that no reward and no step changes.
 fn constants(dialect: Dialect) -> Vec<(String, f64)> {
-    let one = row(dialect, 3, &[0.25, 0.5]);
+    let one = row(dialect, 3, &[0.75, 0.5]);
     let other = row(dialect, 4, &[1.0, 3.0, 2.0]);
     let same = one.iter().filter(|(key, x)| other.get(key) == Some(*x));
     // What was looked for in the rewards and not found is no constant of theirs.
