@@ -10,6 +10,7 @@ mod row;
 
 use std::collections::BTreeMap;
 use std::process;
+use std::time::Instant;
 
 use crate::batch::scalars::{ClipRange, Scalars, Weighting};
 use crate::batch::{Batch, Place};
@@ -25,7 +26,7 @@ use crate::stat::{Census, Statistic};
 
 pub use error::EngineError;
 use error::check_range;
-use once::Once;
+use once::{Nonfinite, Once};
 pub(crate) use options::no_component;
 pub use options::{
     EngineBuilder, EngineOptions, Given, OPTIONS, OnFailure, OptionError, OptionGroup, OptionInfo,
@@ -83,6 +84,7 @@ pub struct Engine {
     steps: u64,
     census: BTreeMap<String, Census>,
     once: Once,
+    nonfinite: Nonfinite,
     sink_error: Option<SinkError>,
 }
 
@@ -132,6 +134,7 @@ impl Engine {
             steps: 0,
             census: BTreeMap::new(),
             once: Once::default(),
+            nonfinite: Nonfinite::default(),
             sink_error: None,
         }
     }
@@ -268,6 +271,7 @@ impl Engine {
         for (family, census) in &summary.census {
             self.census.entry(family.clone()).or_default().merge(census);
         }
+        self.nonfinite.tell(step, &summary.census);
         self.look_for_success();
         match self.options.window {
             Windowing::Mean => {
@@ -347,12 +351,24 @@ impl Engine {
     ///
     /// Rows are the root's, and so are the sinks and the run: any other rank has no receipts, and ends no run.
     #[must_use]
-    pub fn finish_as(mut self, ending: &Ending) -> (Option<Row>, Vec<Receipt>) {
+    pub fn finish_as(self, ending: &Ending) -> (Option<Row>, Vec<Receipt>) {
+        self.finish_by(ending, None)
+    }
+
+    /// As [`Engine::finish_as`], of a process that has little time left: what waits for its delivery is waited for until `deadline` at
+    /// most, where there is one. What is in a journal then stays there.
+    #[must_use]
+    pub fn finish_by(
+        mut self,
+        ending: &Ending,
+        deadline: Option<Instant>,
+    ) -> (Option<Row>, Vec<Receipt>) {
         let row = self.emit_left_over();
+        self.nonfinite.tell_totals(&self.census);
         if let Err(error) = self.sinks.ended(ending) {
             tracing::warn!(%error, "a sink could not note how the run ended");
         }
-        (row, self.sinks.close_each())
+        (row, self.sinks.close_each_by(deadline))
     }
 
     fn emit_left_over(&mut self) -> Option<Row> {

@@ -6,9 +6,11 @@ mod notes;
 mod opened;
 mod options;
 mod outlet;
+mod preceded;
 mod queue;
 mod queued;
 mod shared;
+mod shelf;
 mod sync;
 mod voice;
 mod worker;
@@ -31,9 +33,11 @@ use notes::Runs;
 pub use opened::{Journal, Recovered};
 pub use options::{DurableOptions, Fsync, Full};
 pub use outlet::Outlet;
+pub use preceded::Opener;
 pub use queue::Queue;
 pub use queued::Queued;
 use shared::Shared;
+pub use shelf::{Meant, Shelf};
 
 /// The sink's name.
 pub(super) const NAME: &str = "durable";
@@ -171,6 +175,14 @@ impl Durable {
             }
         }
         let receipt = receipt.unwrap_or_else(|| shared.lock().receipt());
+        let ending = shared.lock().ending.clone();
+        if let Some(ending) =
+            ending.filter(|ending| receipt.pending > 0 && ending.status.is_final())
+            && let Err(error) = notes::note_ended(&self.dir, &ending)
+        {
+            let error = journal::io_error("note how the run ended beside", &self.dir)(error);
+            tracing::warn!("{error}");
+        }
         if receipt.pending > 0
             && self.policy.fsync != Fsync::Never
             && let Err(error) = appender.sync()
@@ -230,20 +242,29 @@ impl Sink for Durable {
         receipt.delivered(NAME)
     }
 
-    /// Kept until the last row is delivered: the sink behind is told then, and not at all where rows stay for the next process,
-    /// which goes on with the run.
+    /// Kept until the last row is delivered, when the sink behind is told. Where rows stay, it stays noted beside them, for whoever
+    /// delivers them; who goes on with the run forgets it.
     fn ended(&mut self, ending: &Ending) -> Result<(), SinkError> {
         self.shared()?.lock().ending = Some(ending.clone());
+        if ending.status.is_final() {
+            // Now, as this process may not live to find that rows stay; what fails here is told then.
+            let _ = notes::note_ended(&self.dir, ending);
+        }
         Ok(())
     }
 
     /// Delivers what is waiting, [`DurableOptions::patience`] at most, and closes the sink behind if all of it was delivered. What
     /// is pending then waits in the journal for the next process.
-    fn close(mut self: Box<Self>) -> Receipt {
+    fn close(self: Box<Self>) -> Receipt {
+        let deadline = after(self.policy.patience);
+        self.close_by(deadline)
+    }
+
+    fn close_by(mut self: Box<Self>, deadline: Instant) -> Receipt {
         if let Ok(shared) = self.shared() {
             shared.lock().heard = true;
         }
-        let ended = self.end(after(self.policy.patience));
+        let ended = self.end(deadline);
         ended.unwrap_or_else(|error| Receipt::failed(NAME, &error))
     }
 }

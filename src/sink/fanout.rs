@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
 
 use super::owned::Owned;
 use super::{Receipt, Sink, SinkError};
@@ -57,7 +58,14 @@ impl Fanout {
     /// Closes every sink; one receipt each, in their order.
     #[must_use]
     pub fn close_each(self) -> Vec<Receipt> {
-        self.branches.into_iter().map(Branch::close).collect()
+        self.close_each_by(None)
+    }
+
+    /// As [`Fanout::close_each`], all of them by `deadline` where there is one ([`Sink::close_by`]).
+    #[must_use]
+    pub fn close_each_by(self, deadline: Option<Instant>) -> Vec<Receipt> {
+        let close = |branch: Branch| branch.close(deadline);
+        self.branches.into_iter().map(close).collect()
     }
 
     fn with_boxed(mut self, sink: Box<dyn Sink>) -> Self {
@@ -113,7 +121,7 @@ impl Branch {
     }
 
     /// The sink's own receipt, held against what it was handed: what it cannot show as written or pending is dropped.
-    fn close(self) -> Receipt {
+    fn close(self, deadline: Option<Instant>) -> Receipt {
         let Self {
             name,
             mut sink,
@@ -125,17 +133,18 @@ impl Branch {
             // The rows that it was handed are not this process's to account for.
             Err(error) => return Receipt::failed(name, &error),
         };
-        let mut receipt =
-            panic::catch_unwind(AssertUnwindSafe(|| sink.close())).unwrap_or_else(|payload| {
-                Receipt {
-                    sink: name.to_owned(),
-                    error: Some(format!(
-                        "{name}: panicked while closing: {}",
-                        said(payload.as_ref())
-                    )),
-                    ..Receipt::default()
-                }
-            });
+        let mut receipt = panic::catch_unwind(AssertUnwindSafe(|| match deadline {
+            None => sink.close(),
+            Some(deadline) => sink.close_by(deadline),
+        }))
+        .unwrap_or_else(|payload| Receipt {
+            sink: name.to_owned(),
+            error: Some(format!(
+                "{name}: panicked while closing: {}",
+                said(payload.as_ref())
+            )),
+            ..Receipt::default()
+        });
         let kept = receipt.written + receipt.pending;
         receipt.accepted = receipt.accepted.max(handed).max(kept);
         receipt.dropped = receipt.accepted - kept;

@@ -34,7 +34,8 @@ pub(crate) use csv::number as csv_number;
 pub(crate) use csv::number;
 pub(crate) use durable::Held;
 pub use durable::{
-    Durable, DurableOptions, Fsync, Full, Journal, JournalError, Outlet, Queue, Queued, Recovered,
+    Durable, DurableOptions, Fsync, Full, Journal, JournalError, Meant, Opener, Outlet, Queue,
+    Queued, Recovered, Shelf,
 };
 pub use error::SinkError;
 pub use fanout::Fanout;
@@ -137,6 +138,12 @@ pub trait Sink: Send {
 
     /// Flushes, ends the sink and accounts for every row.
     fn close(self: Box<Self>) -> Receipt;
+
+    /// As [`Sink::close`], of a process that has little time left: what waits for its delivery is waited for until `deadline` at most. A
+    /// sink that waits for nothing has nothing to do.
+    fn close_by(self: Box<Self>, _deadline: Instant) -> Receipt {
+        self.close()
+    }
 }
 
 /// A sink whose kind is known only when the program runs, as [`Target::open`] gives one.
@@ -183,6 +190,10 @@ impl Sink for Box<dyn Sink> {
 
     fn close(self: Box<Self>) -> Receipt {
         (*self).close()
+    }
+
+    fn close_by(self: Box<Self>, deadline: Instant) -> Receipt {
+        (*self).close_by(deadline)
     }
 }
 

@@ -131,6 +131,12 @@ impl Target {
         is_dash || self.kind.name == CONSOLE
     }
 
+    /// Whether it waits for nothing, and somebody looks at it as it comes: it needs no journal.
+    #[must_use]
+    pub fn is_immediate(&self) -> bool {
+        self.is_stdout()
+    }
+
     /// Opens the sink.
     ///
     /// # Errors

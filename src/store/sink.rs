@@ -44,6 +44,8 @@ pub struct StoreSink {
     again: Again,
     tally: Tally,
     ending: Ending,
+    /// Whether the run is over already, and only its rows come.
+    comes_after: bool,
 }
 
 impl StoreSink {
@@ -98,14 +100,17 @@ impl StoreSink {
         Ok(sink)
     }
 
-    /// Writes rows that come after their run, which `store` has already, and leaves the run as it stands.
+    /// Writes rows that come after their run, which `store` has already, and leaves the run as it stands; where [`Sink::ended`] says how it
+    /// ended, that is noted of a run of which nobody else has said so.
     ///
     /// # Errors
     /// If the store has no such run or cannot be asked.
     pub fn after(store: Box<dyn Store>, run_id: impl Into<String>) -> Result<Self, StoreError> {
         let run_id = run_id.into();
         store.get_run(&run_id)?;
-        Ok(Self::of(store, run_id, Ending::open()))
+        let mut sink = Self::of(store, run_id, Ending::open());
+        sink.comes_after = true;
+        Ok(sink)
     }
 
     fn of(store: Box<dyn Store>, run_id: String, ending: Ending) -> Self {
@@ -121,7 +126,23 @@ impl StoreSink {
             again: Again::default(),
             tally: Tally::default(),
             ending,
+            comes_after: false,
         }
+    }
+
+    /// How the run stands is to be noted at the end, if it is.
+    fn note_ending(&mut self) -> Result<(), SinkError> {
+        let patch = RunPatch {
+            status: Some(self.ending.status),
+            error_message: self.ending.error_message.take(),
+            ..RunPatch::default()
+        };
+        let mut store = self.store()?;
+        let stands = |store: &dyn Store| Ok::<_, StoreError>(store.get_run(&self.run_id)?.status);
+        if !self.comes_after || !stands(store.as_ref())?.is_final() {
+            store.update_run(&self.run_id, &patch)?;
+        }
+        Ok(())
     }
 
     /// The id of the run.
@@ -330,15 +351,7 @@ impl Sink for StoreSink {
         let _ = self.flush();
         self.again.tell(&self.run_id);
         if self.ending.status.is_final() {
-            let patch = RunPatch {
-                status: Some(self.ending.status),
-                error_message: self.ending.error_message.take(),
-                ..RunPatch::default()
-            };
-            let noted = self.store().and_then(|mut store| {
-                store.update_run(&self.run_id, &patch)?;
-                Ok(())
-            });
+            let noted = self.note_ending();
             let _ = self.tally.note(noted);
         }
         let mut receipt = self.tally.receipt("store");

@@ -40,6 +40,7 @@ mod rotation;
 mod runs;
 mod samples;
 mod schema;
+mod shelf;
 mod show;
 mod shown;
 mod sinks;

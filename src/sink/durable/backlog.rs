@@ -46,9 +46,6 @@ pub(super) trait Backlog<T>: Send {
         Ok(())
     }
 
-    /// Somebody has heard of what was dropped. Where the note stays, it is heard once more.
-    fn forget_dropped(&self) {}
-
     /// Removes a part of which everything is delivered.
     ///
     /// # Errors
@@ -59,6 +56,10 @@ pub(super) trait Backlog<T>: Send {
 
     /// Empties what holds nothing any more.
     fn clear(&self, _segments: VecDeque<u64>) {}
+
+    /// The last act. Notes go that nobody has to find any more: what was dropped where somebody has `heard` of it, and how the run ended
+    /// where nothing is left to deliver. A note that stays is heard once more.
+    fn leave(&self, _is_empty: bool, _heard: bool) {}
 
     /// The error of `items` items that cannot be read.
     fn damaged(&self, items: u64) -> JournalError;
@@ -109,6 +110,8 @@ pub(super) struct OnDisk {
     runs: Runs,
     own: Option<String>,
     read: u64,
+    /// Whether the folder goes once it holds nothing any more.
+    passing: bool,
 }
 
 impl OnDisk {
@@ -123,7 +126,14 @@ impl OnDisk {
             runs: Runs::default(),
             own: None,
             read: 0,
+            passing: false,
         }
+    }
+
+    /// Whether the folder goes once it holds nothing any more.
+    pub(super) fn passing(mut self, passing: bool) -> Self {
+        self.passing = passing;
+        self
     }
 
     /// Says which runs the entries are of, and which one the sink behind writes.
@@ -178,10 +188,6 @@ impl Backlog<Row> for OnDisk {
             .map_err(|error| self.fault("note what was dropped of", error))
     }
 
-    fn forget_dropped(&self) {
-        let _ = notes::forget_dropped(&self.dir);
-    }
-
     fn remove(&self, first: u64) -> Result<(), SinkError> {
         journal::remove(&self.dir, first)
             .map_err(|error| self.fault("remove a delivered part of", error))
@@ -192,6 +198,19 @@ impl Backlog<Row> for OnDisk {
             for first in segments {
                 let _ = journal::remove(&self.dir, first);
             }
+        }
+    }
+
+    fn leave(&self, is_empty: bool, heard: bool) {
+        // What fails here is found again, and told once more, by the next.
+        if heard {
+            let _ = notes::forget_dropped(&self.dir);
+        }
+        if is_empty {
+            let _ = notes::forget_ended(&self.dir);
+        }
+        if is_empty && self.passing && self.lock.hold(&self.dir).is_ok() {
+            notes::remove_journal(&self.dir);
         }
     }
 

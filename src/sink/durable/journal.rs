@@ -50,8 +50,7 @@ pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalErro
         return Err(JournalError::Nowhere);
     }
     let fault = |act| io_error(act, dir);
-    fs::create_dir_all(dir).map_err(fault("make"))?;
-    let lock = Lock::take(dir)?;
+    let lock = locked(dir)?;
     let mut segments = listed(dir).map_err(fault("read"))?;
     let mut mark = Mark::open(dir).map_err(fault("open the mark of"))?;
     for first in &segments {
@@ -79,6 +78,34 @@ pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, JournalErro
         torn,
         lock,
     })
+}
+
+/// The lock of the folder, which is made if need be. Whoever had it last may be just removing both.
+fn locked(dir: &Path) -> Result<Lock, JournalError> {
+    let mut tries = 0..3;
+    loop {
+        fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+        match Lock::take(dir) {
+            Err(JournalError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether no segment is left.
+pub(super) fn is_empty(dir: &Path) -> bool {
+    listed(dir).is_ok_and(|segments| segments.is_empty())
+}
+
+/// Removes the folder of a journal that holds nothing any more, with the `notes` beside it: the lock last, as whoever finds none makes
+/// one. Anything else in it stays, and so does the folder then.
+pub(super) fn remove_folder(dir: &Path, notes: &[&str]) {
+    let files = notes.iter().copied().chain([mark::FILE, lock::FILE]);
+    for file in files {
+        let _ = fs::remove_file(dir.join(file));
+    }
+    let _ = fs::remove_dir(dir);
 }
 
 /// Removes a segment whose entries are all delivered; one that is gone was.

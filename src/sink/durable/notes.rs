@@ -1,5 +1,6 @@
 //! What stands beside a journal for whoever opens it next, as this process may not live to say it: which runs its rows belong to,
-//! and which rows were dropped. Each is a small file in JSON, which is replaced as a whole.
+//! where they were meant to go, how the run ended, and which rows were dropped. Each is a small file in JSON, which is replaced as a
+//! whole.
 
 use std::fs;
 use std::io;
@@ -8,8 +9,27 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::journal;
+use crate::row::run::{Ending, Status};
+
 const RUN: &str = "run";
+const MEANT: &str = "meant";
+const ENDED: &str = "ended";
 const DROPPED: &str = "dropped";
+
+/// Removes a journal that is locked here and holds nothing any more, with all that is noted beside it, and the folders above it where it
+/// was the last of its run and of its shelf. It stays where somebody is yet to be told of dropped rows.
+pub(super) fn remove_journal(dir: &Path) {
+    if !matches!(dropped(dir), Ok(None)) || !journal::is_empty(dir) {
+        return;
+    }
+    journal::remove_folder(dir, &[RUN, MEANT, ENDED]);
+    for above in dir.ancestors().skip(1).take(2) {
+        if fs::remove_dir(above).is_err() {
+            return;
+        }
+    }
+}
 
 /// Rows that are lost for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +123,57 @@ pub(super) fn note_dropped(dir: &Path, dropped: &Dropped) -> io::Result<()> {
 
 /// Somebody was told.
 pub(super) fn forget_dropped(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(DROPPED)) {
+    forget(dir, DROPPED)
+}
+
+/// Where the rows were meant to go, in words that [`Shelf`](super::Shelf) has from its caller.
+pub(super) fn meant(dir: &Path) -> io::Result<Option<String>> {
+    read(dir, MEANT)
+}
+
+pub(super) fn note_meant(dir: &Path, place: Option<&str>) -> io::Result<()> {
+    match place {
+        None => forget(dir, MEANT),
+        Some(place) if meant(dir)?.as_deref() == Some(place) => Ok(()),
+        Some(place) => write(dir, MEANT, &place),
+    }
+}
+
+/// How the run of the newest rows ended, as an ending has it.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    status: String,
+    error: Option<String>,
+}
+
+/// How the run ended whose last rows are still here, where somebody has said so.
+pub(super) fn ended(dir: &Path) -> io::Result<Option<Ending>> {
+    let noted: Option<Ended> = read(dir, ENDED)?;
+    Ok(noted.and_then(|noted| {
+        let is_it = |status: &Status| status.as_str() == noted.status;
+        Some(Ending {
+            status: Status::ALL.into_iter().find(is_it)?,
+            error_message: noted.error,
+            conclusion: None,
+        })
+    }))
+}
+
+pub(super) fn note_ended(dir: &Path, ending: &Ending) -> io::Result<()> {
+    let noted = Ended {
+        status: ending.status.as_str().to_owned(),
+        error: ending.error_message.clone(),
+    };
+    write(dir, ENDED, &noted)
+}
+
+/// The run goes on, or its end is where it belongs.
+pub(super) fn forget_ended(dir: &Path) -> io::Result<()> {
+    forget(dir, ENDED)
+}
+
+fn forget(dir: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(dir.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
     }

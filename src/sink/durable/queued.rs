@@ -1,7 +1,7 @@
 //! A sink that takes rows into memory, and delivers them behind the caller's back.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::{Receipt, Sink, SinkError};
 use super::outlet::ToSink;
@@ -114,6 +114,11 @@ impl Sink for Queued {
 
     fn close(self: Box<Self>) -> Receipt {
         self.queue.close(self.patience)
+    }
+
+    fn close_by(self: Box<Self>, deadline: Instant) -> Receipt {
+        self.queue
+            .close(deadline.saturating_duration_since(Instant::now()))
     }
 }
 

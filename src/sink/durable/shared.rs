@@ -5,7 +5,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::{Receipt, SinkError, after};
-use super::NAME;
 use super::journal::{Extent, Opened};
 use super::options::{DurableOptions, Full};
 use crate::row::Row;
@@ -121,9 +120,9 @@ impl<T> State<T> {
 
 impl Shared<Row> {
     /// What a journal holds.
-    pub(super) fn of_journal(opened: &Opened) -> Self {
+    pub(super) fn of_journal(name: &'static str, opened: &Opened) -> Self {
         let extent = opened.appender.extent();
-        Self::new(NAME, extent, opened.segments.clone(), opened.mark.settled())
+        Self::new(name, extent, opened.segments.clone(), opened.mark.settled())
     }
 }
 

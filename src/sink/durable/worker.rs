@@ -380,9 +380,7 @@ impl<T> Worker<T> {
             // Not flushed: what is pending says that the sink behind is not in a state to answer.
             drop(self.outlet);
         }
-        if heard {
-            self.backlog.forget_dropped();
-        }
+        self.backlog.leave(pending == 0, heard);
         // With it goes the lock of the journal, before anybody hears that this has ended.
         drop(self.backlog);
         self.shared.lock().ended = true;

@@ -15,6 +15,9 @@ pub(crate) use file::Held;
 #[cfg(unix)]
 pub(crate) use process::Held;
 
+/// What its file is called.
+pub(super) const FILE: &str = "lock";
+
 /// Held for as long as a journal is in use.
 pub(in crate::sink::durable) struct Lock(Held);
 
@@ -22,7 +25,7 @@ impl Lock {
     /// # Errors
     /// If another engine, of this process or another, uses the journal in `dir`; or if that cannot be found out.
     pub(super) fn take(dir: &Path) -> Result<Self, JournalError> {
-        let taken = Held::take(&dir.join("lock")).map_err(io_error("lock", dir))?;
+        let taken = Held::take(&dir.join(FILE)).map_err(io_error("lock", dir))?;
         taken.map(Self).map_err(|owner| in_use(dir, owner))
     }
 

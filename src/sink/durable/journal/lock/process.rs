@@ -20,6 +20,9 @@ use crate::sink::owned::Owned;
 /// Who speaks where a forked child asks for the file.
 const NAME: &str = "journal";
 
+/// How often a lock file that is removed meanwhile is looked for anew.
+const TRIES: u32 = 100;
+
 /// What is locked, by every process that this one was forked from, and by it.
 static LOCKED: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
@@ -51,22 +54,25 @@ impl Held {
     /// The lock, or who has it.
     pub(crate) fn take(path: &Path) -> io::Result<Result<Self, String>> {
         let mut locked = locked();
-        let there = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            there => Some(Identity::of(&there?)),
-        };
-        if there.is_some_and(|there| locked.contains(&there)) {
-            return Ok(Err(std::process::id().to_string()));
+        for _ in 0..TRIES {
+            if there(path)?.is_some_and(|there| locked.contains(&there)) {
+                return Ok(Err(std::process::id().to_string()));
+            }
+            let file = super::open(path)?;
+            let identity = Identity::of(&file.metadata()?);
+            if !try_lock(&file)? {
+                return Ok(Err(super::noted_owner(&file)));
+            }
+            // Who had it may have removed it meanwhile: what is locked now is no file that anybody else finds.
+            if there(path)? != Some(identity) {
+                continue;
+            }
+            super::note_owner(&file);
+            locked.insert(identity);
+            let file = Owned::new(file);
+            return Ok(Ok(Self { file, identity }));
         }
-        let file = super::open(path)?;
-        let identity = Identity::of(&file.metadata()?);
-        if !try_lock(&file)? {
-            return Ok(Err(super::noted_owner(&file)));
-        }
-        super::note_owner(&file);
-        locked.insert(identity);
-        let file = Owned::new(file);
-        Ok(Ok(Self { file, identity }))
+        Err(io::Error::other("it is removed as often as it is made"))
     }
 
     /// Takes the lock anew, in case it was let go of; who has it if that is another process by now.
@@ -88,6 +94,13 @@ impl Drop for Held {
             drop(file);
             locked.remove(&self.identity);
         }
+    }
+}
+
+fn there(path: &Path) -> io::Result<Option<Identity>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        there => Ok(Some(Identity::of(&there?))),
     }
 }
 
