@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use super::grid::Grid;
 use super::store::StoreArg;
-use crate::sink::{self, Durable, one_line};
+use crate::sink::{self, Durable, Meant, one_line};
 use crate::store::{FileFacts, RunOverview, SCHEMA, Sqlite, Standing, StoreError};
 
 /// Examine a store: is it sound, what is in it, what waits beside it
 ///
 /// Reads the store whole, and changes nothing: what a repair would do is only said. Journals are looked for in STORE.journal and in the
-/// folders that are given, and in the folders in those.
+/// folders that are given, and two folders deep in those.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct DoctorArgs {
@@ -204,9 +204,9 @@ fn sizes(runs: &[RunOverview], facts: FileFacts) -> Vec<RunFound> {
 fn journals(store: &Path, given: &[PathBuf]) -> Result<Vec<JournalFound>, DoctorError> {
     let mut beside = store.as_os_str().to_owned();
     beside.push(".journal");
-    let mut found = within(Path::new(&beside));
+    let mut found = Durable::found_in(Path::new(&beside));
     for folder in given {
-        let these = within(folder);
+        let these = Durable::found_in(folder);
         if these.is_empty() {
             return Err(DoctorError::NoJournal {
                 path: folder.display().to_string(),
@@ -217,18 +217,6 @@ fn journals(store: &Path, given: &[PathBuf]) -> Result<Vec<JournalFound>, Doctor
     found.sort();
     found.dedup();
     Ok(found.iter().map(|dir| waiting(dir)).collect())
-}
-
-/// A folder that is a journal, else those in it that are.
-fn within(folder: &Path) -> Vec<PathBuf> {
-    if Durable::is_in(folder) {
-        return vec![folder.to_owned()];
-    }
-    let entries = folder.read_dir().into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|dir| Durable::is_in(dir))
-        .collect()
 }
 
 fn waiting(dir: &Path) -> JournalFound {
@@ -261,8 +249,13 @@ fn repairs(found: &Findings) -> Vec<String> {
     for journal in found.journals.iter().filter(|j| j.rows > Some(0)) {
         let JournalFound { path, run, .. } = journal;
         let run = run.as_ref().map_or(" --run RUN", |_| "");
+        let to = match Meant::of(Path::new(path)) {
+            Meant::Sink(_) => String::new(),
+            Meant::Object(_) => " --jsonl FILE".to_owned(),
+            _ => format!(" --store {store}{run}"),
+        };
         repairs.push(format!(
-            "deliver the rows that wait, once their training is over: grpo-metrics deliver {path} --store {store}{run}"
+            "deliver the rows that wait, once their training is over: grpo-metrics deliver {path}{to}"
         ));
     }
     let stopped = found.runs.iter().filter(|run| run.stopped);

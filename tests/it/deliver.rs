@@ -198,7 +198,7 @@ fn what_is_no_journal_and_one_that_is_in_use_are_refused_and_left_alone() {
             "found one that has journals in it: journal/store",
         ),
     ] {
-        let (code, out, said) = deliver(dir.path(), &[given, "--store", "new.db"]);
+        let (code, out, said) = deliver(dir.path(), &[given, "--jsonl", "new.db"]);
         assert_eq!((code, out.as_str()), (2, ""), "{said}");
         assert!(
             said.contains("expected the folder of a journal") && said.contains(found),
