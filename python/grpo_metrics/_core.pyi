@@ -40,6 +40,9 @@ __all__ = [
     "_run",
     "_runs",
     "_unknown_name",
+    "_cancel_open",
+    "_is_any_open",
+    "_postponed",
     "normalised",
     "summarize",
 ]
@@ -110,8 +113,11 @@ class Engine:
     def finish(self, status: str = "completed", error: str | None = None) -> list[dict[str, Any]]:
         """Ends the run as `status` (completed, failed or cancelled): the steps left over go out as a last row, the sinks are closed. One receipt a sink."""
 
+    def close(self) -> list[dict[str, Any]]:
+        """`finish()`, by the name that files have for it."""
+
     def census(self) -> dict[str, dict[str, int]]:
-        """What every family of columns has seen so far: name -> seen, used, absent, nonfinite."""
+        """What every family of columns has seen so far, also once the run has ended: name -> seen, used, absent, nonfinite."""
 
     @property
     def last_row(self) -> Row | None:
@@ -280,6 +286,15 @@ def _compare(runs: Sequence[tuple[Sqlite3, str]], keys: Sequence[str], all: bool
 
 def _unknown_name(what: str, name: str, known: Sequence[str]) -> str:
     """That `name` is none of `known`, and which of them it may have been meant for; `what` is what they are names of."""
+
+def _cancel_open(reason: str) -> None:
+    """Ends the runs of all open engines as cancelled for that reason."""
+
+def _postponed() -> bool:
+    """Whether this thread is in the middle of a call; `_termination.resume` is called once that is over."""
+
+def _is_any_open() -> bool:
+    """Whether there is an engine that nobody has finished."""
 
 def _address(name: str, column: Any) -> int:
     """Where the cells of a token column lie once it is read: where they lay before, if it is borrowed."""

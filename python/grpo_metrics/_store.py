@@ -1,4 +1,4 @@
-"""The embedded store under the names that EvSys code calls a store by, and a sink over any such store."""
+"""The embedded store under the names that EvSys code calls a store by."""
 
 from __future__ import annotations
 
@@ -310,55 +310,6 @@ class Store:
         names = [name for name, value in others.items() if value is not None]
         if names:
             _log.warning("%s: the embedded store keeps no %s", op, ", ".join(names))
-
-
-class StoreSink:
-    """Writes rows as metrics of one run of a store that is an object: ours, EvSys's, or another with its methods.
-
-    The run is `running` from its first row on, where the store has an `update_run`, until somebody says how it `ended`.
-    """
-
-    def __init__(self, store: Any, run_id: str) -> None:
-        self.store, self.run_id = store, run_id
-        self._begun = False
-        self._signs: Signs | None = None
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Sends one row."""
-        if not self._begun:
-            self._begin()
-        parts: dict[str, dict[str, float]] = {}
-        for name, value in row["metrics"].items():
-            parts.setdefault("val" if name.startswith("eval/") else "train", {})[name] = value
-        for split, metrics in parts.items():
-            if split == "train" and isinstance(self.store, Store):
-                self.store._log_row(self.run_id, {**row, "metrics": metrics})
-            else:
-                self.store.log_metrics(run_id=self.run_id, step=row["step"], metrics=metrics, split=split)
-
-    def ended(self, status: str, error: str | None = None) -> None:
-        """The run has ended as `status`: completed, failed or cancelled."""
-        self.close()
-        self._update({"status": status} | ({} if error is None else {"error_message": error}))
-
-    def close(self) -> None:
-        """Nobody writes any more, however the run ended."""
-        if self._signs is not None:
-            self._signs.end()
-
-    def _begin(self) -> None:
-        self._begun = True
-        try:
-            run = self._update({"status": "running"})
-            if isinstance(run, Mapping) and run.get("error_message"):
-                self._update({"error_message": ""})  # how it ended before is not how it stands now
-            self._signs = signs_of(self.store, self.run_id)
-        except Exception as error:  # a row is worth more than the word beside it
-            _log.warning("run %s could not be marked as running: %s", self.run_id, error)
-
-    def _update(self, patch: Row) -> Any:
-        update = getattr(self.store, "update_run", None)
-        return update(run_id=self.run_id, patch=patch) if callable(update) else None
 
 
 class Signs:

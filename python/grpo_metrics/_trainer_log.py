@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import _termination
 from ._core import CallQueue, normalised
 from ._store import Signs, Store, _finite, signs_of
 from .engine import Engine
@@ -27,6 +28,9 @@ _log = logging.getLogger("grpo_metrics")
 
 PATIENCE = 60.0
 """Seconds that the end of a training waits for the store."""
+
+HURRY = 10.0
+"""Seconds that the end of a process waits for it that was told to end."""
 
 
 class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
@@ -76,15 +80,26 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """The training has come to its end."""
-        if self._is_mine(state) and self._unfinished is not None and self._waiting is not None:
-            self._unfinished.detach()
-            self._unfinished = None
-            if self._waiting.is_inherited:
-                return
-            self._waiting.attempt(PATIENCE)
-            if self._signs is not None:
-                self._signs.end()
-            shielded(self._store.update_run, self.run, {"status": "completed"})
+        if self._is_mine(state):
+            self._end({"status": "completed"}, PATIENCE)
+
+    def cancelled(self, reason: str) -> None:
+        """The process was told to end."""
+        self._end({"status": "cancelled", "error_message": reason}, HURRY)
+
+    def _end(self, patch: dict[str, Any], patience: float) -> None:
+        if self._unfinished is None or self._waiting is None:
+            return
+        self._unfinished.detach()
+        self._unfinished = None
+        _termination.beside.discard(self)
+        _termination.let_go()
+        if self._waiting.is_inherited:
+            return
+        self._waiting.attempt(patience)
+        if self._signs is not None:
+            self._signs.end()
+        shielded(self._store.update_run, self.run, patch)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any) -> None:
         """A trainer has logged `logs`."""
@@ -136,6 +151,8 @@ class GrpoMetricsCallback(TrainerCallback):  # type: ignore[misc]
             self._unfinished.detach()
         self._waiting = self._waiting or CallQueue()
         self._unfinished = weakref.finalize(self, _broke_off, self._waiting, self._store, run, id(_last_error()), self._signs)
+        _termination.beside.add(self)
+        _termination.listen()
 
     def _take(self, step: int, logs: Mapping[str, Any]) -> None:
         put = functools.partial(self._put, int(step), of_splits(logs, self.theirs))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import operator
 import os
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._core import CallQueue, RefusedError, StoreError, _forward
+from ._core import CallQueue, _forward
+from ._objects import is_final, name_of, place_of
 from ._store import Store
 
 _log = logging.getLogger("grpo_metrics")
@@ -34,38 +33,8 @@ def forward_step_metrics(
     """
     if store is None or not run_id or not run_dir:
         return 0
-    ours = isinstance(store, Store) and store._is_file
-    name = store._place if ours else _name_of(store)
-    return _forward(store._sqlite if ours else store, name, run_id, run_dir, metrics_file)
-
-
-def _name_of(store: Any) -> str:
-    """What tells a store from others, also in the next process."""
-    kind = f"{type(store).__module__}.{type(store).__qualname__}"
-    for attribute in ("name", "url", "base_url", "path"):
-        told = getattr(store, attribute, None)
-        if isinstance(told, (str, os.PathLike)) and str(told):
-            # A URL may name a user with a password, which is not to be remembered.
-            return f"{kind} {str(told).rpartition('@')[2]}"
-    with _nameless_lock:
-        others = _nameless.setdefault(kind, [])
-        known = [number for number, other in enumerate(others) if other() is store]
-        if not known:
-            known = [len(others)]
-            others.append(_reference(store))
-    return f"{kind} {known[0]}" if known[0] else kind
-
-
-_nameless: dict[str, list[Callable[[], Any]]] = {}
-"""The stores without a name, by their type, in the order in which they were used."""
-_nameless_lock = threading.Lock()
-
-
-def _reference(store: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(store)
-    except TypeError:  # kept, then
-        return lambda: store
+    place = place_of(store)
+    return _forward(store if place is None else store._sqlite, place or name_of(store), run_id, run_dir, metrics_file)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -258,7 +227,7 @@ class EvsysLoggerCallback(Callback):
             _log.warning("a row is dropped: %s", error)
             return
         if self._queue is None:
-            self._queue = CallQueue(_is_final)
+            self._queue = CallQueue(is_final)
             weakref.finalize(self, _deliver, self._queue, self._buffered)
         log = self._store_of(ctx).log_metrics
         self._buffered.append(functools.partial(log, run_id=run, step=counted, metrics=metrics, split=split))
@@ -296,13 +265,6 @@ def _deliver(queue: CallQueue, calls: list[Callable[[], Any]], seconds: float = 
     _send(queue, calls)
     if not queue.attempt(seconds):
         _log.warning("%s rows could not be sent: %s", queue.pending, queue.error or f"the store took over {seconds:g} s")
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether the same call would be refused whenever it was made."""
-    # Many a client's error of a connection, or of an answer that is no JSON, is a ValueError as well.
-    passing = isinstance(error, (OSError, StoreError, json.JSONDecodeError)) and not isinstance(error, RefusedError)
-    return isinstance(error, (TypeError, ValueError, OverflowError)) and not passing
 
 
 def _get(holder: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _termination
 from .engine import Engine
 
 _log = logging.getLogger("grpo_metrics")
@@ -20,8 +21,9 @@ class GrpoMetricsBackend:
     """What metrax logs scalar by scalar, as one row a step.
 
     `store` is a path, or a store object with EvSys's methods (then `run` is the run's id); `sinks` are objects with
-    `write(row)`; `resume` is that of `Engine`: Tunix does not say whether it goes on from a checkpoint. A row goes out when a scalar of another step comes, and at `close()`. No scalar waits for the store, and
-    whatever fails is a log line.
+    `write(row)`; `resume` is that of `Engine`: Tunix does not say whether it goes on from a checkpoint. A row goes out when a scalar of
+    another step comes, and at `close()`. No scalar waits for the store or a sink, which have journals as an engine's have, and whatever
+    fails is a log line.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class GrpoMetricsBackend:
         self._metrics: dict[str, float] = {}
         self._unfit: set[str] = set()
         self._lock = threading.Lock()
+        _termination.beside.add(self)
 
     def log_scalar(self, event: str, value: Any, **kwargs: Any) -> None:
         """Takes one scalar of the step `kwargs["step"]` (the step before, where it has none).
@@ -68,7 +71,16 @@ class GrpoMetricsBackend:
     def close(self) -> None:
         """Sends the last row, waits for the store, and completes the run; calling it again does nothing."""
         self.flush()
+        _termination.beside.discard(self)
         _shielded(self._engine.finish)
+
+    def cancelled(self, reason: str) -> None:
+        """The process was told to end: what there is of a row goes out, but where that came into the middle of a scalar."""
+        if self._lock.acquire(timeout=1):
+            try:
+                self._write()
+            finally:
+                self._lock.release()
 
     def flush(self) -> None:
         """Sends the row that is not over."""

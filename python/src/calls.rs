@@ -15,10 +15,14 @@ use crate::error::{GrpoMetricsError, guarded};
 use crate::interruption;
 use crate::running::Running;
 use crate::samples::Samples;
+use crate::termination;
 use crate::threads::within_pool;
 
-/// How long an interpreter that exits waits for a call that another thread is caught in.
+/// How long an interpreter that exits, or a process that is told to, waits for a call that another thread is caught in.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it delivers then, all sinks of all engines together; what is in a journal stays there.
+const DELIVERY: Duration = Duration::from_secs(10);
 
 /// The engines that nobody has finished yet, or that are gone.
 static OPEN: Mutex<Vec<Weak<Calls>>> = Mutex::new(Vec::new());
@@ -41,10 +45,21 @@ impl Calls {
             process: process::id(),
             told: AtomicU32::new(0),
         });
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = open();
         open.retain(|engine| engine.strong_count() > 0);
         open.push(Arc::downgrade(&calls));
         calls
+    }
+
+    /// The run has ended, or nobody can end it any more.
+    fn off_the_list(&self, py: Python<'_>) {
+        open().retain(|engine| !std::ptr::eq(engine.as_ptr(), self));
+        termination::let_go(py);
+    }
+
+    /// Whether this thread is in the middle of a call.
+    fn is_in_a_call_here(&self) -> bool {
+        self.running.is_held_here() || self.ending.is_held_here()
     }
 
     /// Runs `work` on the engine; in a forked child nothing, which gives nothing. The caller has let go of the GIL: who waits here
@@ -72,7 +87,7 @@ impl Calls {
 
     /// Ends the run; what became of the rows. Nothing more where it has ended, and nothing in a forked child.
     pub fn end(&self, py: Python<'_>, ending: &Ending) -> PyResult<Vec<Receipt>> {
-        self.end_within(py, ending, None)
+        self.end_within(py, ending, None, None)
     }
 
     fn end_within(
@@ -80,11 +95,12 @@ impl Calls {
         py: Python<'_>,
         ending: &Ending,
         patience: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> PyResult<Vec<Receipt>> {
         if self.is_inherited() {
             return Ok(Vec::new());
         }
-        py.detach(|| {
+        let receipts = py.detach(|| -> PyResult<_> {
             let _ending = self.ending.take(patience)?;
             let (engine, samples, receipts) = {
                 let mut taken = self.running.take(patience)?;
@@ -98,11 +114,13 @@ impl Calls {
             let Some(engine) = engine else {
                 return Ok(receipts);
             };
-            let (row, mut receipts) = within_pool(|| engine.finish_as(ending))?;
+            let (row, mut receipts) = within_pool(|| engine.finish_by(ending, deadline))?;
             receipts.extend(samples.into_iter().flat_map(Samples::close));
             let mut taken = self.running.take(None)?;
             Ok(taken.value.ended(ending, row, receipts))
-        })
+        })?;
+        self.off_the_list(py);
+        Ok(receipts)
     }
 
     /// Whether this is a forked child, whose calls are to do nothing: its parent's rows, files and ranks are not its own, and an
@@ -153,7 +171,7 @@ impl<T> Turn<T> {
                 Err(TryLockError::Poisoned(value)) => return Ok(value.into_inner()),
                 Err(TryLockError::WouldBlock) => {}
             }
-            if *self.held_by() == Some(thread::current().id()) {
+            if self.is_held_here() {
                 return Err(GrpoMetricsError::new_err(
                     "the engine is in the middle of a call; a sink cannot call it back",
                 ));
@@ -170,6 +188,10 @@ impl<T> Turn<T> {
                 }
             }
         }
+    }
+
+    fn is_held_here(&self) -> bool {
+        *self.held_by() == Some(thread::current().id())
     }
 
     fn held_by(&self) -> MutexGuard<'_, Option<ThreadId>> {
@@ -214,19 +236,52 @@ pub fn let_go(calls: &Arc<Calls>) {
 /// have failed of it; else nobody has said how they ended, and they have not.
 #[pyfunction]
 pub fn _finish_open(py: Python<'_>) -> PyResult<()> {
-    let open = {
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *open)
-    };
     guarded(|| {
-        let ending = ending::of_program(py);
-        for calls in open.iter().filter_map(Weak::upgrade) {
-            let ended = guarded(|| calls.end_within(py, &ending, Some(PATIENCE)));
-            if let Err(error) = ended {
-                interruption::note(&error);
-                tracing::warn!("an engine could not be finished at exit: {error}");
-            }
-        }
+        end_all(py, &ending::of_program(py));
         Ok(())
     })
+}
+
+/// Whether this thread is in the middle of a call. What is to be done once it is over is resumed then.
+#[pyfunction]
+pub fn _postponed() -> bool {
+    let is_in_a_call = listed().iter().any(|calls| calls.is_in_a_call_here());
+    if is_in_a_call {
+        termination::postpone();
+    }
+    is_in_a_call
+}
+
+/// The process was told to end: its runs are `cancelled` for that `reason`, and what is not finished sends its rows.
+#[pyfunction]
+pub fn _cancel_open(py: Python<'_>, reason: &str) -> PyResult<()> {
+    guarded(|| {
+        end_all(py, &Ending::cancelled(reason));
+        Ok(())
+    })
+}
+
+/// Whether there is an engine that nobody has finished.
+#[pyfunction]
+pub fn _is_any_open() -> bool {
+    open().iter().any(|engine| engine.strong_count() > 0)
+}
+
+fn end_all(py: Python<'_>, ending: &Ending) {
+    let deadline = Instant::now() + DELIVERY;
+    for calls in listed() {
+        let ended = guarded(|| calls.end_within(py, ending, Some(PATIENCE), Some(deadline)));
+        if let Err(error) = ended {
+            interruption::note(&error);
+            tracing::warn!("an engine could not be finished at the end of the process: {error}");
+        }
+    }
+}
+
+fn open() -> MutexGuard<'static, Vec<Weak<Calls>>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listed() -> Vec<Arc<Calls>> {
+    open().iter().filter_map(Weak::upgrade).collect()
 }

@@ -21,6 +21,7 @@ use crate::running::Running;
 use crate::samples::{self, Samples};
 use crate::sink::{receipt, recovered};
 use crate::step::Step;
+use crate::termination;
 
 /// Computes a row of metrics every so many optimizer steps and hands it to its sinks.
 ///
@@ -58,10 +59,12 @@ fn read<'py, T: Read<'py>>(name: &str, given: Option<&Bound<'py, PyAny>>) -> PyR
 impl Engine {
     #[new]
     #[pyo3(signature = (**options))]
-    fn new(options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         guarded(|| {
             let running = Running::of(&Options::of(options)?)?;
-            Ok(Self(Calls::to(running)))
+            let engine = Self(Calls::to(running));
+            termination::listen(py)?;
+            Ok(engine)
         })
     }
 
@@ -222,6 +225,11 @@ impl Engine {
         })
     }
 
+    /// `finish()`, by the name that files have for it.
+    fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.finish(py, "completed", None)
+    }
+
     /// The last row that went out; `None` before the first.
     #[getter]
     fn last_row<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
@@ -252,12 +260,10 @@ impl Engine {
         })
     }
 
-    /// What every family of columns has seen so far: name -> seen, used, absent, nonfinite.
+    /// What every family of columns has seen so far, also once the run has ended: name -> seen, used, absent, nonfinite.
     fn census<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(|| {
-            let census = self
-                .0
-                .run(py, |running| Ok(running.engine()?.census().clone()))?;
+            let census = self.0.run(py, |running| Ok(running.census()))?;
             let dict = PyDict::new(py);
             for (family, census) in &census {
                 let counts = PyDict::new(py);

@@ -8,7 +8,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::{interruption, log};
+use crate::{interruption, log, termination};
 
 create_exception!(
     grpo_metrics,
@@ -74,6 +74,7 @@ pub fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         })
     });
     let told = log::tell();
+    termination::resume();
     match interruption {
         Some(interruption) => Err(interruption),
         None => told.and(outcome),

@@ -25,6 +25,11 @@ pub fn within<T>(body: impl FnOnce() -> T) -> (T, Option<PyErr>) {
     (outcome, came)
 }
 
+/// Whether this thread is in a call of ours.
+pub fn is_within() -> bool {
+    CALLS.with_borrow(|calls| !calls.is_empty())
+}
+
 /// A call of ours, which ends however its body does.
 struct Call;
 

@@ -24,7 +24,7 @@ pub const OUTPUTS: &[Output] = &[
     output("seed", "int", "The run's seed, a whole number", "none"),
     output("config", "Any", "What else the store is to know of the run: anything that JSON can say", "nothing"),
     output("sinks", "Iterable[str | PathLike[str] | object]", "Where rows go besides: paths of JSON lines, texts as `csv:rows.csv`, objects with `write(row)`", "nowhere"),
-    output("journal", "str | PathLike[str]", "A folder in which rows wait for sinks and store, so that a killed process loses none", "no journal"),
+    output("journal", "str | PathLike[str] | Literal[False]", "A folder in which rows wait for sinks and store; False: nothing before them, each is written in the step", "a folder of each run's beside the store, else under `.grpo-metrics`"),
     output("gather", "object", "What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`", "this process is the only rank"),
     output("recorder", "str | PathLike[str]", "A folder in which every record is written down, for `grpo-metrics replay`", "no recording"),
 ];

@@ -10,6 +10,7 @@ use grpo_metrics::recording::{Record, Recorder};
 use grpo_metrics::row::run::Ending;
 use grpo_metrics::row::{Metrics, Row};
 use grpo_metrics::sink::{Receipt, Recovered};
+use grpo_metrics::stat::Census;
 use pyo3::prelude::*;
 
 use crate::error::{self, GrpoMetricsError};
@@ -25,6 +26,8 @@ pub struct Running {
     recording: Option<Recording>,
     pub last_row: Option<Metrics>,
     receipts: Vec<Receipt>,
+    /// What every family had seen when the engine was taken to be finished.
+    census: BTreeMap<String, Census>,
     /// What the journals held when they were opened.
     pub recovered: Vec<(PathBuf, Recovered)>,
     /// The id of the run that rows are stored under, if they are.
@@ -58,6 +61,7 @@ impl Running {
             }),
             last_row: None,
             receipts: Vec::new(),
+            census: BTreeMap::new(),
         })
     }
 
@@ -179,7 +183,14 @@ impl Running {
 
     /// The engine, to be finished: none where it was before.
     pub fn take_engine(&mut self) -> Option<CoreEngine> {
+        self.census = self.census();
         self.engine.take()
+    }
+
+    /// What every family of columns has seen so far, or had at the end.
+    pub fn census(&self) -> BTreeMap<String, Census> {
+        let engine = self.engine.as_ref();
+        engine.map_or(&self.census, CoreEngine::census).clone()
     }
 
     /// What became of the rows; nothing before the end.

@@ -32,9 +32,6 @@ pub struct PythonSink {
     kind: String,
     run: Option<String>,
     tally: Tally,
-    /// How often the row in hand may fail before it counts as refused for good, and how often it has.
-    tries: Option<u32>,
-    failed: u32,
 }
 
 impl PythonSink {
@@ -44,20 +41,12 @@ impl PythonSink {
             object: object.clone().unbind(),
             run: None,
             tally: Tally::default(),
-            tries: None,
-            failed: 0,
         }
     }
 
     /// Says which run the object writes.
     pub fn of_run(mut self, run: String) -> Self {
         self.run = Some(run);
-        self
-    }
-
-    /// Gives a row up that has failed so often: of an object's errors nobody knows which would pass.
-    pub fn giving_up_after(mut self, tries: Option<u32>) -> Self {
-        self.tries = tries;
         self
     }
 
@@ -68,15 +57,21 @@ impl PythonSink {
     ) -> Result<(), SinkError> {
         let called = Python::try_attach(|py| {
             let outcome = work(self.object.bind(py)).noted();
-            outcome.map_err(|error| io::Error::other(error.to_string()))
+            outcome.map_err(|raised| {
+                let source = io::Error::other(raised.to_string());
+                let error = SinkError::Io {
+                    sink: "python",
+                    act,
+                    target: self.kind.clone(),
+                    source,
+                };
+                if is_final(&raised.into_value(py).into_bound(py)) {
+                    return SinkError::refused(error.to_string());
+                }
+                error
+            })
         });
-        let called = called.unwrap_or_else(|| Err(io::Error::other("the interpreter has ended")));
-        called.map_err(|source| SinkError::Io {
-            sink: "python",
-            act,
-            target: self.kind.clone(),
-            source,
-        })
+        called.unwrap_or_else(|| Err(SinkError::other("the interpreter has ended")))
     }
 
     /// Calls a method that an object need not have.
@@ -88,6 +83,13 @@ impl PythonSink {
             Ok(())
         })
     }
+}
+
+/// Whether the same row would be refused whenever it came; not where that cannot be told.
+fn is_final(raised: &Bound<'_, PyAny>) -> bool {
+    let module = raised.py().import("grpo_metrics._objects");
+    let told = module.and_then(|module| module.call_method1("is_final", (raised,))?.is_truthy());
+    told.noted().unwrap_or(false)
 }
 
 impl fmt::Debug for PythonSink {
@@ -105,24 +107,23 @@ impl Sink for PythonSink {
         self.run.as_deref()
     }
 
+    /// A store that is an object writes that run then; a sink knows of no runs.
+    fn turn_to(&mut self, run: Option<&str>) -> Result<(), SinkError> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        self.call("turn to the run of", |object| {
+            object.call_method1("turn_to", (run.or(self.run.as_deref()),))?;
+            Ok(())
+        })
+    }
+
     fn write(&mut self, row: &Row) -> Result<(), SinkError> {
         let outcome = self.call("write to", |object| {
             object.call_method1("write", (nested(object.py(), row)?,))?;
             Ok(())
         });
-        let error = match self.tally.count(outcome) {
-            Err(error) => error,
-            written => {
-                self.failed = 0;
-                return written;
-            }
-        };
-        self.failed += 1;
-        if self.tries.is_some_and(|tries| self.failed >= tries) {
-            self.failed = 0;
-            return Err(SinkError::refused(error.to_string()));
-        }
-        Err(error)
+        self.tally.count(outcome)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

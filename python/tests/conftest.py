@@ -13,6 +13,9 @@ import pytest
 TOP = Path(__file__).parents[2]
 DATA = TOP / "tests" / "data"
 
+if "PYTHONPATH" in os.environ:  # the programs that tests run are elsewhere
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
 
 def cases(name: str) -> list[dict[str, Any]]:
     """The reference cases of one file."""
@@ -36,3 +39,9 @@ def command() -> list[str]:
     """The command `grpo-metrics`: named by GRPO_METRICS_COMMAND, else the package's own."""
     named = os.environ.get("GRPO_METRICS_COMMAND")
     return [named] if named else [sys.executable, "-m", "grpo_metrics"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals of what has no embedded store lie in the current folder."""
+    monkeypatch.chdir(tmp_path)

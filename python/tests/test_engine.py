@@ -334,7 +334,7 @@ def test_a_row_goes_out_when_the_caller_says_so_over_the_steps_since_the_last():
 
 def test_numbers_computed_elsewhere_are_a_row_of_their_own_and_an_evaluations_lie_in_split_val(tmp_path):
     rows = []
-    engine = gm.Engine(sinks=[SimpleNamespace(write=rows.append)], store=tmp_path / "runs.db", run="r")
+    engine = gm.Engine(sinks=[SimpleNamespace(write=rows.append)], store=tmp_path / "runs.db", run="r", journal=False)
     engine.observe(**SMALL)
     assert engine.step(1, goes_out=False) is None
     engine.log(1, {"eval/reward": 9.0, "train/runtime": 2.0})
@@ -554,7 +554,7 @@ def test_a_sink_that_fails_stops_nothing_and_is_accounted_for(caplog, tmp_path):
             raise RuntimeError("disk full")
 
     with caplog.at_level(logging.WARNING, "grpo_metrics"):
-        engine = gm.Engine(sinks=[Broken(), tmp_path / "rows.jsonl"])
+        engine = gm.Engine(sinks=[Broken(), tmp_path / "rows.jsonl"], journal=False)
         engine.observe(**SMALL)
         assert engine.step(1)["train/reward"] == 0.5
         receipts = engine.finish()
@@ -568,7 +568,7 @@ def test_a_sink_that_calls_its_engine_is_told_not_to():
             self.engine.step(9)
 
     caller = Caller()
-    engine = caller.engine = gm.Engine(sinks=[caller])
+    engine = caller.engine = gm.Engine(sinks=[caller], journal=False)
     engine.observe(**SMALL)
     assert engine.step(1) is not None
     assert "in the middle of a call" in engine.finish()[0]["error"]
@@ -701,11 +701,10 @@ def test_two_threads_share_an_engine_whose_sink_is_an_object():
                     engine.step(next(steps))
 
     in_threads(2, work)
+    engine.finish()
     # A step may follow the other thread's so closely that it has no completions; its row is written all the same.
     assert seen == [*range(10)]
     assert engine.census()["rewards"]["seen"] <= 100
-    engine.step(1000)
-    assert engine.census()["rewards"]["seen"] == 100
 
 
 def test_the_gil_is_free_while_a_step_is_computed():

@@ -50,7 +50,7 @@ def settled(receipt):
 def test_an_interruption_in_a_sink_passes_on_unchanged_and_its_row_is_accounted_for(kind):
     raised = kind("enough")
     interrupted, beside = Sink(("write", 2), raised), Sink()
-    engine = gm.Engine(sinks=[interrupted, beside])
+    engine = gm.Engine(sinks=[interrupted, beside], journal=False)
     for step in (1, 2, 3):
         engine.observe(**SMALL)
         if step != 2:
@@ -74,7 +74,7 @@ def test_ctrl_c_in_a_sink_passes_on_and_the_engine_goes_on():
             super().write(row)
 
     sink, heard = Interrupted(), 0
-    engine = gm.Engine(sinks=[sink])
+    engine = gm.Engine(sinks=[sink], journal=False)
     for step in range(26):
         engine.observe(**SMALL)
         try:
@@ -89,7 +89,7 @@ def test_ctrl_c_in_a_sink_passes_on_and_the_engine_goes_on():
 @pytest.mark.parametrize("at", ["flush", "ended", "close"])
 def test_an_interruption_at_the_end_passes_on_and_the_receipts_can_still_be_had(at, kind):
     raised, beside = kind("enough"), Sink()
-    engine = gm.Engine(sinks=[Sink(at, raised), beside])
+    engine = gm.Engine(sinks=[Sink(at, raised), beside], journal=False)
     engine.observe(**SMALL)
     engine.step(1)
     with pytest.raises(kind) as caught:
@@ -100,7 +100,7 @@ def test_an_interruption_at_the_end_passes_on_and_the_receipts_can_still_be_had(
 
 def test_an_interruption_at_the_end_of_a_with_block_passes_on():
     raised = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt) as caught, gm.Engine(sinks=[Sink("close", raised)]) as engine:
+    with pytest.raises(KeyboardInterrupt) as caught, gm.Engine(sinks=[Sink("close", raised)], journal=False) as engine:
         engine.step(1)
     assert caught.value is raised
 
@@ -112,7 +112,8 @@ def test_an_interruption_of_a_call_within_a_sink_is_that_calls_own():
                 inner.step(row["step"])
             super().write(row)
 
-    inner, outer = gm.Engine(sinks=[Sink(("write", 1), KeyboardInterrupt())]), gm.Engine(sinks=[Calling()])
+    inner = gm.Engine(sinks=[Sink(("write", 1), KeyboardInterrupt())], journal=False)
+    outer = gm.Engine(sinks=[Calling()], journal=False)
     outer.step(1)
     assert settled(outer.finish()[0]) == (1, 1, 0) and settled(inner.finish()[0]) == (1, 0, 1)
 
@@ -205,7 +206,7 @@ def test_in_a_forked_child_an_interruption_in_a_sink_passes_on_as_well():
         status, raised = 1, SystemExit("enough")
         try:
             signal.alarm(60)
-            engine = gm.Engine(sinks=[Sink(("write", 1), raised)])
+            engine = gm.Engine(sinks=[Sink(("write", 1), raised)], journal=False)
             engine.step(1)
         except SystemExit as caught:
             status = 0 if caught is raised else 2
@@ -216,7 +217,7 @@ def test_in_a_forked_child_an_interruption_in_a_sink_passes_on_as_well():
 
 def test_an_engine_that_is_let_go_of_passes_ctrl_c_in_its_sink_on():
     sink = Sink()
-    engine = gm.Engine(sinks=[Sink(("write", 1), KeyboardInterrupt()), sink], logging_steps=2)
+    engine = gm.Engine(sinks=[Sink(("write", 1), KeyboardInterrupt()), sink], logging_steps=2, journal=False)
     engine.step(1)
     with pytest.raises(KeyboardInterrupt):
         del engine

@@ -40,8 +40,8 @@ def test_every_kind_is_reached_by_its_name_with_and_without_a_journal(tmp_path, 
     [
         ({"sinks": ["cvs:rows"]}, r"`sinks`: expected a kind of sink \(jsonl, csv, tensorboard, console\), found `cvs`"),
         ({"sinks": ["csv:"]}, "`sinks`: csv: expected the path of a file"),
-        ({"sinks": ["rows.jsonl"], "journal": ""}, "`journal`: expected the path of a folder, found ''"),
-        ({"store": "runs.db", "journal": ""}, "`journal`: expected the path of a folder, found ''"),
+        ({"sinks": ["rows.jsonl"], "journal": ""}, "`journal`: expected the path of a folder, or False, found ''"),
+        ({"store": "runs.db", "journal": ""}, "`journal`: expected the path of a folder, or False, found ''"),
     ],
 )
 def test_what_names_no_sink_and_no_journal_is_an_error_that_says_so(tmp_path, monkeypatch, given, message):

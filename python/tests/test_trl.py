@@ -39,7 +39,7 @@ def test_the_callback_puts_a_trainers_logs_into_a_store_under_normalised_names(t
 
 def test_the_callback_feeds_an_engines_sinks():
     rows = []
-    engine = gm.Engine(sinks=[SimpleNamespace(write=rows.append)])
+    engine = gm.Engine(sinks=[SimpleNamespace(write=rows.append)], journal=False)
     log(GrpoMetricsCallback(engine), {"loss": 0.5})
     assert [row["metrics"]["train/loss/total"] for row in rows] == [0.5] and rows[0]["step"] == 3
 
