@@ -56,6 +56,7 @@ def test_samples_are_json_lines_in_a_file_with_long_texts_cut(tmp_path):
         engine.step(1)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["completion"] for line in lines] == ["ä" * 8 + "..."] * 2  # 20 bytes of each, no letter cut in two
+    assert list(lines[0])[:2] == ["step", "prompt_index"] and list(lines[0])[-2:] == ["reward/accuracy", "length"]
     assert (lines[0]["reward_total"], lines[1]["reward_total"]) == (None, "Infinity")
     assert (lines[0]["reward/accuracy"], lines[1]["length"]) == (0.0, 2)
 
