@@ -111,14 +111,16 @@ def _cells(column: Any) -> Any:
 
 def gathered(accelerator: Any, own: Part, *, local: bool = False) -> list[Part]:
     """One part a process, in their order; this rank's alone where it is alone, or `local`. Every rank calls it."""
+    alone = local or (number(get(accelerator, "num_processes")) or 1) <= 1
+    if not alone:
+        try:
+            own.records = [{name: _plain(column) for name, column in record.items()} for record in own.records]
+        except Exception as error:
+            own = Part(failure=f"{type(error).__name__}: {error}")
     if own.failure is not None:
         _log.warning("the statistics of this rank are left out: %s", own.failure)
-    if local or (number(get(accelerator, "num_processes")) or 1) <= 1:
+    if alone:
         return [own]
-    try:
-        own.records = [{name: _plain(column) for name, column in record.items()} for record in own.records]
-    except Exception as error:
-        own = Part(failure=f"{type(error).__name__}: {error}")
     try:
         gather = get(accelerator, "gather_object")
         if callable(gather):
