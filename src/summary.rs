@@ -176,9 +176,6 @@ impl Summary {
         let weighs = reading.kl_bias_correction && loss_type != Some(LossType::Gmpo);
         let scalars = reports.scalars();
         let own = reports.own(&reading.folds);
-        // Without the behaviour policy's log-probabilities nothing says that the policies are the same, and nothing how far apart.
-        let old = tokens.logps.old;
-        let knows_old = old.used + old.nonfinite > 0;
         let mut census = census::census(shard, plain, seen);
         census.push(("scalars".to_owned(), reports.census()));
         let snapshot = Census {
@@ -197,18 +194,7 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
-            policy: shard
-                .policy
-                .as_ref()
-                .map(|policy| {
-                    let probabilities = &shard.tokens.sampler.probability_difference;
-                    let numbers = PolicyNumbers::of(policy, probabilities, reading.kl_kind);
-                    PolicyNumbers {
-                        ppo_kl: numbers.ppo_kl.filter(|_| knows_old),
-                        ..numbers
-                    }
-                })
-                .unwrap_or_default(),
+            policy: policy(shard, reading.kl_kind),
             extended: shard
                 .extended
                 .as_ref()
@@ -247,7 +233,7 @@ impl Summary {
                 reference.k3
             },
             reference,
-            behaviour: if knows_old {
+            behaviour: if knows_old(shard) {
                 behaviour(tokens, level)
             } else {
                 BehaviourNumbers::default()
@@ -301,6 +287,26 @@ impl Summary {
     /// The snapshot's word, or its default.
     fn snapshot<T: Default>(&self, word: fn(&Weighting) -> Option<T>) -> T {
         self.weighting.as_ref().and_then(word).unwrap_or_default()
+    }
+}
+
+/// Whether some token has a log-probability under the behaviour policy. Without, nothing says how far apart the policies are, nor that
+/// they are the same.
+fn knows_old(shard: &Shard) -> bool {
+    let old = shard.tokens.logps.old;
+    old.used + old.nonfinite > 0
+}
+
+/// What actor and critic report of themselves, where it was asked for.
+fn policy(shard: &Shard, kl_kind: KlKind) -> PolicyNumbers {
+    let Some(policy) = &shard.policy else {
+        return PolicyNumbers::default();
+    };
+    let probabilities = &shard.tokens.sampler.probability_difference;
+    let numbers = PolicyNumbers::of(policy, probabilities, kl_kind);
+    PolicyNumbers {
+        ppo_kl: numbers.ppo_kl.filter(|_| knows_old(shard)),
+        ..numbers
     }
 }
 

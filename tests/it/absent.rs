@@ -74,7 +74,7 @@ fn lengths_alone_do_not_say_how_completions_ended() {
     };
     for dialect in [Dialect::Trl, Dialect::Tunix, Dialect::Verl] {
         let row = row(dialect, true, |columns| {
-            columns.completion_lengths = Some(LENGTHS)
+            columns.completion_lengths = Some(LENGTHS);
         });
         assert_eq!(ends(&row), 0, "{dialect}: {row:?}");
     }

@@ -77,10 +77,10 @@ fn a_rank_that_repeats_a_step_or_cannot_say_which_it_is_keeps_nobody_in_the_gath
                 if strayed == 1 {
                     match (policy, &stepped[0][1]) {
                         (OnFailure::GoOn, Ok(Some(row))) => {
-                            assert_eq!(row.metrics.get("train/reward"), Some(1.0), "{said}")
+                            assert_eq!(row.metrics.get("train/reward"), Some(1.0), "{said}");
                         }
                         (OnFailure::Fail, Err(EngineError::Ranks { failures, .. })) => {
-                            assert!(failures.contains_key(&1), "{said}")
+                            assert!(failures.contains_key(&1), "{said}");
                         }
                         _ => panic!("{said}"),
                     }
