@@ -80,7 +80,7 @@ fn what_was_left_for_a_file_goes_before_the_rows_of_whoever_writes_to_it_next() 
     let dir = TempDir::new().unwrap();
     let (folder, path) = (dir.path().join("shelf"), dir.path().join("rows.jsonl"));
     left(&folder, &jsonl(&path), 40, &Ending::open());
-    let shelf = Shelf::at(&folder, quick());
+    let shelf = Shelf::at(&folder, DurableOptions::default());
     let sink = Box::new(Jsonl::open(&path).unwrap());
     let (mut sink, found) = shelf.before(sink, "other", "s", &jsonl(&path)).unwrap();
     assert!(found.is_none(), "its own journal is new");
@@ -122,7 +122,7 @@ fn what_was_left_is_opened_by_whoever_knows_its_place_and_is_told_how_the_run_en
     let journal = left(&folder, &meant, 3, &Ending::failed("out of memory"));
     assert!(matches!(Meant::of(&journal), Meant::Object(name) if name == "somebody's"));
 
-    let shelf = Shelf::at(&folder, quick());
+    let shelf = Shelf::at(&folder, DurableOptions::default());
     let (sink, _) = shelf
         .before(Box::new(Memory::default()), "other", "s", &meant)
         .unwrap();
@@ -132,7 +132,7 @@ fn what_was_left_is_opened_by_whoever_knows_its_place_and_is_told_how_the_run_en
     assert_eq!(Durable::waiting_in(&journal).unwrap(), 3);
 
     let (memory, ending) = (Memory::default(), Arc::default());
-    let shelf = Shelf::at(&folder, quick());
+    let shelf = Shelf::at(&folder, DurableOptions::default());
     let (sink, _) = shelf
         .before(Box::new(Memory::default()), "other", "s", &meant)
         .unwrap();
@@ -155,7 +155,7 @@ fn who_goes_on_with_a_run_delivers_what_it_left_and_forgets_how_it_ended() {
     let meant = Meant::Object("mine".to_owned());
     let journal = left(&folder, &meant, 3, &Ending::cancelled("enough"));
     let memory = Memory::default();
-    let shelf = Shelf::at(&folder, quick());
+    let shelf = Shelf::at(&folder, DurableOptions::default());
     let (mut sink, found) = shelf
         .before(Box::new(memory.clone()), "r", "s", &meant)
         .unwrap();
@@ -174,7 +174,7 @@ fn rows_that_were_meant_for_another_place_are_not_taken_for_ones_own() {
     let other = dir.path().join("other.jsonl");
     let journal = left(&folder, &jsonl(&other), 3, &Ending::open());
     let memory = Memory::default();
-    let shelf = Shelf::at(&folder, quick());
+    let shelf = Shelf::at(&folder, DurableOptions::default());
     let mine = Meant::Object("mine".to_owned());
     let (mut sink, found) = shelf
         .before(Box::new(memory.clone()), "r", "s", &mine)
