@@ -37,7 +37,7 @@ pub use preceded::Opener;
 pub use queue::Queue;
 pub use queued::Queued;
 use shared::Shared;
-pub use shelf::{Meant, Shelf};
+pub use shelf::{Meant, Placed, Shelf};
 
 /// The sink's name.
 pub(super) const NAME: &str = "durable";

@@ -141,6 +141,7 @@ pub trait Sink: Send {
 
     /// As [`Sink::close`], of a process that has little time left: what waits for its delivery is waited for until `deadline` at most. A
     /// sink that waits for nothing has nothing to do.
+    #[must_use]
     fn close_by(self: Box<Self>, _deadline: Instant) -> Receipt {
         self.close()
     }

@@ -169,7 +169,7 @@ impl Sink for Preceded {
     fn close(self: Box<Self>) -> Receipt {
         self.with(|_| ());
         let sink = lock(&self.sink).take();
-        sink.map_or_else(Receipt::default, |sink| sink.close())
+        sink.map_or_else(Receipt::default, Sink::close)
     }
 
     fn close_by(self: Box<Self>, deadline: Instant) -> Receipt {

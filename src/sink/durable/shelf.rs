@@ -31,6 +31,9 @@ pub struct Shelf {
     own: RefCell<Vec<(Option<String>, Before)>>,
 }
 
+/// A sink with a journal before it, and that journal with what it held of an earlier process, if it held anything.
+pub type Placed = (Box<dyn Sink>, Option<(PathBuf, Recovered)>);
+
 /// Where the rows of a journal were meant to go.
 #[derive(Clone, Debug)]
 pub enum Meant {
@@ -109,7 +112,7 @@ impl Shelf {
         run: &str,
         name: &str,
         meant: &Meant,
-    ) -> Result<(Box<dyn Sink>, Option<(PathBuf, Recovered)>), SinkError> {
+    ) -> Result<Placed, SinkError> {
         let (name_behind, own) = (sink.name(), sink.run().map(str::to_owned));
         let taken = self.take(run, name, meant).and_then(|journal| {
             let runs = journal.taken_over(own.as_deref())?;
@@ -200,9 +203,10 @@ impl Shelf {
                 }
                 (None, meant) => open(meant, run.as_deref()),
             };
-            match same.or_else(|| own.first().filter(|_| opener.is_some())) {
-                Some((_, before)) => before.push(Leftover::new(journal, opener)),
-                None => tracing::warn!("{}", left_alone(&dir, &meant, run.as_deref())),
+            if let Some((_, before)) = same.or_else(|| own.first().filter(|_| opener.is_some())) {
+                before.push(Leftover::new(journal, opener));
+            } else {
+                tracing::warn!("{}", left_alone(&dir, &meant, run.as_deref()));
             }
         }
         found
