@@ -130,7 +130,7 @@ def test_integer_columns_may_have_any_integer_type():
 
 WRONG = {
     "a column too short": ({"advantages": [1.0]}, "`advantages`: expected 4 values .* found 1"),
-    "an unknown column": ({"token_logprobs": LOGPS}, "unknown column `token_logprobs`; did you mean `token_logps`"),
+    "an unknown column": ({"token_logprobs": LOGPS}, "unknown column( or option)? `token_logprobs`; did you mean `token_logps`"),
     "no grouping": ({"group_sizes": None}, "expected `group_sizes` or `group_ids`, found neither"),
     "two groupings": ({"group_ids": [0, 0, 1, 1]}, "found both"),
     "no rewards": ({"rewards": None}, "`rewards` is missing"),
