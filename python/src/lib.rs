@@ -35,9 +35,9 @@ mod threads;
 use std::collections::BTreeMap;
 
 use grpo_metrics::dialect::Dialect;
+use grpo_metrics::engine::unknown_name;
 use grpo_metrics::row::Metrics;
 use grpo_metrics::row::filter::Mode;
-use grpo_metrics::engine::unknown_name;
 use grpo_metrics::row::rename::{self, Dashboard};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet};

@@ -5,9 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, process};
 
 use grpo_metrics::engine::{Engine, EngineBuilder};
-use grpo_metrics::sink::{
-    DurableOptions, Journal, Meant, Recovered, Shelf, Sink,
-};
+use grpo_metrics::sink::{DurableOptions, Journal, Meant, Recovered, Shelf, Sink};
 use grpo_metrics::store::{Resume, RunSpec, StoreSink};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
@@ -193,12 +191,7 @@ impl<'py> Options<'_, 'py> {
     }
 
     /// An address is that of an `EvSys` gateway.
-    fn add_gateway(
-        &self,
-        opening: &mut Opening,
-        waiting: &Waiting,
-        url: &str,
-    ) -> PyResult<()> {
+    fn add_gateway(&self, opening: &mut Opening, waiting: &Waiting, url: &str) -> PyResult<()> {
         let run = self.run_by_id()?;
         let open = || {
             // It is asked over the network.

@@ -34,8 +34,8 @@ pub(crate) use csv::number as csv_number;
 pub(crate) use csv::number;
 pub(crate) use durable::Held;
 pub use durable::{
-    Durable, DurableOptions, Fsync, Full, Journal, JournalError, Meant, Opener, Outlet, Queue,
-    Queued, Recovered, Shelf,
+    Durable, DurableOptions, Fsync, Full, Journal, JournalError, Meant, Opener, Outlet, Placed,
+    Queue, Queued, Recovered, Shelf,
 };
 pub use error::SinkError;
 pub use fanout::Fanout;
