@@ -45,7 +45,7 @@ class Engine(_core.Engine):
         seed: int | None = None,
         config: Any = None,
         sinks: Iterable[str | PathLike[str] | object] | None = None,
-        journal: str | PathLike[str] | None = None,
+        journal: str | PathLike[str] | Literal[False] | None = None,
         gather: object = None,
         recorder: str | PathLike[str] | None = None,
         dialect: str | None = "maxent",
@@ -92,7 +92,8 @@ class Engine(_core.Engine):
         seed: The run's seed, a whole number. Without it: none.
         config: What else the store is to know of the run: anything that JSON can say. Without it: nothing.
         sinks: Where rows go besides: paths of JSON lines, texts as `csv:rows.csv`, objects with `write(row)`. Without it: nowhere.
-        journal: A folder in which rows wait for sinks and store, so that a killed process loses none. Without it: no journal.
+        journal: A folder in which rows wait for sinks and store; False: nothing before them, each is written in the step. Without it: a
+            folder of each run's beside the store, else under `.grpo-metrics`.
         gather: What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`. Without it: this process is the
             only rank.
         recorder: A folder in which every record is written down, for `grpo-metrics replay`. Without it: no recording.

@@ -234,7 +234,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     config: Any
     sinks: Iterable[str | PathLike[str] | object] | None
-    journal: str | PathLike[str] | None
+    journal: str | PathLike[str] | Literal[False] | None
     gather: object
     recorder: str | PathLike[str] | None
     dialect: str | None
