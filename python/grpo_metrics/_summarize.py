@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from . import _core
 from ._face import stands_for
+from ._row import Row
 
 
 @stands_for(_core.summarize)
@@ -56,7 +57,7 @@ def summarize(
     scope: Literal["global", "local"] | None = "global",
     policy: Literal["fail", "go_on"] | None = "fail",
     # end of options
-) -> dict[str, float]:
+) -> Row:
     """The row of one step: its records, or the one that there is, of all ranks and micro-batches.
 
     A record is a dictionary with `step`, `batch` (the columns of `Engine.observe`), and where there are any `rank`, `micro`,

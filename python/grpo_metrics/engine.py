@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from ._face import stands_for
+from ._row import Row
 from .given import Column, Scalars, Weighting
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class Engine(_core.Engine):
         scalars: Scalars | Mapping[str, float | None] | None = None,
         weighting: Weighting | None = None,
         goes_out: bool | None = None,
-    ) -> dict[str, float] | None:
+    ) -> Row | None:
         """Ends an optimizer step: the row as a dictionary, if one goes out at this step, else None. The sinks have it by then.
 
         step: whole number, from 0 up. Which step has ended.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from ._face import stands_for
+from ._row import Row
 from .given import Column, Scalars, Weighting
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Shard(_core.Shard):
         limits: Mapping[str, float] | None = None,
         folds: Mapping[str, str | tuple[str, str]] | None = None,
         # end of reading
-    ) -> dict[str, float]:
+    ) -> Row:
         """The row of what it knows so far, as an engine with these options gives it that has seen nothing before; the extended metrics
         where they were counted. `step` is for a shard that has not been given one. What the dialect names must have been counted:
         else an OptionError.

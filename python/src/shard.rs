@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyDictMethods, PyString, PyType};
 use crate::batch::{self, with_batch};
 use crate::error::{self, guarded};
 use crate::options;
-use crate::sink::numbers;
+use crate::row;
 use crate::step::Step;
 use crate::threads::within_pool;
 
@@ -150,7 +150,7 @@ impl Shard {
                     })
                 })
             })??;
-            numbers(py, &row)
+            row::of(py, &row)
         })
     }
 

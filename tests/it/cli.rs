@@ -104,7 +104,7 @@ fn help_says_what_the_verbs_do() {
       keys         List the keys that a row can have, and what they mean
       merge        Merge shards of ranks into rows
       forward      Send a training's metrics.jsonl to a store, each row once
-      deliver      Deliver the rows that wait in a journal to a store or a file
+      deliver      Deliver the rows that wait in journals to a store or a file
       show         Show a run's metrics, several runs beside each other, or the runs of a store
       runs         List the runs of a store, name, tag, note or remove them
       export       Write runs of a store as a table: Parquet, CSV or JSON lines
@@ -980,6 +980,8 @@ fn nonfinite_values_are_no_fault_and_are_told() {
     let out = command(&dir).arg("replay").arg(&path).output().unwrap();
     assert!(out.status.success());
     insta::assert_snapshot!(said(&out), @"
+    warning: step 1: `rewards`: 2 of 4 values are NaN or infinite and are left out; later ones are counted, and told of at the end
+    warning: step 1: `reward_components/a`: 1 of 4 values are NaN or infinite and are left out; later ones are counted, and told of at the end
     1 step, 1 rank, 4 completions, 0 tokens, 1 row
     engine's own time per step: median _ ms, p99 _ ms
     rows to runs.db, run `one`
