@@ -67,6 +67,27 @@ def _handle_by(handler: Any) -> None:
         _log.debug("SIGTERM is not listened to here")
 
 
-if hasattr(os, "register_at_fork"):
+_before = threading.local()
+"""The signals that a thread had blocked before it forked."""
+
+
+def _forks() -> None:
+    # Python forgets a signal that comes to a child before it has set itself up: it is to wait at the door.
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        _before.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _has_forked() -> None:
+    blocked = _before.__dict__.pop("blocked", None)
+    if blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _is_forked() -> None:
     # What is open is the parent's, and a child that is told to end is to end at once, whatever it is doing.
-    os.register_at_fork(after_in_child=_give_back)
+    _give_back()
+    _has_forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_forks, after_in_parent=_has_forked, after_in_child=_is_forked)

@@ -1,5 +1,6 @@
 """A training that is told to end, breaks off or is interrupted: its rows are delivered and its run stands as it ended, before the process dies."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -148,6 +149,7 @@ def test_a_handler_of_the_programs_own_is_left_alone_whenever_it_was_set():
 
 
 def test_there_is_a_handler_only_while_an_engine_is_open():
+    gc.collect()  # engines of other tests
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with gm.Engine() as first:
         ours = signal.getsignal(signal.SIGTERM)
@@ -210,6 +212,24 @@ def test_a_worker_that_is_told_to_end_says_nothing_of_its_parents_run():
     """
     assert program(body, ended=0).stdout == f"{-signal.SIGTERM} running\n"
     assert how() == ("completed", None) and steps_of() == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_that_is_told_to_end_as_soon_as_it_is_there_ends():
+    body = """
+        engine = gm.Engine(store='runs.db', run='r')
+        ends = []
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                time.sleep(0.2)
+                os._exit(0)
+            os.kill(child, signal.SIGTERM)
+            ends.append(os.waitpid(child, 0)[1])
+        print(set(ends), signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        engine.finish()
+    """
+    assert program(body, ended=0).stdout == f"{{{int(signal.SIGTERM)}}} set()\n"
 
 
 TRAINER = """
