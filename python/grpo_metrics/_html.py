@@ -8,11 +8,12 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:  # it is not loaded before there is something to draw
+    import numpy as np
 
-Numbers = np.ndarray[Any, np.dtype[np.float64]]
+    _Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:{align};border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
@@ -72,8 +73,10 @@ def block(*parts: str) -> str:
     return f"<div>{''.join(parts)}</div>"
 
 
-def sparkline(values: Numbers) -> Html:
+def sparkline(values: _Numbers) -> Html:
     """The course of a series as a small plot, in the colour of the text around it; what is no finite number is a gap."""
+    import numpy as np
+
     shown = _stretches(np.asarray(values, dtype=np.float64))
     finite = shown[np.isfinite(shown)]
     if not finite.size:
@@ -103,7 +106,9 @@ def _line(points: list[str]) -> str:
     return f'<circle cx="{x}" cy="{y}" r="1.5" fill="currentColor" stroke="none"/>'
 
 
-def _stretches(values: Numbers) -> Numbers:
+def _stretches(values: _Numbers) -> _Numbers:
+    import numpy as np
+
     if len(values) <= POINTS:
         return values
     ends = np.linspace(0, len(values), POINTS + 1).astype(int)

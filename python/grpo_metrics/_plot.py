@@ -11,7 +11,7 @@ from ._core import GrpoMetricsError, OptionError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as _Axes
 
-    from .metrics import Array
+    from .metrics import _Array
     from .reading import Run
 
 
@@ -51,7 +51,7 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$").lstrip("_")
 
 
-def smoothed(values: Array, rows: int) -> Array:
+def smoothed(values: _Array, rows: int) -> _Array:
     """The mean of each number and the `rows - 1` before it; of as many as there are at the beginning."""
     if not len(values):
         return values
@@ -59,5 +59,5 @@ def smoothed(values: Array, rows: int) -> Array:
     total, count = (np.cumsum(part) for part in (finite, np.isfinite(values).astype(float)))
     total[rows:], count[rows:] = total[rows:] - total[:-rows], count[rows:] - count[:-rows]
     with np.errstate(invalid="ignore"):
-        means: Array = total / count
+        means: _Array = total / count
     return means

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _html
 from ._core import GrpoMetricsError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # none of them is loaded with the package
+    import numpy as np
     import pandas as _pandas
     import polars as _polars
     import pyarrow as _pyarrow
 
-Array = np.ndarray[Any, np.dtype[Any]]
+    _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
-class Metrics(Mapping[str, Array]):
+class Metrics(Mapping[str, "_Array"]):
     """Numbers of a run over its steps: `metrics["train/reward"]`, with `step` and `time` beside, arrays of one length.
 
     `step` is int64, `time` (when the step ended, UTC) datetime64[ms] with NaT where it is not known, each key float64 with NaN where a
@@ -26,16 +25,16 @@ class Metrics(Mapping[str, Array]):
     `time` is `step_2`.
     """
 
-    def __init__(self, arrays: dict[str, Array]) -> None:
+    def __init__(self, arrays: dict[str, _Array]) -> None:
         self._arrays = arrays
 
     @property
-    def step(self) -> Array:
+    def step(self) -> _Array:
         """The optimizer steps, ascending."""
         return self._arrays["step"]
 
     @property
-    def time(self) -> Array:
+    def time(self) -> _Array:
         """When each step ended."""
         return self._arrays["time"]
 
@@ -64,7 +63,7 @@ class Metrics(Mapping[str, Array]):
         columns = {name: pyarrow.array(array, from_pandas=True) for name, array in self._arrays.items()}
         return pyarrow.table(columns)
 
-    def __getitem__(self, key: str) -> Array:
+    def __getitem__(self, key: str) -> _Array:
         return self._arrays[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -81,7 +80,7 @@ class Metrics(Mapping[str, Array]):
         rows = []
         for name, values in self._arrays.items():
             if name not in ("step", "time"):
-                known = values[~np.isnan(values)]
+                known = values[values == values]  # what is not NaN
                 last = _html.number(float(known[-1])) if known.size else "-"
                 rows.append([name, last, _html.sparkline(values)])
         return _html.block(_html.note(repr(self)[1:-1]), _html.table(["key", "last", "over the steps"], rows, range(1, 2)))

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from . import _html
 from ._core import OptionError, Sqlite3, _courses, _glance, _names, _run, _runs
 from ._store import Store
-from .metrics import Array, Metrics, label, named
+from .metrics import Metrics, label, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as _Axes
+
+    from .metrics import _Array
 
 Keys = str | Sequence[str] | None
 """A key, a pattern such as `train/kl*`, or several of them."""
@@ -132,7 +134,7 @@ class Run:
         or val; without it both. A run without numbers gives empty arrays; a pattern that no key matches is an OptionError.
         """
         found = _courses(self._store, self.id, texts(key), split)
-        arrays: dict[str, Array] = {"step": found["step"], "time": found["time"].view("datetime64[ms]")}
+        arrays: dict[str, _Array] = {"step": found["step"], "time": found["time"].view("datetime64[ms]")}
         for name, values in named(found["courses"]):
             arrays[name] = values
         return Metrics(arrays)
