@@ -97,25 +97,25 @@ def test_a_training_that_goes_on_with_its_run_delivers_what_the_last_left_before
 
 def test_the_command_delivers_a_whole_folder_of_journals_to_where_each_was_meant_to_go(tmp_path, command):
     killed(KEEP)
-    done = subprocess.run([command, "deliver", "runs.db.journal"], capture_output=True, text=True)
+    done = subprocess.run([*command, "deliver", "runs.db.journal"], capture_output=True, text=True)
     assert done.returncode == 0 and "error" not in done.stderr
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [f"runs.db.journal/r/{sink}" for sink in ("sink0", "sink1", "store")]
     assert steps_of("runs.db") == lines_of(tmp_path / "rows.jsonl") == list(range(1, 301))
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 301
     assert not (tmp_path / "runs.db.journal").exists()
-    again = subprocess.run([command, "deliver", "runs.db.journal"], capture_output=True, text=True)
+    again = subprocess.run([*command, "deliver", "runs.db.journal"], capture_output=True, text=True)
     assert again.returncode == 2 and "found nothing" in again.stderr
 
 
 def test_the_command_and_doctor_say_what_waits_for_an_object_and_bring_it_where_they_are_told(tmp_path, command):
     killed("store='runs.db', run='r', sinks=[Away()]", "[1, 2]")
-    found = subprocess.run([command, "doctor", "--json"], capture_output=True, text=True, check=True)
+    found = subprocess.run([*command, "doctor", "--json"], capture_output=True, text=True, check=True)
     journals = {entry["path"]: entry["rows"] for entry in json.loads(found.stdout)["journals"]}
     assert journals["runs.db.journal/r/sink0"] == 2 and "--jsonl FILE" in found.stdout
-    done = subprocess.run([command, "deliver", "runs.db.journal"], capture_output=True, text=True)
+    done = subprocess.run([*command, "deliver", "runs.db.journal"], capture_output=True, text=True)
     assert done.returncode == 2 and "meant for an object of the training's program (Away)" in done.stderr
     assert steps_of("runs.db") == [1, 2]  # the others are delivered all the same
-    done = subprocess.run([command, "deliver", "runs.db.journal/r/sink0", "--jsonl", "rows.jsonl"], capture_output=True, text=True)
+    done = subprocess.run([*command, "deliver", "runs.db.journal/r/sink0", "--jsonl", "rows.jsonl"], capture_output=True, text=True)
     assert done.returncode == 0 and lines_of(tmp_path / "rows.jsonl") == [1, 2]
 
 

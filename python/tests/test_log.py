@@ -87,8 +87,9 @@ DROPPED = """
 import os, sys, time
 import grpo_metrics as gm
 engine = gm.Engine(store="runs.db", run="r", journal="journal")
-for step in (1, 2**63 + 5, 2):
+for step in (1, 2**63 + 5):
     engine.step(step)
+engine.log(2, {"later": 1.0})
 until = time.monotonic() + 60
 while not os.path.exists("journal/store/dropped") and time.monotonic() < until:
     time.sleep(0.02)

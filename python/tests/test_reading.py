@@ -237,7 +237,7 @@ def test_what_is_not_installed_is_named(path, monkeypatch, package, method):
 def test_compared_runs_have_the_numbers_that_the_command_shows(path, command):
     store = gm.open(path)
     compared = gm.compare([store["a"], store["b"]], all=True)
-    told = subprocess.run([command, "show", "a", "b", "--store", path, "--json"], capture_output=True, check=True, text=True)
+    told = subprocess.run([*command, "show", "a", "b", "--store", path, "--json"], capture_output=True, check=True, text=True)
     told = json.loads(told.stdout)
     assert len(compared.keys) == len(told["metrics"]) == 7
     for ours, theirs in zip(compared.keys, told["metrics"]):
