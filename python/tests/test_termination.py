@@ -1,12 +1,10 @@
 """A training that is told to end, breaks off or is interrupted: its rows are delivered and its run stands as it ended, before the process dies."""
 
-import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
@@ -149,27 +147,31 @@ def test_a_handler_of_the_programs_own_is_left_alone_whenever_it_was_set():
 
 
 def test_there_is_a_handler_only_while_an_engine_is_open():
-    gc.collect()  # engines of other tests
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with gm.Engine() as first:
-        ours = signal.getsignal(signal.SIGTERM)
-        assert callable(ours)
-        second = gm.Engine()
-        first.finish()
+    body = """
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with gm.Engine() as first:
+            ours = signal.getsignal(signal.SIGTERM)
+            assert callable(ours)
+            second = gm.Engine()
+            first.finish()
+            assert signal.getsignal(signal.SIGTERM) is ours
+        second.finish()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        third = gm.Engine()
         assert signal.getsignal(signal.SIGTERM) is ours
-    second.finish()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    third = gm.Engine()
-    assert signal.getsignal(signal.SIGTERM) is ours
-    del third
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    engine = gm.Engine()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is set later stays
-    try:
+        del third
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        heard = []
+        worker = threading.Thread(target=lambda: heard.append(gm.Engine().finish()))
+        worker.start()
+        worker.join()
+        assert heard == [[]] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        engine = gm.Engine()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is set later stays
         engine.finish()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """
+    program(body, ended=0)
 
 
 def test_an_engine_of_another_thread_is_ended_as_well_where_one_of_the_main_thread_listens():
@@ -189,11 +191,6 @@ def test_an_engine_of_another_thread_is_ended_as_well_where_one_of_the_main_thre
     """
     program(body, ended=-signal.SIGTERM)
     assert how() == ("cancelled", "SIGTERM") and steps_of() == [1, 2]
-    heard = []
-    worker = threading.Thread(target=lambda: heard.append(gm.Engine().finish()))
-    worker.start()
-    worker.join()
-    assert heard == [[]] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
