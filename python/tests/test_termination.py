@@ -279,5 +279,5 @@ def test_an_instrumented_training_of_trl_ends_as_any_other(tmp_path, ended, code
         gm.Engine(store="runs.db", run="s").finish()
     assert how() == stands
     store = gm.Store("runs.db", read_only=True)
-    assert [m["step"] for m in store.get_metrics("r", name="train/reward")] == [1, 2]
+    assert [m["step"] for m in store.get_metrics("r", name="reward")] == [1, 2]
     assert not (tmp_path / "runs.db.journal").exists()

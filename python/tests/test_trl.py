@@ -403,7 +403,7 @@ LACKS = {
 }
 """What a trainer may lack: what the warning says, and the keys that a row is without; `None` for all that the engine computes of completions."""
 CASES = [
-    *"grpo failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed cut twice same-name".split(),
+    *"grpo failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed cut twice same-name samples".split(),
     *["gmpo"] * GEOMETRIC,
     *OTHERS,
     *(f"loss-{kind}" for kind in LOSSES),
@@ -533,7 +533,7 @@ def test_samples_of_an_instrumented_trainer_have_the_texts_that_were_scored(case
         assert one["metadata"]["length"] >= len(one["model_output"].split())
     # Texts change no number, but for how long things took.
     ours, theirs = ({key: value for key, value in each.stored().items() if "second" not in key[1] and "time" not in key[1]} for each in (case, same))
-    assert case.warned == [] and ours == theirs and len(ours) > 300
+    assert case.warned == [] and ours == theirs and len(ours) > 60
 
 
 def test_a_callback_beside_an_instrumented_trainer_on_its_run_is_silent_and_says_so_once(cases):
