@@ -21,7 +21,7 @@ from .run import log_run_header, resolve_run_metadata
 from .statistics import summarize_reward_stats, summarize_weight_stats
 from .steps import accumulate_metrics, flush_metric_averages, log_local_step, log_training_metrics, log_training_step
 from .trainer import ensure_weighting_logging
-from .types import (
+from .records import (
     AdvantageStats,
     BatchDiagnostics,
     LengthStats,

@@ -10,7 +10,7 @@ from .keys import DEPENDING, DERIVED, FLAGS, META, META_FLAGS, RENAMED_SCALARS, 
 from .reading import epoch_of, get, number, total_of, value_of
 from .run import resolve_run_metadata
 from .statistics import Part, entropies, merged
-from .types import LoggingConfigView, TokenUsageStats, TrainingMetricsPayload, TrainingScalarStats
+from .records import LoggingConfigView, TokenUsageStats, TrainingMetricsPayload, TrainingScalarStats
 
 _LARGEST_STEP = 2.0**53
 

@@ -18,7 +18,7 @@ import numpy as np
 from .._core import Shard
 from .keys import QUANTILES, VIEWS
 from .reading import get, number, value_of
-from .types import RewardComponentStats, RewardLoggingView, WeightLoggingView
+from .records import RewardComponentStats, RewardLoggingView, WeightLoggingView
 
 _log = logging.getLogger("grpo_metrics")
 Record = dict[str, Any]

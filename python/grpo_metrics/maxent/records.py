@@ -1,4 +1,4 @@
-"""The types that a trainer hands over and reads, with the names and fields of the trainer's own.
+"""The records that a trainer hands over and reads, with the names and fields of the trainer's own types.
 
 Any object with the same attributes will do in their place. A number that is not defined is `None`.
 """
