@@ -9,7 +9,7 @@ use grpo_metrics::store::{EvSys, Split, Store as _, StoreError};
 use pyo3::prelude::*;
 
 use crate::error::{self, guarded};
-use crate::store::{MetricRow, operate, row_of};
+use crate::store::{MetricRow, numbers_of, operate, row_of};
 
 /// Where the gateway is, in the environment.
 const URL: &str = "EVSYS_API_URL";
@@ -108,17 +108,7 @@ impl Gateway {
         name: Option<&str>,
         split: Option<&str>,
     ) -> PyResult<Vec<MetricRow>> {
-        guarded(|| {
-            py.detach(|| {
-                let split: Option<Split> =
-                    split.map(str::parse).transpose().map_err(error::store)?;
-                let metrics = self.store().get_metrics(run_id, name, split);
-                let rows = metrics.map_err(error::store)?.into_iter();
-                Ok(rows
-                    .map(|m| (m.step, m.name, m.value, m.split.as_str()))
-                    .collect())
-            })
-        })
+        guarded(|| py.detach(|| numbers_of(&*self.store(), run_id, name, split)))
     }
 }
 

@@ -159,20 +159,23 @@ impl Sqlite3 {
         name: Option<&str>,
         split: Option<&str>,
     ) -> PyResult<Vec<MetricRow>> {
-        guarded(|| {
-            py.detach(|| {
-                let split = split
-                    .map(str::parse::<Split>)
-                    .transpose()
-                    .map_err(error::store)?;
-                let metrics = self.store()?.get_metrics(run_id, name, split);
-                let rows = metrics.map_err(error::store)?.into_iter();
-                Ok(rows
-                    .map(|m| (m.step, m.name, m.value, m.split.as_str()))
-                    .collect())
-            })
-        })
+        guarded(|| py.detach(|| numbers_of(&*self.store()?, run_id, name, split)))
     }
+}
+
+/// The numbers of a run: all, or those of one name or split.
+pub fn numbers_of(
+    store: &impl Store,
+    run_id: &str,
+    name: Option<&str>,
+    split: Option<&str>,
+) -> PyResult<Vec<MetricRow>> {
+    let split = split.map(str::parse::<Split>).transpose();
+    let metrics = store.get_metrics(run_id, name, split.map_err(error::store)?);
+    let rows = metrics.map_err(error::store)?.into_iter();
+    Ok(rows
+        .map(|m| (m.step, m.name, m.value, m.split.as_str()))
+        .collect())
 }
 
 /// A row of a step.
