@@ -115,7 +115,8 @@ impl Calls {
                 return Ok(receipts);
             };
             let (row, mut receipts) = within_pool(|| engine.finish_by(ending, deadline))?;
-            receipts.extend(samples.into_iter().flat_map(Samples::close));
+            let samples = samples.into_iter();
+            receipts.extend(samples.flat_map(|samples| Samples::close(samples, deadline)));
             let mut taken = self.running.take(None)?;
             Ok(taken.value.ended(ending, row, receipts))
         })?;

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grpo_metrics::Batch;
 use grpo_metrics::hooks::samples::{SampleTable, Taker};
@@ -146,10 +146,17 @@ impl Samples {
         self.taker.forget();
     }
 
-    /// Waits until they are where they go, for a while; what became of them, a receipt a place.
-    pub fn close(self) -> Vec<Receipt> {
+    /// Waits until they are where they go, for a while, or until `deadline`; what became of them, a receipt a place.
+    pub fn close(self, deadline: Option<Instant>) -> Vec<Receipt> {
+        let left = || deadline.map(|by| by.saturating_duration_since(Instant::now()));
         let places = self.places.iter();
-        places.map(|place| place.queue.close(PATIENCE)).collect()
+        places
+            .map(|place| {
+                place
+                    .queue
+                    .close(left().map_or(PATIENCE, |left| left.min(PATIENCE)))
+            })
+            .collect()
     }
 }
 
