@@ -51,9 +51,10 @@ impl<'py> Given<'py> {
     }
 }
 
-/// What a gateway is called in the notes of its journals.
+/// What a gateway is called in the notes of its journals. An address may name a user with a password, which is not to be remembered.
 pub fn gateway_name(url: &str) -> String {
-    format!("the gateway at {url}")
+    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+    format!("the gateway at {place}")
 }
 
 /// A store that is an object.

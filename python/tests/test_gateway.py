@@ -97,3 +97,12 @@ def test_what_is_missing_is_said_before_the_training(gateway, monkeypatch):
         gm.Engine(store=gateway.url, run="r")
     with pytest.raises(gm.StoreError, match="EVSYS_API_URL"):
         gm.EvSys("ftp://host", KEY)
+
+
+def test_a_password_in_a_gateways_address_is_in_no_journal_and_no_log(gateway, tmp_path, caplog):
+    run = run_of(gm.EvSys(gateway.url))
+    engine = gm.Engine(store=gateway.url.replace("http://", "http://me:swordfish@"), run=run)
+    engine.step(1)
+    kept = [path.read_bytes() for path in (tmp_path / ".grpo-metrics").rglob("*") if path.is_file()]
+    engine.finish()
+    assert kept and b"swordfish" not in b"".join(kept) and "swordfish" not in caplog.text
