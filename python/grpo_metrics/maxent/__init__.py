@@ -17,10 +17,6 @@ What is different on purpose:
 from __future__ import annotations
 
 from .payload import build_training_metrics_dict
-from .run import log_run_header, resolve_run_metadata
-from .statistics import summarize_reward_stats, summarize_weight_stats
-from .steps import accumulate_metrics, flush_metric_averages, log_local_step, log_training_metrics, log_training_step
-from .trainer import ensure_weighting_logging
 from .records import (
     AdvantageStats,
     BatchDiagnostics,
@@ -39,6 +35,10 @@ from .records import (
     WeightLoggingView,
     WeightStats,
 )
+from .run import log_run_header, resolve_run_metadata
+from .statistics import summarize_reward_stats, summarize_weight_stats
+from .steps import accumulate_metrics, flush_metric_averages, log_local_step, log_training_metrics, log_training_step
+from .trainer import ensure_weighting_logging
 
 __all__ = [
     "AdvantageStats",
