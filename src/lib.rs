@@ -36,6 +36,8 @@ mod limits;
 pub mod reading;
 pub mod recording;
 pub mod row;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod shard;
 pub mod sink;
 pub mod stat;

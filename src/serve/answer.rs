@@ -1,0 +1,85 @@
+//! What is answered: a status, a kind, a body, and the headers that every answer has.
+
+use std::convert::Infallible;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+/// An answer on its way out.
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Html,
+    Script,
+    Style,
+    Json,
+    Text,
+    /// Events as they come: `text/event-stream`.
+    Events,
+    /// Prometheus' text format, version 0.0.4.
+    Exposition,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Html => "text/html; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Events => "text/event-stream",
+            Self::Exposition => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// An answer with a body that is there.
+pub fn answer(status: StatusCode, kind: Kind, body: impl Into<Bytes>) -> Answer {
+    streamed(status, kind, Full::new(body.into()).boxed_unsync())
+}
+
+/// An answer whose body is still to come.
+pub fn streamed(status: StatusCode, kind: Kind, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let constant: [(HeaderName, &'static str); 5] = [
+        (CONTENT_TYPE, kind.as_str()),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in constant {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    // What is no page runs nothing, whatever somebody makes of it.
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    answer
+}
+
+/// An answer in JSON.
+pub fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, Kind::Json, body),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Why there is nothing else to answer, for people and programs: no path of this machine stands in it.
+pub fn refusal(status: StatusCode, why: &str) -> Answer {
+    answer(status, Kind::Json, json!({ "error": why }).to_string())
+}

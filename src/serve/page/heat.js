@@ -1,0 +1,70 @@
+// The distribution of rewards over steps, from the quantiles that are stored: each column is a step, each row a range of rewards, and the
+// darker a cell, the more of the step's completions lie in it.
+
+import { el } from "dom";
+import { short } from "form";
+
+const ROWS = 48;
+
+/// `quantiles`: [[p, values over steps]] with p ascending from 0 (the smallest) to 1; `steps`: the step of each; `marked`: one of them.
+export function heat(steps, quantiles, { marked = null, onPick = null } = {}) {
+  const all = quantiles.flatMap(([, values]) => values).filter((value) => value !== null && Number.isFinite(value));
+  if (steps.length === 0 || all.length === 0) return el("p", { class: "empty" }, "no quantiles of the reward are stored");
+  const low = all.reduce((a, b) => Math.min(a, b));
+  const high = all.reduce((a, b) => Math.max(a, b));
+  const span = high - low || 1;
+  const canvas = el("canvas", { width: steps.length, height: ROWS, class: "heat", role: "img",
+    "aria-label": `rewards from ${short(low)} to ${short(high)} over steps ${steps[0]} to ${steps[steps.length - 1]}` });
+  const context = canvas.getContext("2d");
+  const [r, g, b] = channels(getComputedStyle(document.documentElement).getPropertyValue("--line-0").trim());
+  const image = context.createImageData(steps.length, ROWS);
+  steps.forEach((_, column) => {
+    const mass = density(quantiles.map(([p, values]) => [p, values[column]]), low, span);
+    mass.forEach((share, row) => {
+      const at = 4 * ((ROWS - 1 - row) * steps.length + column);
+      image.data.set([r, g, b, Math.round(255 * Math.min(1, Math.sqrt(share * 4)))], at);
+    });
+  });
+  context.putImageData(image, 0, 0);
+  const over = el("div", { class: "heat-host" }, canvas);
+  if (marked !== null) {
+    const column = steps.indexOf(marked);
+    if (column >= 0) {
+      const mark = el("div", { class: "heat-mark" });
+      mark.style.left = `${(100 * (column + 0.5)) / steps.length}%`;
+      over.append(mark);
+    }
+  }
+  if (onPick) {
+    canvas.addEventListener("click", (event) => {
+      const box = canvas.getBoundingClientRect();
+      const column = Math.floor(((event.clientX - box.left) / box.width) * steps.length);
+      onPick(steps[Math.max(0, Math.min(steps.length - 1, column))]);
+    });
+  }
+  return el("figure", {}, over, el("figcaption", {}, `reward ${short(low)} to ${short(high)}, steps ${steps[0]} to ${steps[steps.length - 1]}`));
+}
+
+/// How much of a step's mass lies in each of the rows: between two quantiles it is spread evenly, and lies at one point where they are equal.
+function density(points, low, span) {
+  const mass = new Array(ROWS).fill(0);
+  const known = points.filter(([, value]) => value !== null && Number.isFinite(value));
+  const row = (value) => ((value - low) / span) * ROWS;
+  for (let i = 1; i < known.length; i += 1) {
+    const share = known[i][0] - known[i - 1][0];
+    const [from, to] = [row(known[i - 1][1]), row(known[i][1])];
+    if (to - from < 1e-9) {
+      mass[Math.min(ROWS - 1, Math.floor(from))] += share;
+      continue;
+    }
+    for (let j = Math.floor(from); j < Math.min(ROWS, Math.ceil(to)); j += 1) {
+      mass[j] += (share * (Math.min(to, j + 1) - Math.max(from, j))) / (to - from);
+    }
+  }
+  return mass;
+}
+
+function channels(color) {
+  const hex = /^#(..)(..)(..)$/.exec(color);
+  return hex === null ? [80, 120, 200] : hex.slice(1).map((pair) => parseInt(pair, 16));
+}

@@ -1,0 +1,5 @@
+//! Answers about runs.
+
+mod course;
+
+pub(crate) use course::{kept, smoothed};
