@@ -14,3 +14,5 @@ mod query;
 mod read;
 
 pub(crate) use answer::{Answer, Kind};
+pub use query::Query;
+pub use read::{ReadError, Reader};

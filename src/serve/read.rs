@@ -1,5 +1,69 @@
-//! Answers about runs.
+//! Answers about runs, in JSON for the page and as text for Prometheus, over a store that others write meanwhile.
+//!
+//! ```text
+//! query -> asked  -> opened (the file, read-only) -> held (a run's numbers, kept) -> course (smoothed, decimated) -> JSON
+//!          checked
+//! ```
 
+mod asked;
 mod course;
+mod error;
+mod held;
+mod names;
+mod opened;
+mod runs;
+mod series;
 
-pub(crate) use course::{kept, smoothed};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+pub use super::query::Query;
+pub use error::ReadError;
+use held::Kept;
+use opened::Opened;
+
+/// Reads a store for the page: blocking, from any number of threads at once.
+///
+/// It opens nothing until it is asked, and never writes or makes a store. One that vanishes is an error for as long as it is gone; what
+/// comes in its place, or comes back, is read from then on.
+#[derive(Debug)]
+pub struct Reader {
+    opened: Opened,
+    kept: Kept,
+}
+
+/// The answers that there are.
+const ANSWERS: [&str; 3] = ["runs", "series", "store"];
+
+impl Reader {
+    /// Of the store at this path, which need not be there yet.
+    #[must_use]
+    pub fn new(store: PathBuf) -> Self {
+        Self {
+            opened: Opened::new(store),
+            kept: Kept::default(),
+        }
+    }
+
+    /// What `api/NAME` answers, as JSON.
+    ///
+    /// # Errors
+    /// If there is no such answer or run, the query asks for what cannot be, or the store cannot be read.
+    pub fn answer(&self, name: &str, query: &Query) -> Result<Vec<u8>, ReadError> {
+        match name {
+            "runs" => runs::runs(&self.opened, &self.kept).and_then(|runs| written(&runs)),
+            "series" => series::series(&self.opened, &self.kept, query),
+            "store" => written(&json!({"name": self.opened.name()})),
+            _ => Err(ReadError::NoAnswer {
+                found: name.to_owned(),
+                known: &ANSWERS,
+            }),
+        }
+    }
+}
+
+fn written(answer: &impl Serialize) -> Result<Vec<u8>, ReadError> {
+    serde_json::to_vec(answer).map_err(|error| ReadError::Unwritten(error.to_string()))
+}

@@ -34,6 +34,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("forward", &["limits", "row", "sink", "store"]),
     ("export", &["sink", "store"]),
     ("reading", &["dialect", "sink", "store"]),
+    (
+        "serve",
+        &[
+            "batch",
+            "dialect",
+            "hooks",
+            "limits",
+            "reading",
+            "recording",
+            "row",
+            "sink",
+            "store",
+        ],
+    ),
 ];
 
 /// The only rooms that may name every other.

@@ -1,0 +1,97 @@
+//! The store's file, open for reading by as many as ask at once.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::error::ReadError;
+use crate::reading::find;
+use crate::sink::identity;
+use crate::store::Sqlite;
+
+/// How many connections wait for the next to ask; more are closed again.
+const IDLE: usize = 4;
+
+/// What tells a file from another that is in its place.
+type Identity = (u64, u64);
+
+/// A store's file, opened as often as it is read at once.
+///
+/// A connection is only used for the file that it was opened on. While one is kept, no other file can have that file's identity.
+#[derive(Debug)]
+pub(super) struct Opened {
+    path: PathBuf,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    identity: Option<Identity>,
+    /// Counts the files that have been at the path.
+    file: u64,
+    connections: Vec<Sqlite>,
+}
+
+impl Opened {
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// The file's name, without where it is.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Reads the store. The second argument of `body` tells the file from those that were at the path before.
+    pub fn read<T>(
+        &self,
+        body: impl FnOnce(&Sqlite, u64) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let (store, file) = self.connection()?;
+        let read = body(&store, file);
+        if !matches!(read, Err(ReadError::Unread(_))) {
+            let mut idle = self.idle();
+            if idle.file == file && idle.connections.len() < IDLE {
+                idle.connections.push(store);
+            }
+        }
+        read
+    }
+
+    /// The id of the run that somebody calls `run`.
+    pub fn find(&self, store: &Sqlite, run: &str) -> Result<String, ReadError> {
+        Ok(find(store, &self.path, run)?)
+    }
+
+    /// A connection to the file that is at the path now.
+    fn connection(&self) -> Result<(Sqlite, u64), ReadError> {
+        let found = identity(&self.path).ok().flatten();
+        let mut gone = Vec::new();
+        let file = {
+            let mut idle = self.idle();
+            if idle.identity != found {
+                idle.identity = found;
+                idle.file += 1;
+                // Closed once the lock is free.
+                gone = std::mem::take(&mut idle.connections);
+            }
+            if let Some(store) = idle.connections.pop() {
+                return Ok((store, idle.file));
+            }
+            idle.file
+        };
+        drop(gone);
+        if found.is_none() {
+            return Err(ReadError::Missing);
+        }
+        Ok((Sqlite::open_read_only(&self.path)?, file))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // What is kept in it holds whenever the lock is let go of.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
