@@ -10,6 +10,7 @@
 //! The store is only read, but by the gateway. Answers are made on threads that may block; the sockets have one of their own.
 
 mod answer;
+mod gateway;
 mod query;
 mod read;
 

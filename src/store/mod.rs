@@ -35,6 +35,8 @@ pub(crate) use spec::{OURS, RECORDING};
 pub(crate) use spec::{differing, noted};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Course, Courses, FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
+#[cfg(feature = "serve")]
+pub(crate) use sqlite::{Fields, Loose, Untogether};
 pub use standing::Standing;
 #[cfg(feature = "sqlite")]
 pub(crate) use standing::moment;

@@ -2,6 +2,8 @@
 
 mod check;
 mod courses;
+#[cfg(feature = "serve")]
+mod fields;
 mod open;
 mod overview;
 mod place;
@@ -11,6 +13,8 @@ mod run;
 mod schema_1;
 mod series;
 mod table;
+#[cfg(feature = "serve")]
+mod together;
 mod transaction;
 
 use std::cell::Cell;
@@ -27,6 +31,8 @@ use crate::row::run::Status;
 use crate::row::{Metrics, Row};
 pub use check::FileFacts;
 pub use courses::{Course, Courses};
+#[cfg(feature = "serve")]
+pub(crate) use fields::{Fields, Loose};
 pub use open::NEWEST as SCHEMA;
 pub use overview::RunOverview;
 use place::Place;
@@ -34,6 +40,15 @@ use rows::{Known, Written};
 use series::Reading;
 pub use series::{Point, StoredRow};
 use table::{Table, text_of_json, text_of_list};
+#[cfg(feature = "serve")]
+pub(crate) use together::Untogether;
+
+/// The numbers of a run, of a name and of a split where those are said.
+const METRICS: &str = "SELECT step, name, value, split FROM metrics
+    WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
+
+/// Which predictions are of a run, and of a kind where one is said.
+const PREDICTIONS: &str = "run_id = ?1 AND (?2 IS NULL OR kind = ?2)";
 
 /// The embedded store, a single file.
 ///
@@ -52,6 +67,8 @@ pub struct Sqlite {
     place: Option<Place>,
     known: Known,
     reading: &'static Reading,
+    /// Whether writes are parts of a transaction that is under way.
+    is_together: bool,
 }
 
 impl Sqlite {
@@ -85,6 +102,7 @@ impl Sqlite {
             place,
             known: Known::default(),
             reading,
+            is_together: false,
         }
     }
 
@@ -106,6 +124,41 @@ impl Sqlite {
         record: &T,
     ) -> Result<Stored<T>, StoreError> {
         self.write(act, belongs_to, |db| record.insert(db, None))
+    }
+
+    /// The numbers of [`Store::get_metrics`], one by one, until `each` has enough.
+    #[cfg(feature = "serve")]
+    pub(crate) fn each_metric(
+        &self,
+        run_id: &str,
+        name: Option<&str>,
+        split: Option<Split>,
+        mut each: impl FnMut(u64, &str, f64, Split) -> bool,
+    ) -> Result<(), StoreError> {
+        self.read("read metrics", |db| {
+            let mut select = db.prepare_cached(METRICS)?;
+            let mut lines = select.query(params![run_id, name, split])?;
+            while let Some(line) = lines.next()? {
+                let name = line.get_ref(1)?.as_str()?;
+                if !each(natural_at(line, 0)?, name, line.get(2)?, line.get(3)?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The predictions of [`Store::list_predictions`], one by one, until `each` has enough.
+    #[cfg(feature = "serve")]
+    pub(crate) fn each_prediction(
+        &self,
+        run_id: &str,
+        kind: Option<&str>,
+        each: impl FnMut(Stored<Prediction>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.read("read records", |db| {
+            Prediction::each(db, PREDICTIONS, params![run_id, kind], each)
+        })
     }
 
     fn list<T: Table>(
@@ -233,10 +286,8 @@ impl Store for Sqlite {
         name: Option<&str>,
         split: Option<Split>,
     ) -> Result<Vec<Metric>, StoreError> {
-        let sql = "SELECT step, name, value, split FROM metrics
-            WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
         self.read("read metrics", |db| {
-            db.prepare_cached(sql)?
+            db.prepare_cached(METRICS)?
                 .query_map(params![run_id, name, split], metric)?
                 .collect()
         })
@@ -330,10 +381,7 @@ impl Store for Sqlite {
         run_id: &str,
         kind: Option<&str>,
     ) -> Result<Vec<Stored<Prediction>>, StoreError> {
-        self.list(
-            "run_id = ?1 AND (?2 IS NULL OR kind = ?2)",
-            params![run_id, kind],
-        )
+        self.list(PREDICTIONS, params![run_id, kind])
     }
 }
 

@@ -16,6 +16,10 @@ use crate::sink::why;
 /// How long a write waits for another process that is writing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long requests wait for it: those who made them give up before long.
+#[cfg(feature = "serve")]
+const PROMPT: Duration = Duration::from_secs(5);
+
 /// Marks the file as a store of runs (`PRAGMA application_id`): "GRPO".
 const APPLICATION: i64 = 0x4752_504f;
 
@@ -30,16 +34,25 @@ const MIGRATIONS: [&str; NEWEST as usize] =
 /// Makes the connection wait for other writers. A write holds the lock for less than a millisecond, as its sync comes after: so the waits
 /// are short. Those that `SQLite` has of its own grow to 100 ms, most of them with nobody writing.
 pub(super) fn be_patient(db: &mut Connection) -> rusqlite::Result<()> {
+    db.busy_handler(Some(|times| wait(times, PATIENCE)))
+}
+
+/// As [`be_patient`], where somebody waits for an answer.
+#[cfg(feature = "serve")]
+pub(super) fn be_prompt(db: &mut Connection) -> rusqlite::Result<()> {
+    db.busy_handler(Some(|times| wait(times, PROMPT)))
+}
+
+/// Whether to ask again, after a wait.
+fn wait(times: i32, patience: Duration) -> bool {
     thread_local! {
         static BEGUN: Cell<Instant> = Cell::new(Instant::now());
     }
-    db.busy_handler(Some(|times: i32| {
-        if times == 0 {
-            BEGUN.set(Instant::now());
-        }
-        thread::sleep(Duration::from_micros(100 << times.clamp(0, 4)));
-        BEGUN.get().elapsed() < PATIENCE
-    }))
+    if times == 0 {
+        BEGUN.set(Instant::now());
+    }
+    thread::sleep(Duration::from_micros(100 << times.clamp(0, 4)));
+    BEGUN.get().elapsed() < patience
 }
 
 /// The path as it is shown, if it is a file's. The words that `SQLite` has for a database in memory, and a device, would take

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::super::StoreError;
+#[cfg(feature = "serve")]
+use super::fields;
 use super::open;
 use crate::sink::identity;
 
@@ -109,6 +111,10 @@ impl Place {
         }
         let next = open::writable(&self.path).map_err(failed)?;
         if !same_database && self.opened.is_some() {
+            #[cfg(feature = "serve")]
+            fields::follow(db, &next)
+                .map_err(|error| open::fault(&name, "lay out the tables of", error))
+                .map_err(failed)?;
             let carried = carry_over(db, &self.path, &self.runs);
             carried
                 .map_err(|error| open::fault(&name, "carry its runs over to", error))
@@ -205,11 +211,19 @@ fn fault(path: &Path, found: impl Into<Box<dyn std::error::Error + Send + Sync>>
 fn carry_over(db: &mut Connection, path: &Path, runs: &BTreeSet<String>) -> rusqlite::Result<()> {
     let name = path.to_str();
     let name = name.ok_or_else(|| rusqlite::Error::InvalidPath(path.to_owned()))?;
+    #[cfg(feature = "serve")]
+    let with_fields = fields::are_there(db)?;
     db.execute("ATTACH DATABASE ?1 AS present", [name])?;
     let carried = db.transaction().and_then(|transaction| {
         for run in runs {
             for sql in CARRIED {
                 transaction.execute(sql, [run])?;
+            }
+        }
+        #[cfg(feature = "serve")]
+        if with_fields {
+            for run in runs {
+                transaction.execute(fields::CARRIED, [run])?;
             }
         }
         transaction.commit()

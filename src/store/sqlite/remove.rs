@@ -21,6 +21,41 @@ impl Sqlite {
     }
 }
 
+/// What was removed with an experiment.
+#[cfg(feature = "serve")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub groups: u64,
+    pub runs: u64,
+}
+
+#[cfg(feature = "serve")]
+impl Sqlite {
+    /// Removes an experiment with its groups and runs, and all that belongs to these.
+    ///
+    /// # Errors
+    /// If there is no such experiment, or the file cannot be written.
+    pub(crate) fn remove_experiment(&mut self, id: &str) -> Result<Removed, StoreError> {
+        let removed = self.write("remove an experiment", String::new, |db| {
+            let mut runs = db.prepare_cached("SELECT id FROM runs WHERE experiment_id = ?1")?;
+            let runs: Vec<String> = runs
+                .query_map([id], |line| line.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            for run in &runs {
+                remove(db, run)?;
+            }
+            let groups = db.execute("DELETE FROM groups WHERE experiment_id = ?1", [id])?;
+            let found = db.execute("DELETE FROM experiments WHERE id = ?1", [id])? > 0;
+            Ok(found.then_some(Removed {
+                groups: groups as u64,
+                runs: runs.len() as u64,
+            }))
+        })?;
+        self.known.clear();
+        removed.ok_or_else(|| unknown("experiment", id))
+    }
+}
+
 /// What belongs to others goes before them. Whether there was a run.
 fn remove(db: &Connection, run_id: &str) -> rusqlite::Result<bool> {
     for table in ["predictions", "evals", "checkpoints"] {

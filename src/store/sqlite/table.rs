@@ -25,19 +25,38 @@ pub(super) trait Table: Clone {
         condition: &str,
         values: impl Params,
     ) -> rusqlite::Result<Vec<Stored<Self>>> {
+        let mut found = Vec::new();
+        Self::each(db, condition, values, |record| {
+            found.push(record);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// The rows that satisfy `condition`, the oldest first, until `each` has enough.
+    fn each(
+        db: &Connection,
+        condition: &str,
+        values: impl Params,
+        mut each: impl FnMut(Stored<Self>) -> bool,
+    ) -> rusqlite::Result<()> {
         let (columns, table) = (Self::COLUMNS, Self::NAME);
         let sql = format!(
             "SELECT {columns}, id, created_at FROM {table} WHERE {condition} ORDER BY created_at, rowid"
         );
-        db.prepare_cached(&sql)?
-            .query_map(values, |line| {
-                Ok(Stored {
-                    record: Self::read(line)?,
-                    id: line.get("id")?,
-                    created_at: line.get("created_at")?,
-                })
-            })?
-            .collect()
+        let mut select = db.prepare_cached(&sql)?;
+        let mut lines = select.query(values)?;
+        while let Some(line) = lines.next()? {
+            let stored = Stored {
+                record: Self::read(line)?,
+                id: line.get("id")?,
+                created_at: line.get("created_at")?,
+            };
+            if !each(stored) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The row of this id.

@@ -1,7 +1,7 @@
 //! Writing in transactions, and what an error of one means.
 
 use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::super::StoreError;
 use super::Sqlite;
@@ -15,40 +15,26 @@ impl Sqlite {
         &mut self,
         act: &'static str,
         belongs_to: impl FnOnce() -> String,
-        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         self.write_knowing(act, belongs_to, |db, _| body(db))
     }
 
-    /// As [`Sqlite::write`], with what is known of the runs in the file that is written.
+    /// As [`Sqlite::write`], with what is known of the runs in the file that is written. Of writes that are made
+    /// [`together`](Sqlite::together), it is one, and no transaction of its own.
     pub(super) fn write_knowing<T>(
         &mut self,
         act: &'static str,
         belongs_to: impl FnOnce() -> String,
-        body: impl FnOnce(&Transaction<'_>, &mut Known) -> rusqlite::Result<T>,
+        body: impl FnOnce(&Connection, &mut Known) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        if let Some(place) = &mut self.place
-            && place.stands().is_err()
-        {
-            self.known.clear();
-            place.move_on(&mut self.db)?;
-        }
-        let outcome = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .and_then(|transaction| {
-                let value = body(&transaction, &mut self.known)?;
-                // It may have waited long for its turn.
-                if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
-                    return Ok(Err(gone));
-                }
-                transaction.commit()?;
-                Ok(self
-                    .place
-                    .as_ref()
-                    .map_or(Ok(()), Place::sync)
-                    .map(|()| value))
-            });
+        let outcome = if self.is_together {
+            self.is_whole()?;
+            body(&self.db, &mut self.known).map(Ok)
+        } else {
+            self.find_place()?;
+            self.alone(body)
+        };
         if !matches!(outcome, Ok(Ok(_))) {
             self.known.clear();
         }
@@ -66,6 +52,48 @@ impl Sqlite {
             },
             _ => self.fault(act, error),
         })?
+    }
+
+    /// Goes on where the writing goes on, if somebody deleted or replaced the file.
+    pub(super) fn find_place(&mut self) -> Result<(), StoreError> {
+        if let Some(place) = &mut self.place
+            && place.stands().is_err()
+        {
+            self.known.clear();
+            place.move_on(&mut self.db)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction that writes are parts of is still under way: where the disk is full or fails, the database may undo it
+    /// in the middle, and what came after would stand alone.
+    pub(super) fn is_whole(&self) -> Result<(), StoreError> {
+        if !self.db.is_autocommit() {
+            return Ok(());
+        }
+        Err(StoreError::Backend {
+            place: self.path.clone(),
+            act: "write",
+            source: "the database has undone what was under way".into(),
+        })
+    }
+
+    /// A transaction of its own, on the disk when this returns.
+    fn alone<T>(
+        &mut self,
+        body: impl FnOnce(&Connection, &mut Known) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Result<T, StoreError>> {
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = body(&transaction, &mut self.known)?;
+        // It may have waited long for its turn.
+        if let Some(Err(gone)) = self.place.as_ref().map(Place::stands) {
+            return Ok(Err(gone));
+        }
+        transaction.commit()?;
+        let synced = self.place.as_ref().map_or(Ok(()), Place::sync);
+        Ok(synced.map(|()| value))
     }
 
     pub(super) fn read<T>(
