@@ -14,6 +14,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::store::{Sqlite, Store, StoreError};
+#[cfg(feature = "serve")]
+pub(crate) use cell::moment;
 use table::Table;
 
 /// What one line of a table is about.

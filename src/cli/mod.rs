@@ -15,6 +15,8 @@ mod replay;
 mod runs;
 mod say;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod store;
 mod target;
@@ -63,6 +65,8 @@ enum Verb {
     Show(show::ShowArgs),
     Runs(runs::RunsArgs),
     Export(export::ExportArgs),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::ServeArgs>),
     Doctor(doctor::DoctorArgs),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
@@ -74,6 +78,9 @@ impl Verb {
         match self {
             Self::Replay(args) if args.quiet => Level::ERROR,
             Self::Forward(args) if args.verbose => Level::DEBUG,
+            // That a browser was let in, and by which address the next one comes in.
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => Level::INFO,
             _ => Level::WARN,
         }
     }
@@ -182,6 +189,14 @@ impl From<export::ExportVerbError> for Failure {
     }
 }
 
+#[cfg(feature = "serve")]
+impl From<serve::ServeVerbError> for Failure {
+    fn from(error: serve::ServeVerbError) -> Self {
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<runs::RunsError> for Failure {
     fn from(error: runs::RunsError) -> Self {
         let is_output = error.is_output();
@@ -260,6 +275,8 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Man(args) => manual::man(&args, Command::command(), out)?,
         Verb::Show(args) => show::run(&args, out)?,
         Verb::Runs(args) => runs::run(&args, out)?,
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::run(&args, out)?,
     }
     out.flush()?;
     Ok(())

@@ -61,7 +61,7 @@ impl Cells<'_> {
 }
 
 /// A time as stores and JSON have it: `2026-11-22T03:05:15.250Z`.
-pub(super) fn moment(millis: i64) -> String {
+pub(crate) fn moment(millis: i64) -> String {
     const DAY: i64 = 24 * 3600 * 1000;
     let (days, rest) = (millis.div_euclid(DAY), millis.rem_euclid(DAY));
     // Years that begin in March end with the day that some of them have more; 400 of them have 146,097 days.

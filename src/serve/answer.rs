@@ -1,13 +1,14 @@
 //! What is answered: a status, a kind, a body, and the headers that every answer has.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -53,12 +54,21 @@ pub fn answer(status: StatusCode, kind: Kind, body: impl Into<Bytes>) -> Answer 
 pub fn streamed(status: StatusCode, kind: Kind, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    let constant: [(HeaderName, &'static str); 5] = [
+    let constant: [(HeaderName, &'static str); 7] = [
         (CONTENT_TYPE, kind.as_str()),
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (X_FRAME_OPTIONS, "DENY"),
+        // No page of another address takes it for its own, not even as an image.
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
     ];
     for (name, value) in constant {
         answer
@@ -82,4 +92,55 @@ pub fn json(value: &impl Serialize) -> Answer {
 /// Why there is nothing else to answer, for people and programs: no path of this machine stands in it.
 pub fn refusal(status: StatusCode, why: &str) -> Answer {
     answer(status, Kind::Json, json!({ "error": why }).to_string())
+}
+
+/// Why something is not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub why: String,
+    /// After which time to come again.
+    pub again: Option<Duration>,
+}
+
+impl Refused {
+    pub fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            why: why.into(),
+            again: None,
+        }
+    }
+
+    /// Who is refused because it came too often.
+    pub fn too_often(why: impl Into<String>, again: Duration) -> Self {
+        Self {
+            again: Some(again),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, why)
+        }
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        let mut answer = refusal(refused.status, &refused.why);
+        let headers = answer.headers_mut();
+        if let Some(again) = refused.again {
+            // In whole seconds, of which none would be at once.
+            let seconds = again.as_secs_f64().ceil().max(1.0);
+            if let Ok(seconds) = HeaderValue::from_str(&format!("{seconds}")) {
+                headers.insert(RETRY_AFTER, seconds);
+            }
+        }
+        match refused.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+            }
+            _ => {}
+        }
+        answer
+    }
 }

@@ -1,0 +1,347 @@
+//! The keys of programs: who may read without a browser, and write through the gateway.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Digest, NoRandomness, secret};
+use crate::sink::{identity, one_line, why};
+
+/// What a key begins with, so that one that lies about is known for what it is.
+const PREFIX: &str = "gm_";
+
+/// The most characters of a key's name.
+const NAME: usize = 100;
+
+/// The most bytes that a file of keys has; some ten thousand keys.
+const FILE: u64 = 2 << 20;
+
+/// The keys of a store, in the file `STORE.keys` beside it: of each its name, when it was made, and a digest, from which the key cannot
+/// be had back. Where no file is, there are none.
+#[derive(Debug)]
+pub struct Keys {
+    path: PathBuf,
+    /// What was read last.
+    seen: Mutex<Seen>,
+}
+
+/// A key, but for what it is itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEntry {
+    /// Who has it: the user of what is written with it.
+    pub name: String,
+    /// The SHA-256 of the key, in hexadecimal digits.
+    pub sha256: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created: u64,
+}
+
+/// Why keys cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file is there, and cannot be read.
+    #[error("{path}: the keys cannot be read: {source}")]
+    Read {
+        /// The file of keys.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file says something else.
+    #[error("{path}: expected a list of keys as `serve key new` writes it, found {found}")]
+    Damaged {
+        /// The file of keys.
+        path: String,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// The file cannot be written.
+    #[error("{path}: the keys cannot be written: {source}")]
+    Write {
+        /// The file of keys.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A key's name says who has it.
+    #[error("expected a name of 1 to 100 characters in one line, found {found}")]
+    Name {
+        /// What was given.
+        found: String,
+    },
+    /// There is a key of that name.
+    #[error("there is a key `{name}` already: `serve key rm {name}` revokes it")]
+    Taken {
+        /// The name.
+        name: String,
+    },
+    /// There is no key of that name.
+    #[error("there is no key `{name}`{}", listed(.names))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        names: Vec<String>,
+    },
+    /// Without random bits no key can be made.
+    #[error("the system gives no random bits, of which a key is made")]
+    NoRandomness,
+}
+
+/// What stood in the file when it was as it is.
+#[derive(Debug, Default)]
+struct Seen {
+    file: Option<Print>,
+    keys: Vec<KeyEntry>,
+}
+
+/// By what a file is told from the one that took its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Print {
+    identity: Option<(u64, u64)>,
+    bytes: u64,
+    written: Option<SystemTime>,
+}
+
+impl Keys {
+    /// The keys of a store; nothing is read yet.
+    #[must_use]
+    pub fn of(store: &Path) -> Self {
+        let mut path = store.as_os_str().to_owned();
+        path.push(".keys");
+        Self {
+            path: path.into(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Makes a key, and gives it: it is nowhere else.
+    ///
+    /// # Errors
+    /// If the name says nobody or is taken, or the file cannot be written.
+    pub fn make(&self, name: &str) -> Result<String, KeysError> {
+        let length = name.chars().count();
+        if length == 0 || length > NAME || name.trim() != name || name.contains(char::is_control) {
+            let found = match length {
+                0 => "none".to_owned(),
+                length if length > NAME => format!("{length} characters"),
+                _ => format!("`{}`", name.escape_debug()),
+            };
+            return Err(KeysError::Name { found });
+        }
+        let key = secret().map_err(|NoRandomness| KeysError::NoRandomness)?;
+        let key = format!("{PREFIX}{key}");
+        self.change(|keys| {
+            if keys.iter().any(|key| key.name == name) {
+                return Err(KeysError::Taken {
+                    name: name.to_owned(),
+                });
+            }
+            keys.push(KeyEntry {
+                name: name.to_owned(),
+                sha256: Digest::of(&key).hex(),
+                created: now(),
+            });
+            Ok(())
+        })?;
+        Ok(key)
+    }
+
+    /// Whose key it is; none for a key that there is not, or no longer.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn owner(&self, key: &str) -> Result<Option<String>, KeysError> {
+        let digest = Digest::of(key).hex();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.print()?;
+        if seen.file != file || file.is_none() {
+            // A file that takes its place while it is read is seen at the next time.
+            *seen = Seen {
+                keys: self.list()?,
+                file,
+            };
+        }
+        let found = seen.keys.iter().find(|key| key.sha256 == digest);
+        Ok(found.map(|key| key.name.clone()))
+    }
+
+    /// All keys, the oldest first.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn list(&self) -> Result<Vec<KeyEntry>, KeysError> {
+        match File::open(&self.path) {
+            Ok(file) => self.read(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(self.unread(error)),
+        }
+    }
+
+    /// Revokes a key: from now on it is nobody's.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the file cannot be written.
+    pub fn remove(&self, name: &str) -> Result<(), KeysError> {
+        // A file is not made to take nothing from it.
+        let there = self.list()?;
+        let unknown = |keys: &[KeyEntry]| KeysError::Unknown {
+            name: name.to_owned(),
+            names: keys.iter().map(|key| key.name.clone()).collect(),
+        };
+        if there.is_empty() {
+            return Err(unknown(&there));
+        }
+        self.change(|keys| {
+            let before = keys.len();
+            keys.retain(|key| key.name != name);
+            if keys.len() == before {
+                return Err(unknown(keys));
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the keys: the new file is written beside the old one and takes its place, so that a server reads one or the other.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Vec<KeyEntry>) -> Result<(), KeysError>,
+    ) -> Result<(), KeysError> {
+        let lock = self.locked()?;
+        let mut keys = self.read(&lock)?;
+        change(&mut keys)?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = format!(".{name}.{}.partial", process::id());
+        let beside = self.path.with_file_name(beside);
+        let written = write(&beside, &keys).and_then(|()| fs::rename(&beside, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        written.map_err(|error| self.unwritten(error))
+        // `lock` is of the file that was there: who waits for it finds that another has taken its place.
+    }
+
+    /// The file, made if need be, which nobody else changes as long as it is open.
+    fn locked(&self) -> Result<File, KeysError> {
+        loop {
+            let mut options = owners_alone();
+            options.read(true).append(true).create(true);
+            let file = options
+                .open(&self.path)
+                .map_err(|error| self.unwritten(why(&self.path, error)))?;
+            file.lock().map_err(|error| self.unwritten(error))?;
+            let held = of_file(&file).map_err(|error| self.unwritten(error))?;
+            // While it was waited for, another may have taken its place.
+            if self.print()?.is_some_and(|print| print.identity == held) {
+                return Ok(file);
+            }
+        }
+    }
+
+    fn print(&self) -> Result<Option<Print>, KeysError> {
+        let read = || {
+            let identity = identity(&self.path)?;
+            let metadata = fs::metadata(&self.path)?;
+            Ok(Print {
+                identity,
+                bytes: metadata.len(),
+                written: metadata.modified().ok(),
+            })
+        };
+        match read() {
+            Ok(print) => Ok(Some(print)),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unread(error)),
+        }
+    }
+
+    fn read(&self, file: impl Read) -> Result<Vec<KeyEntry>, KeysError> {
+        let mut text = Vec::new();
+        let read = file.take(FILE + 1).read_to_end(&mut text);
+        read.map_err(|error| self.unread(error))?;
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let damaged = |found: String| KeysError::Damaged {
+            path: self.path.display().to_string(),
+            found,
+        };
+        if text.len() as u64 > FILE {
+            return Err(damaged(format!("more than {FILE} bytes")));
+        }
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
+    }
+
+    fn unread(&self, source: io::Error) -> KeysError {
+        KeysError::Read {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
+    fn unwritten(&self, source: io::Error) -> KeysError {
+        KeysError::Write {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// How a file is made that nobody but its owner reads.
+fn owners_alone() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn write(path: &Path, keys: &[KeyEntry]) -> io::Result<()> {
+    let mut options = owners_alone();
+    // One that was left behind may be anybody's.
+    let _ = fs::remove_file(path);
+    let mut file = options.write(true).create_new(true).open(path)?;
+    let mut text = serde_json::to_vec_pretty(keys)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn of_file(file: &File) -> io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok(Some((metadata.dev(), metadata.ino())))
+}
+
+#[cfg(not(unix))]
+fn of_file(_: &File) -> io::Result<Option<(u64, u64)>> {
+    Ok(None)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        return ": there is none at all".to_owned();
+    }
+    let mut text = "; there are ".to_owned();
+    for (nth, name) in names.iter().take(10).enumerate() {
+        let comma = if nth == 0 { "" } else { ", " };
+        let _ = write!(text, "{comma}`{}`", one_line(name));
+    }
+    if names.len() > 10 {
+        let _ = write!(text, " and {} more", names.len() - 10);
+    }
+    text
+}
