@@ -74,6 +74,96 @@ fn what_a_process_that_died_had_under_way_is_not_sent_twice() {
     assert_eq!(gateway.metrics(&run), [(7, "loss".to_owned(), 0.5)]);
 }
 
+fn calls(gateway: &Gateway) -> usize {
+    let ops = gateway.ops();
+    ops.iter().filter(|op| *op == "log_metrics").count()
+}
+
+/// Sends three rows of a backlog; when the server heard that their steps ended, and how often it was asked.
+fn times_heard(gateway: &Gateway) -> (Vec<(u64, f64)>, usize) {
+    let dir = TempDir::new().unwrap();
+    let run = gateway.run();
+    let rows: Vec<Row> = (1..4)
+        .map(|step| Row {
+            timestamp: 1.7e9 + step as f64 / 8.0,
+            ..row(step)
+        })
+        .collect();
+    let before = calls(gateway);
+    store(gateway, dir.path())
+        .log_windows(&run, &rows, Split::Train)
+        .unwrap();
+    assert_eq!(gateway.steps(&run), [1, 2, 3]);
+    assert!(!dir.path().join("dead.jsonl").exists());
+    (gateway.times(&run), calls(gateway) - before)
+}
+
+#[test]
+fn a_row_goes_with_its_time() {
+    let gateway = Gateway::start();
+    let times = [(1, 1.7e9 + 0.125), (2, 1.7e9 + 0.25), (3, 1.7e9 + 0.375)];
+    assert_eq!(times_heard(&gateway), (times.to_vec(), 3));
+}
+
+#[test]
+fn a_server_that_does_not_know_a_rows_time_takes_the_row_and_is_not_sent_it_again() {
+    for (status, text) in [
+        (400, "unknown argument `timestamp`"),
+        (422, "extra fields not permitted: timestamp"),
+        (400, "no"),
+        (405, "no"),
+    ] {
+        let gateway = Gateway::start();
+        gateway.know_no_times(status, text);
+        assert_eq!(times_heard(&gateway), (vec![], 4), "{status} {text}");
+    }
+}
+
+#[test]
+fn a_row_that_is_refused_for_itself_costs_no_other_its_time() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Gateway::start();
+    let run = gateway.run();
+    let mut store = store(&gateway, dir.path());
+    let at = |step| Row {
+        timestamp: 1.7e9,
+        ..row(step)
+    };
+    gateway.refuse_rows();
+    let refused = store.log_windows(&run, &[at(1)], Split::Train);
+    assert!(refused.is_err_and(|error| error.is_permanent()));
+    gateway.recover();
+    store.log_windows(&run, &[at(2)], Split::Train).unwrap();
+    assert_eq!(gateway.times(&run), [(2, 1.7e9)]);
+    let dead = fs::read_to_string(dir.path().join("dead.jsonl")).unwrap();
+    assert_eq!(dead.lines().count(), 1, "{dead}");
+    assert!(dead.contains("\"timestamp\":1700000000.0"), "{dead}");
+}
+
+#[test]
+fn signs_of_life_go_to_a_server_that_notes_them_and_another_is_asked_once() {
+    let signs = |gateway: &Gateway| {
+        let dir = TempDir::new().unwrap();
+        let run = gateway.run();
+        let mut store = store(gateway, dir.path());
+        let noted: Vec<_> = (0..3).map(|_| store.touch_run(&run).unwrap()).collect();
+        let ops = gateway.ops();
+        let asked = ops.iter().filter(|op| *op == "touch_run").count();
+        (noted, asked)
+    };
+    let gateway = Gateway::start();
+    assert_eq!(signs(&gateway), (vec![false; 3], 1));
+    let gateway = Gateway::start();
+    gateway.note_signs();
+    assert_eq!(signs(&gateway), (vec![true; 3], 3));
+    gateway.script(|n, _, _| (n < 2).then_some(Fault::Status(503, "")));
+    let dir = TempDir::new().unwrap();
+    let run = gateway.run();
+    let mut store = store(&gateway, dir.path());
+    assert!(store.touch_run(&run).is_err() && store.touch_run(&run).is_err());
+    assert!(store.touch_run(&run).unwrap());
+}
+
 fn row(step: u64) -> Row {
     Row {
         step,

@@ -20,8 +20,8 @@ use super::{Logged, Store, StoreError};
 use crate::row::{Metrics, Row};
 use form::{Said, args, fields};
 pub use gateway::Patience;
-use gateway::{Again, Gateway, Secret};
-use rows::Series;
+use gateway::{Again, Done, Gateway, Secret};
+use rows::{Series, Step, can_be_counted};
 
 /// Where the gateway is if nobody says.
 const DEFAULT_URL: &str = "http://localhost:8000";
@@ -50,6 +50,18 @@ pub struct EvSys {
     at_rest: HashSet<String>,
     /// What the server has, as it said when last asked; forgotten with the next thing that is sent.
     seen: Option<Series>,
+    /// Whether the server takes the time of a row; it is tried until it says otherwise.
+    takes_times: bool,
+    signs: Signs,
+}
+
+/// Whether the server notes signs of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signs {
+    /// It is not known; so many times it did not say.
+    Asked(u8),
+    Taken,
+    NotTaken,
 }
 
 impl EvSys {
@@ -87,6 +99,8 @@ impl EvSys {
             certain: HashSet::new(),
             at_rest: HashSet::new(),
             seen: None,
+            takes_times: true,
+            signs: Signs::Asked(0),
         })
     }
 
@@ -212,31 +226,48 @@ impl Store for EvSys {
         form::stored(answer).ok_or_else(|| self.damaged("update_run"))
     }
 
+    /// Our own gateway takes it. One that does not is asked once, and one that is in trouble a few times.
+    fn touch_run(&mut self, id: &str) -> Result<bool, StoreError> {
+        if self.signs == Signs::NotTaken {
+            return Ok(false);
+        }
+        let args = args([("run_id", id.into())]);
+        let outcome: Result<Done, _> = self.gateway.once("touch_run", &args);
+        self.signs = match (self.signs, &outcome) {
+            (_, Ok(_)) | (Signs::Taken, Err(_)) => Signs::Taken,
+            (Signs::Asked(times), Err(fault)) if fault.is_transient() && times < 3 => {
+                Signs::Asked(times + 1)
+            }
+            (_, Err(_)) => Signs::NotTaken,
+        };
+        match outcome {
+            Ok(Done) => Ok(true),
+            Err(_) if self.signs == Signs::NotTaken => Ok(false),
+            Err(fault) => Err(self.refused("touch_run", &format!("run `{id}`"), fault)),
+        }
+    }
+
     fn log_rows(
         &mut self,
         run_id: &str,
         rows: &[(u64, &Metrics)],
         split: Split,
     ) -> Result<Logged, StoreError> {
-        // No database counts further, and this much can be refused before anything is sent.
-        let beyond = rows.iter().find(|(step, _)| i64::try_from(*step).is_err());
-        if let Some((step, _)) = beyond {
-            return Err(StoreError::Step { step: *step });
+        for (step, _) in rows {
+            can_be_counted(*step)?;
         }
         let mut logged = Logged::default();
         let mut outcome = Ok(());
         for (step, metrics) in rows {
-            let numbers = metrics.iter().filter(|(_, value)| !value.is_nan());
-            // A server that takes no infinity is to refuse no other number for it.
-            let (finite, infinite): (Vec<_>, Vec<_>) =
-                numbers.partition(|(_, value)| value.is_finite());
-            logged.nan += (metrics.len() - finite.len() - infinite.len()) as u64;
-            for part in [finite, infinite] {
-                match self.log_part(run_id, *step, &part, split) {
-                    Ok(()) => logged.written += part.len() as u64,
-                    Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
-                    Err(error) => return Err(error),
-                }
+            let step = Step {
+                step: *step,
+                time: None,
+                split,
+            };
+            match self.log_step(run_id, step, metrics, &mut logged) {
+                Ok(()) => {}
+                Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
+                Err(error) => return Err(error),
             }
         }
         outcome.map(|()| logged)

@@ -57,6 +57,12 @@ struct Records {
     kinds: Map<String, Value>,
     /// (run, step, name, value, split) as they came.
     metrics: Vec<Value>,
+    /// (run, step, time) of the calls that said when their step ended, as they came.
+    times: Vec<(Value, u64, f64)>,
+    /// What a call hears that says so, where the server does not know of it.
+    timeless: Option<(u16, &'static str)>,
+    /// Whether the server notes signs of life.
+    notes_signs: bool,
     ops: Vec<String>,
 }
 
@@ -138,6 +144,23 @@ impl Gateway {
         let mut steps: Vec<u64> = self.metrics(run).into_iter().map(|m| m.0).collect();
         steps.dedup();
         steps
+    }
+
+    /// When the steps of a run ended, as far as their calls said so: step, time.
+    pub fn times(&self, run: &str) -> Vec<(u64, f64)> {
+        let records = self.records();
+        let of_run = records.times.iter().filter(|time| time.0 == run);
+        of_run.map(|(_, step, time)| (*step, *time)).collect()
+    }
+
+    /// From now on calls that say when their step ended are refused with this.
+    pub fn know_no_times(&self, status: u16, text: &'static str) {
+        self.records().timeless = Some((status, text));
+    }
+
+    /// From now on signs of life are noted.
+    pub fn note_signs(&self) {
+        self.records().notes_signs = true;
     }
 
     pub fn ops(&self) -> Vec<String> {
@@ -311,6 +334,9 @@ impl Records {
             "create_eval" => self.child("evals", args, &["run_id", "checkpoint_id"]),
             "add_prediction" => self.child("predictions", args, &["run_id", "eval_id"]),
             "get_run" => self.find("runs", &args["run_id"]).map(|run| run.clone()),
+            "touch_run" if self.notes_signs => self
+                .find("runs", &args["run_id"])
+                .map(|_| Value::Bool(true)),
             "log_metrics" => self.log(args),
             "get_metrics" => {
                 let matching = self
@@ -332,6 +358,13 @@ impl Records {
 
     fn log(&mut self, args: &Map<String, Value>) -> Outcome {
         self.find("runs", &args["run_id"])?;
+        if let Some(time) = args.get("timestamp") {
+            if let Some((status, text)) = self.timeless {
+                return Err((status, text.to_owned()));
+            }
+            let (step, time) = (args["step"].as_u64().unwrap(), time.as_f64().unwrap());
+            self.times.push((args["run_id"].clone(), step, time));
+        }
         for (name, value) in args["metrics"].as_object().unwrap() {
             self.metrics.push(json!({
                 "run_id": args["run_id"], "step": args["step"], "split": args["split"],

@@ -1,14 +1,16 @@
 //! Rows once in effect, over a connection that may lose the answer.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::super::StoreError;
 use super::super::record::Split;
+use super::super::{Logged, StoreError};
 use super::form::{Said, args, number};
 use super::gateway::{Again, Done, Entries, Fault};
 use super::{EvSys, series};
+use crate::row::Metrics;
 
 /// The numbers of one name that the server has of a run: step and bits.
 #[derive(Debug)]
@@ -19,36 +21,76 @@ pub(super) struct Series {
     values: HashSet<(u64, u64)>,
 }
 
+/// The argument that says when a row's step ended, in seconds since 1970.
+const TIMESTAMP: &str = "timestamp";
+
+/// Times that a clock which was set says: from 2001 to 9999.
+const TIMES: Range<f64> = 1e9..253_402_300_800.0;
+
+/// Numbers of one step.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub step: u64,
+    /// When it ended, in seconds since 1970, where that is known.
+    pub time: Option<f64>,
+    pub split: Split,
+}
+
 impl EvSys {
-    /// Sends numbers of one step: whole, or in halves where they are too many.
-    pub(super) fn log_part(
+    /// Sends the numbers of a step but those that are undefined; the infinite ones in a call of their own.
+    pub(super) fn log_step(
         &mut self,
         run_id: &str,
-        step: u64,
+        step: Step,
+        metrics: &Metrics,
+        logged: &mut Logged,
+    ) -> Result<(), StoreError> {
+        let numbers = metrics.iter().filter(|(_, value)| !value.is_nan());
+        // A server that takes no infinity is to refuse no other number for it.
+        let (finite, infinite): (Vec<_>, Vec<_>) =
+            numbers.partition(|(_, value)| value.is_finite());
+        logged.nan += (metrics.len() - finite.len() - infinite.len()) as u64;
+        let mut outcome = Ok(());
+        for part in [finite, infinite] {
+            match self.log_part(run_id, step, &part) {
+                Ok(()) => logged.written += part.len() as u64,
+                Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        outcome
+    }
+
+    /// Sends numbers of one step: whole, or in halves where they are too many.
+    fn log_part(
+        &mut self,
+        run_id: &str,
+        step: Step,
         part: &[(&str, f64)],
-        split: Split,
     ) -> Result<(), StoreError> {
         let values: Map<String, Value> = part
             .iter()
             .map(|(name, value)| ((*name).to_owned(), number(*value)))
             .collect();
+        let time = step.time.filter(|time| TIMES.contains(time));
         let args = args([
             ("run_id", run_id.into()),
-            ("step", step.into()),
+            ("step", step.step.into()),
             ("metrics", values.into()),
-            ("split", split.as_str().into()),
+            ("split", step.split.as_str().into()),
+            (TIMESTAMP, time.filter(|_| self.takes_times).into()),
         ]);
-        match self.send(run_id, step, part, split, &args) {
+        match self.send_timed(run_id, step, part, &args) {
             Ok(()) => Ok(()),
             Err(Fault::Status { status: 413, .. }) if part.len() > 1 => {
                 // An earlier process may have come as far as one half.
                 self.certain.remove(run_id);
                 let (first, second) = part.split_at(part.len() / 2);
-                let first = self.log_part(run_id, step, first, split);
+                let first = self.log_part(run_id, step, first);
                 if first.as_ref().is_err_and(|error| !error.is_permanent()) {
                     return first;
                 }
-                self.log_part(run_id, step, second, split).and(first)
+                self.log_part(run_id, step, second).and(first)
             }
             Err(fault) => {
                 self.bury("log_metrics", &args, &fault);
@@ -57,14 +99,42 @@ impl EvSys {
         }
     }
 
+    /// Sends numbers with their time. A server that does not know that argument takes them without, and is not sent it again.
+    fn send_timed(
+        &mut self,
+        run_id: &str,
+        step: Step,
+        part: &[(&str, f64)],
+        args: &Map<String, Value>,
+    ) -> Result<(), Fault> {
+        let outcome = self.send(run_id, step, part, args);
+        let Err(fault) = &outcome else {
+            return outcome;
+        };
+        if !args.contains_key(TIMESTAMP) || !fault.may_be_of_an_argument() {
+            return outcome;
+        }
+        let is_named = fault.to_string().contains(TIMESTAMP);
+        let mut without = args.clone();
+        without.remove(TIMESTAMP);
+        let outcome = self.send(run_id, step, part, &without);
+        if is_named || outcome.is_ok() {
+            self.takes_times = false;
+            tracing::info!(
+                "{}: it takes no time with a row, so rows have the time at which they reach it",
+                self.gateway.place
+            );
+        }
+        outcome
+    }
+
     /// Sends numbers once in effect: while it is not certain what the server has, it is asked first. The gateway takes the numbers of a
     /// call all or not at all, so the last of them speaks for the others.
     fn send(
         &mut self,
         run_id: &str,
-        step: u64,
+        Step { step, split, .. }: Step,
         part: &[(&str, f64)],
-        split: Split,
         args: &Map<String, Value>,
     ) -> Result<(), Fault> {
         let Some((name, value)) = part.last() else {
@@ -138,6 +208,11 @@ impl EvSys {
         let seen = self.seen.as_ref();
         Ok(seen.is_some_and(|seen| seen.values.contains(&(step, bits(value)))))
     }
+}
+
+/// No database counts further, and this much can be refused before anything is sent.
+pub(super) fn can_be_counted(step: u64) -> Result<(), StoreError> {
+    i64::try_from(step).map_or(Err(StoreError::Step { step }), |_| Ok(()))
 }
 
 /// A double's bits; a store may not keep the sign of a zero.

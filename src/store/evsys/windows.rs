@@ -3,6 +3,7 @@
 use super::super::record::Split;
 use super::super::{Logged, Store, StoreError};
 use super::EvSys;
+use super::rows::{Step, can_be_counted};
 use crate::row::{Metrics, Row};
 
 /// The number beside a row's own that says how many steps it is over, where that is more than one or the row was cut short.
@@ -22,9 +23,13 @@ impl EvSys {
                 logged.surpassed += 1;
                 continue;
             }
-            let sent = self.log_rows(run_id, &[(row.step, &counted(row))], split)?;
-            logged.written += sent.written;
-            logged.nan += sent.nan;
+            can_be_counted(row.step)?;
+            let step = Step {
+                step: row.step,
+                time: Some(row.timestamp),
+                split,
+            };
+            self.log_step(run_id, step, &counted(row), &mut logged)?;
         }
         Ok(logged)
     }

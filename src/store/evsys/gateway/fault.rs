@@ -37,6 +37,19 @@ impl Fault {
         matches!(status, 408 | 425 | 429 | 500..)
     }
 
+    /// Whether it may be that the server does not know an argument: a no for good, and not to the key, the run or the length.
+    pub(in crate::store::evsys) fn may_be_of_an_argument(&self) -> bool {
+        let of_others = [401, 403, 404, 413];
+        match self {
+            Self::Status { status, .. } => {
+                (400..500).contains(status)
+                    && !Self::is_passing(*status)
+                    && !of_others.contains(status)
+            }
+            Self::Redirected { .. } | Self::Unanswered { .. } => false,
+        }
+    }
+
     /// Whether the request may have been carried out all the same.
     pub(in crate::store::evsys) fn maybe_done(&self) -> bool {
         match self {
