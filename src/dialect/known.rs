@@ -14,7 +14,7 @@ impl Dialect {
 #[cfg(feature = "sqlite")]
 impl Dialect {
     /// The line that makes this key, one of the extended metrics among them; one of that very name before one that makes it for a name.
-    pub(super) fn line(self, key: &str) -> Option<&'static Line> {
+    pub(crate) fn line(self, key: &str) -> Option<&'static Line> {
         let lines = || self.lines().chain(self.extended_lines());
         let named = lines().find(|line| line.key == key);
         named.or_else(|| lines().find(|line| line.makes(key)))
@@ -24,14 +24,15 @@ impl Dialect {
 impl Line {
     /// Whether the line makes this key for some name in its braces.
     fn makes(&self, key: &str) -> bool {
-        let Some((before, rest)) = self.key.split_once('{') else {
-            return self.key == key;
-        };
-        let after = rest.split_once('}').map_or("", |(_, after)| after);
-        let name = key
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after));
-        name.is_some_and(|name| !name.is_empty())
+        self.key == key || self.name_in(key).is_some()
+    }
+
+    /// What stands in a key where the line has braces, if the line makes that key; `None` for a line without braces.
+    pub(crate) fn name_in<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (before, rest) = self.key.split_once('{')?;
+        let (_, after) = rest.split_once('}')?;
+        let name = key.strip_prefix(before)?.strip_suffix(after)?;
+        (!name.is_empty()).then_some(name)
     }
 }
 

@@ -5,6 +5,8 @@ mod extended;
 mod first;
 #[cfg(feature = "sqlite")]
 pub(crate) mod glance;
+#[cfg(feature = "serve")]
+mod groups;
 mod known;
 mod maxent;
 mod row;

@@ -6,13 +6,19 @@
 //! ```
 
 mod asked;
+mod axis;
 mod course;
 mod error;
+mod flags;
 mod held;
 mod names;
 mod opened;
+mod quantiles;
+mod run;
 mod runs;
+mod sections;
 mod series;
+mod together;
 
 use std::path::PathBuf;
 
@@ -35,7 +41,7 @@ pub struct Reader {
 }
 
 /// The answers that there are.
-const ANSWERS: [&str; 3] = ["runs", "series", "store"];
+const ANSWERS: [&str; 4] = ["run", "runs", "series", "store"];
 
 impl Reader {
     /// Of the store at this path, which need not be there yet.
@@ -43,7 +49,7 @@ impl Reader {
     pub fn new(store: PathBuf) -> Self {
         Self {
             opened: Opened::new(store),
-            kept: Kept::default(),
+            kept: Kept::of(held::BYTES),
         }
     }
 
@@ -53,8 +59,11 @@ impl Reader {
     /// If there is no such answer or run, the query asks for what cannot be, or the store cannot be read.
     pub fn answer(&self, name: &str, query: &Query) -> Result<Vec<u8>, ReadError> {
         match name {
+            "run" => run::run(&self.opened, &self.kept, query).and_then(|run| written(&run)),
             "runs" => runs::runs(&self.opened, &self.kept).and_then(|runs| written(&runs)),
-            "series" => series::series(&self.opened, &self.kept, query),
+            "series" => {
+                series::series(&self.opened, &self.kept, query).and_then(|series| written(&series))
+            }
             "store" => written(&json!({"name": self.opened.name()})),
             _ => Err(ReadError::NoAnswer {
                 found: name.to_owned(),

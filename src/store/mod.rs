@@ -33,6 +33,8 @@ pub use spec::{Begun, OpenedRun, Resume, RunSpec};
 pub(crate) use spec::{OURS, RECORDING};
 #[cfg(feature = "cli")]
 pub(crate) use spec::{differing, noted};
+#[cfg(feature = "serve")]
+pub(crate) use sqlite::Progress;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Course, Courses, FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
 #[cfg(feature = "serve")]

@@ -1,5 +1,7 @@
 //! The embedded store: one `SQLite` file that `sqlite3` and pandas read as it is.
 
+#[cfg(feature = "serve")]
+mod change;
 mod check;
 mod courses;
 #[cfg(feature = "serve")]
@@ -29,6 +31,8 @@ use super::record::{
 use super::{Logged, Store, StoreError, place};
 use crate::row::run::Status;
 use crate::row::{Metrics, Row};
+#[cfg(feature = "serve")]
+pub(crate) use change::Progress;
 pub use check::FileFacts;
 pub use courses::{Course, Courses};
 #[cfg(feature = "serve")]

@@ -84,6 +84,11 @@ impl<'a> Drawn<'a> {
         }
         Ok(drawn)
     }
+
+    /// Columns of the plot; as many as can be counted where every point is wanted.
+    pub fn pixels(&self) -> usize {
+        self.width.unwrap_or(usize::MAX / 4)
+    }
 }
 
 /// The run of a query that is about one.

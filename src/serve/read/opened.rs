@@ -1,7 +1,9 @@
 //! The store's file, open for reading by as many as ask at once.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::error::ReadError;
 use crate::reading::find;
@@ -13,6 +15,9 @@ const IDLE: usize = 4;
 
 /// What tells a file from another that is in its place.
 type Identity = (u64, u64);
+
+/// When a file and its log were last written, and how long they are.
+type Stamp = [Option<(SystemTime, u64)>; 2];
 
 /// A store's file, opened as often as it is read at once.
 ///
@@ -26,6 +31,8 @@ pub(super) struct Opened {
 #[derive(Debug, Default)]
 struct Idle {
     identity: Option<Identity>,
+    /// Of a store that does not count its writes: written, it is another.
+    stamp: Option<Stamp>,
     /// Counts the files that have been at the path.
     file: u64,
     connections: Vec<Sqlite>,
@@ -51,7 +58,7 @@ impl Opened {
         body: impl FnOnce(&Sqlite, u64) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         let (store, file) = self.connection()?;
-        let read = body(&store, file);
+        let read = store.at_one_moment(|| body(&store, file));
         if !matches!(read, Err(ReadError::Unread(_))) {
             let mut idle = self.idle();
             if idle.file == file && idle.connections.len() < IDLE {
@@ -72,8 +79,10 @@ impl Opened {
         let mut gone = Vec::new();
         let file = {
             let mut idle = self.idle();
-            if idle.identity != found {
+            let is_stale = |stamp: &Stamp| *stamp != stamp_of(&self.path);
+            if idle.identity != found || idle.stamp.as_ref().is_some_and(is_stale) {
                 idle.identity = found;
+                idle.stamp = None;
                 idle.file += 1;
                 // Closed once the lock is free.
                 gone = std::mem::take(&mut idle.connections);
@@ -87,11 +96,33 @@ impl Opened {
         if found.is_none() {
             return Err(ReadError::Missing);
         }
-        Ok((Sqlite::open_read_only(&self.path)?, file))
+        let store = Sqlite::open_read_only(&self.path)?;
+        if !store.counts_writes() {
+            let mut idle = self.idle();
+            if idle.file == file {
+                // Opening may have made the log.
+                idle.stamp = Some(stamp_of(&self.path));
+            }
+        }
+        Ok((store, file))
+    }
+
+    /// A connection of one's own, and which file it is to.
+    pub fn connect(&self) -> Result<(Sqlite, u64), ReadError> {
+        self.connection()
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         // What is kept in it holds whenever the lock is let go of.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stamp_of(path: &Path) -> Stamp {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    [path, Path::new(&log)].map(|file| {
+        let found = fs::metadata(file).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    })
 }

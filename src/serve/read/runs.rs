@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::course::kept;
 use super::error::ReadError;
@@ -201,9 +200,4 @@ fn milliseconds(text: &str) -> Option<i64> {
 #[allow(clippy::cast_possible_truncation, reason = "it was an integer before")]
 fn whole(time: Option<f64>) -> Option<i64> {
     time.map(|time| time as i64)
-}
-
-/// The run's configuration; null where there is none, or it cannot be read.
-pub(super) fn config(record: Option<&Stored<Run>>) -> Value {
-    record.map_or(Value::Null, |record| record.run_config.clone())
 }

@@ -1,98 +1,217 @@
-//! Series as a plot draws them: smoothed first, then decimated.
-
-use std::sync::Arc;
+//! Series as a plot draws them: smoothed first, then what lies between the ends, then decimated.
 
 use serde::Serialize;
 
+use super::Query;
 use super::asked::{Axis, Drawn};
+use super::axis::Counted;
 use super::course::{kept, smoothed};
 use super::error::ReadError;
 use super::held::{Kept, Numbers};
 use super::names::{labelled, names};
 use super::opened::Opened;
-use super::{Query, written};
+use super::together::together;
+use crate::store::Store;
 
 #[derive(Debug, Serialize)]
-struct Answer {
+pub(super) struct Answer {
     series: Vec<Line>,
 }
 
-/// A series of a run. What is not finite is null.
-#[derive(Debug, Serialize)]
-struct Line {
-    key: String,
-    run: String,
-    x: Vec<f64>,
-    step: Vec<u64>,
-    value: Vec<f64>,
+/// A series of a run, or of several together. What is not finite is null.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Line {
+    pub key: String,
+    pub run: String,
+    /// Ascending; whole numbers where the axis counts.
+    pub x: Vec<f64>,
+    pub step: Vec<u64>,
+    pub value: Vec<f64>,
     /// What `value` is without being smoothed, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    raw: Option<Vec<f64>>,
+    pub raw: Option<Vec<f64>>,
     /// How many values are infinite, of those between the ends.
-    infinite: usize,
+    pub infinite: usize,
+    /// How many runs the series is of, and of each point of how many; the least and the greatest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<Vec<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low: Option<Vec<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high: Option<Vec<f64>>,
 }
 
-pub(super) fn series(opened: &Opened, held: &Kept, query: &Query) -> Result<Vec<u8>, ReadError> {
+/// The series of a run before they are cut and decimated.
+pub(super) struct Read {
+    pub run: String,
+    /// Each key that was asked for and that the run has, with the place of its column.
+    keys: Vec<(String, usize)>,
+    numbers: Numbers,
+    /// Where each step lies on the axis.
+    places: Vec<f64>,
+}
+
+/// The points of a series, by step; on the axis they may lie otherwise, as clocks are set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Points {
+    pub x: Vec<f64>,
+    pub step: Vec<u64>,
+    pub raw: Vec<f64>,
+    pub value: Vec<f64>,
+}
+
+pub(super) fn series(opened: &Opened, held: &Kept, query: &Query) -> Result<Answer, ReadError> {
     let asked = Drawn::of(query)?;
+    let runs: Vec<Read> = asked
+        .runs
+        .iter()
+        .map(|run| read(opened, held, run, &asked))
+        .collect::<Result<_, _>>()?;
     let mut series = Vec::new();
-    for run in &asked.runs {
-        let (id, labels, numbers) = opened.read(|store, file| {
-            let id = opened.find(store, run)?;
-            let mut named = labelled(names(store, &id)?);
-            named.retain(|(label, _)| asked.keys.contains(&label.as_str()));
-            let (labels, names): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-            let numbers = held.numbers(store, file, &id, &names)?;
-            Ok((id, labels, numbers))
-        })?;
+    if asked.together {
         for key in &asked.keys {
-            let at = labels.iter().position(|label| label == key);
-            let column = at.and_then(|at| numbers.columns.get(at)?.as_ref());
-            if let Some(column) = column {
-                series.push(line(
-                    &asked,
-                    (*key).to_owned(),
-                    id.clone(),
-                    &numbers,
-                    column,
-                ));
+            let each: Vec<Points> = runs
+                .iter()
+                .filter_map(|run| run.points(key, &asked))
+                .collect();
+            if let Some(first) = runs.first().filter(|_| !each.is_empty()) {
+                series.push(together(key, &first.run, &each, &asked));
             }
         }
+    } else {
+        for run in &runs {
+            let drawn = asked.keys.iter().filter_map(|key| run.line(key, &asked));
+            series.extend(drawn);
+        }
     }
-    written(&Answer { series })
+    Ok(Answer { series })
 }
 
-fn line(
-    asked: &Drawn<'_>,
-    key: String,
-    run: String,
-    numbers: &Numbers,
-    column: &Arc<Vec<f64>>,
-) -> Line {
-    let at: Vec<usize> = (0..column.len()).filter(|i| !column[*i].is_nan()).collect();
-    let raw: Vec<f64> = at.iter().map(|i| column[*i]).collect();
-    let smooth = smoothed(&raw, asked.smooth);
-    let x: Vec<f64> = at
-        .iter()
-        .map(|i| match asked.axis {
-            Axis::Time => numbers.times[*i],
-            _ => numbers.steps[*i] as f64,
+fn read(opened: &Opened, held: &Kept, run: &str, asked: &Drawn<'_>) -> Result<Read, ReadError> {
+    opened.read(|store, file| {
+        let run = opened.find(store, run)?;
+        let all = names(store, &run)?;
+        let counted = match asked.axis {
+            Axis::Step | Axis::Time => Counted::default(),
+            axis => {
+                let config = store.get_run(&run).map(|run| run.record.run_config);
+                let counted = Counted::of(axis, &all, &config.unwrap_or_default());
+                counted.ok_or_else(|| ReadError::Query {
+                    name: "x",
+                    expected: format!(
+                        "what the run counts: nothing in it says how many {} it has seen",
+                        axis.name()
+                    ),
+                    found: Some(axis.name().to_owned()),
+                })?
+            }
+        };
+        let mut named = labelled(all);
+        named.retain(|(label, _)| asked.keys.contains(&label.as_str()));
+        let keys = named
+            .iter()
+            .enumerate()
+            .map(|(at, (label, _))| (label.clone(), at))
+            .collect();
+        let mut wanted: Vec<_> = named.into_iter().map(|(_, name)| name).collect();
+        let first = wanted.len();
+        wanted.extend(counted.names.iter().cloned());
+        let numbers = held.numbers(store, file, &run, &wanted)?;
+        Ok(Read {
+            run,
+            keys,
+            places: counted.places(asked.axis, &numbers, first),
+            numbers,
         })
-        .collect();
-    let within: Vec<usize> = (0..x.len())
-        .filter(|i| (asked.from..=asked.to).contains(&x[*i]))
-        .collect();
-    let of = |values: &[f64]| -> Vec<f64> { within.iter().map(|i| values[*i]).collect() };
-    let (x, value, raw) = (of(&x), of(&smooth), of(&raw));
-    let steps: Vec<u64> = within.iter().map(|i| numbers.steps[at[*i]]).collect();
-    let kept = kept(&x, &value, asked.width.unwrap_or(usize::MAX / 4));
-    let take = |values: &[f64]| -> Vec<f64> { kept.iter().map(|i| values[*i]).collect() };
-    Line {
-        key,
-        run,
-        infinite: value.iter().filter(|v| v.is_infinite()).count(),
-        x: take(&x),
-        step: kept.iter().map(|i| steps[*i]).collect(),
-        value: take(&value),
-        raw: (asked.smooth > 0.0).then(|| take(&raw)),
+    })
+}
+
+impl Read {
+    /// The points of a key whose place on the axis is known, smoothed; `None` where the run does not have the key.
+    fn points(&self, key: &str, asked: &Drawn<'_>) -> Option<Points> {
+        let (_, at) = self.keys.iter().find(|(label, _)| label == key)?;
+        let column = self.numbers.columns.get(*at)?.as_ref()?;
+        let mut points = Points::default();
+        let places = self.places.iter().zip(self.numbers.steps.iter());
+        for (value, (x, step)) in column.iter().zip(places) {
+            if !value.is_nan() && !x.is_nan() {
+                points.x.push(*x);
+                points.step.push(*step);
+                points.raw.push(*value);
+            }
+        }
+        points.value = smoothed(&points.raw, asked.smooth);
+        Some(points)
     }
+
+    fn line(&self, key: &str, asked: &Drawn<'_>) -> Option<Line> {
+        let points = self
+            .points(key, asked)?
+            .on_the_axis()
+            .between(asked.from, asked.to);
+        let mut at = kept(&points.x, &points.value, asked.pixels());
+        if asked.smooth > 0.0 {
+            // The line behind it has its own extremes.
+            at.extend(kept(&points.x, &points.raw, asked.pixels()));
+            at.sort_unstable();
+            at.dedup();
+        }
+        let take = |values: &[f64]| taken(values, &at);
+        Some(Line {
+            key: key.to_owned(),
+            run: self.run.clone(),
+            x: take(&points.x),
+            step: taken(&points.step, &at),
+            value: take(&points.value),
+            raw: (asked.smooth > 0.0).then(|| take(&points.raw)),
+            infinite: points.raw.iter().filter(|v| v.is_infinite()).count(),
+            ..Line::default()
+        })
+    }
+}
+
+impl Points {
+    /// In the order of the axis.
+    pub fn on_the_axis(self) -> Self {
+        if self.x.is_sorted() {
+            return self;
+        }
+        let mut at: Vec<usize> = (0..self.x.len()).collect();
+        at.sort_by(|a, b| {
+            self.x
+                .get(*a)
+                .partial_cmp(&self.x.get(*b))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
+        self.at(&at)
+    }
+
+    /// Those whose place is from the one to the other.
+    fn between(self, from: f64, to: f64) -> Self {
+        let (first, end) = (
+            self.x.partition_point(|x| *x < from),
+            self.x.partition_point(|x| *x <= to),
+        );
+        if (first, end) == (0, self.x.len()) {
+            return self;
+        }
+        let at: Vec<usize> = (first..end).collect();
+        self.at(&at)
+    }
+
+    fn at(&self, at: &[usize]) -> Self {
+        Self {
+            x: taken(&self.x, at),
+            step: taken(&self.step, at),
+            raw: taken(&self.raw, at),
+            value: taken(&self.value, at),
+        }
+    }
+}
+
+/// The values at these places.
+pub(super) fn taken<T: Copy>(values: &[T], at: &[usize]) -> Vec<T> {
+    at.iter().filter_map(|i| values.get(*i).copied()).collect()
 }

@@ -48,7 +48,8 @@ impl Sqlite {
         wanted.retain(|(split, name)| keep(*split, name));
         self.read("read series", |db| {
             // A writer may go on meanwhile: what is read is of one moment.
-            let _moment = db.unchecked_transaction()?;
+            let moment = db.is_autocommit().then(|| db.unchecked_transaction());
+            let _moment = moment.transpose()?;
             let mut found = steps(db, self.reading.rows, run_id)?;
             found.courses = wanted
                 .into_iter()

@@ -90,7 +90,7 @@ impl Sqlite {
     }
 
     /// All runs, without what they hold. What is no text is shown as far as it is one.
-    fn runs(&self) -> rusqlite::Result<Vec<RunOverview>> {
+    pub(super) fn runs(&self) -> rusqlite::Result<Vec<RunOverview>> {
         let sql = "SELECT runs.id, experiment_name, runs.status, runs.created_at, runs.name, runs.tags, note, seen_at, ended_at FROM runs
             LEFT JOIN experiments ON experiments.id = experiment_id ORDER BY runs.created_at, runs.key";
         let text = |line: &rusqlite::Row<'_>, column| {

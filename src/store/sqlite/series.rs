@@ -68,7 +68,7 @@ pub(super) const READING: Reading = Reading {
     is_by_place: true,
 };
 
-fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
+pub(super) fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
     Ok(StoredRow {
         step: natural_at(line, 0)?,
         split: line.get(1)?,
