@@ -121,18 +121,23 @@ impl Refused {
     }
 }
 
-impl From<Refused> for Answer {
-    fn from(refused: Refused) -> Self {
-        let mut answer = refusal(refused.status, &refused.why);
+impl Refused {
+    /// For who reads it in a browser, where a page was meant to be.
+    pub fn in_words(self) -> Answer {
+        let words = answer(self.status, Kind::Text, format!("{}\n", self.why));
+        self.with_headers(words)
+    }
+
+    fn with_headers(&self, mut answer: Answer) -> Answer {
         let headers = answer.headers_mut();
-        if let Some(again) = refused.again {
+        if let Some(again) = self.again {
             // In whole seconds, of which none would be at once.
             let seconds = again.as_secs_f64().ceil().max(1.0);
             if let Ok(seconds) = HeaderValue::from_str(&format!("{seconds}")) {
                 headers.insert(RETRY_AFTER, seconds);
             }
         }
-        match refused.status {
+        match self.status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
@@ -142,5 +147,11 @@ impl From<Refused> for Answer {
             _ => {}
         }
         answer
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        refused.with_headers(refusal(refused.status, &refused.why))
     }
 }

@@ -345,3 +345,110 @@ fn listed(names: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn keys() -> (tempfile::TempDir, Keys) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::of(&dir.path().join("runs.db"));
+        (dir, keys)
+    }
+
+    #[test]
+    fn a_key_is_its_owners_until_it_is_revoked_also_to_who_read_the_keys_before() {
+        let (dir, keys) = keys();
+        let server = Keys::of(&dir.path().join("runs.db"));
+        assert_eq!(server.owner("gm_").unwrap(), None);
+        let [a, b] = ["a", "b"].map(|name| keys.make(name).unwrap());
+        assert_eq!(server.owner(&a).unwrap().as_deref(), Some("a"));
+        for round in 0..20 {
+            let name = format!("round {round}");
+            let key = keys.make(&name).unwrap();
+            assert_eq!(server.owner(&key).unwrap(), Some(name.clone()));
+            keys.remove(&name).unwrap();
+            assert_eq!(server.owner(&key).unwrap(), None);
+        }
+        assert_eq!(server.owner(&b).unwrap().as_deref(), Some("b"));
+        fs::remove_file(dir.path().join("runs.db.keys")).unwrap();
+        assert_eq!(server.owner(&a).unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_its_owners_alone_and_has_no_key_in_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, keys) = keys();
+        let made = [keys.make("a").unwrap(), keys.make("b").unwrap()];
+        let path = dir.path().join("runs.db.keys");
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(made.iter().all(|key| !text.contains(&key[PREFIX.len()..])));
+        // Nothing else is left beside it.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_who_change_the_keys_at_once_none_undoes_anothers_change() {
+        let (dir, keys) = keys();
+        let path = Arc::new(dir.path().join("runs.db"));
+        let threads: Vec<_> = (0..8)
+            .map(|thread| {
+                let path = Arc::clone(&path);
+                thread::spawn(move || {
+                    let keys = Keys::of(&path);
+                    for nth in 0..10 {
+                        keys.make(&format!("{thread}/{nth}")).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(keys.list().unwrap().len(), 80);
+    }
+
+    #[test]
+    fn a_name_that_says_nobody_and_a_file_that_is_none_are_refused_in_words() {
+        let (dir, keys) = keys();
+        let long = "x".repeat(NAME + 1);
+        for name in ["", " ", " a", "a\n", "\u{1b}[31m", &long] {
+            let error = keys.make(name).unwrap_err();
+            assert!(matches!(error, KeysError::Name { .. }), "{error}");
+        }
+        let error = keys.remove("a").unwrap_err().to_string();
+        assert_eq!(error, "there is no key `a`: there is none at all");
+        assert!(!dir.path().join("runs.db.keys").exists());
+        let path = dir.path().join("runs.db.keys");
+        for text in ["no list", "[1]", r#"[{"name":"a"}]"#] {
+            fs::write(&path, text).unwrap();
+            let errors = [
+                keys.list().map(drop),
+                keys.owner("gm_").map(drop),
+                keys.make("a").map(drop),
+                keys.remove("a"),
+            ];
+            for error in errors {
+                assert!(matches!(error, Err(KeysError::Damaged { .. })), "{error:?}");
+            }
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                text,
+                "it is left as it is"
+            );
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = keys.make("a").unwrap_err().to_string();
+        assert!(
+            error.contains("runs.db.keys: the keys cannot be written: "),
+            "{error}"
+        );
+    }
+}

@@ -23,7 +23,7 @@ use super::read::Reader;
 use super::route::Routes;
 use super::secret::secret;
 use super::tls::Tls;
-use super::{Options, ServeError};
+use super::{Limits, Options, ServeError};
 use crate::store::StoreError;
 use crowd::{Crowd, Guest};
 use patient::Patient;
@@ -33,6 +33,9 @@ const ASKED: Duration = Duration::from_millis(100);
 
 /// How long requests that are under way have when it ends.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The most bytes of a connection that are held for what comes next: more than its headers may have.
+const BUFFER: usize = 64 << 10;
 
 /// How many threads may block besides those that read the store: for keys, and for who asks whether rows were stored.
 const OTHER_THREADS: usize = 8;
@@ -173,8 +176,7 @@ impl Server {
             guest: Arc::new(guest),
             routes: Arc::clone(&self.routes),
             ending: ending.clone(),
-            header_time: self.options.limits.header_time,
-            headers: self.options.limits.headers,
+            limits: self.options.limits.clone(),
         };
         let tls = self.tls.clone();
         tokio::spawn(async move {
@@ -183,9 +185,8 @@ impl Server {
             };
             let guest = Arc::clone(&connection.guest);
             tokio::select! {
-                shaken = timeout(connection.header_time, tls.accept(stream)) => {
-                    // Whoever speaks no TLS here is not answered.
-                    if let Ok(Ok(stream)) = shaken {
+                shaken = timeout(connection.limits.header_time, tls.accept(stream)) => {
+                    if let Ok(Some(stream)) = shaken {
                         connection.serve(stream).await;
                     }
                 }
@@ -201,8 +202,7 @@ struct Connection {
     guest: Arc<Guest>,
     routes: Arc<Routes>,
     ending: Ending,
-    header_time: Duration,
-    headers: usize,
+    limits: Limits,
 }
 
 impl Connection {
@@ -212,8 +212,7 @@ impl Connection {
             guest,
             routes,
             mut ending,
-            header_time,
-            headers,
+            limits,
         } = self;
         let told = ending.clone();
         let leaving = Arc::clone(&guest);
@@ -227,11 +226,12 @@ impl Connection {
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
-        let stream = TokioIo::new(Patient::new(stream));
+        let stream = TokioIo::new(Patient::new(stream, limits.request_time));
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(header_time)
-            .max_buf_size(headers)
+            .header_read_timeout(limits.header_time)
+            .max_header_size(limits.headers)
+            .max_buf_size(BUFFER.max(limits.headers))
             .serve_connection(stream, service);
         let mut serving = std::pin::pin!(serving);
         // How a connection ends is its client's affair.

@@ -149,7 +149,10 @@ impl Routes {
             answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
             return Ok(kept(head, answer, &document));
         };
-        let entered = self.access.enter(&token, head, peer)?;
+        let entered = match self.access.enter(&token, head, peer) {
+            Ok(entered) => entered,
+            Err(refused) => return Ok(refused.in_words()),
+        };
         // Where the token is in no address bar and no history. Relative, as somebody may stand before this server.
         let mut answer = answer(StatusCode::SEE_OTHER, Kind::Text, Bytes::new());
         answer

@@ -1,7 +1,6 @@
 //! TLS by a certificate and a key of one's own.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +43,12 @@ pub enum TlsError {
     },
 }
 
+/// How what a client of TLS says begins.
+const HANDSHAKE: u8 = 0x16;
+
+/// What is said to who speaks HTTP without TLS.
+const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis port is asked by https://\n";
+
 /// What a server shakes hands with.
 #[derive(Clone)]
 pub struct Tls(TlsAcceptor);
@@ -64,10 +69,18 @@ impl Tls {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// # Errors
-    /// If the client speaks another language, or none.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.0.accept(stream).await
+    /// None for a client that speaks no TLS, or another; one that speaks HTTP without it is told so.
+    pub async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let mut first = [0];
+        stream.peek(&mut first).await.ok()?;
+        if first == [HANDSHAKE] {
+            return self.0.accept(stream).await.ok();
+        }
+        // What was not read would take the answer with it.
+        let mut request = [0; 8 << 10];
+        let _ = stream.try_read(&mut request);
+        let _ = stream.try_write(NO_TLS);
+        None
     }
 }
 

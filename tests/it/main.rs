@@ -40,6 +40,7 @@ mod rotation;
 mod runs;
 mod samples;
 mod schema;
+mod serve;
 mod serve_read;
 mod shelf;
 mod show;

@@ -9,20 +9,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long nothing may be taken.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 #[derive(Debug)]
 pub struct Patient<S> {
     stream: S,
+    /// How long nothing may be taken.
+    patience: Duration,
     /// Since nothing is taken any more.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub fn new(stream: S) -> Self {
+    pub fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
+            patience,
             waiting: None,
         }
     }
@@ -37,9 +37,10 @@ impl<S> Patient<S> {
             self.waiting = None;
             return written;
         }
+        let patience = self.patience;
         let waiting = self
             .waiting
-            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
