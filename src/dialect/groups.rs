@@ -64,7 +64,7 @@ mod tests {
             assert_eq!(lines, all, "{dialect}");
         }
         assert_eq!(
-            Dialect::of_keys(&["critic/score/mean", "loss"]),
+            Dialect::of_keys(&["critic/score/mean", "actor/entropy", "loss"]),
             Dialect::Verl
         );
         assert_eq!(Dialect::of_keys(&["nobody's"]), Dialect::MaxEnt);

@@ -35,6 +35,14 @@ pub struct RecordRef {
     pub(super) print: u64,
 }
 
+#[cfg(feature = "serve")]
+impl RecordRef {
+    /// How many bytes it takes where it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.len
+    }
+}
+
 /// The records of one step.
 #[derive(Debug, Default)]
 pub(super) struct Index {

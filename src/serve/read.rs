@@ -7,8 +7,12 @@
 
 mod asked;
 mod axis;
+mod change;
+mod compare;
 mod course;
+mod distribution;
 mod error;
+mod exposition;
 mod flags;
 mod held;
 mod names;
@@ -18,6 +22,7 @@ mod run;
 mod runs;
 mod sections;
 mod series;
+mod step;
 mod together;
 
 use std::path::PathBuf;
@@ -26,6 +31,8 @@ use serde::Serialize;
 use serde_json::json;
 
 pub use super::query::Query;
+pub use change::Change;
+use change::Watch;
 pub use error::ReadError;
 use held::Kept;
 use opened::Opened;
@@ -38,10 +45,20 @@ use opened::Opened;
 pub struct Reader {
     opened: Opened,
     kept: Kept,
+    watch: Watch,
+    recordings: step::Recordings,
 }
 
 /// The answers that there are.
-const ANSWERS: [&str; 4] = ["run", "runs", "series", "store"];
+const ANSWERS: [&str; 7] = [
+    "compare",
+    "distribution",
+    "run",
+    "runs",
+    "series",
+    "step",
+    "store",
+];
 
 impl Reader {
     /// Of the store at this path, which need not be there yet.
@@ -50,6 +67,8 @@ impl Reader {
         Self {
             opened: Opened::new(store),
             kept: Kept::of(held::BYTES),
+            watch: Watch::default(),
+            recordings: step::Recordings::default(),
         }
     }
 
@@ -59,17 +78,40 @@ impl Reader {
     /// If there is no such answer or run, the query asks for what cannot be, or the store cannot be read.
     pub fn answer(&self, name: &str, query: &Query) -> Result<Vec<u8>, ReadError> {
         match name {
+            "compare" => {
+                compare::compare(&self.opened, &self.kept, query).and_then(|found| written(&found))
+            }
+            "distribution" => distribution::distribution(&self.opened, &self.kept, query)
+                .and_then(|found| written(&found)),
             "run" => run::run(&self.opened, &self.kept, query).and_then(|run| written(&run)),
             "runs" => runs::runs(&self.opened, &self.kept).and_then(|runs| written(&runs)),
             "series" => {
                 series::series(&self.opened, &self.kept, query).and_then(|series| written(&series))
             }
+            "step" => step::step(&self.opened, &self.kept, &self.recordings, query)
+                .and_then(|found| written(&found)),
             "store" => written(&json!({"name": self.opened.name()})),
             _ => Err(ReadError::NoAnswer {
                 found: name.to_owned(),
                 known: &ANSWERS,
             }),
         }
+    }
+
+    /// The newest row of each run that is being written, in Prometheus' text format (version 0.0.4); nothing where there is none.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or is not there.
+    pub fn exposition(&self) -> Result<String, ReadError> {
+        exposition::exposition(&self.opened)
+    }
+
+    /// How the store stands, for who wants to know whether to ask again. Cheap where nothing was written since.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or is not there.
+    pub fn change(&self) -> Result<Change, ReadError> {
+        self.watch.change(&self.opened)
     }
 }
 

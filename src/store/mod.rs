@@ -34,7 +34,7 @@ pub(crate) use spec::{OURS, RECORDING};
 #[cfg(feature = "cli")]
 pub(crate) use spec::{differing, noted};
 #[cfg(feature = "serve")]
-pub(crate) use sqlite::Progress;
+pub(crate) use sqlite::{Beginning, Predicted, Progress};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Course, Courses, FileFacts, Point, RunOverview, SCHEMA, Sqlite, StoredRow};
 #[cfg(feature = "serve")]

@@ -9,6 +9,8 @@ mod fields;
 mod open;
 mod overview;
 mod place;
+#[cfg(feature = "serve")]
+mod predicted;
 mod remove;
 mod rows;
 mod run;
@@ -40,6 +42,8 @@ pub(crate) use fields::{Fields, Loose};
 pub use open::NEWEST as SCHEMA;
 pub use overview::RunOverview;
 use place::Place;
+#[cfg(feature = "serve")]
+pub(crate) use predicted::{Beginning, Predicted};
 use rows::{Known, Written};
 use series::Reading;
 pub use series::{Point, StoredRow};

@@ -98,6 +98,17 @@ pub(super) fn run(query: &Query) -> Result<&str, ReadError> {
         .ok_or_else(|| missing("run", "the name or id of a run"))
 }
 
+/// The step of a query that is about one.
+pub(super) fn step(query: &Query) -> Result<u64, ReadError> {
+    let text = query.first("step");
+    let step = text.and_then(|text| text.parse().ok());
+    step.ok_or_else(|| ReadError::Query {
+        name: "step",
+        expected: "a step's number".to_owned(),
+        found: text.map(str::to_owned),
+    })
+}
+
 fn axis(query: &Query) -> Result<Axis, ReadError> {
     let Some(word) = query.first("x") else {
         return Ok(Axis::Step);

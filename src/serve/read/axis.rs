@@ -41,7 +41,7 @@ impl Counted {
                     .iter()
                     .find(|n| n.key == **key && n.split == Split::Train)
             };
-            keys.iter().filter_map(|key| has(key)).cloned().collect()
+            keys.iter().filter_map(has).cloned().collect()
         };
         let window = config.pointer(&format!("/{OURS}/options/window"));
         let counted = |names, is_sum| Self {

@@ -81,14 +81,14 @@ impl Kept {
     ) -> Result<T, ReadError> {
         let slot = self.slot(file, run);
         let outcome = {
-            let mut held = slot.run.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = held.bring_up(store, run).and_then(|()| body(&mut held));
+            let mut kept = slot.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let outcome = kept.bring_up(store, run).and_then(|()| body(&mut kept));
             if outcome.is_err() {
                 // Part of it may have been read.
-                *held = Run::default();
+                *kept = Run::default();
             }
-            held.shrink(self.bytes);
-            slot.bytes.store(held.bytes(), Ordering::Relaxed);
+            kept.shrink(self.bytes);
+            slot.bytes.store(kept.bytes(), Ordering::Relaxed);
             outcome
         };
         self.shrink();
@@ -106,25 +106,25 @@ impl Kept {
             return Arc::default();
         }
         let slot = Arc::clone(shelf.runs.entry(run.to_owned()).or_default());
-        let use_of_it = self.uses.fetch_add(1, Ordering::Relaxed);
-        slot.used.store(use_of_it, Ordering::Relaxed);
+        let nth = self.uses.fetch_add(1, Ordering::Relaxed);
+        slot.used.store(nth, Ordering::Relaxed);
         slot
     }
 
     /// Forgets the runs that were not asked for the longest.
     fn shrink(&self) {
-        let mut shelf = self.shelf();
+        let mut runs = self.shelf();
+        let runs = &mut runs.runs;
         let bytes = |slot: &Arc<Slot>| slot.bytes.load(Ordering::Relaxed);
-        let mut sum: usize = shelf.runs.values().map(bytes).sum();
+        let mut sum: usize = runs.values().map(bytes).sum();
         while sum > self.bytes {
-            let oldest = shelf
-                .runs
+            let oldest = runs
                 .iter()
                 .min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed));
             let Some(id) = oldest.map(|(id, _)| id.clone()) else {
                 return;
             };
-            sum -= shelf.runs.remove(&id).map_or(0, |slot| bytes(&slot));
+            sum -= runs.remove(&id).map_or(0, |slot| bytes(&slot));
         }
     }
 

@@ -52,6 +52,11 @@ impl Opened {
         name.to_string_lossy().into_owned()
     }
 
+    /// Where the store is, which no answer says.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads the store. The second argument of `body` tells the file from those that were at the path before.
     pub fn read<T>(
         &self,
@@ -59,11 +64,12 @@ impl Opened {
     ) -> Result<T, ReadError> {
         let (store, file) = self.connection()?;
         let read = store.at_one_moment(|| body(&store, file));
-        if !matches!(read, Err(ReadError::Unread(_))) {
-            let mut idle = self.idle();
-            if idle.file == file && idle.connections.len() < IDLE {
-                idle.connections.push(store);
-            }
+        let mut idle = self.idle();
+        if matches!(read, Err(ReadError::Unread(_))) {
+            // Whatever was wrong: it is opened anew, and nothing is kept of what was read.
+            idle.identity = None;
+        } else if idle.file == file && idle.connections.len() < IDLE {
+            idle.connections.push(store);
         }
         read
     }
@@ -75,6 +81,15 @@ impl Opened {
 
     /// A connection to the file that is at the path now.
     fn connection(&self) -> Result<(Sqlite, u64), ReadError> {
+        let file = self.file()?;
+        if let Some(store) = self.idle().connections.pop() {
+            return Ok((store, file));
+        }
+        self.connect()
+    }
+
+    /// Counts the files that have been at the path: which one is there now.
+    pub fn file(&self) -> Result<u64, ReadError> {
         let found = identity(&self.path).ok().flatten();
         let mut gone = Vec::new();
         let file = {
@@ -87,29 +102,24 @@ impl Opened {
                 // Closed once the lock is free.
                 gone = std::mem::take(&mut idle.connections);
             }
-            if let Some(store) = idle.connections.pop() {
-                return Ok((store, idle.file));
-            }
             idle.file
         };
         drop(gone);
-        if found.is_none() {
-            return Err(ReadError::Missing);
-        }
+        found.map(|_| file).ok_or(ReadError::Missing)
+    }
+
+    /// A connection of one's own to the file that is at the path now, and which file that is.
+    pub fn connect(&self) -> Result<(Sqlite, u64), ReadError> {
+        let file = self.file()?;
         let store = Sqlite::open_read_only(&self.path)?;
         if !store.counts_writes() {
             let mut idle = self.idle();
             if idle.file == file {
                 // Opening may have made the log.
-                idle.stamp = Some(stamp_of(&self.path));
+                idle.stamp.get_or_insert_with(|| stamp_of(&self.path));
             }
         }
         Ok((store, file))
-    }
-
-    /// A connection of one's own, and which file it is to.
-    pub fn connect(&self) -> Result<(Sqlite, u64), ReadError> {
-        self.connection()
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {

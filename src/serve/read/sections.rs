@@ -90,14 +90,14 @@ struct Left<'a> {
     names: Vec<Name>,
     labels: BTreeMap<&'a Name, &'a str>,
     /// By key.
-    left: BTreeMap<&'a str, Vec<&'a Name>>,
+    by_key: BTreeMap<&'a str, Vec<&'a Name>>,
 }
 
 impl<'a> Left<'a> {
     fn of(labelled: &'a [(String, Name)]) -> Self {
-        let mut left: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+        let mut by_key: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
         for (_, name) in labelled {
-            left.entry(&name.key).or_default().push(name);
+            by_key.entry(&name.key).or_default().push(name);
         }
         Self {
             names: labelled.iter().map(|(_, name)| name.clone()).collect(),
@@ -105,13 +105,13 @@ impl<'a> Left<'a> {
                 .iter()
                 .map(|(label, name)| (name, label.as_str()))
                 .collect(),
-            left,
+            by_key,
         }
     }
 
     /// Takes a key with both its splits: what they are called.
     fn take(&mut self, key: &str) -> Vec<String> {
-        let names = self.left.remove(key).unwrap_or_default();
+        let names = self.by_key.remove(key).unwrap_or_default();
         names.into_iter().map(|name| self.label(name)).collect()
     }
 
@@ -143,7 +143,7 @@ impl<'a> Left<'a> {
         for name in &selected.first {
             let line = dialect.line(&name.key);
             let is_component = line.is_some_and(|line| matches!(line.take, Take::Component(_)));
-            if line.is_some_and(Line::is_flag) || !self.left.contains_key(name.key.as_str()) {
+            if line.is_some_and(Line::is_flag) || !self.by_key.contains_key(name.key.as_str()) {
                 continue;
             }
             if is_component {
@@ -178,11 +178,11 @@ impl<'a> Left<'a> {
             return None;
         }
         for name in names.iter().filter(|name| *name != of) {
-            if let Some(same) = self.left.get_mut(name.key.as_str()) {
+            if let Some(same) = self.by_key.get_mut(name.key.as_str()) {
                 same.retain(|left| *left != name);
             }
         }
-        self.left.retain(|_, names| !names.is_empty());
+        self.by_key.retain(|_, names| !names.is_empty());
         Some(Plot::fan(
             title,
             names.iter().map(|name| self.label(name)).collect(),
@@ -222,9 +222,10 @@ impl<'a> Left<'a> {
 
     /// The names that a line makes, each with what stands in its braces: of those that are left, or of all.
     fn made_by(&self, dialect: Dialect, line: &Line, of_all: bool) -> Vec<(String, Name)> {
-        let keys: BTreeSet<&str> = match of_all {
-            true => self.names.iter().map(|name| name.key.as_str()).collect(),
-            false => self.left.keys().copied().collect(),
+        let keys: BTreeSet<&str> = if of_all {
+            self.names.iter().map(|name| name.key.as_str()).collect()
+        } else {
+            self.by_key.keys().copied().collect()
         };
         let made = keys.into_iter().filter_map(|key| {
             let of = line.name_in(key)?;
@@ -238,7 +239,7 @@ impl<'a> Left<'a> {
     /// What no dialect has a line for, by what stands before the last `/`.
     fn by_family(&mut self) -> Vec<Section> {
         let mut families: BTreeMap<String, Vec<Plot>> = BTreeMap::new();
-        let keys: Vec<&str> = self.left.keys().copied().collect();
+        let keys: Vec<&str> = self.by_key.keys().copied().collect();
         for key in keys {
             if let Some(plot) = self.plot(key) {
                 families

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use super::super::record::Split;
 use super::super::{RunOverview, StoreError};
 use super::series::StoredRow;
-use super::{Sqlite, natural_at, series};
+use super::{Sqlite, series};
 
 /// How far a run has been written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,38 +96,13 @@ impl Sqlite {
                 .optional()
         })
     }
-
-    /// The steps of a run that have predictions of a kind, ascending, each once: those before `step`, it, and those after, as far as
-    /// they are next to it.
-    pub(crate) fn predicted_around(
-        &self,
-        run_id: &str,
-        kind: &str,
-        step: u64,
-    ) -> Result<[Option<u64>; 2], StoreError> {
-        let step = i64::try_from(step).map_err(|_| StoreError::Step { step })?;
-        let one = |sql| {
-            self.read("read predictions", |db| {
-                db.prepare_cached(sql)?
-                    .query_row(params![run_id, kind, step], |line| {
-                        let found: Option<i64> = line.get(0)?;
-                        found.map(|_| natural_at(line, 0)).transpose()
-                    })
-            })
-        };
-        let of = "FROM predictions WHERE run_id = ?1 AND kind = ?2 AND step";
-        Ok([
-            one(&format!("SELECT max(step) {of} < ?3"))?,
-            one(&format!("SELECT min(step) {of} > ?3"))?,
-        ])
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::row::Metrics;
-    use crate::store::{Prediction, RunSpec, Store};
+    use crate::store::{RunSpec, Store};
 
     #[test]
     fn a_reader_sees_that_others_have_written_and_reads_on_as_it_was() {
@@ -156,26 +131,5 @@ mod tests {
         assert!(progress[0].newest.is_some());
         let newest = |split| reader.newest_row("a", split).unwrap().map(|row| row.step);
         assert_eq!((newest(None), newest(Some(Split::Val))), (Some(3), None));
-    }
-
-    #[test]
-    fn the_steps_with_predictions_around_one_are_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
-        store.open_run(&RunSpec::new("a")).unwrap();
-        for (step, kind) in [(5, "train"), (10, "train"), (7, "eval"), (20, "train")] {
-            let prediction = Prediction {
-                run_id: "a".to_owned(),
-                kind: kind.to_owned(),
-                step: Some(step),
-                ..Prediction::default()
-            };
-            store.add_prediction(&prediction).unwrap();
-        }
-        let around = |step| store.predicted_around("a", "train", step).unwrap();
-        assert_eq!(around(10), [Some(5), Some(20)]);
-        assert_eq!(around(1), [None, Some(5)]);
-        assert_eq!(around(99), [Some(20), None]);
-        assert_eq!(store.newest_prediction().unwrap(), 4);
     }
 }
