@@ -4,7 +4,10 @@
 //! replaced, so that one that comes twice is seen twice.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod client;
 pub mod fixed;
+#[cfg(all(feature = "cli", feature = "evsys", feature = "serve"))]
+pub mod own;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -31,6 +31,7 @@ mod merge;
 mod merged;
 mod names;
 mod order;
+mod own_gateway;
 mod queued;
 mod ratios;
 mod recording;

@@ -25,9 +25,9 @@ use tempfile::TempDir;
 
 /// What keeps a store alive.
 struct Alive {
-    _dir: TempDir,
     #[cfg(feature = "evsys")]
-    _gateway: Option<crate::gateway::Gateway>,
+    _gateway: Option<Box<dyn std::any::Any>>,
+    _dir: TempDir,
 }
 
 /// Every store there is, empty, with what keeps it alive.
@@ -43,7 +43,22 @@ fn stores() -> Vec<(Alive, Box<dyn Store>)> {
     let mut stores: Vec<(Alive, Box<dyn Store>)> = vec![(alive, Box::new(store))];
     #[cfg(feature = "evsys")]
     stores.push(evsys());
+    #[cfg(all(feature = "cli", feature = "evsys", feature = "serve"))]
+    stores.push(own());
     stores
+}
+
+/// The gateway of ours, over sockets.
+#[cfg(all(feature = "cli", feature = "evsys", feature = "serve"))]
+fn own() -> (Alive, Box<dyn Store>) {
+    let dir = TempDir::new().unwrap();
+    let own = crate::gateway::own::Own::start(&file(&dir));
+    let store = own.store();
+    let alive = Alive {
+        _dir: dir,
+        _gateway: Some(Box::new(own)),
+    };
+    (alive, Box::new(store))
 }
 
 #[cfg(feature = "evsys")]
@@ -55,7 +70,7 @@ fn evsys() -> (Alive, Box<dyn Store>) {
         .dead_letters(dir.path().join("dead-letters.jsonl"));
     let alive = Alive {
         _dir: dir,
-        _gateway: Some(gateway),
+        _gateway: Some(Box::new(gateway)),
     };
     (alive, Box::new(store))
 }

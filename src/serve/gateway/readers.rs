@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task;
+use tokio::time::timeout;
 
 use super::long::Long;
 use super::read::Read;
@@ -14,8 +16,11 @@ use crate::serve::answer::Answer;
 use crate::sink::identity;
 use crate::store::{Sqlite, StoreError};
 
-/// How many questions are answered at once. More would only wait for the disk.
-const AT_ONCE: usize = 32;
+/// How many questions are answered at once: each has a thread, of which the server has few.
+const AT_ONCE: usize = 4;
+
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -49,8 +54,9 @@ impl Readers {
 
     /// The answer to a question. A long one is still being read while it goes out.
     pub async fn answer(&self, read: Read) -> Result<Answer, Refusal> {
-        let free = Arc::clone(&self.free).try_acquire_owned();
-        let free = free.map_err(|_| Refusal::Behind)?;
+        let free = Arc::clone(&self.free).acquire_owned();
+        let free = timeout(PATIENCE, free).await.map_err(|_| Refusal::Busy)?;
+        let free = free.map_err(|_| Refusal::Ended)?;
         let shared = Arc::clone(&self.shared);
         let (first, begun) = oneshot::channel();
         let runtime = Handle::current();

@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     Unfit { reason: String },
     #[error("more is waiting to be stored than there is room for; ask again in {AGAIN} s")]
     Behind,
+    #[error("more is being read than there are hands for; ask again in {AGAIN} s")]
+    Busy,
     #[error("the disk of the store is full: nothing of this was stored")]
     Full,
     #[error(
@@ -56,7 +58,7 @@ impl Refusal {
             }
             Self::NotThere { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::NoSuch { .. } => StatusCode::NOT_FOUND,
-            Self::Behind => StatusCode::TOO_MANY_REQUESTS,
+            Self::Behind | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Full => StatusCode::INSUFFICIENT_STORAGE,
             Self::Locked | Self::Unwritable | Self::Unreadable | Self::Ended => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -12,11 +12,11 @@ use super::write::Write;
 use crate::store::{Sqlite, StoreError, Untogether};
 
 /// How many requests may wait, and how many go in one transaction at most.
-const WAITING: usize = 1024;
-const AT_ONCE: usize = 256;
+const WAITING: usize = 128;
+const AT_ONCE: usize = 128;
 
 /// How much may wait, in KiB of the bodies.
-const WAITING_KIB: usize = 64 << 10;
+const WAITING_KIB: usize = 32 << 10;
 
 type Outcome = Result<Vec<u8>, Refusal>;
 
@@ -27,7 +27,7 @@ struct Job {
     write: Write,
     told: oneshot::Sender<Outcome>,
     /// Its part of what may wait.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// The thread that writes, as requests see it.
@@ -68,7 +68,7 @@ impl Writer {
             owner: owner.to_owned(),
             write,
             told,
-            _room: room.map_err(|_| Refusal::Behind)?,
+            room: room.map_err(|_| Refusal::Behind)?,
         };
         queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Behind,
@@ -106,12 +106,11 @@ fn store_together(store: &mut Sqlite, jobs: &mut Vec<Job>) {
                 owner,
                 write,
                 told,
-                _room,
-                ..
+                room,
             } = job;
             let outcome = store.each(|store| write.done(store, &owner));
             tell.push((told, outcome));
-            rooms.push(_room);
+            rooms.push(room);
         }
     });
     let lost = match stored {
@@ -125,7 +124,7 @@ fn store_together(store: &mut Sqlite, jobs: &mut Vec<Job>) {
             let outcomes = tell
                 .iter()
                 .filter_map(|(_, outcome)| outcome.as_ref().err());
-            let met = outcomes.filter(|refusal| refusal.is_of_the_store()).next();
+            let met = { outcomes }.find(|refusal| refusal.is_of_the_store());
             Some(met.cloned().unwrap_or_else(|| error.into()))
         }
     };

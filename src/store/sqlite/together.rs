@@ -83,3 +83,124 @@ impl Sqlite {
         said.map(drop).map_err(|error| self.fault("write", error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Metrics;
+    use crate::store::{Experiment, Run, Split, Store};
+
+    fn scene() -> (tempfile::TempDir, Sqlite, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
+        let experiment = store.create_experiment(&Experiment::default()).unwrap();
+        let run = Run {
+            experiment_id: experiment.id,
+            ..Run::default()
+        };
+        let run = store.create_run(&run).unwrap();
+        (dir, store, run.id)
+    }
+
+    fn row(keys: u32) -> Metrics {
+        (0..keys).map(|key| (format!("k{key}"), 0.5)).collect()
+    }
+
+    /// Writes rows of these steps together; which of them were refused.
+    fn written(
+        store: &mut Sqlite,
+        run: &str,
+        steps: std::ops::Range<u64>,
+        keys: u32,
+    ) -> (Result<(), Untogether>, Vec<u64>) {
+        let mut refused = Vec::new();
+        let outcome = store.together(|store| {
+            for step in steps {
+                let outcome: Result<_, StoreError> =
+                    store.each(|store| store.log_rows(run, &[(step, &row(keys))], Split::Train));
+                if outcome.is_err() {
+                    refused.push(step);
+                }
+            }
+        });
+        (outcome, refused)
+    }
+
+    fn steps(store: &Sqlite, run: &str) -> Vec<u64> {
+        store
+            .rows(run)
+            .unwrap()
+            .iter()
+            .map(|row| row.step)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_together_is_there_when_it_returns_and_a_refused_one_is_not() {
+        let (_dir, mut store, run) = scene();
+        let outcome = store.together(|store| {
+            for (step, run) in [(1, run.as_str()), (2, "nobody"), (3, run.as_str())] {
+                let half: Result<(), StoreError> = store.each(|store| {
+                    store.create_experiment(&Experiment::default())?;
+                    store.log_rows(run, &[(step, &row(3))], Split::Train)?;
+                    Ok(())
+                });
+                assert_eq!(half.is_err(), run == "nobody");
+            }
+        });
+        assert!(outcome.is_ok());
+        assert_eq!(steps(&store, &run), [1, 3]);
+        assert_eq!(store.list_experiments().unwrap().len(), 3);
+        assert_eq!(store.faults(true).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_half_and_rows_go_on_when_there_is_room_again() {
+        let (_dir, mut store, run) = scene();
+        let (outcome, refused) = written(&mut store, &run, 0..10, 50);
+        assert!(outcome.is_ok() && refused.is_empty());
+        let pages: i64 = store
+            .db
+            .pragma_query_value(None, "page_count", |line| line.get(0))
+            .unwrap();
+        let room = |store: &Sqlite, pages: i64| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            store.db.query_row(&sql, [], |_| Ok(())).unwrap();
+        };
+        room(&store, pages + 8);
+        let (outcome, refused) = written(&mut store, &run, 10..200, 50);
+        let before = steps(&store, &run);
+        match outcome {
+            Ok(()) => assert_eq!(before.len() + refused.len(), 200),
+            Err(Untogether::Undone(_)) => assert_eq!(before.len(), 10),
+            Err(other) => panic!("{other:?}"),
+        }
+        assert!(!refused.is_empty());
+        assert_eq!(store.faults(true).unwrap(), Vec::<String>::new());
+        room(&store, 1 << 30);
+        let (outcome, refused) = written(&mut store, &run, 200..210, 50);
+        assert!(outcome.is_ok() && refused.is_empty());
+        assert_eq!(steps(&store, &run).len(), before.len() + 10);
+        assert_eq!(store.faults(true).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_comes_after_all_was_undone_does_not_stand_alone() {
+        let (_dir, mut store, run) = scene();
+        let outcome = store.together(|store| {
+            let first: Result<_, StoreError> =
+                store.each(|store| store.log_rows(&run, &[(1, &row(3))], Split::Train));
+            assert!(first.is_ok());
+            // As the database does where the disk fails.
+            store.db.execute_batch("ROLLBACK").unwrap();
+            let second: Result<_, StoreError> =
+                store.each(|store| store.log_rows(&run, &[(2, &row(3))], Split::Train));
+            assert!(second.is_err_and(|error| !error.is_permanent()));
+        });
+        assert!(matches!(outcome, Err(Untogether::Undone(_))));
+        assert_eq!(steps(&store, &run), [0_u64; 0]);
+        let (outcome, _) = written(&mut store, &run, 3..4, 3);
+        assert!(outcome.is_ok());
+        assert_eq!(steps(&store, &run), [3]);
+    }
+}
