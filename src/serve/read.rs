@@ -15,6 +15,7 @@ mod error;
 mod exposition;
 mod flags;
 mod held;
+mod line;
 mod names;
 mod opened;
 mod quantiles;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::asked::Drawn;
 use super::course::kept;
-use super::series::{Line, Points, taken};
+use super::line::{Line, Points, taken};
 
 /// What the runs have at a step.
 #[derive(Default)]
