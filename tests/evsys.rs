@@ -936,3 +936,24 @@ fn what_goes_to_this_machine_or_a_host_in_no_proxy_passes_no_proxy() {
     assert!(asked.starts_with("CONNECT gateway.invalid:80 "), "{asked}");
     assert!(!asked.contains("Bearer"), "{asked}");
 }
+
+#[test]
+fn of_a_row_whose_second_part_waits_the_first_is_not_sent_twice() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Gateway::start();
+    let run = gateway.run();
+    let mut store = store(&gateway, dir.path());
+    let metrics: Metrics = [("a", 0.5), ("b", f64::INFINITY)].into_iter().collect();
+    store
+        .log_rows(&run, &[(1, &metrics)], Split::Train)
+        .unwrap();
+    // 503 says that nothing has begun.
+    gateway.script(|n, _, _| (n > 0).then_some(Fault::Status(503, "")));
+    let waits = store.log_rows(&run, &[(2, &metrics)], Split::Train);
+    assert!(waits.is_err_and(|error| !error.is_permanent()));
+    gateway.recover();
+    store
+        .log_rows(&run, &[(2, &metrics)], Split::Train)
+        .unwrap();
+    assert_eq!(gateway.metrics(&run).len(), 4);
+}

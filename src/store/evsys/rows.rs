@@ -55,7 +55,11 @@ impl EvSys {
             match self.log_part(run_id, step, &part) {
                 Ok(()) => logged.written += part.len() as u64,
                 Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The whole row comes again, and of that some may be there already.
+                    self.certain.remove(run_id);
+                    return Err(error);
+                }
             }
         }
         outcome
