@@ -120,7 +120,8 @@ class Store:
         return self._row("open_run", name=name, resume=resume, id=id, seed=seed, config=config, **where)
 
     def touch_run(self, run_id: str) -> bool:
-        """Notes that the run's writer is alive. One that is `running` and has given no sign for a minute is taken for stopped."""
+        """Notes that the run's writer is alive. One that is `running` and has given no sign for a minute is taken for stopped. False where a
+        gateway notes no such thing."""
         return bool(self._call("touch_run", run_id=run_id))
 
     def update_run(self, run_id: str, patch: Mapping[str, Any] | None = None, **fields: Any) -> Row:

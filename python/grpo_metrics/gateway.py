@@ -43,7 +43,3 @@ class EvSys(Store):
     ) -> int:
         """The embedded store's alone."""
         raise StoreError("export: expected an embedded store, found a gateway")
-
-    def touch_run(self, run_id: str) -> bool:
-        """A gateway notes no signs of life: False."""
-        return False

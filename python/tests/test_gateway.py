@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -34,11 +35,12 @@ def gateway(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVSYS_API_KEY", KEY)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    server.authorized, store, lock = [], gm.Store(tmp_path / "behind.db"), threading.Lock()
+    server.authorized, server.times, store, lock = [], [], gm.Store(tmp_path / "behind.db"), threading.Lock()
 
     def answer(op, args):
         with lock:
             if op == "log_metrics":
+                server.times.append(args.pop("timestamp", None))
                 return store.log_metrics(**args)
             return getattr(store, op)(**args)
 
@@ -57,7 +59,7 @@ def run_of(store):
 
 
 def test_rows_and_samples_go_to_a_gateway_by_its_address(gateway):
-    run = run_of(gm.EvSys(gateway.url))
+    run, begun = run_of(gm.EvSys(gateway.url)), time.time()
     with gm.Engine(dialect="trl", store=gateway.url, run=run) as engine:
         engine.samples(1, at_most=1)
         for step in (1, 2):
@@ -68,6 +70,7 @@ def test_rows_and_samples_go_to_a_gateway_by_its_address(gateway):
     assert rewards == [0.5, 0.5]
     assert [sample["model_output"] for sample in gateway.store.list_predictions(run, "train")] == ["a", "a"]
     assert gateway.store.get_run(run)["status"] == "completed"
+    assert all(begun - 1 <= at <= time.time() for at in gateway.times), gateway.times
     assert set(gateway.authorized) == {f"Bearer {KEY}"}
 
 
@@ -75,6 +78,7 @@ def test_a_gateway_has_the_operations_of_a_store(gateway):
     store = gm.EvSys(gateway.url, KEY)
     run = run_of(store)
     assert store.get_run(run)["seed"] == 3 and len(store.list_runs()) == 1
+    assert store.touch_run(run)
     store.log_metrics(run, 1, {"train/loss": 0.5})
     assert store.get_metrics(run) == [{"step": 1, "name": "train/loss", "value": 0.5, "split": "train"}]
     with gm.Engine(dialect="trl", store=store, run=run) as engine:

@@ -1,4 +1,27 @@
-//! To be replaced by the gateway.
+//! `EvSys`'s endpoint over the embedded store, so that the runs of many machines come to one place.
+//!
+//! ```text
+//! body -> request -> ask -+-> writer    one thread: all that wait are one transaction, on the disk before anybody hears of it
+//!                         +-> readers   connections of their own: what was acknowledged is seen
+//! ```
+
+mod args;
+mod ask;
+mod change;
+mod create;
+mod long;
+mod op;
+mod read;
+mod readers;
+mod record;
+mod refusal;
+mod request;
+mod row;
+#[cfg(test)]
+mod tests;
+mod word;
+mod write;
+mod writer;
 
 use std::path::Path;
 

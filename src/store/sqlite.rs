@@ -45,15 +45,11 @@ use place::Place;
 #[cfg(feature = "serve")]
 pub(crate) use predicted::{Beginning, Predicted};
 use rows::{Known, Written};
-use series::Reading;
+use series::{METRICS, Reading};
 pub use series::{Point, StoredRow};
 use table::{Table, text_of_json, text_of_list};
 #[cfg(feature = "serve")]
 pub(crate) use together::Untogether;
-
-/// The numbers of a run, of a name and of a split where those are said.
-const METRICS: &str = "SELECT step, name, value, split FROM metrics
-    WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
 
 /// Which predictions are of a run, and of a kind where one is said.
 const PREDICTIONS: &str = "run_id = ?1 AND (?2 IS NULL OR kind = ?2)";
@@ -132,28 +128,6 @@ impl Sqlite {
         record: &T,
     ) -> Result<Stored<T>, StoreError> {
         self.write(act, belongs_to, |db| record.insert(db, None))
-    }
-
-    /// The numbers of [`Store::get_metrics`], one by one, until `each` has enough.
-    #[cfg(feature = "serve")]
-    pub(crate) fn each_metric(
-        &self,
-        run_id: &str,
-        name: Option<&str>,
-        split: Option<Split>,
-        mut each: impl FnMut(u64, &str, f64, Split) -> bool,
-    ) -> Result<(), StoreError> {
-        self.read("read metrics", |db| {
-            let mut select = db.prepare_cached(METRICS)?;
-            let mut lines = select.query(params![run_id, name, split])?;
-            while let Some(line) = lines.next()? {
-                let name = line.get_ref(1)?.as_str()?;
-                if !each(natural_at(line, 0)?, name, line.get(2)?, line.get(3)?) {
-                    break;
-                }
-            }
-            Ok(())
-        })
     }
 
     /// The predictions of [`Store::list_predictions`], one by one, until `each` has enough.

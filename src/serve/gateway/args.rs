@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::op::nearest;
 use super::refusal::Refusal;
 use super::request::Named;
+use super::word::{nearest, said};
 use crate::row::Metrics;
 use crate::row::json::number;
 use crate::row::run::Status;
@@ -14,9 +14,6 @@ use crate::store::Split;
 
 /// The most bytes of a name: what is longer is no name, and would be read again with every list of names.
 const NAME: usize = 1024;
-
-/// How much of what was found is said.
-const SAID: usize = 60;
 
 /// The arguments of one operation. Those that are null are not there.
 pub(super) struct Args {
@@ -302,13 +299,4 @@ fn kind(value: &RawValue) -> &'static str {
         Some(b'n') => "null",
         _ => "a number",
     }
-}
-
-/// The beginning of what a client said.
-pub(super) fn said(text: &str) -> String {
-    let mut said: String = text.chars().take(SAID).collect();
-    if said.len() < text.len() {
-        said.push_str("...");
-    }
-    said
 }

@@ -1,6 +1,7 @@
 //! The operations by name.
 
 use super::refusal::Refusal;
+use super::word::{nearest, said};
 
 /// Those that there are.
 pub(super) const OPS: [&str; 28] = [
@@ -50,28 +51,10 @@ pub(super) fn known(op: &str) -> Result<&'static str, Refusal> {
     }
     let known = OPS.into_iter().find(|known| *known == op);
     known.ok_or_else(|| Refusal::UnknownOp {
-        op: super::args::said(op),
+        op: said(op),
         closest: nearest(op, OPS).map_or_else(
             || "no known one is close to it".to_owned(),
             |known| format!("the closest one is `{known}`"),
         ),
     })
-}
-
-/// The known name that `name` was probably meant to be. One of a megabyte was meant to be none.
-pub(super) fn nearest(
-    name: &str,
-    known: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
-    const ALIKE: f64 = 0.6;
-    if name.len() > 100 {
-        return None;
-    }
-    let alike = |known: &str| strsim::normalized_damerau_levenshtein(name, known);
-    known
-        .into_iter()
-        .map(|known| (alike(known), known))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }

@@ -9,6 +9,7 @@ use super::create::{Create, Record};
 use super::record::{self, loose_row, row, row_with};
 use super::refusal::Refusal;
 use super::row::{Logged, Told};
+use super::word::said;
 use crate::store::{Fields, Run, Sqlite, Store, Stored};
 
 /// What a request writes.
@@ -56,7 +57,7 @@ fn must_be_there(store: &Sqlite, table: &'static str, kind: &str, id: &str) -> R
         return Ok(());
     }
     Err(Refusal::NoSuch {
-        what: format!("{kind} `{}`", super::args::said(id)),
+        what: format!("{kind} `{}`", said(id)),
     })
 }
 

@@ -62,6 +62,10 @@ fn now() -> i64 {
     })
 }
 
+/// Of how many runs, and how many of their names, something is known at most: a gateway writes runs without end.
+const RUNS: usize = 1024;
+const NAMES: usize = 1 << 18;
+
 /// What this connection knows of the runs that it writes, so that a step is not looked up name by name.
 #[derive(Debug, Default)]
 pub(super) struct Known(HashMap<String, KnownRun>);
@@ -86,6 +90,12 @@ impl Known {
         let key = db
             .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
             .query_row([id], |line| line.get(0))?;
+        let names = |run: &KnownRun| run.places[0].len() + run.places[1].len();
+        if !self.0.contains_key(id)
+            && (self.0.len() >= RUNS || self.0.values().map(names).sum::<usize>() >= NAMES)
+        {
+            self.clear();
+        }
         let run = self.0.entry(id.to_owned()).or_default();
         if run.key != key {
             *run = KnownRun {

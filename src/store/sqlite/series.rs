@@ -68,7 +68,11 @@ pub(super) const READING: Reading = Reading {
     is_by_place: true,
 };
 
-pub(super) fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
+/// The numbers of a run, of a name and of a split where those are said.
+pub(super) const METRICS: &str = "SELECT step, name, value, split FROM metrics
+    WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
+
+fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
     Ok(StoredRow {
         step: natural_at(line, 0)?,
         split: line.get(1)?,
@@ -102,6 +106,28 @@ impl Sqlite {
             db.prepare_cached(self.reading.series)?
                 .query_map(params![run_id, name, split], point)?
                 .collect()
+        })
+    }
+
+    /// The numbers of [`Store::get_metrics`](super::super::Store::get_metrics), one by one, until `each` has enough.
+    #[cfg(feature = "serve")]
+    pub(crate) fn each_metric(
+        &self,
+        run_id: &str,
+        name: Option<&str>,
+        split: Option<Split>,
+        mut each: impl FnMut(u64, &str, f64, Split) -> bool,
+    ) -> Result<(), StoreError> {
+        self.read("read metrics", |db| {
+            let mut select = db.prepare_cached(METRICS)?;
+            let mut lines = select.query(params![run_id, name, split])?;
+            while let Some(line) = lines.next()? {
+                let name = line.get_ref(1)?.as_str()?;
+                if !each(natural_at(line, 0)?, name, line.get(2)?, line.get(3)?) {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 
