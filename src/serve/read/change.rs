@@ -37,8 +37,10 @@ impl Watch {
     /// How the store stands now. It is read only where somebody has written to it since.
     pub fn change(&self, opened: &Opened) -> Result<Change, ReadError> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is gone is not held open.
+        let last = seen.take();
         let file = opened.file()?;
-        let still = seen.take().filter(|seen| seen.file == file);
+        let still = last.filter(|seen| seen.file == file);
         let now = if let Some(mut now) = still {
             let version = now.store.data_version()?;
             if version != now.version {
@@ -68,7 +70,7 @@ impl Seen {
     fn look(&mut self, version: i64) -> Result<(), ReadError> {
         let store = &self.store;
         (self.progress, self.predictions) = store.at_one_moment(|| {
-            Ok::<_, ReadError>((store.progress()?, store.newest_prediction()?))
+            Ok::<_, ReadError>((store.progress(None)?, store.newest_prediction()?))
         })?;
         self.version = version;
         Ok(())

@@ -1,6 +1,6 @@
 //! Runs beside each other, as `show RUN RUN...` has them: what each key came to, and what was configured differently.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
@@ -12,9 +12,9 @@ use super::held::{Kept, Numbers};
 use super::names::{labelled, names};
 use super::opened::Opened;
 use crate::reading::{
-    Compared, Keys, Name, Outcome, Selected, Series, compare as compared, differences, select,
+    Better, Keys, Name, Outcome, Selected, Series, compare as compared, differences, select,
 };
-use crate::store::{OURS, RECORDING, Run, Store, Stored};
+use crate::store::{OURS, RECORDING, Run, Sqlite, Store, Stored};
 
 /// How many runs are compared at most, how many of their keys, and how many of their settings.
 const RUNS: usize = 64;
@@ -52,13 +52,13 @@ struct Key {
 }
 
 /// What a key came to. What is not finite is null.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Came {
     last: f64,
     best: Option<Best>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Best {
     value: f64,
     step: u64,
@@ -94,8 +94,20 @@ pub(super) fn compare(opened: &Opened, held: &Kept, query: &Query) -> Result<Ans
         let selected = Keys::of("", &[])
             .and_then(|keys| select(all.into_iter().cloned().collect(), &keys, true));
         let selected = selected.map_err(|error| ReadError::Unread(error.to_string()))?;
-        let read = |run: &Beside, names: &[Name]| held.numbers(store, file, &run.id, names);
-        let (keys, left_out) = keys(&selected, &runs, read)?;
+        let labelled = labelled(selected.names().cloned().collect());
+        let left_out = labelled.len().saturating_sub(KEYS);
+        let told = labelled.get(..KEYS.min(labelled.len())).unwrap_or_default();
+        let mut keys: Vec<Key> = told
+            .iter()
+            .map(|(label, name)| Key::of(label, name, &selected))
+            .collect();
+        // Run by run, so that each is read once.
+        for run in &runs {
+            let came = came(store, held, file, run, &selected)?;
+            for (key, (_, name)) in keys.iter_mut().zip(told) {
+                key.runs.push(came.get(name).copied());
+            }
+        }
         let (settings, more) = settings(&runs);
         Ok(Answer {
             runs: runs.iter().map(party).collect(),
@@ -106,34 +118,31 @@ pub(super) fn compare(opened: &Opened, held: &Kept, query: &Query) -> Result<Ans
     })
 }
 
-fn keys(
+/// What each of the run's keys came to.
+fn came(
+    store: &Sqlite,
+    held: &Kept,
+    file: u64,
+    run: &Beside,
     selected: &Selected,
-    runs: &[Beside],
-    read: impl Fn(&Beside, &[Name]) -> Result<Numbers, ReadError>,
-) -> Result<(Vec<Key>, usize), ReadError> {
-    let labelled = labelled(selected.names().cloned().collect());
-    let left_out = labelled.len().saturating_sub(KEYS);
-    let mut steps = 1;
-    for run in runs {
-        steps = steps.max(read(run, &[])?.steps.len());
+) -> Result<BTreeMap<Name, Came>, ReadError> {
+    let names = run
+        .names
+        .get(..KEYS.min(run.names.len()))
+        .unwrap_or_default();
+    // All of it is read in one pass.
+    held.digests(store, file, &run.id, names)?;
+    let steps = held.numbers(store, file, &run.id, &[])?.steps.len();
+    let mut found = BTreeMap::new();
+    for part in names.chunks((BYTES / (16 * steps.max(1))).max(1)) {
+        let series = points(part, &held.numbers(store, file, &run.id, part)?);
+        for mut one in compared(selected, &[series]) {
+            if let Some(outcome) = one.runs.pop().flatten() {
+                found.insert(one.name, Came::of(&outcome));
+            }
+        }
     }
-    let at_once = (BYTES / (16 * steps * runs.len().max(1))).max(1);
-    let mut keys = Vec::with_capacity(labelled.len().min(KEYS));
-    let told = labelled.get(..KEYS.min(labelled.len())).unwrap_or_default();
-    for part in told.chunks(at_once) {
-        let names: Vec<Name> = part.iter().map(|(_, name)| name.clone()).collect();
-        let series = |run: &Beside| Ok(points(&names, &read(run, &names)?));
-        let series: Vec<Vec<Series>> = runs.iter().map(series).collect::<Result<_, ReadError>>()?;
-        let found = compared(selected, &series)
-            .into_iter()
-            .filter(|one| names.contains(&one.name));
-        keys.extend(
-            found
-                .zip(part)
-                .map(|(one, (label, _))| key(label, &one, selected)),
-        );
-    }
-    Ok((keys, left_out))
+    Ok(found)
 }
 
 fn points(names: &[Name], numbers: &Numbers) -> Vec<Series> {
@@ -154,20 +163,23 @@ fn points(names: &[Name], numbers: &Numbers) -> Vec<Series> {
         .collect()
 }
 
-fn key(label: &str, compared: &Compared, selected: &Selected) -> Key {
-    let came = |outcome: &Outcome| Came {
-        last: outcome.last,
-        best: outcome.best.map(|(step, value)| Best { value, step }),
-    };
-    Key {
-        label: label.to_owned(),
-        first: selected.first.contains(&compared.name),
-        better: compared.better.map(crate::reading::Better::name),
-        runs: compared
-            .runs
-            .iter()
-            .map(|outcome| outcome.as_ref().map(came))
-            .collect(),
+impl Key {
+    fn of(label: &str, name: &Name, selected: &Selected) -> Self {
+        Self {
+            label: label.to_owned(),
+            first: selected.first.contains(name),
+            better: selected.better(&name.key).map(Better::name),
+            runs: Vec::new(),
+        }
+    }
+}
+
+impl Came {
+    fn of(outcome: &Outcome) -> Self {
+        Self {
+            last: outcome.last,
+            best: outcome.best.map(|(step, value)| Best { value, step }),
+        }
     }
 }
 

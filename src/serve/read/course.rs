@@ -54,11 +54,11 @@ pub fn kept(x: &[f64], values: &[f64], pixels: usize) -> Vec<usize> {
             Some(column) if column.place == place => column.take(at, *value),
             other => {
                 let done = other.replace(Column::of(place, at, *value));
-                kept.extend(done.into_iter().flat_map(|column| column.kept()));
+                kept.extend(done.into_iter().flat_map(Column::kept));
             }
         }
     }
-    kept.extend(column.into_iter().flat_map(|column| column.kept()));
+    kept.extend(column.into_iter().flat_map(Column::kept));
     kept.push(last);
     kept.dedup();
     kept

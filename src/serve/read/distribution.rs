@@ -9,7 +9,6 @@ use super::held::Kept;
 use super::names::names;
 use super::opened::Opened;
 use super::quantiles::quantiles;
-use super::runs::reward;
 use crate::reading::Name;
 
 /// How many steps are told of where nobody says how wide the picture is.
@@ -33,7 +32,10 @@ pub(super) fn distribution(
     let (shares, numbers) = opened.read(|store, file| {
         let id = opened.find(store, run)?;
         let names = names(store, &id)?;
-        let found = reward(&names).map(|reward| quantiles(&reward, &names));
+        let found = held
+            .rewards
+            .of(&names)
+            .map(|reward| quantiles(&reward, &names));
         let found = found.unwrap_or_default().into_iter();
         let (shares, names): (Vec<f64>, Vec<Name>) =
             found.map(|(share, name)| (share, name.clone())).unzip();

@@ -101,10 +101,13 @@ impl From<StoreError> for ReadError {
                 let why = source.downcast_ref::<rusqlite::Error>();
                 let why = why.and_then(rusqlite::Error::sqlite_error);
                 let why = why.map(|error| rusqlite::ffi::code_to_str(error.extended_code));
-                tracing::warn!("could not {act}: {source}");
+                tracing::debug!("could not {act}: {source}");
                 Self::Unread(why.map_or(format!("could not {act}"), |why| {
                     format!("could not {act}: {why}")
                 }))
+            }
+            StoreError::Unfit { act, reason, .. } => {
+                Self::Unread(format!("could not {act}: {reason}"))
             }
             error => Self::Unread(error.to_string()),
         }

@@ -38,7 +38,7 @@ struct Families {
 pub(super) fn exposition(opened: &Opened) -> Result<String, ReadError> {
     let families = opened.read(|store, _| {
         let mut families = Families::default();
-        for run in live(store.progress()?) {
+        for run in live(store.progress(None)?) {
             families.take(store, &run)?;
         }
         Ok(families)

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::ReadError;
+use super::names::Rewards;
 use crate::reading::Name;
 use crate::store::Sqlite;
 use run::Run;
@@ -21,6 +22,7 @@ pub(super) struct Kept {
     bytes: usize,
     shelf: Mutex<Shelf>,
     uses: AtomicU64,
+    pub rewards: Rewards,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ impl Kept {
             bytes,
             shelf: Mutex::default(),
             uses: AtomicU64::default(),
+            rewards: Rewards::default(),
         }
     }
 
@@ -97,15 +100,15 @@ impl Kept {
 
     /// The place of a run; one of its own where a newer file is kept already.
     fn slot(&self, file: u64, run: &str) -> Arc<Slot> {
-        let mut shelf = self.shelf();
-        if shelf.file < file {
-            shelf.file = file;
-            shelf.runs.clear();
+        let mut shelved = self.shelf();
+        if shelved.file < file {
+            shelved.file = file;
+            shelved.runs.clear();
         }
-        if shelf.file > file {
+        if shelved.file > file {
             return Arc::default();
         }
-        let slot = Arc::clone(shelf.runs.entry(run.to_owned()).or_default());
+        let slot = Arc::clone(shelved.runs.entry(run.to_owned()).or_default());
         let nth = self.uses.fetch_add(1, Ordering::Relaxed);
         slot.used.store(nth, Ordering::Relaxed);
         slot
@@ -141,5 +144,86 @@ impl Kept {
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Metrics;
+    use crate::store::{RunSpec, Split, Store};
+
+    fn name(key: &str) -> Name {
+        Name {
+            key: key.to_owned(),
+            split: Split::Train,
+        }
+    }
+
+    fn log(store: &mut Sqlite, run: &str, step: u64, value: f64) {
+        let row: Metrics = ["x", "y", "z"]
+            .into_iter()
+            .map(|key| (key.to_owned(), value))
+            .collect();
+        store.log_rows(run, &[(step, &row)], Split::Train).unwrap();
+    }
+
+    #[test]
+    fn what_is_read_late_at_an_earlier_moment_is_not_kept_beside_what_is_newer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.db");
+        let mut writer = Sqlite::open(&path).unwrap();
+        writer.open_run(&RunSpec::new("a")).unwrap();
+        log(&mut writer, "a", 1, 1.0);
+        log(&mut writer, "a", 2, 2.0);
+        let kept = Kept::of(BYTES);
+        let [early, late] = [(); 2].map(|()| Sqlite::open_read_only(&path).unwrap());
+        let numbers: Result<Numbers, ReadError> = early.at_one_moment(|| {
+            early.key_of("a")?;
+            // One row is new and one written again, and somebody else reads that before.
+            log(&mut writer, "a", 3, 3.0);
+            log(&mut writer, "a", 1, -1.0);
+            late.at_one_moment(|| kept.numbers(&late, 1, "a", &[name("x")]))?;
+            kept.numbers(&early, 1, "a", &[name("x"), name("y")])
+        });
+        let numbers = numbers.unwrap();
+        assert_eq!(**numbers.columns[0].as_ref().unwrap(), [-1.0, 2.0, 3.0]);
+        assert_eq!(numbers.columns[0], numbers.columns[1]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_what_is_not_kept_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(dir.path().join("runs.db")).unwrap();
+        let runs = ["a", "b", "c"];
+        for run in runs {
+            store.open_run(&RunSpec::new(run)).unwrap();
+            for step in 0..100 {
+                log(&mut store, run, step, step as f64);
+            }
+        }
+        let steps: Vec<f64> = (0..100).map(f64::from).collect();
+        // Of a run 3 columns and what its steps take, of the others nothing; then not even that.
+        for bytes in [8 * 700, 8 * 450, 0] {
+            let kept = Kept::of(bytes);
+            for run in runs.into_iter().chain(runs) {
+                let names = ["x", "y", "z"].map(name);
+                let numbers = kept.numbers(&store, 1, run, &names).unwrap();
+                for column in numbers.columns {
+                    assert_eq!(*column.unwrap(), steps);
+                }
+                let digests = kept.digests(&store, 1, run, &names).unwrap();
+                assert_eq!(digests[&name("y")], [99.0, 49.5, 0.0, 99.0]);
+                assert!(kept.bytes() <= bytes, "{} of {bytes}", kept.bytes());
+            }
+        }
+        let kept = Kept::of(BYTES);
+        for run in runs {
+            kept.numbers(&store, 1, run, &[name("x")]).unwrap();
+        }
+        assert_eq!(kept.bytes(), 3 * 8 * 400);
+        // Of another file, nothing is kept.
+        kept.numbers(&store, 2, "a", &[]).unwrap();
+        assert_eq!(kept.bytes(), 8 * 300);
     }
 }

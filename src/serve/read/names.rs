@@ -1,8 +1,10 @@
 //! What the page calls a run's keys: as `show` does, and no two alike.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 
-use crate::reading::Name;
+use crate::reading::{Better, Name, glance};
 use crate::store::{Sqlite, StoreError};
 
 /// The names of a run's numbers, each with what it is called, in their order. Where two would be called alike, the later one is called
@@ -29,6 +31,39 @@ pub(super) fn names(store: &Sqlite, run: &str) -> Result<Vec<Name>, StoreError> 
         .into_iter()
         .map(|(split, key)| Name { key, split })
         .collect())
+}
+
+/// Which key the reward is, for each set of names that was asked about: to find it takes longer than to read a series.
+#[derive(Debug, Default)]
+pub(super) struct Rewards(Mutex<HashMap<u64, Option<Name>>>);
+
+impl Rewards {
+    /// How many sets of names are remembered.
+    const SETS: usize = 256;
+
+    /// The key that is looked at first of those that get better upward, of training where both splits have it.
+    pub fn of(&self, names: &[Name]) -> Option<Name> {
+        let mut hash = DefaultHasher::new();
+        for name in names {
+            (&name.key, name.split).hash(&mut hash);
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::SETS {
+            known.clear();
+        }
+        known
+            .entry(hash.finish())
+            .or_insert_with(|| reward(names))
+            .clone()
+    }
+}
+
+fn reward(names: &[Name]) -> Option<Name> {
+    let keys: Vec<&str> = names.iter().map(|name| name.key.as_str()).collect();
+    let mut glances = glance(&keys).into_iter();
+    let key = glances.find(|glance| glance.better == Some(Better::Higher))?;
+    let splits = names.iter().filter(|name| name.key == key.key);
+    splits.min_by_key(|name| name.split).cloned()
 }
 
 #[cfg(test)]

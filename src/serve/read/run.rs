@@ -13,11 +13,11 @@ use super::flags::{Flag, flag_of, reason, stretches};
 use super::held::Kept;
 use super::names::{labelled, names};
 use super::opened::Opened;
-use super::runs::{Overview, overview};
+use super::runs::{Overview, overview, with_record};
 use super::sections::{Section, sections};
 use crate::dialect::Dialect;
 use crate::reading::Name;
-use crate::store::{OURS, Sqlite, Store};
+use crate::store::{OURS, Sqlite};
 use crate::summary::Retain;
 
 /// How many keys of a run are told of.
@@ -55,10 +55,10 @@ pub(super) fn run(opened: &Opened, held: &Kept, query: &Query) -> Result<Answer,
     let asked = asked::run(query)?;
     opened.read(|store, file| {
         let id = opened.find(store, asked)?;
-        let Some(known) = store.overview_of(&id)? else {
+        let Some(known) = store.progress(Some(&id))?.pop() else {
             return Err(ReadError::Unread(format!("it has no run `{id}` any more")));
         };
-        let record = store.get_run(&id).ok();
+        let (known, record) = with_record(store, known);
         let config = record
             .as_ref()
             .map_or(Value::Null, |record| record.run_config.clone());

@@ -10,9 +10,9 @@ use super::error::ReadError;
 use super::held::{Kept, Numbers};
 use super::names::{labelled, names};
 use super::opened::Opened;
-use crate::reading::{Better, Name, glance};
+use crate::reading::Name;
 use crate::row::run::Status;
-use crate::store::{Run, RunOverview, Sqlite, Standing, Store, Stored, moment};
+use crate::store::{Progress, Run, RunOverview, Sqlite, Standing, Store, Stored, moment};
 
 /// How many pixels the course of a run's reward is wide in a list, so that it has at most 60 points.
 const COURSE: usize = 29;
@@ -58,15 +58,32 @@ pub(super) struct Reward {
 pub(super) fn runs(opened: &Opened, held: &Kept) -> Result<Runs, ReadError> {
     opened.read(|store, file| {
         let mut groups = HashMap::new();
-        let overviews = store.overview()?;
-        let runs = overviews.into_iter().map(|run| {
-            let record = store.get_run(&run.id).ok();
+        let progress = store.progress(None)?;
+        let runs = progress.into_iter().map(|run| {
+            let (run, record) = with_record(store, run);
             overview(store, held, file, run, record.as_ref(), &mut groups)
         });
         Ok(Runs {
             runs: runs.collect::<Result<_, _>>()?,
         })
     })
+}
+
+/// A run with its record, or with what cannot be read of that.
+pub(super) fn with_record(
+    store: &Sqlite,
+    progress: Progress,
+) -> (RunOverview, Option<Stored<Run>>) {
+    let mut run = progress.run;
+    let record = store.get_run(&run.id);
+    if let Err(error) = &record {
+        tracing::debug!("{error}");
+        run.fault = Some(
+            "part of its record cannot be read: `grpo-metrics doctor` looks the store through"
+                .to_owned(),
+        );
+    }
+    (run, record.ok())
 }
 
 /// What is known of a run. `groups` are the names of groups by their ids, as far as they have been read.
@@ -79,7 +96,7 @@ pub(super) fn overview(
     groups: &mut HashMap<String, String>,
 ) -> Result<Overview, ReadError> {
     let names = names(store, &run.id)?;
-    let key = reward(&names);
+    let key = held.rewards.of(&names);
     let wanted: Vec<Name> = key.clone().into_iter().collect();
     let numbers = held.numbers(store, file, &run.id, &wanted)?;
     let reward = key.and_then(|name| {
@@ -121,15 +138,6 @@ pub(super) fn overview(
         note: run.note,
         experiment: run.experiment,
     })
-}
-
-/// The key that is looked at first of those that get better upward, of training where both splits have it.
-pub(super) fn reward(names: &[Name]) -> Option<Name> {
-    let keys: Vec<&str> = names.iter().map(|name| name.key.as_str()).collect();
-    let mut glances = glance(&keys).into_iter();
-    let key = glances.find(|glance| glance.better == Some(Better::Higher))?;
-    let named = names.iter().filter(|name| name.key == key.key);
-    named.min_by_key(|name| name.split).cloned()
 }
 
 fn course(key: String, values: &[f64]) -> Option<Reward> {

@@ -23,7 +23,7 @@ pub(super) fn together(key: &str, first: &str, runs: &[Points], asked: &Drawn<'_
     for points in runs {
         for ((x, step), value) in points.x.iter().zip(&points.step).zip(&points.value) {
             if !value.is_finite() {
-                infinite += 1;
+                infinite += usize::from((asked.from..=asked.to).contains(x));
                 continue;
             }
             let at = steps.entry(*step).or_default();

@@ -37,6 +37,11 @@ impl Sqlite {
         body()
     }
 
+    /// Within [`Sqlite::at_one_moment`]: reads on as the store stands now, which is not before it stood so far.
+    pub(crate) fn at_a_later_moment(&self) -> Result<(), StoreError> {
+        self.read("read", |db| db.execute_batch("ROLLBACK; BEGIN"))
+    }
+
     /// A number that is another whenever somebody else has written to the file; of this connection alone.
     pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
         self.read("read", |db| {
@@ -52,8 +57,8 @@ impl Sqlite {
         })
     }
 
-    /// Every run, the oldest first, and how far it has been written.
-    pub(crate) fn progress(&self) -> Result<Vec<Progress>, StoreError> {
+    /// Every run, or the one of this id, the oldest first, and how far it has been written.
+    pub(crate) fn progress(&self, only: Option<&str>) -> Result<Vec<Progress>, StoreError> {
         let runs = self.runs().map_err(|error| self.fault("read", error))?;
         let progress = |run: RunOverview| {
             let key = self.key_of(&run.id)?;
@@ -65,7 +70,15 @@ impl Sqlite {
                 run,
             })
         };
-        runs.into_iter().map(progress).collect()
+        let mut runs = runs.into_iter();
+        match only {
+            Some(id) => runs
+                .find(|run| run.id == id)
+                .map(progress)
+                .into_iter()
+                .collect(),
+            None => runs.map(progress).collect(),
+        }
     }
 
     /// A run's key, which is never given twice in a file, if there is a run of this id.
@@ -126,7 +139,7 @@ mod tests {
         assert_eq!(seen.unwrap(), (1, 1, vec![3]));
         assert_eq!(rows().unwrap(), 2);
         log(3);
-        let progress = reader.progress().unwrap();
+        let progress = reader.progress(None).unwrap();
         assert_eq!((progress[0].run.id.as_str(), progress[0].written), ("a", 3));
         assert!(progress[0].newest.is_some());
         let newest = |split| reader.newest_row("a", split).unwrap().map(|row| row.step);

@@ -51,14 +51,15 @@ struct Column {
 impl Run {
     /// Reads what was written since.
     pub fn bring_up(&mut self, store: &Sqlite, id: &str) -> Result<(), ReadError> {
-        let key = store.key_of(id)?;
-        if key != self.key {
-            *self = Self::default();
-            self.key = key;
-        }
+        self.know(store.key_of(id)?);
         // A store that does not count its writes is another file whenever it was written.
         if self.written > 0 && !store.counts_writes() {
             return Ok(());
+        }
+        if self.written > store.newest_row(id, None)?.map_or(0, |row| row.written) {
+            // Another has brought it up meanwhile, and what is read at this moment would be older than what is kept.
+            store.at_a_later_moment()?;
+            self.know(store.key_of(id)?);
         }
         let rows = store.rows_after(id, self.written)?;
         let Some(written) = rows.last().map(|row| row.written) else {
@@ -87,10 +88,22 @@ impl Run {
         Ok(())
     }
 
+    /// Forgets a run that was removed, where another has its id.
+    fn know(&mut self, key: Option<i64>) {
+        if key != self.key {
+            *self = Self {
+                key,
+                ..Self::default()
+            };
+        }
+    }
+
     /// Takes steps, times and spans from all rows of the run: of a step with rows on both splits, train before val.
     fn lay_out(&mut self, mut rows: Vec<StoredRow>) {
         rows.sort_unstable_by_key(|row| (row.step, row.split));
-        let (mut steps, mut times, mut spans) = (Vec::new(), Vec::new(), Vec::new());
+        let mut steps = Vec::with_capacity(rows.len());
+        let mut times = Vec::with_capacity(rows.len());
+        let mut spans = Vec::with_capacity(rows.len());
         for same in rows.chunk_by(|a, b| a.step == b.step) {
             let Some(first) = same.first() else { continue };
             steps.push(first.step);
