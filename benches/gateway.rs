@@ -118,7 +118,7 @@ fn gateway(_: &mut Criterion) {
         scope.spawn(|| {
             server
                 .run(&|| over.load(Ordering::Relaxed))
-                .expect("it ran")
+                .expect("it ran");
         });
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         println!("load of the machine: {}", load.trim());

@@ -21,7 +21,7 @@ use crate::row::{Metrics, Row};
 use form::{Said, args, fields};
 pub use gateway::Patience;
 use gateway::{Again, Done, Gateway, Secret};
-use rows::{Series, Step, can_be_counted};
+use rows::{Of, Series, can_be_counted};
 
 /// Where the gateway is if nobody says.
 const DEFAULT_URL: &str = "http://localhost:8000";
@@ -259,12 +259,12 @@ impl Store for EvSys {
         let mut logged = Logged::default();
         let mut outcome = Ok(());
         for (step, metrics) in rows {
-            let step = Step {
+            let of = Of {
                 step: *step,
                 time: None,
                 split,
             };
-            match self.log_step(run_id, step, metrics, &mut logged) {
+            match self.log_step(run_id, of, metrics, &mut logged) {
                 Ok(()) => {}
                 Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
                 Err(error) => return Err(error),

@@ -1,6 +1,6 @@
 //! What a request reads.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -227,21 +227,15 @@ struct Telling<'a, W> {
 }
 
 impl<W: Write> Telling<'_, W> {
-    fn note(&mut self, outcome: io::Result<()>) {
-        self.gone |= outcome.is_err();
-    }
-
     fn text(&mut self, text: &str) {
         if !self.gone {
-            let outcome = self.to.write_all(text.as_bytes());
-            self.note(outcome);
+            self.gone = self.to.write_all(text.as_bytes()).is_err();
         }
     }
 
     fn value(&mut self, value: &impl Serialize) {
         if !self.gone {
-            let outcome = serde_json::to_writer(&mut *self.to, value);
-            self.note(outcome.map_err(io::Error::from));
+            self.gone = serde_json::to_writer(&mut *self.to, value).is_err();
         }
     }
 

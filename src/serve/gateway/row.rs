@@ -28,6 +28,7 @@ pub(super) struct Number<'a> {
 }
 
 /// A number; what is infinite is a word, as JSON has none.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde hands it over")]
 fn number<S: serde::Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     match word(*value) {
         Some(word) => to.serialize_str(word),

@@ -21,6 +21,7 @@ fn asked(gateway: &Gateway, body: impl Into<Bytes>) -> (u16, Value) {
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "as json! gives it")]
 fn op(gateway: &Gateway, op: &str, args: Value) -> (u16, Value) {
     asked(gateway, json!({"op": op, "args": args}).to_string())
 }

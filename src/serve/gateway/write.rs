@@ -67,32 +67,32 @@ impl Create {
         match &self.record {
             Record::Experiment(new) => {
                 let stored = store.create_experiment(new)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Group(new) => {
                 let stored = store.create_group(new)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Run(new) => {
                 let stored = store.create_run(new)?;
                 // Its name is its id where it was given none.
                 let stored: Stored<Run> = store.get_run(&stored.id)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Checkpoint(new) => {
                 must_be_there(store, "runs", "run", &new.run_id)?;
                 let stored = store.add_checkpoint(new)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Eval(new) => {
                 must_be_there(store, "runs", "run", &new.run_id)?;
                 let stored = store.create_eval(new)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Prediction(new) => {
                 must_be_there(store, "runs", "run", &new.run_id)?;
                 let stored = store.add_prediction(new)?;
-                kept(store, stored, owner, fields)
+                kept(store, &stored, owner, fields)
             }
             Record::Project => loose(store, "projects", owner, fields),
             Record::Goal => loose(store, "goals", owner, fields),
@@ -103,7 +103,7 @@ impl Create {
 /// Keeps the fields of a new record; its row.
 fn kept<T: record::Record>(
     store: &mut Sqlite,
-    stored: Stored<T>,
+    stored: &Stored<T>,
     owner: &str,
     fields: &Map<String, Value>,
 ) -> Result<Value, Refusal> {
@@ -112,7 +112,7 @@ fn kept<T: record::Record>(
         user_id: owner.to_owned(),
         fields: fields.clone(),
     };
-    Ok(row_with(&stored, Some(kept)))
+    Ok(row_with(stored, Some(kept)))
 }
 
 fn loose(

@@ -27,9 +27,9 @@ const TIMESTAMP: &str = "timestamp";
 /// Times that a clock which was set says: from 2001 to 9999.
 const TIMES: Range<f64> = 1e9..253_402_300_800.0;
 
-/// Numbers of one step.
+/// What numbers are of.
 #[derive(Clone, Copy)]
-pub(super) struct Step {
+pub(super) struct Of {
     pub step: u64,
     /// When it ended, in seconds since 1970, where that is known.
     pub time: Option<f64>,
@@ -41,7 +41,7 @@ impl EvSys {
     pub(super) fn log_step(
         &mut self,
         run_id: &str,
-        step: Step,
+        of: Of,
         metrics: &Metrics,
         logged: &mut Logged,
     ) -> Result<(), StoreError> {
@@ -52,7 +52,7 @@ impl EvSys {
         logged.nan += (metrics.len() - finite.len() - infinite.len()) as u64;
         let mut outcome = Ok(());
         for part in [finite, infinite] {
-            match self.log_part(run_id, step, &part) {
+            match self.log_part(run_id, of, &part) {
                 Ok(()) => logged.written += part.len() as u64,
                 Err(error) if error.is_permanent() => outcome = outcome.and(Err(error)),
                 Err(error) => {
@@ -66,35 +66,30 @@ impl EvSys {
     }
 
     /// Sends numbers of one step: whole, or in halves where they are too many.
-    fn log_part(
-        &mut self,
-        run_id: &str,
-        step: Step,
-        part: &[(&str, f64)],
-    ) -> Result<(), StoreError> {
+    fn log_part(&mut self, run_id: &str, of: Of, part: &[(&str, f64)]) -> Result<(), StoreError> {
         let values: Map<String, Value> = part
             .iter()
             .map(|(name, value)| ((*name).to_owned(), number(*value)))
             .collect();
-        let time = step.time.filter(|time| TIMES.contains(time));
+        let time = of.time.filter(|time| TIMES.contains(time));
         let args = args([
             ("run_id", run_id.into()),
-            ("step", step.step.into()),
+            ("step", of.step.into()),
             ("metrics", values.into()),
-            ("split", step.split.as_str().into()),
+            ("split", of.split.as_str().into()),
             (TIMESTAMP, time.filter(|_| self.takes_times).into()),
         ]);
-        match self.send_timed(run_id, step, part, &args) {
+        match self.send_timed(run_id, of, part, &args) {
             Ok(()) => Ok(()),
             Err(Fault::Status { status: 413, .. }) if part.len() > 1 => {
                 // An earlier process may have come as far as one half.
                 self.certain.remove(run_id);
                 let (first, second) = part.split_at(part.len() / 2);
-                let first = self.log_part(run_id, step, first);
+                let first = self.log_part(run_id, of, first);
                 if first.as_ref().is_err_and(|error| !error.is_permanent()) {
                     return first;
                 }
-                self.log_part(run_id, step, second).and(first)
+                self.log_part(run_id, of, second).and(first)
             }
             Err(fault) => {
                 self.bury("log_metrics", &args, &fault);
@@ -107,11 +102,11 @@ impl EvSys {
     fn send_timed(
         &mut self,
         run_id: &str,
-        step: Step,
+        of: Of,
         part: &[(&str, f64)],
         args: &Map<String, Value>,
     ) -> Result<(), Fault> {
-        let outcome = self.send(run_id, step, part, args);
+        let outcome = self.send(run_id, of, part, args);
         let Err(fault) = &outcome else {
             return outcome;
         };
@@ -121,7 +116,7 @@ impl EvSys {
         let is_named = fault.to_string().contains(TIMESTAMP);
         let mut without = args.clone();
         without.remove(TIMESTAMP);
-        let outcome = self.send(run_id, step, part, &without);
+        let outcome = self.send(run_id, of, part, &without);
         if is_named || outcome.is_ok() {
             self.takes_times = false;
             tracing::info!(
@@ -137,7 +132,7 @@ impl EvSys {
     fn send(
         &mut self,
         run_id: &str,
-        Step { step, split, .. }: Step,
+        Of { step, split, .. }: Of,
         part: &[(&str, f64)],
         args: &Map<String, Value>,
     ) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 use super::super::record::Split;
 use super::super::{Logged, Store, StoreError};
 use super::EvSys;
-use super::rows::{Step, can_be_counted};
+use super::rows::{Of, can_be_counted};
 use crate::row::{Metrics, Row};
 
 /// The number beside a row's own that says how many steps it is over, where that is more than one or the row was cut short.
@@ -24,12 +24,12 @@ impl EvSys {
                 continue;
             }
             can_be_counted(row.step)?;
-            let step = Step {
+            let of = Of {
                 step: row.step,
                 time: Some(row.timestamp),
                 split,
             };
-            self.log_step(run_id, step, &counted(row), &mut logged)?;
+            self.log_step(run_id, of, &counted(row), &mut logged)?;
         }
         Ok(logged)
     }

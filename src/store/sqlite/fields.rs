@@ -33,23 +33,24 @@ pub(crate) struct Loose {
 
 /// Makes the table where it is missing. What belongs to a record that is removed goes with it, whoever removes it.
 pub(super) fn lay_out(db: &Connection) -> rusqlite::Result<()> {
-    let mut sql = "CREATE TABLE IF NOT EXISTS gateway_fields (
+    db.execute_batch(
+        "CREATE TABLE IF NOT EXISTS gateway_fields (
             kind       TEXT NOT NULL, -- the table of the record; `projects` and `goals` have none
             id         TEXT NOT NULL,
             user_id    TEXT NOT NULL, -- the name of the key that made it
             fields     TEXT NOT NULL, -- a JSON object
             created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
             UNIQUE (kind, id)
-        ) STRICT;"
-        .to_owned();
+        ) STRICT;",
+    )?;
     for table in TABLES {
-        sql += &format!(
+        db.execute_batch(&format!(
             "CREATE TRIGGER IF NOT EXISTS gateway_fields_of_{table} AFTER DELETE ON {table} BEGIN
                 DELETE FROM gateway_fields WHERE kind = '{table}' AND id = old.id;
             END;"
-        );
+        ))?;
     }
-    db.execute_batch(&sql)
+    Ok(())
 }
 
 /// Whether there are any.

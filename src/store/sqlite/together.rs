@@ -64,8 +64,9 @@ impl Sqlite {
         let begun = open::be_prompt(&mut self.db)
             .and_then(|()| self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         let restored = open::be_patient(&mut self.db);
-        let begun = begun.and_then(|_| restored);
-        begun.map_err(|error| self.fault("begin to write", error))
+        begun
+            .and(restored)
+            .map_err(|error| self.fault("begin to write", error))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

@@ -54,7 +54,7 @@ fn beyond_what_may_wait_clients_are_asked_to_come_again_and_none_of_the_others_i
     let run = run_in(&gateway);
     let other = locked(&dir.path().join("runs.db"));
     let statuses = at_once(&gateway, &run, 400, || {
-        other.execute_batch("COMMIT").unwrap()
+        other.execute_batch("COMMIT").unwrap();
     });
     let count = |status| statuses.iter().filter(|said| **said == status).count();
     assert!(count(429) >= 100 && count(200) >= 100, "{statuses:?}");

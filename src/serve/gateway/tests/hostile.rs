@@ -26,19 +26,20 @@ fn an_operation_that_is_not_there_is_named() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_is_wrong_says_the_argument_what_was_expected_and_what_was_found() {
     let (_dir, gateway) = scene();
     let run = run_in(&gateway);
-    let log = |args: Value| {
+    let log = |more: Value| {
         let mut whole = json!({"run_id": run, "step": 1, "metrics": {"a": 1}});
         whole
             .as_object_mut()
             .unwrap()
-            .extend(args.as_object().unwrap().clone());
+            .extend(more.as_object().unwrap().clone());
         ("log_metrics", whole)
     };
-    let long = "n".repeat(1 << 20);
-    for ((name, args), said) in [
+    let lengthy = "n".repeat(1 << 20);
+    for ((op, args), part) in [
         (
             log(json!({"step": -1})),
             "`step`: expected a whole number from 0 to 2^63 - 1, found -1",
@@ -63,7 +64,7 @@ fn what_is_wrong_says_the_argument_what_was_expected_and_what_was_found() {
             "`metrics.a`: expected a number, found an object",
         ),
         (
-            log(json!({"metrics": {&long: 1}})),
+            log(json!({"metrics": {&lengthy: 1}})),
             "found one of 1048576 bytes",
         ),
         (
@@ -91,7 +92,7 @@ fn what_is_wrong_says_the_argument_what_was_expected_and_what_was_found() {
             "`experiment_name`: expected a text, found nothing",
         ),
         (
-            ("create_experiment", json!({"experiment_name": long})),
+            ("create_experiment", json!({"experiment_name": lengthy})),
             "expected a name of at most 1024 bytes",
         ),
         (
