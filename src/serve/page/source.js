@@ -69,10 +69,47 @@ function smoothed(values, weight) {
 }
 
 /// Calls `changed` with what is new whenever a row was stored, and `connected` with whether anybody would say so.
+///
+/// A browser has six connections to a server, and who listens holds one: with six pages open, a seventh would wait for ever. Of the pages
+/// in one browser one listens therefore, and tells the others; when it is closed, the next one does.
 export function follow(changed, connected) {
   if (isReport) return;
+  // Without TLS, and not on loopback, a browser has no locks.
+  if (navigator.locks === undefined) {
+    listen(changed, connected);
+    return;
+  }
+  const others = new BroadcastChannel("events");
+  let isOn = null; // known to who listens
+  others.addEventListener("message", ({ data }) => {
+    if (data.change !== undefined) changed(data.change);
+    if (data.isConnected !== undefined) connected(data.isConnected);
+    if (data.asks && isOn !== null) others.postMessage({ isConnected: isOn });
+  });
+  others.postMessage({ asks: true });
+  navigator.locks.request("events", () => new Promise(() => {
+    // Until the page is closed.
+    listen(
+      (change) => {
+        others.postMessage({ change });
+        changed(change);
+      },
+      (isConnected) => {
+        isOn = isConnected;
+        others.postMessage({ isConnected });
+        connected(isConnected);
+      },
+    );
+  }));
+}
+
+function listen(changed, connected) {
   const events = new EventSource("api/events");
   events.addEventListener("open", () => connected(true));
-  events.addEventListener("error", () => connected(false)); // it connects again by itself
+  events.addEventListener("error", () => {
+    connected(false);
+    // It connects again by itself, unless it was refused.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(changed, connected), 2000);
+  });
   events.addEventListener("change", (event) => changed(JSON.parse(event.data)));
 }
