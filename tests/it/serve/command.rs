@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use super::server::Answer;
+use super::server::{Answer, GUARD};
 
 fn command(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(crate::grpo_metrics());
@@ -23,8 +23,10 @@ fn command(dir: &TempDir, args: &[&str]) -> Command {
     command
 }
 
+/// Of what ends by itself; a server that should not have begun is ended.
 fn output(dir: &TempDir, args: &[&str]) -> Output {
-    command(dir, args).output().unwrap()
+    let mut command = assert_cmd::Command::from_std(command(dir, args));
+    command.timeout(GUARD).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
