@@ -17,7 +17,7 @@ function decode(part) {
 export function of(path, params = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
-    if (value !== undefined && value !== null && value !== "" && value !== false) query.set(name, value);
+    if (value !== undefined && value !== null && value !== "") query.set(name, value);
   }
   const text = query.toString();
   return `#/${path.map(encodeURIComponent).join("/")}${text === "" ? "" : `?${text}`}`;
@@ -28,9 +28,28 @@ export function set(changes) {
   const { path, params } = read();
   const next = { ...Object.fromEntries(params), ...changes };
   history.replaceState(null, "", of(path, next));
-  dispatchEvent(new CustomEvent("address"));
 }
 
 export function go(address) {
   location.hash = address;
+}
+
+/// Several names in one parameter, whatever is in them; of what is no such list, none.
+export function list(params, name) {
+  try {
+    const names = JSON.parse(params.get(name) ?? "[]");
+    return Array.isArray(names) ? names.filter((one) => typeof one === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+export function listed(names) {
+  return names.length === 0 ? null : JSON.stringify(names);
+}
+
+/// A number in a parameter, else `null`.
+export function number(params, name) {
+  const text = params.get(name);
+  return text !== null && text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
 }

@@ -1,9 +1,9 @@
 // The page: which view the address asks for, what stands above every view, and what happens when rows are stored.
 
 import * as address from "address";
-import { el, link } from "dom";
-import { duration } from "form";
-import { follow, get, isReport } from "source";
+import { el, link, name } from "dom";
+import { duration, time } from "form";
+import { follow, get, isReport, report } from "source";
 import { compareView } from "compare";
 import { runView } from "run";
 import { runsView } from "runs";
@@ -11,7 +11,7 @@ import { stepView } from "step";
 
 const main = document.getElementById("main");
 const said = document.getElementById("said");
-let view = null; // { refresh(), keys: { k: action }, destroy() }
+let view = null; // { title, refresh(), keys: { k: [what, action] }, destroy() }; null while none is shown
 let drawing = 0;
 
 function viewOf({ path }) {
@@ -34,11 +34,13 @@ async function show() {
     const [make, ...of] = viewOf(address.read());
     const made = await make(place, ...of);
     if (mine === drawing) view = made;
-    else made?.destroy?.();
+    else made.destroy?.();
   } catch (error) {
     if (mine === drawing) place.replaceChildren(failure(error));
   }
-  if (mine === drawing) main.removeAttribute("aria-busy");
+  if (mine !== drawing) return;
+  main.removeAttribute("aria-busy");
+  titled();
   document.body.dataset.drawn = String(mine);
 }
 
@@ -53,11 +55,15 @@ function say(text) {
 }
 
 // What stands above every view.
-const live = el("span", { class: "live" }, isReport ? "a report" : "connecting");
+const live = el("span", { class: "live" }, isReport ? `a report of ${time(report.made)}` : "connecting");
 const theme = el("button", { type: "button", title: "dark or light (t)", onclick: changeTheme }, "theme");
+let storeName = "";
+function titled() {
+  document.title = [view?.title, storeName, "grpo-metrics"].filter((part) => part).join(" - ");
+}
 document.getElementById("top").append(
   link("#/", "grpo-metrics", { class: "home" }), el("span", { id: "store" }), live,
-  el("button", { type: "button", title: "keys (?)", onclick: help }, "keys"), theme);
+  el("button", { type: "button", class: "for-keyboards", title: "keys (?)", onclick: help }, "keys"), theme);
 
 function changeTheme() {
   const root = document.documentElement;
@@ -70,6 +76,7 @@ function changeTheme() {
   }
   dispatchEvent(new Event("theme"));
 }
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("theme")));
 
 try {
   const kept = localStorage.getItem("theme");
@@ -91,7 +98,7 @@ function help() {
   const all = { ...keys, ...view?.keys };
   const shown = el("dialog", { "aria-label": "keys", onclose: (event) => event.target.remove() },
     el("dl", {}, Object.entries(all).map(([key, [what]]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
-    el("form", { method: "dialog" }, el("button", {}, "close")));
+    el("button", { type: "button", onclick: () => shown.close() }, "close"));
   document.body.append(shown);
   return shown.showModal();
 }
@@ -118,7 +125,8 @@ async function refresh() {
   }
   refreshing = true;
   try {
-    await view?.refresh?.();
+    if (view === null && main.getAttribute("aria-busy") === null) await show();
+    else await view?.refresh?.();
     say("");
   } catch (error) {
     if (error.name !== "AbortError") say(error.message);
@@ -139,21 +147,33 @@ setInterval(told, 1000);
 
 follow(
   (change) => {
-    if (change.error) say(change.error);
+    if (change.error) {
+      say(change.error);
+      return;
+    }
     lastChange = change.newest ?? lastChange;
     told();
     refresh();
   },
   (isConnected) => {
+    const wasOff = live.dataset.state === "off";
     live.dataset.state = isConnected ? "on" : "off";
     if (isConnected) told();
     else live.textContent = "not connected: the server does not answer";
+    if (isConnected && wasOff) refresh();
   },
 );
 
 addEventListener("hashchange", show);
 get("store").then((store) => {
-  document.getElementById("store").textContent = store.name;
-  document.title = `${store.name} - grpo-metrics`;
+  storeName = store.name;
+  document.getElementById("store").replaceChildren(name(storeName));
+  titled();
 }, (error) => say(error.message));
+
+// The link past what stands above every view is none of the addresses of a view.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 show();

@@ -5,6 +5,9 @@ const data = inFile === null ? null : JSON.parse(inFile.textContent);
 
 export const isReport = data !== null;
 
+/// When a report was made, in milliseconds since 1970, and how many points of a series it has at most; null for all.
+export const report = isReport ? { made: data.made, points: data.points } : null;
+
 /// What the server says, and what it said when it refuses.
 export class Refused extends Error {
   constructor(status, message) {
@@ -24,36 +27,81 @@ export async function get(name, params = [], signal = undefined) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "the server does not answer");
   }
-  const body = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
+  const body = await answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return { error: `status ${answer.status}` };
+  });
   if (!answer.ok) throw new Refused(answer.status, body.error ?? `status ${answer.status}`);
   return body;
 }
 
-/// A report has each answer under its name and parameters, and of series what was kept.
-function stored(name, params) {
-  if (name !== "series") {
-    const query = new URLSearchParams(params).toString();
-    const found = data.answers[query === "" ? name : `${name}?${query}`];
-    if (found === undefined) throw new Refused(404, "this report does not have it");
-    return found;
-  }
-  const asked = new URLSearchParams(params);
-  const run = asked.get("run");
-  const [from, to] = ["from", "to"].map((end) => (asked.has(end) ? Number(asked.get(end)) : null));
-  const x = asked.get("x") ?? "step";
-  const smooth = Number(asked.get("smooth") ?? 0);
-  return { series: asked.getAll("key").flatMap((key) => {
-    const series = data.series[run]?.[key];
-    return series === undefined ? [] : [part(series, x, from, to, smooth)];
-  }) };
+/// Whether there is a step to go to: a report has few.
+export function hasStep(run, step) {
+  return !isReport || data.answers[called("step", [["run", run], ["step", step]])] !== undefined;
 }
 
-function part(series, x, from, to, smooth) {
-  const all = series[x] ?? series.step;
-  const kept = all.map((at, i) => i).filter((i) => (from === null || all[i] >= from) && (to === null || all[i] <= to));
-  const take = (column) => kept.map((i) => column[i]);
-  const value = take(series.value);
-  return { ...series, x: take(all), step: take(series.step), value: smooth > 0 ? smoothed(value, smooth) : value, raw: smooth > 0 ? value : undefined };
+/// What a report has an answer under: what it is asked for, but for how wide it is drawn.
+function called(name, params) {
+  const query = new URLSearchParams(params.filter(([of]) => of !== "width")).toString();
+  return query === "" ? name : `${name}?${query}`;
+}
+
+function stored(name, params) {
+  if (name === "series") return drawn(new URLSearchParams(params));
+  if (name === "compare") return compared(data.answers.compare, params.map(([, run]) => run));
+  const found = data.answers[called(name, params)];
+  if (found === undefined) throw new Refused(404, name === "step" ? "This report has no more of that step than its points in the plots." : "This report does not have it.");
+  return found;
+}
+
+/// What was compared of all runs, for these.
+function compared(all, ids) {
+  const at = ids.map((id) => all?.runs.findIndex((run) => run.id === id) ?? -1);
+  if (at.includes(-1)) throw new Refused(404, "This report does not have all of these runs.");
+  const differences = all.differences.map(([place, ...values]) => [place, ...at.map((i) => values[i])]);
+  return {
+    runs: at.map((i) => all.runs[i]),
+    keys: all.keys.map((one) => ({ ...one, runs: at.map((i) => one.runs[i]) })).filter((one) => one.runs.some((outcome) => outcome !== null)),
+    differences: differences.filter(([, first, ...rest]) => rest.some((value) => JSON.stringify(value) !== JSON.stringify(first))),
+  };
+}
+
+function drawn(asked) {
+  const number = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
+  const how = { x: asked.get("x") ?? "step", from: number("from"), to: number("to"), weight: number("smooth") ?? 0 };
+  const of = (run) => asked.getAll("key").map((key) => part(run, key, how)).filter((line) => line !== null);
+  const series = asked.getAll("run").flatMap(of);
+  if (asked.get("together") !== "1") return { series };
+  return { series: asked.getAll("key").map((key) => together(series.filter((line) => line.key === key))).filter((line) => line !== null) };
+}
+
+/// The sums of distances, which stand in a report for what grows; what is null there is null here.
+function sums(distances) {
+  let at = 0;
+  return distances.map((distance) => {
+    if (distance === null) return null;
+    at += distance;
+    return at;
+  });
+}
+
+const axes = new Map();
+function axis(run, name) {
+  const place = JSON.stringify([run, name]);
+  if (!axes.has(place)) axes.set(place, sums(data.series[run].axes[name]));
+  return axes.get(place);
+}
+
+/// A series between two ends, as the server would answer it.
+function part(run, key, { x, from, to, weight }) {
+  if (!Object.hasOwn(data.series[run]?.series ?? {}, key)) return null;
+  const course = data.series[run].series[key];
+  const rows = sums(course.rows);
+  const [places, steps] = [axis(run, x), axis(run, "step")];
+  const smooth = weight > 0 ? smoothed(course.value, weight) : course.value;
+  const kept = rows.map((row, i) => [places[row], i]).filter(([at]) => at !== null && (from === null || at >= from) && (to === null || at <= to));
+  const take = (column) => kept.map(([, i]) => column[i]);
+  return { key, run, x: kept.map(([at]) => at), step: kept.map(([, i]) => steps[rows[i]]), value: take(smooth), raw: weight > 0 ? take(course.value) : undefined, infinite: course.infinite };
 }
 
 /// An exponential mean whose beginning is not pulled towards zero: what docs/SERVE.md has, over the points that a report keeps.
@@ -61,11 +109,29 @@ function smoothed(values, weight) {
   let mean = 0;
   let share = 0;
   return values.map((value) => {
-    if (value === null) return null;
     mean = weight * mean + (1 - weight) * value;
     share = weight * share + (1 - weight);
     return mean / share;
   });
+}
+
+/// Several runs' mean, least and greatest, wherever any of them has a point: between two of its own points a run lies on the line that
+/// joins them, and beyond them nowhere.
+function together(lines) {
+  if (lines.length < 2) return lines[0] ?? null;
+  const all = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
+  const columns = lines.map((line) => {
+    let next = 0;
+    return all.map((x) => {
+      while (next < line.x.length && line.x[next] < x) next += 1;
+      if (line.x[next] === x) return line.value[next];
+      if (next === 0 || next === line.x.length) return null;
+      const share = (x - line.x[next - 1]) / (line.x[next] - line.x[next - 1]);
+      return line.value[next - 1] + share * (line.value[next] - line.value[next - 1]);
+    });
+  });
+  const over = (fold) => all.map((_, i) => fold(columns.map((column) => column[i]).filter((value) => value !== null)));
+  return { key: lines[0].key, x: all, step: all, value: over((values) => values.reduce((a, b) => a + b, 0) / values.length), low: over((values) => Math.min(...values)), high: over((values) => Math.max(...values)), infinite: 0 };
 }
 
 /// Calls `changed` with what is new whenever a row was stored, and `connected` with whether anybody would say so.
