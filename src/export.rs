@@ -16,6 +16,8 @@ use std::str::FromStr;
 use crate::store::{Sqlite, Store, StoreError};
 #[cfg(feature = "serve")]
 pub(crate) use cell::moment;
+#[cfg(feature = "serve")]
+pub(crate) use place::Beside;
 use table::Table;
 
 /// What one line of a table is about.

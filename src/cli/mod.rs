@@ -12,6 +12,8 @@ mod manual;
 mod merge;
 mod options;
 mod replay;
+#[cfg(feature = "serve")]
+mod report;
 mod runs;
 mod say;
 mod screen;
@@ -65,6 +67,8 @@ enum Verb {
     Show(show::ShowArgs),
     Runs(runs::RunsArgs),
     Export(export::ExportArgs),
+    #[cfg(feature = "serve")]
+    Report(report::ReportArgs),
     #[cfg(feature = "serve")]
     Serve(Box<serve::ServeArgs>),
     Doctor(doctor::DoctorArgs),
@@ -197,6 +201,17 @@ impl From<serve::ServeVerbError> for Failure {
     }
 }
 
+#[cfg(feature = "serve")]
+impl From<report::ReportVerbError> for Failure {
+    fn from(error: report::ReportVerbError) -> Self {
+        if let report::ReportVerbError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
 impl From<runs::RunsError> for Failure {
     fn from(error: runs::RunsError) -> Self {
         let is_output = error.is_output();
@@ -270,6 +285,8 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Export(args) => export::run(&args)?,
+        #[cfg(feature = "serve")]
+        Verb::Report(args) => report::run(&args)?,
         Verb::Doctor(args) => doctor::run(&args, out)?,
         Verb::Completions(args) => manual::completions(&args, Command::command(), out)?,
         Verb::Man(args) => manual::man(&args, Command::command(), out)?,

@@ -9,7 +9,7 @@ use super::ExportError;
 use crate::sink::why;
 
 /// Removed unless it takes its place.
-pub(super) struct Beside {
+pub(crate) struct Beside {
     place: PathBuf,
     /// Whether it may replace what is there.
     over: bool,

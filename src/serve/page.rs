@@ -37,10 +37,10 @@ const FILES: &[(&str, Kind, &[u8])] = files! {
 const INDEX: &str = include_str!("page/index.html");
 
 /// Whose script stands by itself: it makes the global `uPlot`.
-const LIBRARY: &str = "uplot.js";
+pub const LIBRARY: &str = "uplot.js";
 
 /// The module that begins.
-const FIRST: &str = "main.js";
+pub const FIRST: &str = "main.js";
 
 /// A file of the page.
 pub fn asset(name: &str) -> Option<(Kind, &'static [u8])> {

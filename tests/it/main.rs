@@ -35,6 +35,7 @@ mod own_gateway;
 mod queued;
 mod ratios;
 mod recording;
+mod report;
 mod reported;
 mod resume;
 mod rotation;
