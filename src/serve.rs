@@ -57,7 +57,7 @@ pub struct Options {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whether another address than loopback may do without TLS.
     pub insecure: bool,
-    /// Whether rows are taken from EvSys's clients; the store is made if need be.
+    /// Whether rows are taken from `EvSys`'s clients; the store is made if need be.
     pub gateway: bool,
     /// The most of everything.
     pub limits: Limits,

@@ -30,7 +30,7 @@ const PORTS: u16 = 10;
 /// The store is only read, unless --gateway takes rows from other machines.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXIT_CODES)]
-#[allow(clippy::struct_excessive_bools)] // a flag each
+#[allow(clippy::doc_markdown, clippy::struct_excessive_bools)] // clap prints these docs as they are; a flag each
 pub struct ServeArgs {
     #[command(subcommand)]
     pub verb: Option<ServeVerb>,

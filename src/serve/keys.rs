@@ -385,8 +385,8 @@ mod tests {
         let (dir, keys) = keys();
         let made = [keys.make("a").unwrap(), keys.make("b").unwrap()];
         let path = dir.path().join("runs.db.keys");
-        let mode = path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let bits = path.metadata().unwrap().permissions().mode();
+        assert_eq!(bits & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
         assert!(made.iter().all(|key| !text.contains(&key[PREFIX.len()..])));
         // Nothing else is left beside it.

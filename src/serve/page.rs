@@ -77,9 +77,9 @@ pub fn index() -> (Bytes, HeaderValue) {
 }
 
 fn assembled() -> (Bytes, HeaderValue) {
-    let styles = names(Kind::Style)
-        .map(|name| format!(r#"<link rel="stylesheet" href="assets/{name}">"#))
-        .collect::<String>();
+    let styles = names(Kind::Style);
+    let styles = styles.map(|name| format!(r#"<link rel="stylesheet" href="assets/{name}">"#));
+    let styles: Vec<String> = styles.collect();
     let map = import_map(|name| format!("./assets/{name}"));
     let scripts = format!(
         r#"<script src="assets/{LIBRARY}"></script><script type="importmap">{map}</script><script type="module" src="assets/{FIRST}"></script>"#
@@ -93,7 +93,7 @@ fn assembled() -> (Bytes, HeaderValue) {
     // It is made of letters that a header may have; a test looks.
     let nothing = HeaderValue::from_static("default-src 'none'");
     (
-        document(&styles, &scripts).into(),
+        document(&styles.concat(), &scripts).into(),
         policy.unwrap_or(nothing),
     )
 }
@@ -162,9 +162,12 @@ mod tests {
     fn every_file_of_the_folder_is_served_but_what_is_none_of_the_page() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/page");
         for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let is_of_the_page = name.ends_with(".js") || name.ends_with(".css");
-            assert_eq!(asset(&name).is_some(), is_of_the_page, "{name}");
+            let path = entry.unwrap().path();
+            let is_of_the_page = path
+                .extension()
+                .is_some_and(|ending| ending == "js" || ending == "css");
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert_eq!(asset(name).is_some(), is_of_the_page, "{name}");
         }
     }
 }

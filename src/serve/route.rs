@@ -26,7 +26,7 @@ use super::rate::Rates;
 use super::read::{ReadError, Reader};
 use super::secret::Digest;
 
-/// Where EvSys's clients send what they have.
+/// Where `EvSys`'s clients send what they have.
 const GATEWAY: &str = "/api/dashboard/api/sdk/data/";
 
 /// How much of a refused body is read, so that its sender hears why, and for how long.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderMap, ORIGIN};
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode};
@@ -80,7 +80,7 @@ pub fn checked(request: &Parts, hosts: &Hosts, to: IpAddr) -> Result<(), Refused
 }
 
 fn is_foreign(request: &Parts, named: &Authority) -> bool {
-    let said = |name: &str| request.headers.get(name).map(|value| value.as_bytes());
+    let said = |name: &str| request.headers.get(name).map(HeaderValue::as_bytes);
     let is_own = |origin: &str| {
         // Where another server stands before this one for TLS, only that one knows.
         let scheme = ["http://", "https://"];
