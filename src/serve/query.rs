@@ -6,6 +6,7 @@ pub struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads `a=b&c=d`; what is no UTF-8 there is replaced.
+    #[must_use]
     pub fn of(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())
@@ -15,6 +16,7 @@ impl Query {
     }
 
     /// The first value of a name.
+    #[must_use]
     pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).next()
     }

@@ -92,19 +92,24 @@ impl Served {
 
     /// One request on a connection of its own.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = self.connect();
-        let named = headers.iter().any(|(name, _)| *name == "host");
-        let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
-        if !named {
-            text += &format!("host: 127.0.0.1:{}\r\n", self.port);
+        let mut lines = vec![
+            format!("{method} {path} HTTP/1.1"),
+            "connection: close".to_owned(),
+        ];
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            lines.push(format!("host: 127.0.0.1:{}", self.port));
         }
-        for (name, value) in headers {
-            text += &format!("{name}: {value}\r\n");
-        }
+        lines.extend(
+            headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
         if !body.is_empty() {
-            text += &format!("content-length: {}\r\n", body.len());
+            lines.push(format!("content-length: {}", body.len()));
         }
-        stream.write_all((text + "\r\n" + body).as_bytes()).unwrap();
+        let text = lines.join("\r\n") + "\r\n\r\n" + body;
+        let mut stream = self.connect();
+        stream.write_all(text.as_bytes()).unwrap();
         Answer::read(&mut stream)
     }
 
