@@ -156,10 +156,10 @@ mod tests {
     fn smoothing_is_the_mean_that_pandas_has() {
         let expected = [
             2.0,
-            3.1764705882352944,
-            1.269406392694064,
-            3.9265692854322936,
-            2.690923515199596,
+            3.176_470_588_235_294_4,
+            1.269_406_392_694_064,
+            3.926_569_285_432_293_6,
+            2.690_923_515_199_596,
         ];
         let smooth = smoothed(&[2.0, 4.0, -1.0, 8.0, 0.5], 0.7);
         for (smooth, expected) in smooth.iter().zip(expected) {

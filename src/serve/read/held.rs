@@ -134,10 +134,8 @@ impl Kept {
     /// How many bytes of numbers are kept now.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
-        let shelf = self.shelf();
-        shelf
-            .runs
-            .values()
+        let runs = &self.shelf().runs;
+        runs.values()
             .map(|slot| slot.bytes.load(Ordering::Relaxed))
             .sum()
     }
