@@ -96,10 +96,9 @@ fn page(reader: &Reader, run: &str) -> usize {
     let plots = answer["sections"][0]["plots"].as_array().expect("plots");
     for plot in plots.iter().take(12) {
         let keys = plot["keys"].as_array().expect("keys");
-        let keys: String = keys
-            .iter()
-            .map(|key| format!("&key={}", key.as_str().unwrap_or_default()))
-            .collect();
+        let keys = keys.iter().filter_map(|key| key.as_str());
+        let keys: Vec<String> = keys.map(|key| format!("&key={key}")).collect();
+        let keys = keys.concat();
         ask("series", &format!("run={run}&width=700{keys}"));
     }
     bytes
@@ -197,13 +196,13 @@ fn read(criterion: &mut Criterion) {
     let (now, most) = memory();
     println!("memory after all runs' pages: {now:.0} MB, at most {most:.0} MB");
     criterion.bench_function("serve/run-page-warm", |bench| {
-        bench.iter(|| page(&reader, "run-9"))
+        bench.iter(|| page(&reader, "run-9"));
     });
     criterion.bench_function("serve/one-series", |bench| {
-        bench.iter(|| ask(&reader, "series", "run=run-9&key=train/loss"))
+        bench.iter(|| ask(&reader, "series", "run=run-9&key=train/loss"));
     });
     criterion.bench_function("serve/long-decimated", |bench| {
-        bench.iter(|| ask(&reader, "series", long))
+        bench.iter(|| ask(&reader, "series", long));
     });
 }
 
