@@ -122,7 +122,11 @@ fn a_series_is_what_the_store_has_with_infinite_numbers_counted_and_gaps_left_ou
     assert_eq!(found["series"][0]["step"], json!([10, 11, 12]));
     assert_eq!(
         found["series"][0]["x"],
-        json!([1.70000001e12, 1.700000011e12, 1.700000012e12])
+        json!([
+            1_700_000_010_000.0,
+            1_700_000_011_000.0,
+            1_700_000_012_000.0
+        ])
     );
     // Smoothed over all that came before, with the raw numbers beside.
     let found = asked(
@@ -415,7 +419,7 @@ fn a_run_has_each_of_its_keys_in_a_plot_with_its_meaning_and_what_it_came_to() {
     assert!(flag["reason"].as_str().unwrap().ends_with("(kl 0.3)"));
     assert_eq!(
         flag["spans"][0][0],
-        json!({"step": 10.0, "time": 1.70000001e12, "tokens": 1000.0})
+        json!({"step": 10.0, "time": 1_700_000_010_000.0, "tokens": 1000.0})
     );
     assert_eq!(flag["spans"][0][1]["step"], 12.0);
     let reward = &run["keys"]["train/reward"];
@@ -635,23 +639,23 @@ fn prometheus_reads_the_newest_rows_of_live_runs_and_of_no_others() {
         "grpo_train_r{} +Inf",
         "grpo_train_pass_4{} 1e-300",
     ] {
-        let line = line.replace("{}", labels);
-        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+        let wanted = line.replace("{}", labels);
+        assert!(text.lines().any(|told| told == wanted), "{wanted}\n{text}");
     }
     let Some(python) = python("prometheus_client") else {
         return;
     };
-    let script = "import json, sys\nfrom prometheus_client.parser import text_string_to_metric_families as read\n\
+    let program = "import json, sys\nfrom prometheus_client.parser import text_string_to_metric_families as read\n\
         print(json.dumps([[s.name, s.labels, str(s.value)] for f in read(sys.stdin.read()) for s in f.samples]))";
-    let read: Value = serde_json::from_str(
+    let output: Value = serde_json::from_str(
         &told(
-            std::process::Command::new(python).args(["-c", script]),
+            std::process::Command::new(python).args(["-c", program]),
             &text,
         )
         .unwrap(),
     )
     .unwrap();
-    let samples = read.as_array().unwrap();
+    let samples = output.as_array().unwrap();
     assert_eq!(
         samples.len(),
         text.lines().filter(|line| !line.starts_with('#')).count()
