@@ -66,11 +66,11 @@ enum Verb {
     Deliver(deliver::DeliverArgs),
     Show(show::ShowArgs),
     Runs(runs::RunsArgs),
-    Export(export::ExportArgs),
     #[cfg(feature = "serve")]
     Report(report::ReportArgs),
     #[cfg(feature = "serve")]
     Serve(Box<serve::ServeArgs>),
+    Export(export::ExportArgs),
     Doctor(doctor::DoctorArgs),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),

@@ -53,7 +53,7 @@ pub struct ServeArgs {
     )]
     pub bind: Option<Bind>,
     /// A name by which browsers may ask for the page besides localhost and the address; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub host_name: Vec<String>,
     /// Let everybody read who reaches the page; on loopback only, where that is everybody on this machine
     #[arg(long)]
@@ -237,6 +237,15 @@ impl ServeArgs {
         .into_iter()
         .find_map(|(flag, given)| given.then_some(flag))
     }
+}
+
+/// A name, without what stands around it in an address.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && !text.contains([':', '/', '@', '[', ']', ' ']);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("expected a name such as gpu.example, without a scheme and a port".to_owned())
 }
 
 /// An address, or a name that leads to one.

@@ -11,7 +11,6 @@ use hyper::header::{
     REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
-use serde::Serialize;
 use serde_json::json;
 
 /// An answer on its way out.
@@ -79,14 +78,6 @@ pub fn streamed(status: StatusCode, kind: Kind, body: UnsyncBoxBody<Bytes, Infal
     let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     answer
-}
-
-/// An answer in JSON.
-pub fn json(value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => answer(StatusCode::OK, Kind::Json, body),
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
 }
 
 /// Why there is nothing else to answer, for people and programs: no path of this machine stands in it.

@@ -27,19 +27,60 @@ use std::path::Path;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
+use tokio::task;
 
-use super::answer::{Answer, refusal};
-use crate::store::StoreError;
+use super::answer::{Answer, Kind, answer};
+use crate::store::{Sqlite, StoreError};
+use ask::Ask;
+use readers::Readers;
+use refusal::Refusal;
+use writer::Writer;
 
+/// A body of more bytes is read on a thread that may take its time.
+const LARGE: usize = 64 << 10;
+
+/// The gateway over one store. Several may stand over the same one.
 #[derive(Debug)]
-pub struct Gateway;
+pub struct Gateway {
+    writer: Writer,
+    readers: Readers,
+}
 
 impl Gateway {
-    pub fn open(_: &Path) -> Result<Self, StoreError> {
-        Ok(Self)
+    /// Opens the store, making it if need be, and starts the thread that writes to it. Dropped, it stores what it has taken, and
+    /// waits for that.
+    ///
+    /// # Errors
+    /// If the store cannot be opened, or no thread can be started.
+    pub fn open(store: &Path) -> Result<Self, StoreError> {
+        let mut opened = Sqlite::open(store)?;
+        opened.lay_out_fields()?;
+        Ok(Self {
+            writer: Writer::start(opened, store)?,
+            readers: Readers::of(store),
+        })
     }
 
-    pub async fn answer(&self, _: &str, _: Bytes) -> Answer {
-        refusal(StatusCode::NOT_IMPLEMENTED, "no op is known yet")
+    /// What there is to say to one request of the owner of a key.
+    pub async fn answer(&self, owner: &str, body: Bytes) -> Answer {
+        let outcome = self.act(owner, body).await;
+        outcome.unwrap_or_else(Refusal::answer)
+    }
+
+    async fn act(&self, owner: &str, body: Bytes) -> Result<Answer, Refusal> {
+        let bytes = body.len();
+        let ask = if bytes > LARGE {
+            let parsed = task::spawn_blocking(move || Ask::of(&body)).await;
+            parsed.map_err(|_| Refusal::Ended)??
+        } else {
+            Ask::of(&body)?
+        };
+        match ask {
+            Ask::Write(write) => {
+                let result = self.writer.store(owner, *write, bytes).await?;
+                Ok(answer(StatusCode::OK, Kind::Json, result))
+            }
+            Ask::Read(read) => self.readers.answer(read).await,
+        }
     }
 }

@@ -76,8 +76,7 @@ impl Server {
             tls.is_some(),
         )?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let host = options.host_names.first().cloned();
-        let host = host.unwrap_or_else(|| reached_at(address.ip()));
+        let host = host(&options, address.ip());
         let base = format!("{scheme}://{host}:{}/", address.port());
         let reader = Reader::new(options.store.clone());
         let limits = options.limits.clone();
@@ -246,15 +245,33 @@ impl Connection {
     }
 }
 
-/// At which host an address is reached: where it is all of this machine's, at the one that leads out of it.
-fn reached_at(ip: IpAddr) -> String {
+/// The host of the address to print: loopback is reached from this machine alone, whatever names it has elsewhere.
+fn host(options: &Options, ip: IpAddr) -> String {
+    let named = options.host_names.first();
+    match named.filter(|_| !ip.to_canonical().is_loopback()) {
+        Some(name) => name
+            .parse()
+            .map_or_else(|_| name.clone(), |ip: IpAddr| in_an_address(ip)),
+        None => in_an_address(reached_at(ip)),
+    }
+}
+
+fn in_an_address(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// At which address one is reached: where it is all of this machine's, at the one that leads out of it.
+fn reached_at(ip: IpAddr) -> IpAddr {
     let out = |any: IpAddr, there: IpAddr| -> io::Result<IpAddr> {
         // Nothing is sent: the system only says from where it would be.
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect((there, 9))?;
         Ok(socket.local_addr()?.ip())
     };
-    let ip = match ip {
+    match ip {
         IpAddr::V4(any) if any.is_unspecified() => {
             let documentation = Ipv4Addr::new(192, 0, 2, 1);
             out(ip, documentation.into()).unwrap_or(Ipv4Addr::LOCALHOST.into())
@@ -264,9 +281,5 @@ fn reached_at(ip: IpAddr) -> String {
             out(ip, documentation.into()).unwrap_or(Ipv6Addr::LOCALHOST.into())
         }
         ip => ip,
-    };
-    match SocketAddr::new(ip, 0) {
-        SocketAddr::V4(_) => ip.to_string(),
-        SocketAddr::V6(_) => format!("[{ip}]"),
     }
 }

@@ -119,23 +119,3 @@ impl Reader {
 fn written(answer: &impl Serialize) -> Result<Vec<u8>, ReadError> {
     serde_json::to_vec(answer).map_err(|error| ReadError::Unwritten(error.to_string()))
 }
-
-/// To be replaced by the reader's own.
-#[derive(Debug)]
-pub(super) struct Change {
-    pub state: u64,
-    pub newest: Option<i64>,
-}
-
-impl Reader {
-    pub(super) fn exposition(&self) -> Result<String, ReadError> {
-        Ok(String::new())
-    }
-
-    pub(super) fn change(&self) -> Result<Change, ReadError> {
-        Ok(Change {
-            state: 0,
-            newest: None,
-        })
-    }
-}

@@ -3,6 +3,7 @@
 
 mod access;
 mod command;
+mod events;
 mod hostile;
 mod server;
 mod tls;

@@ -72,7 +72,7 @@ pub(super) const READING: Reading = Reading {
 pub(super) const METRICS: &str = "SELECT step, name, value, split FROM metrics
     WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR split = ?3) ORDER BY step, split, name";
 
-fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
+pub(super) fn row(line: &rusqlite::Row<'_>) -> rusqlite::Result<StoredRow> {
     Ok(StoredRow {
         step: natural_at(line, 0)?,
         split: line.get(1)?,

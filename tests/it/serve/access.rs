@@ -348,9 +348,23 @@ fn where_others_can_connect_there_is_a_token_and_tls_or_a_word_for_doing_without
         );
     }
     let server = bound(true, true).unwrap();
-    assert!(
-        !server.address().contains("0.0.0.0"),
-        "{}",
-        server.address()
-    );
+    let address = server.address();
+    assert!(!address.contains("0.0.0.0"), "{address}");
+}
+
+#[test]
+fn the_address_that_is_printed_can_be_opened_by_a_name_where_one_is_given_but_on_loopback() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = |at: &str, name: &str| {
+        let mut options = Options::of(dir.path().join("runs.db"));
+        options.address = at.parse().unwrap();
+        options.host_names = vec![name.to_owned()];
+        options.insecure = true;
+        let address = Server::bind(options).unwrap().address();
+        address.rsplit_once(':').unwrap().0.to_owned()
+    };
+    let gpu = "gpu.example";
+    assert_eq!(address("0.0.0.0:0", gpu), "http://gpu.example");
+    assert_eq!(address("0.0.0.0:0", "2001:db8::1"), "http://[2001:db8::1]");
+    assert_eq!(address("127.0.0.1:0", gpu), "http://127.0.0.1");
 }

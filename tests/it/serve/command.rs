@@ -151,13 +151,34 @@ fn what_is_not_safe_or_not_there_is_an_error_that_says_what_would_be() {
             &["expected an address of this machine"],
         ),
         (&["--rate", "5"], &["--gateway"]),
-        (&["--gateway", "--store", "none/runs.db"], &["none"]),
+        (
+            &["--host-name", "gpu.example:4776"],
+            &["without a scheme and a port"],
+        ),
     ] {
         let refused = output(&dir, args);
         let said = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{args:?}: {said}");
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
         assert!(refused.stdout.is_empty());
+    }
+    // As with every verb that cannot write to the store.
+    let refused = output(&dir, &["--gateway", "--store", "none/runs.db"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("none/runs.db: could not open"));
+}
+
+#[test]
+fn the_help_has_the_page_among_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = Command::new(crate::grpo_metrics()).arg("--help").output();
+    let help = text(&help.unwrap().stdout);
+    assert!(
+        help.contains("  serve        Show a store in the browser, while trainings write to it\n")
+    );
+    for verb in ["list", "new", "rm"] {
+        let help = text(&output(&dir, &["key", "--help"]).stdout);
+        assert!(help.contains(&format!("\n  {verb} ")), "{help}");
     }
 }
 

@@ -144,11 +144,11 @@ fn what_is_wrong_says_the_argument_what_was_expected_and_what_was_found() {
             "`limit`: expected no argument of that name",
         ),
     ] {
-        let (status, why) = refused(&gateway, name, args);
+        let (status, why) = refused(&gateway, op, args);
         assert_eq!(status, 400, "{why}");
         assert!(
-            why.starts_with(&format!("{name}: ")) && why.contains(said),
-            "{said}: {why}"
+            why.starts_with(&format!("{op}: ")) && why.contains(part),
+            "{part}: {why}"
         );
         assert!(why.len() < 300, "{why}");
     }
