@@ -291,7 +291,7 @@ impl Routes {
         answered.map_err(|_| Refused {
             again: Some(Duration::from_secs(5)),
             ..Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::GATEWAY_TIMEOUT,
                 "the store takes too long: what was sent may be stored or not",
             )
         })

@@ -199,16 +199,19 @@ fn a_row_of_sixteen_megabytes_is_taken_or_refused_and_holds_up_nobody() {
 }
 
 #[test]
-fn a_run_whose_process_was_killed_has_stopped_and_one_that_lives_gives_signs() {
+fn a_run_of_which_no_more_signs_come_has_stopped_and_one_that_was_ended_has_not() {
     let dir = TempDir::new().unwrap();
     let own = Own::start(&dir.path().join("runs.db"));
     let run = own.client().run();
     let sink = StoreSink::over(Box::new(own.store()), run.as_str()).unwrap();
     let store = Sqlite::open_read_only(dir.path().join("runs.db")).unwrap();
-    let seen = store.overview_of(&run).unwrap().unwrap().seen_at;
-    assert!(seen.is_some());
+    let in_an_hour = std::time::SystemTime::now() + Duration::from_secs(3600);
+    let standing = || {
+        let overview = store.overview_of(&run).unwrap().unwrap();
+        overview.standing(in_an_hour).unwrap().to_string()
+    };
+    // Nobody gives a sign in that hour: as if the process had been killed now.
+    assert!(standing().starts_with("stopped (no sign since "), "{}", standing());
     Box::new(sink).close();
-    let standing = store.overview_of(&run).unwrap().unwrap();
-    let later = std::time::SystemTime::now() + Duration::from_secs(3600);
-    assert_eq!(standing.standing(later).unwrap().to_string(), "completed");
+    assert_eq!(standing(), "completed");
 }
