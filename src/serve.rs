@@ -72,6 +72,8 @@ pub struct Limits {
     pub headers: usize,
     /// How long they may take, and how long a connection may be idle.
     pub header_time: Duration,
+    /// How long a page that listens hears nothing; one that has gone is noticed by it.
+    pub silence: Duration,
     /// Bytes of a body.
     pub body: usize,
     /// Bytes of all bodies that are held at once; others wait.
@@ -90,6 +92,7 @@ impl Default for Limits {
             connections: 256,
             headers: 32 << 10,
             header_time: Duration::from_secs(20),
+            silence: Duration::from_secs(15),
             body: 16 << 20,
             bodies: 64 << 20,
             request_time: Duration::from_secs(60),

@@ -20,9 +20,6 @@ use super::read::Reader;
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How often something is said where nothing happens, so that who stands between does not hang up, and who has gone is noticed.
-const COMMENT: Duration = Duration::from_secs(15);
-
 /// How many listen at most.
 const LISTENERS: usize = 128;
 
@@ -37,13 +34,16 @@ struct Event {
 pub struct Events {
     latest: watch::Sender<Option<Event>>,
     wanted: Notify,
+    /// How often something is said where nothing happens, so that who stands between does not hang up, and who has gone is noticed.
+    silence: Duration,
 }
 
 impl Events {
-    pub fn new() -> Self {
+    pub fn new(silence: Duration) -> Self {
         Self {
             latest: watch::Sender::new(None),
             wanted: Notify::new(),
+            silence,
         }
     }
 
@@ -87,7 +87,7 @@ impl Events {
     ) -> Result<Answer, Refused> {
         if self.latest.receiver_count() >= LISTENERS {
             return Err(Refused {
-                again: Some(COMMENT),
+                again: Some(self.silence),
                 ..Refused::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     format!("{LISTENERS} pages listen already"),
@@ -98,10 +98,11 @@ impl Events {
         latest.mark_changed();
         self.wanted.notify_one();
         let (out, body) = Channel::<Bytes>::new(4);
+        let silence = self.silence;
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                () = tell(out, latest, last) => {}
+                () = tell(out, latest, last, silence) => {}
                 () = ending.comes() => {}
             }
         });
@@ -121,6 +122,7 @@ async fn tell(
     mut out: Sender<Bytes>,
     mut latest: watch::Receiver<Option<Event>>,
     mut heard: Option<String>,
+    silence: Duration,
 ) {
     // At once, so that the browser knows that it is connected; and how long it waits where it is not.
     let mut say = ": \nretry: 2000\n\n".to_owned();
@@ -128,7 +130,7 @@ async fn tell(
         if out.send_data(say.into()).await.is_err() {
             return;
         }
-        let comment = Instant::now() + COMMENT;
+        let comment = Instant::now() + silence;
         say = loop {
             tokio::select! {
                 changed = latest.changed() => {

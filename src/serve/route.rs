@@ -65,7 +65,7 @@ impl Routes {
         Self {
             access,
             reader: Arc::new(reader),
-            events: Events::new(),
+            events: Events::new(limits.silence),
             gateway,
             reading: Arc::new(Semaphore::new(limits.reading.max(1))),
             bodies: Semaphore::new((limits.bodies.max(limits.body) / UNIT).max(1)),

@@ -202,7 +202,10 @@ fn connections_that_are_held_and_ask_nothing_make_room_for_one_that_does() {
 
 #[test]
 fn where_all_who_are_connected_are_busy_the_next_hears_so() {
-    let served = Served::with_limits(|limits| limits.connections = 2);
+    let served = Served::with_limits(|limits| {
+        limits.connections = 2;
+        limits.silence = Duration::from_millis(100);
+    });
     let cookie = served.cookie();
     let mut listening: Vec<TcpStream> = (0..2)
         .map(|_| {
