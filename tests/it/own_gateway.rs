@@ -211,7 +211,11 @@ fn a_run_of_which_no_more_signs_come_has_stopped_and_one_that_was_ended_has_not(
         overview.standing(in_an_hour).unwrap().to_string()
     };
     // Nobody gives a sign in that hour: as if the process had been killed now.
-    assert!(standing().starts_with("stopped (no sign since "), "{}", standing());
+    assert!(
+        standing().starts_with("stopped (no sign since "),
+        "{}",
+        standing()
+    );
     Box::new(sink).close();
     assert_eq!(standing(), "completed");
 }
