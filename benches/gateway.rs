@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -105,11 +104,8 @@ fn gateway(_: &mut Criterion) {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let store = dir.path().join("runs.db");
     let key = Keys::of(&store).make("bench").expect("a key");
-    let mut options = Options {
-        gateway: true,
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        ..Options::of(store)
-    };
+    let mut options = Options::of(store);
+    options.gateway = true;
     options.limits.rate = 1_000_000;
     let server = Server::bind(options).expect("a server");
     let port = server.port();

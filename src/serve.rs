@@ -44,6 +44,7 @@ pub use tls::TlsError;
 /// What is served, where, and to whom.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)] // a flag each
+#[non_exhaustive]
 pub struct Options {
     /// The store; without a gateway it need not be there yet.
     pub store: PathBuf,
@@ -65,6 +66,7 @@ pub struct Options {
 
 /// The most that a client may have.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections at once. Beyond, the one that has been idle for longest makes room; where none is, the next is answered 503.
     pub connections: usize,
@@ -104,6 +106,7 @@ impl Default for Limits {
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// What is sent could be read on its way.
     #[error(

@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// Of the file of certificates.
     #[error("{path}: expected certificates in PEM, the server's own first, found {found}")]

@@ -7,6 +7,7 @@ use crate::sink::one_line;
 
 /// Why keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeysError {
     /// The file is there, and cannot be read.
     #[error("{path}: the keys cannot be read: {source}")]
