@@ -109,7 +109,12 @@ impl From<StoreError> for ReadError {
             StoreError::Unfit { act, reason, .. } => {
                 Self::Unread(format!("could not {act}: {reason}"))
             }
-            error => Self::Unread(error.to_string()),
+            error @ StoreError::Damaged { .. } => Self::Unread(error.to_string()),
+            // Of those that no reading meets, some have the path.
+            error => {
+                tracing::debug!("{error}");
+                Self::Unread("the server's log has why".to_owned())
+            }
         }
     }
 }
