@@ -5,6 +5,7 @@ mod form;
 mod gateway;
 mod request;
 mod rows;
+mod signs;
 mod windows;
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use form::{Said, args, fields};
 pub use gateway::Patience;
 use gateway::{Again, Done, Gateway, Secret};
 use rows::{Of, Series, can_be_counted};
+use signs::Signs;
 
 /// Where the gateway is if nobody says.
 const DEFAULT_URL: &str = "http://localhost:8000";
@@ -53,15 +55,6 @@ pub struct EvSys {
     /// Whether the server takes the time of a row; it is tried until it says otherwise.
     takes_times: bool,
     signs: Signs,
-}
-
-/// Whether the server notes signs of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signs {
-    /// It is not known; so many times it did not say.
-    Asked(u8),
-    Taken,
-    NotTaken,
 }
 
 impl EvSys {
@@ -226,20 +219,14 @@ impl Store for EvSys {
         form::stored(answer).ok_or_else(|| self.damaged("update_run"))
     }
 
-    /// Our own gateway takes it. One that does not is asked once, and one that is in trouble a few times.
+    /// Our own gateway takes it.
     fn touch_run(&mut self, id: &str) -> Result<bool, StoreError> {
         if self.signs == Signs::NotTaken {
             return Ok(false);
         }
         let args = args([("run_id", id.into())]);
         let outcome: Result<Done, _> = self.gateway.once("touch_run", &args);
-        self.signs = match (self.signs, &outcome) {
-            (_, Ok(_)) | (Signs::Taken, Err(_)) => Signs::Taken,
-            (Signs::Asked(times), Err(fault)) if fault.is_transient() && times < 3 => {
-                Signs::Asked(times + 1)
-            }
-            (_, Err(_)) => Signs::NotTaken,
-        };
+        self.signs = self.signs.after(&outcome);
         match outcome {
             Ok(Done) => Ok(true),
             Err(_) if self.signs == Signs::NotTaken => Ok(false),
