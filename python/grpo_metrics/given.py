@@ -54,6 +54,7 @@ class Columns(TypedDict, total=False):
     values: Column | None
     loss_mask: Column | None
     token_ids: Column | None
+    weight_versions: Column | None
     semantic_entropies: Column | None
     advantage_scales: Column | None
     seed_alpha_effective: float | None
@@ -94,6 +95,9 @@ class Scalars(TypedDict, total=False):
     num_input_tokens: number, in tokens. Prompt and completion tokens seen so far. Also `num_tokens`, `num_input_tokens_seen`.
     tflops_per_step: number, in 1e12 operations. Floating-point operations of the step.
     model_params: number, in parameters. How many parameters the model has.
+    weight_version: number, in versions. Version of the weights that the step trains, counted as `weight_versions` counts.
+    samples_kept: number, in completions. Sampled completions that the step trains on.
+    samples_dropped: number, in completions. Sampled completions that were dropped before the step: too old, filtered out or failed.
     """
 
     # fields of scalars: made from the table in src/batch/scalars.rs, by UPDATE_DOCS=1 cargo test --test docs
@@ -118,6 +122,9 @@ class Scalars(TypedDict, total=False):
     num_input_tokens: float | None
     tflops_per_step: float | None
     model_params: float | None
+    weight_version: float | None
+    samples_kept: float | None
+    samples_dropped: float | None
     # end of scalars
 
 

@@ -50,6 +50,7 @@ class Shard(_core.Shard):
         values: Column | None = None,
         loss_mask: Column | None = None,
         token_ids: Column | None = None,
+        weight_versions: Column | None = None,
         semantic_entropies: Column | None = None,
         advantage_scales: Column | None = None,
         seed_alpha_effective: float | None = None,
@@ -115,6 +116,8 @@ class Shard(_core.Shard):
         values: f32 [S], in reward. What the critic expected at each token, for trainers that have one. Without it: no `values/*`.
         loss_mask: 0/1 [S], in 0/1. 1 where the token counts, 0 where it does not, as in a tool's output. Without it: every token counts.
         token_ids: u32 [S]. The tokens, for diversity and repetition. Without it: the words of `completions`.
+        weight_versions: u32 [S], in versions. Version of the weights that each token was sampled with, counted as `weight_version` counts.
+            Without it: nothing of staleness.
         semantic_entropies: f64 [G], in nats. How much the meanings of a group's completions differ; with `group_ids`, groups in order of
             first appearance. Without it: 0 in `seed_grpo/*`.
         advantage_scales: f64 [G]. What a group's advantages are scaled by; groups likewise. Without it: 0 as a mean, 1 as an extreme in

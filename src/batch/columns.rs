@@ -168,6 +168,8 @@ columns! {
         loss_mask: Option<TokenMask<'a>>, "0/1" per Token, absent: "every token counts";
         /// The tokens, for diversity and repetition.
         token_ids: Option<TokenIds<'a>>, "-" per Token, absent: "the words of `completions`";
+        /// Version of the weights that each token was sampled with, counted as `weight_version` counts.
+        weight_versions: Option<TokenIds<'a>>, "versions" per Token, absent: "nothing of staleness";
         /// How much the meanings of a group's completions differ; with `group_ids`, groups in order of first
         /// appearance.
         semantic_entropies: Option<Values<'a>>, "nats" per Group, absent: "0 in `seed_grpo/*`";

@@ -158,6 +158,12 @@ scalars! {
     TflopsPerStep "tflops_per_step" in "1e12 operations", Sum Mean;
     /// How many parameters the model has.
     ModelParams "model_params" in "parameters", LowestRank Last;
+    /// Version of the weights that the step trains, counted as `weight_versions` counts.
+    WeightVersion "weight_version" in "versions", Max Last;
+    /// Sampled completions that the step trains on.
+    SamplesKept "samples_kept" in "completions", Sum Sum;
+    /// Sampled completions that were dropped before the step: too old, filtered out or failed.
+    SamplesDropped "samples_dropped" in "completions", Sum Sum;
 }
 
 impl Scalar {
