@@ -1,5 +1,6 @@
 //! A record's columns from Python's keyword arguments.
 
+use grpo_metrics::batch::group::GroupId;
 use grpo_metrics::batch::scalars::{Meta, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Column, ColumnInfo, ColumnKind, Columns, Shape};
@@ -7,7 +8,7 @@ use grpo_metrics::engine::unknown_name;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
 
-use crate::column::{Flat, Mask, Numbers, Read, Tokens, View, kind_of, number};
+use crate::column::{Flat, Mask, Numbers, Read, Tokens, View, cells_of, kind_of, listed, number};
 use crate::error;
 use crate::interruption::Noted;
 
@@ -15,7 +16,7 @@ use crate::interruption::Noted;
 enum Held<'py> {
     Numbers(Numbers),
     Naturals(Flat<u32>),
-    Ids(Flat<u64>),
+    Ids(Vec<u64>),
     Bits(Flat<bool>),
     Texts(Vec<String>),
     Components(Vec<(String, Numbers)>),
@@ -32,7 +33,7 @@ impl<'py> Held<'py> {
         Ok(match info.kind {
             ColumnKind::Numbers => Self::Numbers(Read::read(name, value)?),
             ColumnKind::Naturals => Self::Naturals(Read::read(name, value)?),
-            ColumnKind::Ids => Self::Ids(Read::read(name, value)?),
+            ColumnKind::Ids => Self::Ids(ids(name, value)?),
             ColumnKind::Bits => Self::Bits(Read::read(name, value)?),
             ColumnKind::Texts => Self::Texts(Read::read(name, value)?),
             ColumnKind::Components => Self::Components(Read::read(name, value)?),
@@ -48,7 +49,7 @@ impl<'py> Held<'py> {
         match self {
             Self::Numbers(numbers) => Column::Numbers(numbers.values()),
             Self::Naturals(cells) => Column::Naturals(cells.cells()),
-            Self::Ids(cells) => Column::Ids(cells.cells()),
+            Self::Ids(cells) => Column::Ids(cells),
             Self::Bits(cells) => Column::Bits(cells.cells()),
             Self::Texts(texts) => Column::Texts(texts),
             Self::Components(named) => {
@@ -83,6 +84,32 @@ impl<'py> Held<'py> {
             _ => Ok(()),
         }
     }
+}
+
+/// Numbers, or texts: a list of them, or an array that holds texts or objects.
+fn ids(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    let is_text = |cell: &Bound<'_, PyAny>| cell.is_instance_of::<PyString>();
+    let cells = cells_of(&listed(value)?.unwrap_or_else(|| value.clone()));
+    let cells = cells.filter(|cells| cells.iter().any(is_text));
+    let Some(cells) = cells else {
+        return Ok(Flat::read(name, value)?.into_cells());
+    };
+    let id = |cell: &Bound<'_, PyAny>| {
+        let refuse = |_| expected(name, "whole numbers, or texts", cell);
+        let Ok(text) = cell.cast::<PyString>() else {
+            return cell
+                .extract::<u64>()
+                .noted()
+                .map_err(refuse)
+                .map(GroupId::from);
+        };
+        match text.to_str().noted() {
+            Ok(text) => Ok(GroupId::from(text)),
+            Err(_) => Err(expected(name, "texts that can be written as UTF-8", cell)),
+        }
+    };
+    let ids = cells.iter().map(id).collect::<PyResult<Vec<_>>>()?;
+    GroupId::numbers(&ids).map_err(error::column)
 }
 
 /// What is given beside columns.

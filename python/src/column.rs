@@ -69,8 +69,24 @@ pub fn _address(name: &str, column: &Bound<'_, PyAny>) -> PyResult<usize> {
     })
 }
 
+/// An array that holds texts or objects, as a list; `None` of anything else.
+pub fn listed<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = value.py();
+    let dtype = value.getattr_opt(intern!(py, "dtype"))?;
+    let kind = match dtype {
+        Some(dtype) => dtype.getattr_opt(intern!(py, "kind"))?,
+        None => None,
+    };
+    let kind: Option<String> = kind.and_then(|kind| kind.extract().noted().ok());
+    // Objects, texts of one length, texts of any.
+    if kind.is_none_or(|kind| !["O", "U", "T"].contains(&kind.as_str())) {
+        return Ok(None);
+    }
+    value.call_method0(intern!(py, "tolist")).map(Some)
+}
+
 /// A list or tuple.
-fn cells_of<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+pub fn cells_of<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
     if let Ok(list) = value.cast::<PyList>() {
         return Some(list.iter().collect());
     }
@@ -138,6 +154,10 @@ pub struct Flat<T>(Vec<T>);
 impl<T> Flat<T> {
     pub fn cells(&self) -> &[T] {
         &self.0
+    }
+
+    pub fn into_cells(self) -> Vec<T> {
+        self.0
     }
 }
 

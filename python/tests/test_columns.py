@@ -123,6 +123,9 @@ def test_integer_columns_may_have_any_integer_type():
         ids = np.arange(8, dtype=dtype)
         assert row(completion_lengths=lengths, token_ids=ids) == row(token_ids=list(range(8)))
     assert row(group_sizes=None, group_ids=[5, 5, 2**63, 2**63]) == row()
+    texts = ["prompt-1", "prompt-1", "\u00fc", "\u00fc"]
+    for ids in (texts, tuple(texts), np.array(texts), np.array(texts, dtype=object)):
+        assert row(group_sizes=None, group_ids=ids) == row()
     padded_ids = np.full((N, 5), -100)
     padded_ids[0, :1], padded_ids[1, :2], padded_ids[2, :3], padded_ids[3, :2] = [0], [1, 2], [3, 4, 5], [6, 7]
     assert row(token_ids=padded_ids) == row(token_ids=list(range(8)))
@@ -132,6 +135,9 @@ WRONG = {
     "a column too short": ({"advantages": [1.0]}, "`advantages`: expected 4 values .* found 1"),
     "an unknown column": ({"token_logprobs": LOGPS}, "unknown column( or option)? `token_logprobs`; did you mean `token_logps`"),
     "no grouping": ({"group_sizes": None}, "expected `group_sizes` or `group_ids`, found neither"),
+    "texts and numbers as group ids": ({"group_sizes": None, "group_ids": ["a", "a", 1, "b"]}, r"`group_ids\[2\]`: expected a text as before it, found a number"),
+    "a text that is no UTF-8 as a group's id": ({"group_sizes": None, "group_ids": ["a", "\ud800", "b", "b"]}, "`group_ids`: expected texts that can be"),
+    "one text for group ids": ({"group_sizes": None, "group_ids": "abcd"}, "`group_ids`: expected "),
     "two groupings": ({"group_ids": [0, 0, 1, 1]}, "found both"),
     "no rewards": ({"rewards": None}, "`rewards` is missing"),
     "a text among the rewards": ({"rewards": [1, 2, "x", 4]}, r"`rewards\[2\]`: expected a number or None, found str"),

@@ -81,7 +81,7 @@ kinds! {
     /// One whole number a completion or group.
     Naturals(&'a [u32]) "u32";
     /// One id a completion.
-    Ids(&'a [u64]) "u64";
+    Ids(&'a [u64]) "u64 or text";
     /// One true or false a completion.
     Bits(&'a [bool]) "bool";
     /// One text a completion.

@@ -109,7 +109,8 @@ columns! {
         /// group.
         group_sizes: Sizes of Naturals, "completions" per Group, absent: "`group_ids` are";
         /// The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
-        /// micro-batches.
+        /// micro-batches. Numbers, or texts, each of which is taken as the XXH3 (64 bits) of its UTF-8 bytes; not both in one
+        /// record.
         group_ids: Ids of Ids, "-" per Completion, absent: "`group_sizes` are";
     }
     fields {

@@ -12,6 +12,16 @@ pub enum BatchError {
     /// Two columns say which completions form a group: give one of them.
     #[error("expected `group_sizes` or `group_ids`, found both")]
     BothGroupings,
+    /// Some of a record's groups are named by texts and some by numbers.
+    #[error("`group_ids[{completion}]`: expected a {expected} as before it, found a {found}")]
+    MixedIds {
+        /// The first completion whose id is not as those before it, from 0.
+        completion: usize,
+        /// What those before it are: `number` or `text`.
+        expected: &'static str,
+        /// What this one is.
+        found: &'static str,
+    },
     /// Every record has rewards, if only an empty column of them.
     #[error("`rewards` is missing")]
     NoRewards,

@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::fault::{At, Fault};
-pub(super) use kind::{Bit, Kind, Maybe, Natural, Natural64, Number, NumberOrBit, Single, Text};
+pub(super) use kind::{
+    Bit, Id, Kind, Maybe, Natural, Natural64, Number, NumberOrBit, Single, Text,
+};
 
 /// What the reading of one record has found out so far: where it is, and what is wrong with it.
 ///

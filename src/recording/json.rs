@@ -6,12 +6,13 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::cell::{
-    Bit, Cell, Many, Maybe, Natural, Natural64, Number, One, Reading, Single, Text, skip_array,
+    Bit, Cell, Id, Many, Maybe, Natural, Natural64, Number, One, Reading, Single, Text, skip_array,
     take_cells,
 };
 use super::fault::{Fault, nearest};
 use super::field::{COMPONENTS, Cells, Fields, Numbers, Owned};
 use super::record::{Head, Record};
+use crate::batch::group::GroupId;
 use crate::batch::scalars::{Scalars, Weighting};
 use crate::batch::{ColumnInfo, ColumnKind, Columns, Shape};
 
@@ -302,7 +303,11 @@ fn column<'de, A: MapAccess<'de>>(
             many!(Maybe<Number>).map(|x| Owned::Numbers(x.into_iter().collect()))
         }
         ColumnKind::Naturals => many!(Natural).map(Owned::Naturals),
-        ColumnKind::Ids => many!(Natural64).map(Owned::Ids),
+        ColumnKind::Ids => {
+            let ids = many!(Id).map(|ids| GroupId::numbers(&ids)).transpose();
+            ids.map_err(|mixed| reading.refuse(mixed.into()))?
+                .map(Owned::Ids)
+        }
         ColumnKind::Bits => many!(Bit).map(Owned::Bits),
         ColumnKind::Tokens => many!(Single).map(|x| Owned::Tokens(Cells::flat(x))),
         ColumnKind::TokenBits => {

@@ -238,6 +238,46 @@ fn texts_are_the_non_finite_numbers_and_null_is_absent() {
 }
 
 #[test]
+fn a_group_that_texts_name_is_one_over_ranks_and_stays_one_in_a_recording_that_is_written() {
+    let line = |rank: u32, ids: &str| {
+        format!(
+            r#"{{"step": 1, "rank": {rank}, "world_size": 2, "batch": {{"group_ids": {ids}, "rewards": [{rank}, 1]}}}}"#
+        )
+    };
+    let row = |shards: Vec<Shard>| {
+        let mut whole = Shard::default();
+        for shard in shards {
+            whole.merge(shard).unwrap();
+        }
+        EngineOptions::default().row(whole, Some(1)).unwrap()
+    };
+    let shards = |ids: [&str; 2]| -> Vec<Shard> {
+        let records = ids.iter().enumerate().map(|(rank, ids)| {
+            Record::from_json(&line(u32::try_from(rank).unwrap(), ids)).unwrap()
+        });
+        records
+            .map(|record| Shard::of(&record.batch().unwrap()))
+            .collect()
+    };
+    let texts = [r#"["a", "\u00fc"]"#, r#"["\u00fc", "a"]"#];
+    assert_eq!(row(shards(texts)), row(shards(["[7, 8]", "[8, 7]"])));
+    assert_ne!(row(shards(texts)), row(shards(["[7, 8]", "[9, 10]"])));
+
+    let written = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::create(written.path(), Format::JsonLines).unwrap();
+    let read: Vec<Record> = (0..2)
+        .map(|rank| Record::from_json(&line(rank, texts[rank as usize])).unwrap())
+        .collect();
+    for record in &read {
+        recorder.write(1, 2, &record.batch().unwrap()).unwrap();
+    }
+    let again = Recording::open(&[written.path()]).unwrap();
+    let step = again.steps().next().unwrap();
+    let again: Vec<Record> = step.records().map(Result::unwrap).collect();
+    assert_eq!(again, read);
+}
+
+#[test]
 fn broken_json_is_named_by_file_line_and_what_was_read_of_it() {
     insta::assert_snapshot!(second_line(r#"{"step": 2, "rank": 0, "world_size": 1, "batch": {"group_si"#), @"rank0.jsonl, line 2, step 2, rank 0: broken JSON: EOF while parsing a string at column 59");
     insta::assert_snapshot!(second_line("garbage"), @"rank0.jsonl, line 2: broken JSON: expected value at column 1");
@@ -281,7 +321,8 @@ fn cells_of_a_wrong_type_are_named_by_field_and_index() {
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [1], "rewards": [[1]]}"#), @r#"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `rewards[0]`: expected a number, "NaN", "Infinity" or "-Infinity", or null, found an array"#);
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [1.5], "rewards": [1]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `group_sizes[0]`: expected a whole number from 0 to 4294967295, found 1.5");
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [-1], "rewards": [1]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `group_sizes[0]`: expected a whole number from 0 to 4294967295, found -1");
-    insta::assert_snapshot!(bad_batch(r#"{"group_ids": [18446744073709551616], "rewards": [1]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `group_ids[0]`: expected a whole number from 0 to 18446744073709551615, found 1.8446744073709552e19");
+    insta::assert_snapshot!(bad_batch(r#"{"group_ids": [18446744073709551616], "rewards": [1]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `group_ids[0]`: expected a whole number from 0 to 18446744073709551615, or a text, found 1.8446744073709552e19");
+    insta::assert_snapshot!(bad_batch(r#"{"group_ids": ["7", "7", 7], "rewards": [1, 0, 1]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `group_ids[2]`: expected a text as before it, found a number");
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [1], "rewards": [1], "completion_lengths": [2], "token_logps": [-1, null]}"#), @r#"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `token_logps[1]`: expected a number, "NaN", "Infinity" or "-Infinity", found null"#);
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [1], "rewards": [1], "completion_lengths": [2], "loss_mask": [0, 2]}"#), @"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `loss_mask[1]`: expected true, false, 0 or 1, found 2");
     insta::assert_snapshot!(bad_batch(r#"{"group_sizes": [1], "rewards": [1], "terminated": ["yes"]}"#), @r#"rank0.jsonl, line 2, step 2, rank 0, micro-batch 0: `terminated[0]`: expected true, false, 0 or 1, found the text "yes""#);

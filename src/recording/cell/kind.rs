@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::Cell;
+use crate::batch::group::GroupId;
 
 /// What a field takes.
 pub(in crate::recording) trait Kind {
@@ -93,6 +94,22 @@ impl Kind for Natural {
     #[inline]
     fn of(cell: Cell<'_>) -> Option<u32> {
         Natural64::of(cell).and_then(|x| u32::try_from(x).ok())
+    }
+}
+
+/// A group's id.
+pub(in crate::recording) enum Id {}
+
+impl Kind for Id {
+    type Value = GroupId;
+    const EXPECTED: &'static str = "a whole number from 0 to 18446744073709551615, or a text";
+
+    #[inline]
+    fn of(cell: Cell<'_>) -> Option<GroupId> {
+        match cell {
+            Cell::Text(text) => Some(text.into()),
+            cell => Natural64::of(cell).map(GroupId::from),
+        }
     }
 }
 
