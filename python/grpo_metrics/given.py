@@ -63,6 +63,13 @@ class Columns(TypedDict, total=False):
     completions: Sequence[str] | None
     trajectory_ids: Sequence[str] | None
     tags: Sequence[str] | None
+    turns: Column | None
+    tool_calls: Column | None
+    tool_failures: Column | None
+    aborted: Column | None
+    errors: Column | None
+    stop_conditions: Sequence[str] | None
+    answers: Sequence[str] | None
     # end of columns
 
 

@@ -59,6 +59,13 @@ class Shard(_core.Shard):
         completions: Sequence[str] | None = None,
         trajectory_ids: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        turns: Column | None = None,
+        tool_calls: Column | None = None,
+        tool_failures: Column | None = None,
+        aborted: Column | None = None,
+        errors: Column | None = None,
+        stop_conditions: Sequence[str] | None = None,
+        answers: Sequence[str] | None = None,
         extended: bool | None = False,
         clip_range: tuple[float, float] | None = None,
         is_ratio_cap: float | None = None,
@@ -131,6 +138,18 @@ class Shard(_core.Shard):
             table.
         tags: text [n]. Data source, task or environment, for `tags/{tag}/*`; beyond 64 tags, those that sort last by their bytes are
             counted under `other`. Without it: no `tags/*` counts the completions.
+        turns: u32 [n], in turns. Turns of the conversation that the completion is. Without it: `turns/*` leaves the completions out.
+        tool_calls: u32 [n], in calls. Tool calls in the completion. Without it: `tools/*` leaves the completions out.
+        tool_failures: u32 [n], in calls. Those of its tool calls that failed; at most as many as `tool_calls` says. Without it: the share
+            of tool calls that fail leaves the completions out.
+        aborted: bool [n], in 0/1. 1 where generation was broken off and the completion is not meant to be trained on. Without it: nothing
+            says which lengths are of whole completions.
+        errors: bool [n], in 0/1. 1 where the environment or the reward failed. Without it: no share of completions that failed so.
+        stop_conditions: text [n]. Why the completion ended (`stop`, `length`, `max_turns`), for `stop_conditions/{condition}`; beyond 64
+            conditions, those that sort last by their bytes are counted under `other`. Without it: no `stop_conditions/*` counts the
+            completions.
+        answers: text [n]. The answer that was read out of the completion, for `maj@{k}`; an empty text where there is none. Without it: no
+            `maj@{k}` for its groups.
         extended: true or false. The extended metrics too: distributions, uncertainty, splits by tag, health. Without it: false.
         clip_range: two numbers, (low, high). Below and above 1, where a token's ratio counts as clipped, if no snapshot of a controller
             says so. Without it: 0.2 either side.

@@ -108,6 +108,13 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
     let mut detailed = with(Grouping::Ids(&ids));
     detailed.token_ids = Some(TokenIds::Ragged(&token_ids));
     detailed.tags = Some(&tags);
+    detailed.turns = Some(&lengths);
+    detailed.tool_calls = Some(&lengths);
+    detailed.tool_failures = Some(&lengths);
+    detailed.aborted = Some(&[true, false, false, false, true, false, false, true]);
+    detailed.errors = Some(&[false, false, false, false, true, true, true, true]);
+    detailed.stop_conditions = Some(&tags);
+    detailed.answers = Some(&tags);
     detailed.prompt_lengths = Some(&lengths);
     detailed.sampling_token_logps = Some((&logps[..]).into());
     detailed.token_entropies = Some((&logps[..]).into());

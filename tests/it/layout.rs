@@ -24,6 +24,13 @@ struct Completion {
     terminated: bool,
     prompt: u32,
     tag: String,
+    turns: u32,
+    /// How many, and how many of them failed.
+    tool_calls: (u32, u32),
+    aborted: bool,
+    error: bool,
+    stop_condition: String,
+    answer: String,
     /// Whether the step's records have token advantages.
     token_advantages: bool,
     /// current, old, reference, sampling, entropy, advantage, value; mask and id.
@@ -71,6 +78,14 @@ fn completion() -> impl Strategy<Value = Completion> {
         mass(),
         mass(),
         (any::<bool>(), 0..20_u32, 0..4_u8),
+        (
+            1..5_u32,
+            0..4_u32,
+            0..4_u32,
+            any::<[bool; 2]>(),
+            0..3_u8,
+            0..4_u8,
+        ),
         tokens,
     )
         .prop_map(
@@ -82,6 +97,7 @@ fn completion() -> impl Strategy<Value = Completion> {
                 q,
                 weight,
                 (terminated, prompt, tag),
+                (turns, calls, failures, [aborted, error], stop_condition, answer),
                 tokens,
             )| Completion {
                 group,
@@ -94,6 +110,13 @@ fn completion() -> impl Strategy<Value = Completion> {
                 terminated,
                 prompt,
                 tag: format!("task {tag}"),
+                turns,
+                tool_calls: (calls, failures.min(calls)),
+                aborted,
+                error,
+                stop_condition: format!("stop {stop_condition}"),
+                // Some say nothing.
+                answer: "x".repeat(answer.into()),
                 token_advantages: false,
                 tokens,
             },
@@ -130,6 +153,13 @@ struct Record {
     terminated: Vec<bool>,
     prompts: Vec<u32>,
     tags: Vec<String>,
+    turns: Vec<u32>,
+    tool_calls: Vec<u32>,
+    tool_failures: Vec<u32>,
+    aborted: Vec<bool>,
+    errors: Vec<bool>,
+    stop_conditions: Vec<String>,
+    answers: Vec<String>,
     logps: [Vec<f32>; 7],
     mask: Vec<u8>,
     token_ids: Vec<u32>,
@@ -155,6 +185,13 @@ impl Record {
             record.terminated.push(c.terminated);
             record.prompts.push(c.prompt);
             record.tags.push(c.tag.clone());
+            record.turns.push(c.turns);
+            record.tool_calls.push(c.tool_calls.0);
+            record.tool_failures.push(c.tool_calls.1);
+            record.aborted.push(c.aborted);
+            record.errors.push(c.error);
+            record.stop_conditions.push(c.stop_condition.clone());
+            record.answers.push(c.answer.clone());
             for (logps, mask, id) in &c.tokens {
                 for (column, logp) in record.logps.iter_mut().zip(logps) {
                     column.push(*logp);
@@ -186,6 +223,13 @@ impl Record {
         columns.prompt_lengths = Some(&self.prompts);
         columns.max_prompt_length = Some(15);
         columns.tags = Some(&self.tags);
+        columns.turns = Some(&self.turns);
+        columns.tool_calls = Some(&self.tool_calls);
+        columns.tool_failures = Some(&self.tool_failures);
+        columns.aborted = Some(&self.aborted);
+        columns.errors = Some(&self.errors);
+        columns.stop_conditions = Some(&self.stop_conditions);
+        columns.answers = Some(&self.answers);
         let [
             current,
             old,
