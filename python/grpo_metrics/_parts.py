@@ -72,15 +72,43 @@ def _first(trainer: Any, places: tuple[str, ...]) -> Any:
     return None
 
 
-class Parts:
-    """The parts of one trainer. What it lacks is gathered, and told in one warning."""
+class Lacks:
+    """What a trainer lacks of that which its completions are counted by: gathered, and told in one warning."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+    def __init__(self, trainer: str) -> None:
+        self._trainer = trainer
         self.counts = True
         """Whether completions are counted at all."""
         self._lacks: dict[str, str] = {}
         self._told = 0
+
+    def lack(self, what: str, uncounted: str) -> None:
+        """Notes that `what` is not there, so that something is `uncounted`."""
+        self._lacks.setdefault(what, uncounted)
+
+    def lack_all(self, what: str) -> None:
+        """Notes that no completion can be counted, for `what` is not there."""
+        self.counts = False
+        self.lack(what, "completions: only what the trainer logs itself is stored")
+
+    def tell(self) -> None:
+        """Says what is not there, once, and what is therefore not counted."""
+        new = list(self._lacks.items())[self._told :]
+        self._told = len(self._lacks)
+        if new:
+            by_loss: dict[str, list[str]] = {}
+            for what, uncounted in new:
+                by_loss.setdefault(uncounted, []).append(what)
+            said = "; ".join(f"without {' and '.join(lacking)}, not counted: {uncounted}" for uncounted, lacking in by_loss.items())
+            _log.warning("grpo_metrics: %s is not as known: %s", self._trainer, said)
+
+
+class Parts(Lacks):
+    """The parts of one trainer of TRL's."""
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__(type(trainer).__name__)
+        self.trainer = trainer
 
     def of(self, name: str) -> Any:
         """A part by its name; `None` where the trainer has it in none of its places."""
@@ -97,22 +125,7 @@ class Parts:
             self.lack(f"`{name}` in a batch", uncounted)
         return batch.get(name)
 
-    def lack(self, what: str, uncounted: str) -> None:
-        """Notes that `what` is not there, so that something is `uncounted`."""
-        self._lacks.setdefault(what, uncounted)
-
-    def lack_all(self, what: str) -> None:
-        """Notes that no completion can be counted, for `what` is not there."""
-        self.counts = False
-        self.lack(what, "completions: only what the trainer logs itself is stored")
-
     def tell(self) -> None:
-        """Says what is not there, once, and what is therefore not counted; at the rank that has the rows."""
-        new = list(self._lacks.items())[self._told :]
-        self._told = len(self._lacks)
-        if new and self.trainer.accelerator.is_main_process:
-            by_loss: dict[str, list[str]] = {}
-            for what, uncounted in new:
-                by_loss.setdefault(uncounted, []).append(what)
-            said = "; ".join(f"without {' and '.join(lacking)}, not counted: {uncounted}" for uncounted, lacking in by_loss.items())
-            _log.warning("grpo_metrics: %s is not as known: %s", type(self.trainer).__name__, said)
+        """Says it at the rank that has the rows."""
+        if self.trainer.accelerator.is_main_process:
+            super().tell()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _termination
 from ._core import CallQueue, normalised
+from ._opened import without_secrets
 from ._store import Signs, Store, _finite, signs_of
 from .engine import Engine
 
@@ -206,20 +207,7 @@ def facts(args: Any, model: Any) -> dict[str, Any]:
     """What a run's configuration says of its training: the model's name and the trainer's arguments."""
     name = getattr(getattr(model, "config", None), "_name_or_path", None) or type(model).__name__
     arguments = args.to_dict() if callable(getattr(args, "to_dict", None)) else {}
-    return {"model": name, "args": _without_secrets(_finite(arguments))}
-
-
-def _without_secrets(value: Any) -> Any:
-    """`to_dict` hides its own tokens, but not those in the keyword arguments for others that it holds."""
-    if isinstance(value, list):
-        return [_without_secrets(member) for member in value]
-    if not isinstance(value, dict):
-        return value
-    hidden = ("token", "api_key", "password", "secret")
-    return {
-        name: f"<{name.upper()}>" if isinstance(member, str) and name.lower().endswith(hidden) else _without_secrets(member)
-        for name, member in value.items()
-    }
+    return {"model": name, "args": without_secrets(_finite(arguments))}
 
 
 def _last_error() -> BaseException | None:

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._core import SinkError, StoreError
 from ._observer import Generated, Observer
+from ._opened import opened, without_outputs
 from ._parts import argument, is_whole, without
 from ._store import _finite
 from ._trainer_log import GrpoMetricsCallback as GrpoMetricsCallback
@@ -50,7 +50,7 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Unpack
     not counted without it, and all else is counted. Of a trainer that is no GRPO trainer only what it logs itself is stored, and
     a warning says so.
     """
-    Engine(**_without_outputs(options))  # an option that cannot be is an error here, not in the training
+    Engine(**without_outputs(options))  # an option that cannot be is an error here, not in the training
     missing = without(trainer)
     if missing is None:
         return _named_as(_instrumented(_logged(trainer, engine, options)), trainer)
@@ -172,7 +172,7 @@ class Training:
         self.follows_log = self.owns_engine and not any(options.get(name) is not None for name in CADENCE)
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
         self.log.begins(resumes)
-        self.engine = engine or _engine(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
+        self.engine = engine or opened(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
         if not self.owns_engine:
             self.engine.rewind()  # this training's steps are counted anew
         if self.owns_engine and self.engine.run is not None:
@@ -203,26 +203,6 @@ class Training:
             self.engine.__exit__(raised and type(raised), raised, raised and raised.__traceback__)
 
 
-def _engine(options: dict[str, Any], asked: str | None) -> Engine:
-    """An engine with these options; where a store or sink cannot be opened, one without, for the other ranks wait for its part. A run
-    that nobody `asked` to go on with, and that cannot be gone on with, is left alone: there is a new one."""
-    try:
-        try:
-            return Engine(**options)
-        except StoreError as error:
-            if asked is not None or options.get("resume") != "allow":
-                raise
-            _log.warning("grpo_metrics: the training has a run of its own: %s", error)
-            return Engine(**options | {"resume": "never"})
-    except (StoreError, SinkError) as error:
-        _log.warning("grpo_metrics: rows go to the trainer's log alone: %s", error)
-        return Engine(**_without_outputs(options))
-
-
-def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder", "samples")}
-
-
 def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     args, accelerator = trainer.args, trainer.accelerator
     options: dict[str, Any] = {"dialect": "trl", "seed": args.seed}
@@ -238,5 +218,5 @@ def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     said = {"trainer": type(trainer).__name__, **facts(args, trainer.model)}
     options["config"] = said | _finite(dict(config) if isinstance(config, Mapping) else {"config": config})
     if not accelerator.is_main_process:  # rows are rank 0's
-        options = _without_outputs(options)
+        options = without_outputs(options)
     return options

@@ -1,0 +1,86 @@
+"""What the tests of trainers' adapters share: completions made up, and what is found in a store afterwards."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import grpo_metrics as gm
+
+PROMPTS, EACH = 4, 3
+
+
+def rollout(step: int) -> SimpleNamespace:
+    """The completions of one step: for each of `PROMPTS` prompts `EACH` of them, by prompt."""
+    rng = np.random.default_rng(step)
+    n = PROMPTS * EACH
+    lengths = rng.integers(2, 9, n).tolist()
+    prompts = [rng.integers(1, 90, 2 + i // EACH).tolist() for i in range(n)]
+    for i in range(n):
+        prompts[i] = prompts[i - i % EACH]
+    logps = [(-rng.exponential(1.0, length)).round(4).tolist() for length in lengths]
+    return SimpleNamespace(
+        n=n,
+        prompts=prompts,
+        responses=[rng.integers(1, 90, length).tolist() for length in lengths],
+        lengths=lengths,
+        rewards=rng.choice([0.0, 0.0, 1.0, 0.5], n).tolist(),
+        # The last token but one is a tool's.
+        masks=[[0 if length > 3 and t == length - 2 else 1 for t in range(length)] for length in lengths],
+        logps=logps,
+        sampled=[[lp + float(rng.normal(0, 0.01)) for lp in row] for row in logps],
+        reference=[[lp + float(rng.normal(0, 0.1)) for lp in row] for row in logps],
+        uids=[f"prompt-{step}-{i // EACH}" for i in range(n)],
+        stops=["length" if length == 8 else "stop" for length in lengths],
+    )
+
+
+def stored(path: Any, run: str = "r") -> dict[int, dict[str, float]]:
+    """The rows of a run, by step."""
+    rows: dict[int, dict[str, float]] = {}
+    for metric in gm.Store(path, read_only=True).get_metrics(run):
+        rows.setdefault(metric["step"], {})[metric["name"]] = metric["value"]
+    return rows
+
+
+def status(path: Any, run: str = "r") -> str:
+    """How the run stands."""
+    return str(gm.Store(path, read_only=True).get_run(run)["status"])
+
+
+def trainer_module(name: str, *modules: str) -> list[Any]:
+    """Modules of a trainer, from its checkout where GRPO_METRICS_{NAME}_SOURCE names one, else as installed; a skip without."""
+    for place in reversed(os.environ.get(f"GRPO_METRICS_{name}_SOURCE", "").split(os.pathsep)):
+        if place and place not in sys.path:
+            sys.path.insert(0, place)
+    if sys.version_info < (3, 12):
+        # Trainers that are for newer Pythons hand theirs to pydantic, which wants this one before.
+        import typing
+
+        import typing_extensions
+
+        typing.TypedDict = typing_extensions.TypedDict
+    try:
+        return [importlib.import_module(module) for module in modules]
+    except ImportError as error:
+        pytest.skip(f"{modules[0]} cannot be imported: {error}")
+
+
+def parameters(function: Any) -> list[str]:
+    """The names of what a function takes."""
+    import inspect
+
+    return list(inspect.signature(function).parameters)
+
+
+def same(found: dict[str, float], theirs: dict[str, float], keys: dict[str, str], precision: float = 1e-6) -> int:
+    """Asserts that each of our keys has the number that the trainer has under its own; how many there were."""
+    for ours, its in keys.items():
+        assert found[ours] == pytest.approx(theirs[its], rel=precision, abs=precision), (ours, its)
+    return len(keys)
