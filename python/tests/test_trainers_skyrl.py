@@ -12,13 +12,14 @@ import grpo_metrics as gm
 from grpo_metrics.trainers.skyrl import GrpoMetricsCallback
 
 KEYS = {
-    "critic/score/mean": "reward/avg_raw_reward",
-    "critic/advantages/mean": "loss/avg_raw_advantages",
-    "response_length/mean": "generate/avg_num_tokens",
-    "response_length/min": "generate/min_num_tokens",
-    "response_length/max": "generate/max_num_tokens",
+    "reward": "reward/avg_raw_reward",
+    "completions/mean_length": "generate/avg_num_tokens",
+    "completions/min_length": "generate/min_num_tokens",
+    "completions/max_length": "generate/max_num_tokens",
+    "sampling/sampling_logp_difference/mean": "policy/rollout_train_logprobs_abs_diff_mean",
+    "sampling/sampling_logp_difference/max": "policy/rollout_train_logprobs_abs_diff_max",
 }
-"""What the dialect `verl` and SkyRL both have."""
+"""What the dialect `trl` and SkyRL both have."""
 
 
 class Batch(dict):
@@ -229,7 +230,7 @@ def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
     trainer._skip_policy_forward = lambda batch: False
     trainer.all_metrics, trainer.global_step = {}, 0
     store = tmp_path / "runs.db"
-    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store, run="r", dialect="verl", kl_kind="k3")])
+    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store, run="r", dialect="trl")])
     trainer._fire("on_train_start")
     theirs = {}
     for trainer.global_step in (1, 2):
@@ -250,10 +251,10 @@ def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
         theirs[trainer.global_step] = dict(trainer.all_metrics)
         logs = dict(trainer.all_metrics)
         trainer._fire("on_log", logs=logs)
-        assert "grpo_metrics/critic/score/mean" in logs
+        assert "grpo_metrics/reward" in logs
     trainer._fire("on_train_end")
     rows = stored(store)
-    equal = sum(same(rows[step], theirs[step], KEYS if pad == 0 else KEYS) for step in (1, 2))
+    equal = sum(same(rows[step], theirs[step], KEYS) for step in (1, 2))
     for step in (1, 2):
         assert {key: rows[step][key] for key in theirs[step]} == pytest.approx(theirs[step])
     print(f"skyrl: {equal} numbers of ours equal SkyRL's, {len(theirs[1])} keys of its own stored as they are, {len(rows[1])} keys in all")
