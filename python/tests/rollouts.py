@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
@@ -70,20 +71,35 @@ def trainer_module(name: str, *modules: str, engines: tuple[str, ...] = ()) -> l
 
         typing.TypedDict = typing_extensions.TypedDict
     if os.environ.get(f"GRPO_METRICS_{name}_SOURCE") or importlib.util.find_spec(modules[0].partition(".")[0]):
-        for engine in engines:
-            if engine.partition(".")[0] in sys.modules or not importlib.util.find_spec(engine.partition(".")[0]):
-                sys.modules.setdefault(engine, MagicMock(__spec__=importlib.machinery.ModuleSpec(engine, None), __path__=[]))
+        missing = {engine for engine in engines if engine not in sys.modules and not importlib.util.find_spec(engine)}
+        sys.meta_path.append(Empty(missing))
     try:
         return [importlib.import_module(module) for module in modules]
     except ImportError as error:
         pytest.skip(f"{modules[0]} cannot be imported: {error}")
 
 
+class Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Packages, and all within them, as something empty to import."""
+
+    def __init__(self, packages: set[str]) -> None:
+        self.packages = packages
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in self.packages else None
+
+    def create_module(self, spec: Any) -> Any:
+        return MagicMock(__name__=spec.name, __path__=[])
+
+    def exec_module(self, module: Any) -> None:
+        pass
+
+
 def parameters(function: Any) -> list[str]:
     """The names of what a function takes."""
     import inspect
 
-    return list(inspect.signature(function).parameters)
+    return [name for name in inspect.signature(function).parameters if not name.startswith("_ray")]
 
 
 def same(found: dict[str, float], theirs: dict[str, float], keys: dict[str, str], precision: float = 1e-6) -> int:

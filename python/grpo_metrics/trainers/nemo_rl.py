@@ -61,6 +61,8 @@ class GrpoMetricsLogger:
         self._step: int | None = None
         self._beside: dict[str, float] = {}
         """What was logged of the step that is not over."""
+        self._apart: dict[str, float] = {}
+        """What came last of that which has an axis of its own."""
 
     def log_metrics(
         self, metrics: dict[str, Any], step: int, prefix: str | None = "", step_metric: str | None = None, step_finished: bool = False
@@ -69,9 +71,9 @@ class GrpoMetricsLogger:
         self.host.shielded("what the trainer logs", lambda: self._take(metrics, step, prefix, step_metric, step_finished))
 
     def _take(self, metrics: Mapping[str, Any], step: int, prefix: str | None, step_metric: str | None, finished: bool) -> None:
-        named = {f"{prefix}/{name}" if prefix else name: value for name, value in metrics.items()}
+        named = {f"{prefix}/{name}" if prefix else name: value for name, value in metrics.items() if name != step_metric}
         if step_metric:
-            self._beside |= {name: value for name, value in numbers(named).items() if name != step_metric}
+            self._apart |= numbers(named)
             return
         if self._step not in (None, step):
             self._write()
@@ -81,6 +83,9 @@ class GrpoMetricsLogger:
             self._write()
 
     def _write(self) -> None:
+        if any(name.startswith("train/") for name in self._beside):
+            self._beside |= self._apart
+            self._apart = {}
         if self._step is not None and self._beside:
             self.host.logged(self._step, self._beside, NAMES)
         self._step, self._beside = None, {}
