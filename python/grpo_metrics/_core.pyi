@@ -63,6 +63,14 @@ class Engine:
 
     def __new__(cls, **options: Any) -> Self: ...
     def observe(self, **columns: Any) -> None: ...
+    def join(self, shard: Shard, missing: Mapping[int, str] | None = None) -> None:
+        """Takes in what is a shard already, such as what a worker has returned: from then on it is as if its records had been observed
+        here, for windows, sinks, the store and the flags of health. `shard` stays as it is.
+
+        `missing` are the ranks whose shards were to come too, each with the reason: by the engine's `policy` the step fails of them, or
+        its row says so. `grpo_metrics.ray.merge` gives both. A StepError where a record is there already, or was counted otherwise
+        or in less detail than this engine counts."""
+
     def fail(self, reason: str) -> None:
         """Says that this rank has no part in the step that is not over, where there are other ranks."""
 
@@ -141,7 +149,7 @@ class Shard:
 
     def __new__(cls) -> Self: ...
     @classmethod
-    def of(cls, *, step: int | None = None, **columns: Any) -> Self: ...
+    def of(cls, *, step: int | None = None, replica: bool = False, **columns: Any) -> Self: ...
     def merge(self, other: Shard) -> None:
         """Joins what `other` knows; `other` stays as it is."""
 

@@ -25,6 +25,7 @@ class Shard(_core.Shard):
         cls,
         *,
         step: int | None = None,
+        replica: bool = False,
         # counted: made from the tables in src/batch/columns.rs and src/engine/options.rs, by UPDATE_DOCS=1 cargo test --test docs
         group_sizes: Column | None = None,
         group_ids: Column | None = None,
@@ -84,7 +85,8 @@ class Shard(_core.Shard):
         """What one record knows, counted as an engine with these options counts it: against `clip_range`, else the range of the
         record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have.
 
-        `step` is the step's number; `scalars`, `weighting`, `rank` and `micro` are as in `Engine.observe`. A ColumnError where a
+        `step` is the step's number. Of a `replica`, which holds a copy of another rank's record, the shard knows nothing, so that the
+        record is not counted twice. `scalars`, `weighting`, `rank` and `micro` are as in `Engine.observe`. A ColumnError where a
         column does not fit, an OptionError where an option makes no sense.
 
         Columns and options, each with its type and shape, its unit, and what holds without it. n completions in G groups have S tokens,

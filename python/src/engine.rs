@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use grpo_metrics::batch::scalars::{Scalars, Weighting};
+use grpo_metrics::gather::Part;
 use grpo_metrics::row::run::Ending;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -19,6 +20,7 @@ use crate::options::{Options, clip_range};
 use crate::row;
 use crate::running::Running;
 use crate::samples::{self, Samples};
+use crate::shard::Shard;
 use crate::sink::{receipt, recovered};
 use crate::step::Step;
 use crate::termination;
@@ -89,6 +91,27 @@ impl Engine {
             self.fail(py, &reason)?;
         }
         observed
+    }
+
+    /// Takes in what is a shard already, such as what a worker has returned. `missing` are ranks whose shards were to come too, each
+    /// with the reason: by the engine's `policy` the step fails of them, or its row says so.
+    #[pyo3(signature = (shard, missing=None))]
+    fn join(
+        &self,
+        py: Python<'_>,
+        shard: &Bound<'_, Shard>,
+        missing: Option<BTreeMap<u32, String>>,
+    ) -> PyResult<()> {
+        guarded(|| {
+            let shard = shard.get();
+            self.0.run(py, |running| {
+                running.join(Part {
+                    shard: shard.copied(),
+                    failures: missing.unwrap_or_default(),
+                    conflict: None,
+                })
+            })
+        })
     }
 
     /// Says that this rank has no part in the step that is not over, where there are other ranks. The step still ends on all

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use grpo_metrics::gather::{Answer, Gather, GatherError, Silence};
+use grpo_metrics::gather::{Answer, Gather, GatherError, Part, Silence};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -10,8 +10,8 @@ use crate::column::kind_of;
 use crate::error;
 use crate::interruption::Noted;
 
-/// Hands every rank's bytes to an object's `gather(payload) -> list[bytes | None] | None`: one a rank at rank 0, where `None`
-/// stands for a rank that has ended, and `None` everywhere else.
+/// Hands every rank's bytes to an object's `gather(payload) -> list[bytes | str | None] | None`: one a rank at rank 0, where a
+/// text is why a rank is not heard and `None` stands for one that has ended; `None` everywhere else.
 pub struct PythonGather {
     object: Py<PyAny>,
     kind: String,
@@ -58,7 +58,7 @@ impl PythonGather {
             if self.rank != 0 {
                 return Ok(None);
             }
-            let parts: Vec<Option<Vec<u8>>> = gathered.extract()?;
+            let parts: Vec<Option<Said>> = gathered.extract()?;
             if parts.len() != self.world_size as usize {
                 return Err(error::step(format!(
                     "expected the bytes of {} ranks, found those of {}",
@@ -74,9 +74,20 @@ impl PythonGather {
     }
 }
 
-fn answer(rank: u32, part: Option<Vec<u8>>) -> Answer {
+/// What a rank has said, or why it is not heard.
+#[derive(FromPyObject)]
+enum Said {
+    Reason(String),
+    Bytes(Vec<u8>),
+}
+
+fn answer(rank: u32, part: Option<Said>) -> Answer {
     match part {
-        Some(bytes) => Answer::of(rank, bytes),
+        Some(Said::Bytes(bytes)) => Answer::of(rank, bytes),
+        Some(Said::Reason(why)) => {
+            let failed = Part::failed(rank, why).write();
+            Answer::of(rank, failed.unwrap_or_default())
+        }
         None => Answer {
             rank,
             behind: 0..0,

@@ -63,13 +63,33 @@ impl<'a, 'py> Options<'a, 'py> {
     }
 
     pub fn builder(&self) -> PyResult<EngineBuilder> {
-        let mut builder = Engine::builder().options(self.engine_options()?);
+        let builder = Engine::builder().options(self.engine_options()?);
+        let mut builder = builder.replica(self.is_replica()?);
         if let Some(gather) = self.get("gather")? {
             builder = builder.gather(PythonGather::over(&gather)?);
         }
         // Before a sink is opened, and a run begun that nobody will end.
         builder.check().map_err(error::option)?;
         Ok(builder)
+    }
+
+    /// Whether this rank holds a copy of another's data: as it was told, else as the gather says.
+    pub fn is_replica(&self) -> PyResult<bool> {
+        const EXPECTED: &str = "True or False";
+        if let Some(told) = self.read("replica", EXPECTED)? {
+            return Ok(told);
+        }
+        let gather = self.get("gather")?;
+        let said = gather
+            .map(|gather| gather.getattr_opt("replica"))
+            .transpose()?;
+        match said.flatten() {
+            None => Ok(false),
+            Some(said) => said
+                .extract()
+                .noted()
+                .map_err(|_| refuse("gather.replica", EXPECTED, &said)),
+        }
     }
 
     /// This rank and how many there are, as the gather has them.

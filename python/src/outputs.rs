@@ -26,6 +26,7 @@ pub const OUTPUTS: &[Output] = &[
     output("sinks", "Iterable[str | PathLike[str] | object]", "Where rows go besides: paths of JSON lines, texts as `csv:rows.csv`, objects with `write(row)`", "nowhere"),
     output("journal", "str | PathLike[str] | Literal[False]", "A folder in which rows wait for sinks and store; False: nothing before them, each is written in the step", "a folder of each run's beside the store, else under `.grpo-metrics`"),
     output("gather", "object", "What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`", "this process is the only rank"),
+    output("replica", "bool", "Whether this rank holds a copy of another's data (of tensor, pipeline or context parallel ranks all but one): nothing of it is counted, and it gathers all the same", "as the gather says; else it holds data of its own"),
     output("recorder", "str | PathLike[str]", "A folder in which every record is written down, for `grpo-metrics replay`", "no recording"),
 ];
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use grpo_metrics::batch::scalars::{Scalars, Weighting};
 use grpo_metrics::batch::{Batch, Place};
 use grpo_metrics::engine::Engine as CoreEngine;
+use grpo_metrics::gather::Part;
 use grpo_metrics::recording::{Record, Recorder};
 use grpo_metrics::row::run::Ending;
 use grpo_metrics::row::{Metrics, Row};
@@ -41,12 +42,18 @@ pub struct Running {
 struct Recording {
     recorder: Recorder,
     pending: Vec<Record>,
+    /// Whether shards were joined, of which nothing can be written down.
+    lacks_joined: bool,
 }
 
 impl Running {
     /// An engine with these options, its sinks opened.
     pub fn of(options: &Options<'_, '_>) -> PyResult<Self> {
-        let recorder = options.recorder()?;
+        // What a replica has, the rank records that it is a copy of.
+        let recorder = match options.is_replica()? {
+            true => None,
+            false => options.recorder()?,
+        };
         let mut opening = options.open()?;
         Ok(Self {
             recovered: std::mem::take(&mut opening.recovered),
@@ -58,6 +65,7 @@ impl Running {
             recording: recorder.map(|recorder| Recording {
                 recorder,
                 pending: Vec::new(),
+                lacks_joined: false,
             }),
             last_row: None,
             receipts: Vec::new(),
@@ -84,6 +92,19 @@ impl Running {
             };
             let place = batch.place().unwrap_or_else(next);
             recording.pending.push(Record::of(0, 1, place, batch));
+        }
+        Ok(())
+    }
+
+    /// Takes in what other records have been counted to. Their columns are not here to be written down.
+    pub fn join(&mut self, part: Part) -> PyResult<()> {
+        self.engine()?.join_part(part).map_err(error::step)?;
+        if let Some(recording) = &mut self.recording
+            && !std::mem::replace(&mut recording.lacks_joined, true)
+        {
+            tracing::warn!(
+                "shards are joined, and the recording has nothing of them: record where their batches are"
+            );
         }
         Ok(())
     }

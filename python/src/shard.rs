@@ -25,6 +25,11 @@ impl Shard {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What it knows now.
+    pub fn copied(&self) -> CoreShard {
+        self.with(|shard| shard.clone())
+    }
+
     /// A shard of the class that was asked for it.
     fn of_class<'py>(class: &Bound<'py, PyType>, shard: CoreShard) -> PyResult<Bound<'py, Self>> {
         let made = class.call0()?.cast_into::<Self>()?;
@@ -49,12 +54,14 @@ impl Shard {
     }
 
     /// What one record knows, counted as an engine with these options counts it: against `clip_range`, else the range of the
-    /// record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have.
+    /// record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have. Of a `replica`, which
+    /// has a copy of another rank's record, nothing, so that the record is not counted twice.
     #[classmethod]
-    #[pyo3(signature = (*, step=None, **columns))]
+    #[pyo3(signature = (*, step=None, replica=false, **columns))]
     fn of<'py>(
         class: &Bound<'py, PyType>,
         step: Option<Step>,
+        replica: bool,
         columns: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Self>> {
         guarded(|| {
@@ -80,7 +87,12 @@ impl Shard {
             told.check().map_err(error::option)?;
             let shard = with_batch(py, Some(&columns), |batch| {
                 let place = batch.place().unwrap_or_default();
-                let mut shard = within_pool(|| told.count(&batch, place, told.clip_range))?;
+                let count = || told.count(&batch, place, told.clip_range);
+                let mut shard = if replica {
+                    CoreShard::default()
+                } else {
+                    within_pool(count)?
+                };
                 if let Some(step) = step {
                     shard.assign(step.0).map_err(error::step)?;
                 }
@@ -94,7 +106,7 @@ impl Shard {
     fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
         guarded(|| {
             py.detach(|| {
-                let other = other.with(|shard| shard.clone());
+                let other = other.copied();
                 self.with(|shard| shard.merge(other)).map_err(error::step)
             })
         })
@@ -138,7 +150,7 @@ impl Shard {
             options::check_names(options, known)?;
             let told = options::engine_options(options.into_iter().flatten())?;
             let row = py.detach(|| {
-                let shard = self.with(|shard| shard.clone());
+                let shard = self.copied();
                 shard
                     .check_detail(told.dialect.detail(false))
                     .map_err(|e| uncounted(told.dialect, &e))?;

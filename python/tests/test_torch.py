@@ -33,15 +33,28 @@ def test_a_tensor_on_the_host_is_borrowed():
     assert _core._address("token_logps", tensor) == tensor.data_ptr()
 
 
-def test_four_gloo_ranks_give_the_row_of_one_process_with_all_the_data(tmp_path):
-    worker = Path(__file__).with_name("torch_worker.py")
+def ranks(tmp_path, script, *arguments):
+    """What each of four processes wrote."""
+    worker = Path(__file__).with_name(script)
     init = f"file://{tmp_path}/meet"
-    environment = os.environ | {"PYTHONPATH": str(worker.parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(worker.parent), os.environ.get("PYTHONPATH", "")])}
     running = [
-        subprocess.Popen([sys.executable, str(worker), str(tmp_path), str(rank), "4", init], env=environment) for rank in range(4)
+        subprocess.Popen([sys.executable, str(worker), str(tmp_path), str(rank), "4", init, *arguments], env=environment)
+        for rank in range(4)
     ]
     assert [process.wait(timeout=300) for process in running] == [0] * 4
-    gathered = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(4)]
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(4)]
+
+
+def test_four_gloo_ranks_give_the_row_of_one_process_with_all_the_data(tmp_path):
+    gathered = ranks(tmp_path, "torch_worker.py")
+    assert gathered[0] == rows(list(steps_of("trl-4rank-split").values()))
+    assert all(row is None for rank in gathered[1:] for row in rank)
+
+
+@pytest.mark.parametrize("way", ["replica", "data_parallel_group"])
+def test_two_by_two_ranks_with_copies_give_the_row_of_one_process_with_all_the_data_once(tmp_path, way):
+    gathered = ranks(tmp_path, "torch_replicas.py", way)
     assert gathered[0] == rows(list(steps_of("trl-4rank-split").values()))
     assert all(row is None for rank in gathered[1:] for row in rank)
 

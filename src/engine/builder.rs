@@ -12,6 +12,7 @@ impl EngineBuilder {
             options: EngineOptions::default(),
             sinks: Fanout::default(),
             gather: Box::new(Alone),
+            replica: false,
         }
     }
 
@@ -58,6 +59,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn gather(mut self, gather: impl Gather + 'static) -> Self {
         self.gather = Box::new(gather);
+        self
+    }
+
+    /// Whether this rank holds a copy of what another rank has (of tensor, pipeline or context parallel ranks all but one). Whatever
+    /// comes in at a replica is not counted: batches, joined shards, reported scalars. It takes part in the gather all the same, whichever
+    /// that is, so that the others do not wait for it. Rank 0 may be a replica too, and has the rows even so.
+    #[must_use]
+    pub fn replica(mut self, is_one: bool) -> Self {
+        self.replica = is_one;
         self
     }
 

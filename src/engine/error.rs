@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::options::OptionError;
 use crate::batch::scalars::ClipRange;
 use crate::gather::GatherError;
-use crate::shard::{MergeError, Thresholds};
+use crate::shard::{DetailError, MergeError, Thresholds};
 use crate::summary::Summary;
 
 /// Why a step has no row. The step's data is gone; the engine goes on with the next.
@@ -17,6 +17,9 @@ pub enum EngineError {
     /// Shards could not be joined: those of this step's ranks or micro-batches, or the step with those of its window.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// A shard that was to be joined was counted without numbers that the rows have.
+    #[error("{0}: count it with the `dialect` and `extended` of the engine")]
+    Detail(#[from] DetailError),
     /// Of a shard that is read by itself: an engine has looked at its options before.
     #[error(transparent)]
     Option(#[from] OptionError),

@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod intake;
 mod once;
 mod options;
 mod order;
@@ -12,8 +13,7 @@ use std::collections::BTreeMap;
 use std::process;
 use std::time::Instant;
 
-use crate::batch::scalars::{ClipRange, Scalars, Weighting};
-use crate::batch::{Batch, Place};
+use crate::batch::scalars::ClipRange;
 use crate::gather::{Gather, Part};
 use crate::row::Row;
 use crate::row::cadence::Cadence;
@@ -54,6 +54,8 @@ pub struct Engine {
     cadence: Cadence,
     sinks: Fanout,
     gather: Box<dyn Gather>,
+    /// Whether what comes in here is a copy of what another rank has, and so is not counted.
+    replica: bool,
     /// The process that made the engine: a forked child is no rank of its own.
     process: u32,
     /// What has been observed of the step that is not over.
@@ -65,6 +67,8 @@ pub struct Engine {
     expected_range: Option<ClipRange>,
     /// Why this rank has no part in this step.
     failure: Option<String>,
+    /// The ranks whose shards were to be joined here and are not there, each with the reason.
+    missing: BTreeMap<u32, String>,
     /// What the next row must say of ranks that were gone on without.
     lost: Vec<(String, String)>,
     reader: Reader,
@@ -115,6 +119,7 @@ impl Engine {
             cadence: builder.options.cadence(),
             options: builder.options,
             sinks,
+            replica: builder.replica || builder.gather.is_replica(),
             gather: builder.gather,
             process: process::id(),
             pending: Shard::default(),
@@ -122,6 +127,7 @@ impl Engine {
             known_range: None,
             expected_range: None,
             failure: None,
+            missing: BTreeMap::new(),
             lost: Vec::new(),
             reader,
             averaged: MeanWindow::default(),
@@ -137,86 +143,6 @@ impl Engine {
             nonfinite: Nonfinite::default(),
             sink_error: None,
         }
-    }
-
-    /// Takes in one micro-batch. Never communicates; nothing of the batch is kept but numbers.
-    ///
-    /// A batch that says its place ([`Batch::at`]) is of that rank and micro-batch; any other is this rank's next one.
-    ///
-    /// # Errors
-    /// If the same rank and micro-batch was observed before in this step, or its tokens were counted against another
-    /// clip range. Alone, the batch is left out and the rest of the step stands; among other ranks, this one has then
-    /// failed in this step ([`Engine::fail`]).
-    pub fn observe(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        let place = self.place_of(batch);
-        if self.options.scope == Scope::Local && place.rank != 0 {
-            return Ok(());
-        }
-        let shard = self.shard_of(batch);
-        self.join(shard)?;
-        self.next_micro = self.next_micro.max(place.micro.saturating_add(1));
-        Ok(())
-    }
-
-    /// What [`Engine::observe`] would take in of this micro-batch, to be kept or sent elsewhere.
-    #[must_use]
-    pub fn shard_of(&mut self, batch: &Batch<'_>) -> Shard {
-        for (name, own) in batch.renamed() {
-            self.once.say(format!(
-                "two reward components are named `{name}`: the later one is `{own}`"
-            ));
-        }
-        if let Some(weighting) = &batch.columns().weighting {
-            self.known_range = Some(weighting.clip_range());
-            self.keep_out_strange(weighting);
-        }
-        // What the caller has said of the step decides, then the record's own snapshot, then the last one seen here, then the
-        // options, then the default.
-        let range = self.expected_range.or(self.known_range);
-        self.options.count(batch, self.place_of(batch), range)
-    }
-
-    /// Takes in what is a shard already. Never communicates.
-    ///
-    /// # Errors
-    /// As [`Engine::observe`].
-    pub fn join(&mut self, shard: Shard) -> Result<(), EngineError> {
-        if let Err(error) = self.pending.merge(shard) {
-            if self.gathers() {
-                self.fail(error.to_string());
-            }
-            return Err(error.into());
-        }
-        Ok(())
-    }
-
-    fn place_of(&self, batch: &Batch<'_>) -> Place {
-        batch.place().unwrap_or(Place {
-            rank: self.gather.rank(),
-            micro: self.next_micro,
-        })
-    }
-
-    /// Says that this rank has no part in the step that is not over: its batch could not be built, its environment is
-    /// gone. The step still ends on all ranks, and the root learns the reason. Only the first reason counts.
-    pub fn fail(&mut self, reason: impl Into<String>) {
-        self.failure.get_or_insert(reason.into());
-    }
-
-    /// Says what the tokens of the step now beginning are counted against, whatever its records' own snapshots say: the
-    /// range of the step's snapshot, which is the lowest reporting rank's last. For a caller that knows it beforehand, as
-    /// a replay does; elsewhere every rank observes with a snapshot, or the range stands in the options.
-    pub fn expect_clip_range(&mut self, range: ClipRange) {
-        self.expected_range = Some(range);
-    }
-
-    /// Adds scalars and the controller's snapshot that are known only when the step is over.
-    pub fn report(&mut self, scalars: Scalars, weighting: Option<Weighting>) {
-        if let Some(weighting) = &weighting {
-            self.known_range = Some(weighting.clip_range());
-            self.keep_out_strange(weighting);
-        }
-        self.pending.report(self.gather.rank(), scalars, weighting);
     }
 
     /// Ends an optimizer step: the row, if one goes out at this step. The sinks have it by then.
@@ -302,12 +228,18 @@ impl Engine {
         self.next_micro = 0;
         self.expected_range = None;
         let rank = self.gather.rank();
+        let mut refused = None;
         let mut part = if let Some(reason) = self.failure.take() {
             Part::failed(rank, reason)
+        } else if let Err(error) = own.assign(step) {
+            // Other ranks are on their way into the gather, and must not wait there.
+            let part = Part::failed(rank, error.to_string());
+            refused = Some(error);
+            part
         } else {
-            own.assign(step)?;
             Part::of(own)
         };
+        part.failures.append(&mut self.missing);
         if self.gathers() {
             if self.process != process::id() {
                 return Err(EngineError::Inherited {
@@ -323,8 +255,10 @@ impl Engine {
             let gathered = self.gather.gather(&mut outgoing);
             match gathered.map_err(|source| EngineError::Gather { step, source })? {
                 Some(answers) => part = part.join(answers),
-                None => return Ok(None),
+                None => return refused.map_or(Ok(None), |error| Err(error.into())),
             }
+        } else if let Some(error) = refused {
+            return Err(error.into());
         } else if rank != 0 {
             return Ok(None);
         }

@@ -125,6 +125,7 @@ pub struct EngineBuilder {
     pub(super) options: EngineOptions,
     pub(super) sinks: Fanout,
     pub(super) gather: Box<dyn Gather>,
+    pub(super) replica: bool,
 }
 
 impl EngineOptions {

@@ -91,6 +91,12 @@ pub trait Gather: Send + fmt::Debug {
     /// How many ranks there are.
     fn world_size(&self) -> u32;
 
+    /// Whether this rank is known to hold a copy of another's data: it is then not counted, as with
+    /// [`EngineBuilder::replica`](crate::engine::EngineBuilder::replica).
+    fn is_replica(&self) -> bool {
+        false
+    }
+
     /// The answers of the others at the root, in any order; `None` everywhere else.
     ///
     /// # Errors

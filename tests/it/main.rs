@@ -22,6 +22,7 @@ mod fuzz;
 mod gather;
 mod health;
 mod ids;
+mod joined;
 mod keys;
 mod layers;
 mod layout;
