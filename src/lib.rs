@@ -19,6 +19,8 @@
 //! [`Engine`] walks the corridor; each room can be used by itself. The README has an example that does; what stands where, and what
 //! happens to rows when something breaks, is in `docs/` of the repository.
 
+#[cfg(feature = "cli")]
+mod audit;
 pub mod batch;
 #[cfg(feature = "cli")]
 pub mod cli;

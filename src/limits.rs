@@ -14,6 +14,10 @@ pub(crate) const RECORD_LINE: usize = 1 << 30;
 /// A record as a `.safetensors` file: some 200 million tokens with five columns.
 pub(crate) const RECORD_FILE: u64 = 4 << 30;
 
+/// A trainer's whole log: ten million numbers.
+#[cfg(feature = "cli")]
+pub(crate) const TRAINER_LOG: u64 = 512 << 20;
+
 /// A shard: some hundred million values of one step.
 #[cfg(feature = "cli")]
 pub(crate) const SHARD: u64 = 1 << 30;

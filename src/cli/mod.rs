@@ -1,5 +1,6 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
+mod audit;
 mod deliver;
 mod doctor;
 mod export;
@@ -62,6 +63,7 @@ enum Verb {
     /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
     Keys(keys::KeysArgs),
     Merge(Box<merge::MergeArgs>),
+    Audit(Box<audit::AuditArgs>),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
     Show(show::ShowArgs),
@@ -158,6 +160,13 @@ impl From<deliver::DeliverError> for Failure {
         if let deliver::DeliverError::Interrupted { .. } = error {
             return Self::Interrupted(Box::new(error));
         }
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
+impl From<audit::AuditVerbError> for Failure {
+    fn from(error: audit::AuditVerbError) -> Self {
         let is_output = error.is_output();
         Self::of(error, is_output)
     }
@@ -282,6 +291,7 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(&args)?,
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
+        Verb::Audit(args) => audit::run(&args, out)?,
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Export(args) => export::run(&args)?,

@@ -240,7 +240,7 @@ impl EngineOptions {
         }
     }
 
-    pub(super) fn reading(&self) -> Reading {
+    pub(crate) fn reading(&self) -> Reading {
         Reading {
             schedule: Schedule {
                 steps_per_epoch: self.steps_per_epoch,

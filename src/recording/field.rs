@@ -6,6 +6,8 @@ use ndarray::ArrayView2;
 
 use crate::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use crate::batch::{Batch, Column, Values};
+#[cfg(feature = "cli")]
+use crate::batch::{ColumnInfo, Shape};
 use crate::kernel::tokens::Cells as Borrowed;
 
 pub(super) const COMPONENTS: &str = "reward_components";
@@ -156,5 +158,116 @@ impl<T> Cells<T> {
     pub fn view(&self) -> Option<ArrayView2<'_, T>> {
         self.rows
             .and_then(|rows| ArrayView2::from_shape(rows, &self.cells).ok())
+    }
+}
+
+/// The columns of the completions that `keep` says, flat. Of what stands for groups only their sizes are kept.
+#[cfg(feature = "cli")]
+pub(super) fn kept(fields: &Fields, keep: &[bool]) -> Fields {
+    let lengths = match fields.get("completion_lengths") {
+        Some(Owned::Naturals(lengths)) => lengths.as_slice(),
+        _ => &[],
+    };
+    let tokens: Vec<bool> = keep
+        .iter()
+        .zip(lengths)
+        .flat_map(|(keep, length)| std::iter::repeat_n(*keep, *length as usize))
+        .collect();
+    let of = |name: &'static str, column: &Owned| {
+        let column = match (name, column, ColumnInfo::of(name)?.shape) {
+            ("group_sizes", Owned::Naturals(sizes), _) => Owned::Naturals(sizes_of(sizes, keep)),
+            (_, _, Shape::Group | Shape::Place) => return None,
+            (_, column, Shape::Token) => column.only(&tokens),
+            (_, column, Shape::Completion) => column.only(keep),
+            (_, column, Shape::Record) => column.clone(),
+        };
+        Some((name, column))
+    };
+    let columns = fields.iter();
+    columns
+        .filter_map(|(name, column)| of(name, column))
+        .collect()
+}
+
+/// The columns without the tokens that `loss_mask` leaves out, flat; as they are without one.
+#[cfg(feature = "cli")]
+pub(super) fn trained(fields: &Fields) -> Fields {
+    let (Some(Owned::TokenBits(mask)), Some(Owned::Naturals(lengths))) =
+        (fields.get("loss_mask"), fields.get("completion_lengths"))
+    else {
+        return fields.clone();
+    };
+    let mask: Vec<bool> = mask.cells.iter().map(|cell| *cell != 0).collect();
+    let mut left = mask.iter();
+    let mut counted = |length: &u32| {
+        let tokens = left.by_ref().take(*length as usize);
+        let counted = tokens.filter(|counts| **counts).count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    };
+    let lengths: Vec<u32> = lengths.iter().map(&mut counted).collect();
+    let of = |name: &'static str, column: &Owned| {
+        let column = match (name, ColumnInfo::of(name)?.shape) {
+            ("loss_mask", _) => return None,
+            ("completion_lengths", _) => Owned::Naturals(lengths.clone()),
+            (_, Shape::Token) => column.only(&mask),
+            _ => column.clone(),
+        };
+        Some((name, column))
+    };
+    let columns = fields.iter();
+    columns
+        .filter_map(|(name, column)| of(name, column))
+        .collect()
+}
+
+#[cfg(feature = "cli")]
+fn sizes_of(sizes: &[u32], keep: &[bool]) -> Vec<u32> {
+    let mut left = keep.iter();
+    let kept = |size: &u32| {
+        left.by_ref()
+            .take(*size as usize)
+            .filter(|keep| **keep)
+            .count()
+    };
+    let kept = sizes.iter().map(kept);
+    kept.map(|size| u32::try_from(size).unwrap_or(u32::MAX))
+        .collect()
+}
+
+#[cfg(feature = "cli")]
+impl Owned {
+    /// Its cells that `keep` says.
+    fn only(&self, keep: &[bool]) -> Self {
+        fn only<T: Clone>(cells: &[T], keep: &[bool]) -> Vec<T> {
+            let cells = cells.iter().zip(keep);
+            cells
+                .filter(|(_, keep)| **keep)
+                .map(|(cell, _)| cell.clone())
+                .collect()
+        }
+        let numbers = |numbers: &Numbers| {
+            let cells = numbers.iter().zip(keep);
+            cells
+                .filter(|(_, keep)| **keep)
+                .map(|(cell, _)| cell)
+                .collect()
+        };
+        match self {
+            Self::Numbers(column) => Self::Numbers(numbers(column)),
+            Self::Naturals(cells) => Self::Naturals(only(cells, keep)),
+            Self::Ids(cells) => Self::Ids(only(cells, keep)),
+            Self::Bits(cells) => Self::Bits(only(cells, keep)),
+            Self::Texts(cells) => Self::Texts(only(cells, keep)),
+            Self::Components(named) => {
+                let named = named.iter();
+                let kept = named.map(|(name, column)| (name.clone(), numbers(column)));
+                Self::Components(kept.collect())
+            }
+            Self::Tokens(tokens) => Self::Tokens(Cells::flat(only(&tokens.cells, keep))),
+            Self::TokenBits(mask) => Self::TokenBits(Cells::flat(only(&mask.cells, keep))),
+            Self::TokenNaturals(ids) => Self::TokenNaturals(Cells::flat(only(&ids.cells, keep))),
+            Self::Number(number) => Self::Number(*number),
+            Self::Natural(natural) => Self::Natural(*natural),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::fault::Fault;
 #[cfg(feature = "cli")]
+use super::field;
+#[cfg(feature = "cli")]
 use super::field::COMPONENTS;
 use super::field::{Fields, Owned};
 use crate::batch::scalars::{Scalars, Weighting};
@@ -91,6 +93,48 @@ impl Record {
             _ => None,
         };
         components.into_iter().flatten().map(String::as_str)
+    }
+
+    /// The record with the tokens too that the loss leaves out.
+    #[cfg(feature = "cli")]
+    pub(crate) fn unmasked(&self) -> Self {
+        let mut record = self.clone();
+        record.fields.remove("loss_mask");
+        record
+    }
+
+    /// The record without the tokens that the loss leaves out, as if no completion had them.
+    ///
+    /// # Errors
+    /// As [`Record::batch`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn trained(&self) -> Result<Self, BatchError> {
+        Ok(Self {
+            fields: field::trained(&fields(&self.batch()?)),
+            ..self.clone()
+        })
+    }
+
+    /// The record without the completions that were cut off: those that did not end by themselves, or, where nobody says how they ended,
+    /// that are as long as the cap. Groups' own columns are left out.
+    ///
+    /// # Errors
+    /// As [`Record::batch`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn terminated(&self) -> Result<Self, BatchError> {
+        let batch = self.batch()?;
+        let columns = batch.columns();
+        let cap = columns.max_completion_length;
+        let ended = |i: usize| match (columns.terminated, batch.lengths(), cap) {
+            (Some(ended), ..) => ended[i],
+            (None, Some(lengths), Some(cap)) => lengths[i] < cap,
+            _ => true,
+        };
+        let keep: Vec<bool> = (0..batch.completions()).map(ended).collect();
+        Ok(Self {
+            fields: field::kept(&fields(&batch), &keep),
+            ..self.clone()
+        })
     }
 
     fn columns(&self) -> Result<Columns<'_>, BatchError> {

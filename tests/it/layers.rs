@@ -35,6 +35,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("export", &["sink", "store"]),
     ("reading", &["dialect", "sink", "store"]),
     (
+        "audit",
+        &[
+            "batch",
+            "dialect",
+            "engine",
+            "limits",
+            "recording",
+            "row",
+            "shard",
+            "stat",
+            "summary",
+        ],
+    ),
+    (
         "serve",
         &[
             "batch",

@@ -1,0 +1,176 @@
+//! A trainer's own log held against its raw records: which logged numbers are what their keys say, how far off the others are, and by which
+//! known reduction each of those came about.
+//!
+//! A wrong reduction is the corridor under a wrong cut: rows of parts of the records, averaged. So nothing is computed here in a second way:
+//! every scheme is the dialect's own row, of other parts.
+//!
+//! ```text
+//! recording + log -> window (records between two logged rows) -> rows by scheme -> which schemes give every logged number -> verdict
+//! ```
+
+mod log;
+mod other;
+mod precision;
+mod scheme;
+mod verdict;
+mod window;
+
+pub use log::{Log, LogError};
+pub use precision::SINGLE;
+pub use verdict::{Audit, AuditedKey, Verdict};
+
+use crate::batch::BatchError;
+use crate::dialect::Dialect;
+use crate::engine::EngineOptions;
+use crate::recording::{Recording, RecordingError, Step};
+use crate::shard::MergeError;
+use log::LoggedRow;
+use verdict::{Judging, has_keys};
+use window::{Seen, Window};
+
+/// Why a log cannot be held against its records.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The records cannot be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// A record's columns do not fit together.
+    #[error("step {step}, rank {rank}: {source}")]
+    Batch {
+        step: u64,
+        rank: u32,
+        source: BatchError,
+    },
+    /// Records do not go together.
+    #[error("step {step}: {source}")]
+    Merge {
+        /// The last step of the window.
+        step: u64,
+        source: MergeError,
+    },
+    /// No logged row has a step that was recorded.
+    #[error("expected logged rows of steps {first} to {last}, which were recorded, found {found}")]
+    NoRows {
+        first: u64,
+        last: u64,
+        found: String,
+    },
+    /// The log has no key that can be computed.
+    #[error(
+        "expected keys of the dialect `{dialect}` that the records can tell, found {found}{hint}"
+    )]
+    NoKeys {
+        dialect: Dialect,
+        /// Some that the log has.
+        found: String,
+        /// Whose keys they are, if they are another dialect's.
+        hint: String,
+    },
+}
+
+/// A logged row with the steps that it is over.
+type Logged<'a> = (&'a LoggedRow, Vec<Step<'a>>);
+
+/// Holds every number of the log that the dialect can compute against the records of its window: the steps after the row before, up to its
+/// own.
+///
+/// # Errors
+/// If a record cannot be read, or log and records have no step or no key in common.
+pub fn audit(
+    recording: &Recording,
+    log: &Log,
+    options: &EngineOptions,
+) -> Result<Audit, AuditError> {
+    let mut options = options.clone();
+    // Other definitions of a key's number are among the extended metrics, and so may keys be.
+    options.extended = true;
+    let dialect = options.dialect;
+    if !log.rows.is_empty() && !log.rows.iter().any(|row| has_keys(dialect, row)) {
+        return Err(no_keys(log, dialect));
+    }
+    let windows = windows(recording, log, dialect);
+    if windows.is_empty() {
+        return Err(no_rows(recording, log));
+    }
+    let mut steps = windows.iter().flat_map(|(_, steps)| steps);
+    if let Some(missing) = steps.find_map(Step::missing) {
+        return Err(missing.into());
+    }
+    let shape = window::shape(windows.iter().map(|(_, steps)| steps.as_slice()));
+    let mut judging = Judging::of(log, dialect, scheme::schemes(&shape));
+    let mut seen = Seen::new();
+    for (row, steps) in &windows {
+        judging.row(
+            &mut Window::load(recording, steps, &options, &mut seen)?,
+            row,
+        )?;
+    }
+    // Most of the work is for what is wrong, and a window's records are too many to keep.
+    if judging.has_wrong() {
+        let mut seen = Seen::new();
+        for (row, steps) in &windows {
+            judging.explain(
+                &mut Window::load(recording, steps, &options, &mut seen)?,
+                row,
+            )?;
+        }
+    }
+    judging.ended().ok_or_else(|| no_keys(log, dialect))
+}
+
+/// The logged rows whose steps were recorded: those after the row before, up to its own. A row without a key of the dialect, such as an
+/// evaluation's, ends no window.
+fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<Logged<'a>> {
+    let first = recording.steps().next().map(|step| step.step);
+    let mut steps = recording.steps().peekable();
+    let mut windows = Vec::new();
+    let mut before = None;
+    for row in log.rows.iter().filter(|row| has_keys(dialect, row)) {
+        let mut of_it = Vec::new();
+        while let Some(step) = steps.next_if(|step| step.step <= row.step) {
+            of_it.push(step);
+        }
+        // The recording may have begun within a window, and ended within one.
+        let has = |step: Option<u64>| of_it.iter().any(|own| Some(own.step) == step);
+        let began_late = has(first) && before.is_some_and(|before| first > Some(before + 1));
+        if has(Some(row.step)) && !began_late {
+            windows.push((row, of_it));
+        }
+        before = Some(row.step);
+    }
+    windows
+}
+
+fn no_rows(recording: &Recording, log: &Log) -> AuditError {
+    let mut steps = recording.steps().map(|step| step.step);
+    let first = steps.next().unwrap_or_default();
+    AuditError::NoRows {
+        first,
+        last: steps.next_back().unwrap_or(first),
+        found: match (log.rows.first(), log.rows.last()) {
+            (Some(first), Some(last)) => format!("rows of steps {} to {}", first.step, last.step),
+            _ => "no row with a step".to_owned(),
+        },
+    }
+}
+
+fn no_keys(log: &Log, dialect: Dialect) -> AuditError {
+    let keys = log.keys();
+    let known = |dialect: &Dialect| keys.iter().filter(|key| dialect.knows(key, false)).count();
+    let others = Dialect::ALL.iter().filter(|other| **other != dialect);
+    let best = others.copied().max_by_key(known);
+    let named: Vec<String> = keys.iter().take(5).map(|key| format!("`{key}`")).collect();
+    let more = keys.len().saturating_sub(named.len());
+    let and = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    AuditError::NoKeys {
+        dialect,
+        found: named.join(", ") + &and,
+        hint: best
+            .filter(|best| known(best) > known(&dialect))
+            .map_or(String::new(), |best| format!(": try --dialect {best}")),
+    }
+}
