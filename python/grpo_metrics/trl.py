@@ -217,6 +217,6 @@ def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     config = given.get("config") or {}
     said = {"trainer": type(trainer).__name__, **facts(args, trainer.model)}
     options["config"] = said | _finite(dict(config) if isinstance(config, Mapping) else {"config": config})
-    if not accelerator.is_main_process:  # rows are rank 0's
-        options = without_outputs(options)
+    if not accelerator.is_main_process:  # rows are rank 0's; a recording has a file of every rank
+        options = {**_without_outputs(options), "recorder": options.get("recorder")}
     return options

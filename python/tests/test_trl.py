@@ -352,6 +352,14 @@ def test_the_rows_are_in_the_store_and_the_records_replay_to_them(trained):
     assert store.get_run("r")["status"] == "completed"
     rewards = [m["value"] for m in store.get_metrics("r", name="reward")]
     assert rewards == [row["grpo_metrics/reward"] for row in steps(said)] and len(rewards) == 8
+    records = folder / "instrumented" / "records"
+    assert sorted(path.name for path in records.iterdir()) == ["rank0.jsonl", "rank1.jsonl"]
+    replay = [sys.executable, "-m", "grpo_metrics", "replay", "--quiet", "--dialect", "trl", "--jsonl", "-", str(records)]
+    done = subprocess.run(replay, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    replayed = [json.loads(line)["metrics"] for line in done.stdout.splitlines()]
+    for key in ("reward", "reward_std", "kl", "entropy", "completions/mean_length"):
+        assert [row[key] for row in replayed] == [row[f"grpo_metrics/{key}"] for row in steps(said)], key
 
 
 def test_on_two_ranks_few_rows_go_out_when_trl_logs_over_the_same_steps(tmp_path):
