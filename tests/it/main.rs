@@ -4,6 +4,7 @@
 
 mod absent;
 mod arguments;
+mod audit;
 mod callback;
 mod census;
 mod cli;
