@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._audit import LiveAudit
 from ._parts import COMPONENTS, RATIOS, TOTAL, Parts
 from ._trainer_log import of_splits, shielded
 
@@ -32,8 +33,9 @@ class Generated:
 class Observer:
     """What an instrumented trainer knows of the step that is not over."""
 
-    def __init__(self, training: Training, generated: Generated) -> None:
+    def __init__(self, training: Training, generated: Generated, audit: LiveAudit | None = None) -> None:
         self.training, self.trainer, self.engine = training, training.trainer, training.engine
+        self.audit = audit
         self.generated, self.parts = generated, Parts(self.trainer)
         self.computed: Any = None
         self.beside: dict[str, float] = {}
@@ -126,7 +128,10 @@ class Observer:
             if self._marked and MARK not in inputs:
                 self.parts.lack_all("the rows of a generated batch, each with all its columns, in the batches that are trained on")
             if self.parts.counts:
-                self.engine.observe(**self._columns(inputs))
+                columns = self._columns(inputs)
+                self.engine.observe(**columns)
+                if self.audit is not None:
+                    shielded(self.audit.observed, columns)
         except Exception as error:
             _log.warning("grpo_metrics: a micro-batch is left out: %s: %s", type(error).__name__, error)
             shielded(self.engine.fail, str(error))
@@ -196,14 +201,19 @@ class Observer:
             beside = (goes_out and shielded(self._only_logged, logs)) or {}
         row = self.engine.step(step, scalars={**scalars, **beside}, goes_out=goes_out)
         self.beside = beside
+        if self.audit is not None and row and logs:
+            shielded(self.audit.compare, step, {**logs, **self._averages()}, row)
         return row
 
     def _only_logged(self, logs: Mapping[str, Any]) -> dict[str, float]:
         """What TRL is about to log and the engine does not compute: it joins the row, over the same steps."""
-        known = {key: [value for value in values if not math.isnan(value)] for key, values in self._metrics().items()}
-        averages = {key: sum(values) / len(values) for key, values in known.items() if values}
-        said = {"epoch": self.trainer.state.epoch, **logs, **averages}
+        said = {"epoch": self.trainer.state.epoch, **logs, **self._averages()}
         return of_splits(said, self._is_ours).get("train", {})
+
+    def _averages(self) -> dict[str, float]:
+        """What TRL makes of what it has collected since its last log."""
+        known = {key: [value for value in values if not math.isnan(value)] for key, values in self._metrics().items()}
+        return {key: sum(values) / len(values) for key, values in known.items() if values}
 
     def _metrics(self) -> dict[str, list[float]]:
         """What TRL has collected since its last log."""

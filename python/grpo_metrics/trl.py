@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._audit import LiveAudit
+from ._core import SinkError, StoreError
 from ._observer import Generated, Observer
 from ._opened import opened, without_outputs
 from ._parts import argument, is_whole, without
@@ -28,7 +30,7 @@ LOGS_ALONE = "as a GRPO trainer has it: only what the trainer logs itself is sto
 CADENCE = ("logging_strategy", "logging_steps", "logging_first_step")
 
 
-def instrument(trainer: type, *, engine: Engine | None = None, **options: Unpack[Options]) -> type:
+def instrument(trainer: type, *, engine: Engine | None = None, audit: bool = False, **options: Unpack[Options]) -> type:
     """A subclass of TRL's `GRPOTrainer` whose every optimizer step goes through an engine.
 
     Use it in place of the trainer. Every rank observes each micro-batch of a step: rewards by function, groups, advantages,
@@ -45,6 +47,11 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Unpack
     `train()` ends, as `failed` where that raises (`cancelled` after Ctrl-C); one that was handed in has its own cadence and is
     finished by its owner.
 
+    With `audit` every key that the trainer logs is held against the engine's at each row. One that differs by more than single precision is
+    told once, as a warning in the log: by how much, and, where rank 0's micro-batches of the first rows can tell, by which reduction it came
+    about. What they cannot tell, `grpo-metrics audit` tells of a recording (`recorder`). Rows must go out with the trainer's log, and have its
+    names (`dialect` trl), as they do unless told otherwise.
+
     Neither the losses nor the random numbers of the training change, and whatever fails here is a warning. What this stands on (methods,
     attributes, keys of a batch) is looked for by shape, whatever TRL's version: what is missing is named in one warning, with what is
     not counted without it, and all else is counted. Of a trainer that is no GRPO trainer only what it logs itself is stored, and
@@ -53,7 +60,7 @@ def instrument(trainer: type, *, engine: Engine | None = None, **options: Unpack
     Engine(**without_outputs(options))  # an option that cannot be is an error here, not in the training
     missing = without(trainer)
     if missing is None:
-        return _named_as(_instrumented(_logged(trainer, engine, options)), trainer)
+        return _named_as(_instrumented(_logged(trainer, engine, options), audit), trainer)
     warnings.warn(f"{trainer.__name__} has no `{missing}` {LOGS_ALONE}", stacklevel=2)
     return _named_as(_logged(trainer, engine, options), trainer)
 
@@ -102,7 +109,7 @@ def _logged(trainer: type, engine: Engine | None, options: Mapping[str, Any]) ->
     return LoggedTrainer
 
 
-def _instrumented(trainer: Any) -> type:
+def _instrumented(trainer: Any, audit: bool) -> type:
     """The trainer that hands on what it logs, and its completions observed."""
 
     class InstrumentedTrainer(trainer):  # type: ignore[misc]
@@ -114,7 +121,7 @@ def _instrumented(trainer: Any) -> type:
                 return None
             # A batch that an earlier training of this trainer generated may be trained on in this one.
             self._grpo_metrics_generated = self._grpo_metrics_generated or Generated()
-            return Observer(training, self._grpo_metrics_generated)
+            return Observer(training, self._grpo_metrics_generated, shielded(_live_audit, training) if audit else None)
 
         def _observing(self) -> Observer | None:
             return self._grpo_metrics if self.model.training else None
@@ -172,7 +179,8 @@ class Training:
         self.follows_log = self.owns_engine and not any(options.get(name) is not None for name in CADENCE)
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
         self.log.begins(resumes)
-        self.engine = engine or opened(_engine_options(trainer, {**options, **self._run(options, resumes)}), options.get("resume"))
+        self.options = {} if engine else _engine_options(trainer, {**options, **self._run(options, resumes)})
+        self.engine = engine or _engine(self.options, options.get("resume"))
         if not self.owns_engine:
             self.engine.rewind()  # this training's steps are counted anew
         if self.owns_engine and self.engine.run is not None:
@@ -201,6 +209,37 @@ class Training:
         if self.owns_engine:
             self.log.engine = None
             self.engine.__exit__(raised and type(raised), raised, raised and raised.__traceback__)
+
+
+def _live_audit(training: Training) -> LiveAudit | None:
+    """Rank 0's; none where the engine's rows cannot be held against the trainer's log."""
+    accelerator = training.trainer.accelerator
+    if not accelerator.is_main_process:
+        return None
+    if not training.follows_log or training.options.get("dialect") != "trl":
+        _log.warning("grpo_metrics: no audit: expected rows that go out with the trainer's log, in the dialect trl")
+        return None
+    return LiveAudit(training.options, accelerator.num_processes)
+
+
+def _engine(options: dict[str, Any], asked: str | None) -> Engine:
+    """An engine with these options; where a store or sink cannot be opened, one without, for the other ranks wait for its part. A run
+    that nobody `asked` to go on with, and that cannot be gone on with, is left alone: there is a new one."""
+    try:
+        try:
+            return Engine(**options)
+        except StoreError as error:
+            if asked is not None or options.get("resume") != "allow":
+                raise
+            _log.warning("grpo_metrics: the training has a run of its own: %s", error)
+            return Engine(**options | {"resume": "never"})
+    except (StoreError, SinkError) as error:
+        _log.warning("grpo_metrics: rows go to the trainer's log alone: %s", error)
+        return Engine(**_without_outputs(options))
+
+
+def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder", "samples")}
 
 
 def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:

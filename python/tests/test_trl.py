@@ -412,6 +412,7 @@ LACKS = {
 """What a trainer may lack: what the warning says, and the keys that a row is without; `None` for all that the engine computes of completions."""
 CASES = [
     *"grpo failed cancelled beside evaluated evaluated-later first fraction epoch no own resumed cut twice same-name samples".split(),
+    *"audit audit-plain audit-right audit-double audit-maxent audit-failing".split(),
     *["gmpo"] * GEOMETRIC,
     *OTHERS,
     *(f"loss-{kind}" for kind in LOSSES),
@@ -714,3 +715,34 @@ def test_two_reward_functions_of_one_name_have_numbers_each(cases):
     assert warned.endswith("two reward functions are named evens: the later one is evens_2")
     stored = case.stored()
     assert stored[1, "rewards/evens_2/mean"] == stored[1, "rewards/evens/mean"]
+
+
+def theirs(case):
+    return [{key: value for key, value in row.items() if "step_time" not in key and not key.startswith("train_")} for row in case.log]
+
+
+def test_an_audit_tells_each_key_that_trl_averages_wrongly_once_and_by_what_and_changes_nothing(cases):
+    case = cases["audit"]
+    assert (case.error, case.step) == (None, 4)
+    assert sorted(said.split("`")[1] for said in case.warned) == ["entropy", "kl"]
+    for said in case.warned:
+        assert said.endswith("): the mean of micro-batches' numbers")
+        step, key = int(said.split("step ")[1].split(":")[0]), said.split("`")[1]
+        [row] = [row for row in case.log if row["step"] == step and key in row]
+        assert f"logs `{key}` as {row[key]:.6g}, it is {row[f'grpo_metrics/{key}']:.6g} (" in said
+    assert theirs(case) == theirs(cases["audit-plain"])
+
+
+def test_an_audit_is_silent_where_trl_is_right_and_tells_what_it_cannot_explain(cases):
+    assert (cases["audit-right"].error, cases["audit-right"].warned) == (None, [])
+    told, how = cases["audit-double"].warned
+    assert told.startswith("grpo_metrics: step 1: the trainer logs `reward` as ") and told.endswith(")")
+    assert how.startswith("grpo_metrics: how these came about, `grpo-metrics audit RECORDING --log LOG` tells of a training")
+
+
+def test_an_audit_that_cannot_be_or_fails_says_so_and_the_training_goes_on(cases):
+    assert cases["audit-maxent"].warned == ["grpo_metrics: no audit: expected rows that go out with the trainer's log, in the dialect trl"]
+    failing = cases["audit-failing"]
+    assert (failing.error, failing.step, failing.run["status"]) == (None, 4, "completed")
+    assert failing.warned and all("ValueError: no audit today" in said for said in failing.warned)
+    assert theirs(failing) == theirs(cases["audit"])

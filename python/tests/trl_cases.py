@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import trl
 from datasets import Dataset
-from transformers import LlamaForSequenceClassification, set_seed
+from transformers import LlamaForSequenceClassification, TrainerCallback, set_seed
 from trl_worker import WORDS, brevity, evens, model, tokenizer
 
 from grpo_metrics.trl import GrpoMetricsCallback, instrument
@@ -231,6 +231,41 @@ def beside(out: Out) -> Any:
     return out.grpo(callbacks=[callback])
 
 
+def audited(out: Out, options: Any = None, **given: Any) -> Any:
+    """Four micro-batches a step, of which TRL averages the averages of tokens."""
+    return out.grpo(options={"audit": True, **(options or {})}, beta=0.04, gradient_accumulation_steps=4, max_steps=4, **given)
+
+
+class Doubling(trl.GRPOTrainer):  # type: ignore[misc]
+    """A trainer that logs twice its reward."""
+
+    def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
+        output = super()._generate_and_score_completions(*args, **kwargs)
+        self._metrics["train"]["reward"][-1] *= 2
+        return output
+
+
+def failing_audit(out: Out) -> Any:
+    """An audit that fails wherever it is asked."""
+
+    def fails(self: Any, *given: Any) -> None:
+        raise ValueError("no audit today")
+
+    trainer = audited(out)
+    trainer.add_callback(Begins(lambda: vars(trainer._grpo_metrics.audit).update(observed=fails.__get__(0), compare=fails.__get__(0))))
+    return trainer
+
+
+class Begins(TrainerCallback):  # type: ignore[misc]
+    """Does something when a step begins."""
+
+    def __init__(self, does: Any) -> None:
+        self.does = does
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.does()
+
+
 CASES: dict[str, Any] = {
     "grpo": lambda out: out.grpo(),
     "gmpo": lambda out: out.named("gmpo", "GMPO", PROMPTS, reward_funcs=[evens], **ONLINE),
@@ -283,6 +318,12 @@ CASES: dict[str, Any] = {
     "lacks-rewards": uncalled("_calculate_rewards", within="_generate_and_score_completions"),
     "lacks-shape": unlike,
     "same-name": lambda out: out.grpo([evens, brevity, evens]),
+    "audit": audited,
+    "audit-plain": lambda out: audited(out, {"audit": False}),
+    "audit-right": lambda out: out.grpo(options={"audit": True}, beta=0.04),
+    "audit-double": lambda out: out.grpo(trainer=Doubling, options={"audit": True}),
+    "audit-maxent": lambda out: audited(out, {"dialect": "maxent"}),
+    "audit-failing": failing_audit,
     "samples": lambda out: out.grpo(options={"samples": {"every": 2, "at_most": 3}}),
     "resumed": resumed,
     "cut": cut,
