@@ -122,6 +122,9 @@ columns! {
         /// What each reward function gave; null where it does not apply. Ranks may have different sets of names.
         reward_components: Vec<(Cow<'a, str>, Values<'a>)>, "reward" per Completion,
             absent: "none applies to the completions";
+        /// The reward after the penalties that the training takes off it, such as one for KL, where the trainer knows both.
+        penalised_rewards: Option<Values<'a>>, "reward" per Completion,
+            absent: "`rewards` less the KL by `kl_penalty`, where that is given; else they are the `rewards`";
         /// How much better than expected the completion was, as the loss takes it.
         advantages: Option<Values<'a>>, "1" per Completion,
             absent: "what looks at an advantage's sign or size leaves the completions out";

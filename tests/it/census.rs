@@ -41,6 +41,8 @@ const COMPLETION_COLUMNS: [&str; 5] = [
     "q",
     "weights",
 ];
+/// Of one detail on.
+const PENALISED: &str = "penalised_rewards";
 const GROUP_COLUMNS: [&str; 2] = ["semantic_entropies", "advantage_scales"];
 /// Numbers of the record, and the family that counts each.
 const NUMBERS: [(&str, &str); 6] = [
@@ -190,6 +192,7 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
 
     let [rewards, components, advantages, q, weights] =
         COMPLETION_COLUMNS.map(|column| completions(column, vec![0.5, 0.25, 0.125, 0.5]));
+    let penalised = completions(PENALISED, vec![0.25, 0.125, 0.0, 0.5]);
     let [entropies, scales] = GROUP_COLUMNS.map(|column| completions(column, vec![0.5, 0.75]));
     let grouping = if way.by_id {
         Grouping::Ids(&[7, 7, 9, 9])
@@ -218,6 +221,9 @@ fn summary(way: Way, shape: Shape, poison: Option<Poison>) -> Summary {
     }
     if shape.rest {
         columns.reward_components = vec![("a".into(), (&components).into())];
+        if way.detail > Detail::Plain {
+            columns.penalised_rewards = Some((&penalised).into());
+        }
         columns.q = Some((&q).into());
         columns.weights = Some((&weights).into());
         columns.semantic_entropies = Some((&entropies).into());
@@ -266,6 +272,7 @@ fn every_column_of_numbers_is_poisoned_here() {
         .chain(&COMPLETION_COLUMNS)
         .chain(&GROUP_COLUMNS);
     let columns = columns.chain(NUMBERS.iter().map(|(column, _)| column));
+    let columns = columns.chain([&PENALISED]);
     let poisoned: Vec<&str> = columns
         .map(|column| column.split('/').next().unwrap())
         .collect();
@@ -348,7 +355,9 @@ fn a_value_of_a_completion_group_or_record_that_is_no_number_is_counted_in_every
                 rest: true,
             };
             let columns = COMPLETION_COLUMNS.iter().chain(&GROUP_COLUMNS);
+            let penalised = (way.detail > Detail::Plain).then_some((PENALISED, PENALISED));
             let columns = columns.map(|column| (*column, *column)).chain(NUMBERS);
+            let columns = columns.chain(penalised);
             for (nth, (column, family)) in columns.enumerate() {
                 let poison = Poison {
                     column,

@@ -242,6 +242,8 @@ impl Record {
         // As a trainer does: token advantages in every record of a step, or in none.
         if self.token_advantages {
             columns.token_advantages = Some(advantages.into());
+            // Others have their penalty from the log-probabilities.
+            columns.penalised_rewards = Some((&self.advantages).into());
         }
         columns.values = Some(values.into());
         columns.token_logps = Some(current.into());

@@ -7,7 +7,8 @@ use grpo_metrics::batch::group::Grouping;
 use grpo_metrics::batch::scalars::{LossType, Meta, Scalar, Scalars, Weighting};
 use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Columns, Place, Values};
-use grpo_metrics::engine::EngineOptions;
+use grpo_metrics::dialect::Dialect;
+use grpo_metrics::engine::Engine;
 use grpo_metrics::recording::{Format, Record, Recorder, Recording, RecordingError};
 use grpo_metrics::shard::Shard;
 use half::{bf16, f16};
@@ -251,7 +252,9 @@ fn a_group_that_texts_name_is_one_over_ranks_and_stays_one_in_a_recording_that_i
         for shard in shards {
             whole.merge(shard).unwrap();
         }
-        EngineOptions::default().row(whole, Some(1)).unwrap()
+        let mut engine = Engine::builder().dialect(Dialect::Trl).build().unwrap();
+        engine.join(whole).unwrap();
+        engine.step(1).unwrap().unwrap().metrics
     };
     let shards = |ids: [&str; 2]| -> Vec<Shard> {
         let records = ids.iter().enumerate().map(|(rank, ids)| {

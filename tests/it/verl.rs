@@ -143,3 +143,36 @@ fn the_lowest_log_probability_there_is_moves_ppo_kl_by_20_alone() {
     close(&row, "actor/kl_loss", 2.5);
     close(&row, "kl_old/k1", (f64::from(f32::MAX) - 1.0 - 0.5) / 4.0);
 }
+
+#[test]
+fn rewards_after_the_penalty_are_those_that_the_trainer_has_where_it_has_them() {
+    let tokens = Tokens::far_apart();
+    let [current, old, reference] = &tokens.columns;
+    let row = |penalised: Option<&[f64]>, coefficient| {
+        let mut columns = Columns::new(Grouping::Sizes(&[2]), &tokens.rewards);
+        columns.completion_lengths = Some(&tokens.lengths);
+        columns.token_logps = Some(current.into());
+        columns.old_token_logps = Some(old.into());
+        columns.ref_token_logps = Some(reference.into());
+        columns.penalised_rewards = penalised.map(Into::into);
+        let mut engine = Engine::builder().dialect(Dialect::Verl);
+        if let Some(coefficient) = coefficient {
+            engine = engine.kl_penalty(coefficient);
+        }
+        let mut engine = engine.build().unwrap();
+        engine.observe(&Batch::of(columns).unwrap()).unwrap();
+        engine.step(1).unwrap().unwrap().metrics
+    };
+    for coefficient in [None, Some(0.5)] {
+        let given = row(Some(&[1.5, -3.0]), coefficient);
+        close(&given, "critic/score/mean", 0.5);
+        close(&given, "critic/rewards/mean", -0.75);
+        close(&given, "critic/rewards/max", 1.5);
+        close(&given, "critic/rewards/min", -3.0);
+        let without = row(None, coefficient);
+        assert_ne!(without.get("critic/rewards/min"), Some(-3.0));
+    }
+    // One that is no number is left out.
+    let given = row(Some(&[1.5, f64::NAN]), None);
+    close(&given, "critic/rewards/mean", 1.5);
+}

@@ -125,7 +125,7 @@ pub(crate) struct Policy {
     /// Tokens' own advantages, or their completion's where the record has none of them.
     pub advantages: Broadcast,
     /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from, and
-    /// non-finite where any token's KL is.
+    /// non-finite where any token's KL is. As they are given, in records that have them.
     pub penalised: NumberTotals,
     /// Over tokens that have both a return and a value: returns, and returns less values.
     pub returns: Moments,
@@ -227,6 +227,14 @@ impl Policy {
     /// Critic and penalty: their every sum is exact, so that completions may be added in any order.
     fn add_read(&mut self, batch: &Batch<'_>, penalty: Option<KlPenalty>) {
         let c = batch.columns();
+        // Who has the rewards after the penalty need not be told of it.
+        let penalty = penalty.filter(|_| c.penalised_rewards.is_none());
+        for reward in c.penalised_rewards.iter().flat_map(Values::iter) {
+            match reward {
+                Some(reward) => self.penalised.add(&[reward]),
+                None => self.penalised.census.absent(1),
+            }
+        }
         if penalty.is_none() && (c.returns.is_none() || c.values.is_none()) {
             return;
         }
