@@ -26,6 +26,7 @@ def summarize(
     sinks: Iterable[str | PathLike[str] | object] | None = None,
     journal: str | PathLike[str] | Literal[False] | None = None,
     gather: object = None,
+    replica: bool | None = None,
     recorder: str | PathLike[str] | None = None,
     dialect: str | None = "maxent",
     mode: str | None = None,
@@ -79,6 +80,8 @@ def summarize(
         of each run's beside the store, else under `.grpo-metrics`.
     gather: What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`. Without it: this process is the only
         rank.
+    replica: Whether this rank holds a copy of another's data (of tensor, pipeline or context parallel ranks all but one): nothing of it is
+        counted, and it gathers all the same. Without it: as the gather says; else it holds data of its own.
     recorder: A folder in which every record is written down, for `grpo-metrics replay`. Without it: no recording.
     dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
     mode: full or slim. Keys to keep: full or slim. Without it: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full.

@@ -48,6 +48,7 @@ class Engine(_core.Engine):
         sinks: Iterable[str | PathLike[str] | object] | None = None,
         journal: str | PathLike[str] | Literal[False] | None = None,
         gather: object = None,
+        replica: bool | None = None,
         recorder: str | PathLike[str] | None = None,
         dialect: str | None = "maxent",
         mode: str | None = None,
@@ -97,6 +98,8 @@ class Engine(_core.Engine):
             folder of each run's beside the store, else under `.grpo-metrics`.
         gather: What joins the ranks: `TorchGather()`, or an object with `rank`, `world_size` and `gather`. Without it: this process is the
             only rank.
+        replica: Whether this rank holds a copy of another's data (of tensor, pipeline or context parallel ranks all but one): nothing of it
+            is counted, and it gathers all the same. Without it: as the gather says; else it holds data of its own.
         recorder: A folder in which every record is written down, for `grpo-metrics replay`. Without it: no recording.
         dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
         mode: full or slim. Keys to keep: full or slim. Without it: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full.
@@ -153,6 +156,7 @@ class Engine(_core.Engine):
         completion_index: Column | None = None,
         rewards: Column,
         reward_components: Mapping[str, Column] | None = None,
+        penalised_rewards: Column | None = None,
         advantages: Column | None = None,
         q: Column | None = None,
         weights: Column | None = None,
@@ -206,12 +210,15 @@ class Engine(_core.Engine):
         Columns, each with its type and shape, its unit, and what holds without it. n completions in G groups have S tokens, laid end
         group_sizes: u32 [G], in completions. Completions per group, in order; these groups are whole and this record's own. A size of 0 is
             an empty group. Without it: `group_ids` are.
-        group_ids: u64 [n]. The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
-            micro-batches. Without it: `group_sizes` are.
+        group_ids: u64 or text [n]. The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
+            micro-batches. Numbers, or texts, each of which is taken as the XXH3 (64 bits) of its UTF-8 bytes; not both in one record.
+            Without it: `group_sizes` are.
         completion_index: u32 [n]. Place of the completion within its group. Without it: the order of ranks, micro-batches and completions.
         rewards: f64 [n], in reward. Total utility.
         reward_components: map name -> f64 or null [n], in reward. What each reward function gave; null where it does not apply. Ranks may
             have different sets of names. Without it: none applies to the completions.
+        penalised_rewards: f64 [n], in reward. The reward after the penalties that the training takes off it, such as one for KL, where the
+            trainer knows both. Without it: `rewards` less the KL by `kl_penalty`, where that is given; else they are the `rewards`.
         advantages: f64 [n]. How much better than expected the completion was, as the loss takes it. Without it: what looks at an
             advantage's sign or size leaves the completions out.
         q: f64 [n]. Listwise target distribution over a group's completions; for all completions or for none. Without it: no entropy of q

@@ -35,6 +35,7 @@ class Columns(TypedDict, total=False):
     completion_index: Column | None
     rewards: Column | None
     reward_components: Mapping[str, Column] | None
+    penalised_rewards: Column | None
     advantages: Column | None
     q: Column | None
     weights: Column | None
@@ -250,6 +251,7 @@ class Options(TypedDict, total=False):
     sinks: Iterable[str | PathLike[str] | object] | None
     journal: str | PathLike[str] | Literal[False] | None
     gather: object
+    replica: bool | None
     recorder: str | PathLike[str] | None
     dialect: str | None
     mode: str | None

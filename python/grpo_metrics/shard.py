@@ -32,6 +32,7 @@ class Shard(_core.Shard):
         completion_index: Column | None = None,
         rewards: Column,
         reward_components: Mapping[str, Column] | None = None,
+        penalised_rewards: Column | None = None,
         advantages: Column | None = None,
         q: Column | None = None,
         weights: Column | None = None,
@@ -92,12 +93,15 @@ class Shard(_core.Shard):
         Columns and options, each with its type and shape, its unit, and what holds without it. n completions in G groups have S tokens,
         group_sizes: u32 [G], in completions. Completions per group, in order; these groups are whole and this record's own. A size of 0 is
             an empty group. Without it: `group_ids` are.
-        group_ids: u64 [n]. The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
-            micro-batches. Without it: `group_sizes` are.
+        group_ids: u64 or text [n]. The prompt that the completion belongs to, unique in the step; a group may go on in other ranks and
+            micro-batches. Numbers, or texts, each of which is taken as the XXH3 (64 bits) of its UTF-8 bytes; not both in one record.
+            Without it: `group_sizes` are.
         completion_index: u32 [n]. Place of the completion within its group. Without it: the order of ranks, micro-batches and completions.
         rewards: f64 [n], in reward. Total utility.
         reward_components: map name -> f64 or null [n], in reward. What each reward function gave; null where it does not apply. Ranks may
             have different sets of names. Without it: none applies to the completions.
+        penalised_rewards: f64 [n], in reward. The reward after the penalties that the training takes off it, such as one for KL, where the
+            trainer knows both. Without it: `rewards` less the KL by `kl_penalty`, where that is given; else they are the `rewards`.
         advantages: f64 [n]. How much better than expected the completion was, as the loss takes it. Without it: what looks at an
             advantage's sign or size leaves the completions out.
         q: f64 [n]. Listwise target distribution over a group's completions; for all completions or for none. Without it: no entropy of q
