@@ -34,6 +34,7 @@ pub mod gather;
 pub mod hooks;
 mod kernel;
 mod limits;
+mod numerals;
 #[cfg(feature = "sqlite")]
 pub mod reading;
 pub mod recording;

@@ -12,6 +12,7 @@ mod keys;
 mod manual;
 mod merge;
 mod options;
+mod record;
 mod replay;
 #[cfg(feature = "serve")]
 mod report;
@@ -63,7 +64,7 @@ enum Verb {
     /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
     Keys(keys::KeysArgs),
     Merge(Box<merge::MergeArgs>),
-    Audit(Box<audit::AuditArgs>),
+    Record(record::RecordArgs),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
     Show(show::ShowArgs),
@@ -138,6 +139,16 @@ impl From<replay::ReplayError> for Failure {
 impl From<merge::MergeVerbError> for Failure {
     fn from(error: merge::MergeVerbError) -> Self {
         if let merge::MergeVerbError::Interrupted { .. } = error {
+            return Self::Interrupted(Box::new(error));
+        }
+        let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
+impl From<record::RecordError> for Failure {
+    fn from(error: record::RecordError) -> Self {
+        if let record::RecordError::Interrupted { .. } = error {
             return Self::Interrupted(Box::new(error));
         }
         let is_output = error.is_output();
@@ -291,7 +302,7 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(&args)?,
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
-        Verb::Audit(args) => audit::run(&args, out)?,
+        Verb::Record(args) => record::run(&args)?,
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,
         Verb::Export(args) => export::run(&args)?,

@@ -2,6 +2,7 @@
 
 mod batched;
 mod kept;
+pub(super) mod lacks;
 mod options;
 mod output;
 mod ranks;
@@ -135,6 +136,11 @@ fn replay(
     });
     if !args.quiet && !nobody_reads && ranks.is_root() {
         report.destinations = closed.destinations;
+        let files = recording.trainers();
+        if !files.is_empty() {
+            let options = &args.options.options;
+            report.lacks = lacks::said(&files, &report.columns, options.dialect, options.extended);
+        }
         say::tell(&report.to_string());
     }
     match (walked, closed.outcome) {
@@ -287,11 +293,11 @@ fn observe(
     shards: Option<&mut Shards>,
 ) -> Result<Duration, ReplayError> {
     let record = recording.load(found)?;
-    let batch = record.batch().map_err(|error| RecordingError {
-        at: Box::new(recording.at(found)),
-        fault: Fault::Batch(error),
-    })?;
+    let batch = record
+        .batch()
+        .map_err(|error| recording.wrong(found, Fault::Batch(error)))?;
     report.count_record(found.place.rank, &batch);
+    report.columns.extend(record.columns_given());
     if let Some(shards) = shards {
         shards.add(found.place.rank, engine.shard_of(&batch))?;
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::numerals::{number, with_bare_words_quoted};
 use crate::row::Metrics;
-use crate::row::json::{number, with_bare_words_quoted};
 
 /// What of a flat row is no metric.
 const NOT_METRICS: [&str; 6] = ["step", "epoch", "ts", "timestamp", "progress", "metrics"];

@@ -103,6 +103,23 @@ pub enum Fault {
         /// What it is, in words.
         found: &'static str,
     },
+    /// A trainer's file in Parquet, which only the feature `parquet` reads.
+    #[error(
+        "it is Parquet, which this build does not read: build with `--features parquet`, or use the command of the Python package"
+    )]
+    WithoutParquet,
+    /// A trainer's file in Parquet that cannot be read.
+    #[error("broken Parquet: {message}")]
+    Parquet {
+        /// What its reader said.
+        message: String,
+    },
+    /// A trainer's file says its step in its name alone, and this one does not.
+    #[error("expected {expected}: nothing in the file says its step")]
+    NoStepInName {
+        /// The name that the trainer gives it, in words.
+        expected: &'static str,
+    },
     /// The text is no JSON, or not all of it is.
     #[error("broken JSON: {message}")]
     Json {
@@ -229,6 +246,16 @@ pub enum Fault {
         /// The tensor's name.
         field: String,
     },
+}
+
+impl Fault {
+    /// The system refused to read on.
+    pub(super) fn read(error: std::io::Error) -> Self {
+        Self::Io {
+            act: "read it",
+            source: Arc::new(error),
+        }
+    }
 }
 
 fn within(of: &str) -> String {

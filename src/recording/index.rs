@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
-use std::path::PathBuf;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cell::Reading;
 use super::fault::{At, Fault, RecordingError};
 use super::record::Head;
+use super::trainers::{Part, TrainerFile, Wrong};
 use super::{foreign, json, safetensors};
 use crate::batch::Place;
 use crate::batch::scalars::Weighting;
@@ -128,15 +129,10 @@ impl Indexing {
         mut opened: File,
     ) -> Result<(), RecordingError> {
         let at = At::path(files.get(file).cloned().unwrap_or_default());
-        let len = match opened.metadata() {
-            Ok(metadata) => metadata.len(),
+        let (len, print) = match printed(&mut opened) {
+            Ok(known) => known,
             Err(error) => return Err(at.io("read it", error)),
         };
-        let mut start = Vec::new();
-        let looked = (&mut opened).take(PRINTED).read_to_end(&mut start);
-        if let Err(error) = looked.and_then(|_| opened.rewind()) {
-            return Err(at.io("read it", error));
-        }
         let reading = Reading::default();
         let found = safetensors::head(&mut opened, len, &reading).and_then(|(head, weighting)| {
             let record = RecordRef {
@@ -149,7 +145,7 @@ impl Indexing {
                 line: 0,
                 offset: 0,
                 len,
-                print: xxh3_64(&start),
+                print,
             };
             self.add(files, head, record, weighting)
         });
@@ -157,6 +153,51 @@ impl Indexing {
             self.note(reading.place(at).error(fault));
         }
         Ok(())
+    }
+
+    /// Takes in a trainer's file, which is one record of all ranks.
+    pub fn trainer(&mut self, files: &[PathBuf], file: usize, mut opened: File, of: TrainerFile) {
+        let path = files.get(file).cloned().unwrap_or_default();
+        let at = At::path(&path);
+        let (len, print) = match printed(&mut opened) {
+            Ok(known) => known,
+            Err(error) => return self.note(at.io("read it", error)),
+        };
+        let found = of
+            .part(&path, &mut opened)
+            .and_then(|Part { step, micro }| {
+                if len > limits::RECORD_FILE {
+                    let most = limits::RECORD_FILE;
+                    let message = format!("expected a file of at most {most} bytes, found {len}");
+                    return Err(
+                        Fault::read(io::Error::new(io::ErrorKind::InvalidData, message)).into(),
+                    );
+                }
+                let head = Head {
+                    step,
+                    rank: 0,
+                    world_size: 1,
+                    micro,
+                };
+                let record = RecordRef {
+                    step,
+                    place: Place { rank: 0, micro },
+                    file,
+                    line: 0,
+                    offset: 0,
+                    len,
+                    print,
+                };
+                Ok(self.add(files, head, record, None)?)
+            });
+        if let Err(Wrong { line, fault }) = found {
+            self.note(At { line, ..at }.error(fault));
+        }
+    }
+
+    /// Notes a file that is none to read.
+    pub fn foreign(&mut self, path: &Path, found: &'static str) {
+        self.note(At::path(path).error(Fault::Foreign { found }));
     }
 
     /// Takes in a record that contradicts no other.
@@ -232,6 +273,14 @@ impl Indexing {
             steps: self.steps,
         }
     }
+}
+
+/// How long a file is, and what it is known again by.
+fn printed(file: &mut File) -> io::Result<(u64, u64)> {
+    let mut start = Vec::new();
+    (&mut *file).take(PRINTED).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok((file.metadata()?.len(), xxh3_64(&start)))
 }
 
 /// Where a record is, for a message.

@@ -10,10 +10,13 @@ mod foreign;
 mod index;
 mod json;
 mod line;
+#[cfg(feature = "cli")]
+mod probe;
 mod reader;
 mod record;
 mod reported;
 mod safetensors;
+mod trainers;
 mod writer;
 
 use std::path::Path;
@@ -23,6 +26,9 @@ pub use index::RecordRef;
 pub use reader::{Recording, Step};
 pub use record::Record;
 pub use writer::Recorder;
+
+#[cfg(feature = "cli")]
+pub(crate) use trainers::TrainerFile;
 
 /// How records are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use xxhash_rust::xxh3::Xxh3;
 use super::cell::Reading;
 use super::fault::{At, Fault, RecordingError};
 use super::index::{self, Index, Indexing, RecordRef};
-use super::record::Record;
+use super::record::{Head, Record};
+use super::trainers::{self, Told, TrainerFile, Wrong};
 use super::{Format, json, safetensors};
 use crate::batch::Place;
-use crate::batch::scalars::Weighting;
+use crate::batch::scalars::{Scalars, Weighting};
 use crate::limits;
 
 /// An index of the records in some files and folders. It holds about a hundred bytes a record, never its columns.
@@ -28,11 +29,16 @@ use crate::limits;
 ///
 /// What is wrong within a record's columns is found when it is loaded.
 ///
+/// Files that verl, NeMo-RL, prime-rl and TRL write of their own accord (RECORDING.md lists them) are told by what is in them; each
+/// is one record of rank 0 of 1.
+///
 /// A line of more than 1 GiB, or a `.safetensors` file of more than 4 GiB, is no record, and a file is read no further than
 /// such a line.
 #[derive(Debug)]
 pub struct Recording {
     files: Vec<PathBuf>,
+    /// What each file is.
+    told: Vec<Told>,
     steps: BTreeMap<u64, Index>,
     world_size: u32,
     fault: Option<(u64, RecordingError)>,
@@ -116,8 +122,9 @@ impl<'a> Step<'a> {
 }
 
 impl Recording {
-    /// Finds the records in `paths`: files, and the `.jsonl` and `.safetensors` files of folders, by name. A file named
-    /// itself is JSON lines unless its name ends in `.safetensors`.
+    /// Finds the records in `paths`: files, and the `.jsonl` and `.safetensors` files of folders, by name; of a folder without such
+    /// its `.parquet` files, or prime-rl's `step_{N}/train/effective/traces.jsonl`. A file named itself is JSON lines unless its
+    /// name ends in `.safetensors` or it is a trainer's.
     ///
     /// # Errors
     /// If a path does not exist or cannot be opened, or if there is not one good record and nothing worse is wrong. What is
@@ -127,18 +134,34 @@ impl Recording {
         for path in paths {
             files.extend(files_of(path.as_ref())?);
         }
+        let named: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
         let mut indexing = Indexing::default();
+        let mut kinds = Vec::with_capacity(files.len());
         for (file, path) in files.iter().enumerate() {
-            let opened = limits::open_file(path).map_err(|e| At::path(path).io("open it", e))?;
-            match Format::of(path) {
-                Format::JsonLines => indexing.lines(&files, file, opened),
-                Format::Safetensors => indexing.tensors(&files, file, opened)?,
+            let open = |error| At::path(path).io("open it", error);
+            let mut opened = limits::open_file(path).map_err(open)?;
+            let told = match Format::of(path) {
+                Format::JsonLines => trainers::told(&mut opened),
+                Format::Safetensors => Ok(Told::Records),
+            };
+            let told = told.map_err(|error| At::path(path).io("read it", error))?;
+            match (told, Format::of(path)) {
+                (Told::Trainer(of), _) => indexing.trainer(&files, file, opened, of),
+                (Told::Aside(found), _) if named.contains(&path.as_path()) => {
+                    indexing.foreign(path, found);
+                }
+                (Told::Aside(_), _) => {}
+                (Told::Foreign(found), _) => indexing.foreign(path, found),
+                (Told::Records, Format::JsonLines) => indexing.lines(&files, file, opened),
+                (Told::Records, Format::Safetensors) => indexing.tensors(&files, file, opened)?,
             }
+            kinds.push(told);
         }
         let found = indexing.finish();
         match found.fault {
             fault if !found.steps.is_empty() => Ok(Self {
                 files,
+                told: kinds,
                 steps: found.steps,
                 world_size: found.world_size,
                 fault,
@@ -204,6 +227,9 @@ impl Recording {
     /// # Errors
     /// If the file cannot be read, or if a column is unknown, of a wrong type or does not fit the others.
     pub fn load(&self, record: &RecordRef) -> Result<Record, RecordingError> {
+        if let Some(of) = self.trainer_of(record) {
+            return self.load_trainer(record, of);
+        }
         let reading = Reading::default();
         let at = self.at(record);
         let bytes =
@@ -218,6 +244,50 @@ impl Recording {
                 Err(error) => Err(error.into()),
             })
             .map_err(|fault| reading.place(at).error(fault))
+    }
+
+    /// Reads a trainer's file, which is one record.
+    fn load_trainer(&self, found: &RecordRef, of: TrainerFile) -> Result<Record, RecordingError> {
+        let at = self.at(found);
+        let file = File::open(self.path(found)).map_err(|e| at.clone().io("open it", e))?;
+        let head = Head {
+            step: found.step,
+            rank: found.place.rank,
+            world_size: self.world_size,
+            micro: found.place.micro,
+        };
+        let read = of.fields(file).and_then(|fields| {
+            let record = Record::from_parts(head, fields, Scalars::default(), None)?;
+            record.batch().map_err(Fault::from)?;
+            Ok(record)
+        });
+        read.map_err(|Wrong { line, fault }| At { line, ..at }.error(fault))
+    }
+
+    /// The error of a record that has been read.
+    #[cfg(feature = "cli")]
+    pub(crate) fn wrong(&self, record: &RecordRef, fault: Fault) -> RecordingError {
+        self.at(record).error(fault)
+    }
+
+    fn trainer_of(&self, record: &RecordRef) -> Option<TrainerFile> {
+        match self.told.get(record.file)? {
+            Told::Trainer(of) => Some(*of),
+            _ => None,
+        }
+    }
+
+    /// The kinds of trainers' files that it is of, each once.
+    #[cfg(feature = "cli")]
+    pub(crate) fn trainers(&self) -> Vec<TrainerFile> {
+        let mut kinds: Vec<TrainerFile> = Vec::new();
+        let records = self.steps.values().flat_map(|index| index.records.values());
+        for of in records.filter_map(|record| self.trainer_of(record)) {
+            if !kinds.contains(&of) {
+                kinds.push(of);
+            }
+        }
+        kinds
     }
 
     /// Where a record is, for a message.
@@ -250,13 +320,24 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, RecordingError> {
     if !fs::metadata(path).map_err(io)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files = Vec::new();
+    let mut there = Vec::new();
     for entry in fs::read_dir(path).map_err(io)? {
-        let file = entry.map_err(io)?.path();
-        if Format::named(&file).is_some() && file.is_file() {
-            files.push(file);
+        there.push(entry.map_err(io)?.path());
+    }
+    there.sort();
+    let ending = |endings: &[&str]| {
+        let ends = |file: &&PathBuf| {
+            let end = file.extension().and_then(|end| end.to_str());
+            end.is_some_and(|end| endings.contains(&end)) && file.is_file()
+        };
+        there.iter().filter(ends).cloned().collect::<Vec<_>>()
+    };
+    // Beside records other files are not looked at; what is a pickle is told so.
+    for endings in [&["jsonl", "safetensors"][..], &["parquet"], &["pt", "pkl"]] {
+        let files = ending(endings);
+        if !files.is_empty() {
+            return Ok(files);
         }
     }
-    files.sort();
-    Ok(files)
+    Ok(trainers::below(&there))
 }

@@ -3,7 +3,6 @@
 pub mod cadence;
 pub mod filter;
 pub mod health;
-pub(crate) mod json;
 pub mod rename;
 pub mod run;
 pub mod table;

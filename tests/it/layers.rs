@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("stat", &["kernel"]),
     ("limits", &[]),
+    ("numerals", &[]),
     // What a rank hands in.
     ("batch", &["kernel"]),
     // The joinable state by family and of a step, and its way between ranks.
@@ -26,12 +27,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sink", &["limits", "row"]),
     ("store", &["limits", "row", "sink"]),
     // Beside the corridor: what comes from disk, and what trainers hook in.
-    ("recording", &["batch", "kernel", "limits"]),
+    ("recording", &["batch", "kernel", "limits", "numerals"]),
     (
         "hooks",
         &["batch", "limits", "row", "sink", "stat", "store"],
     ),
-    ("forward", &["limits", "row", "sink", "store"]),
+    ("forward", &["limits", "numerals", "row", "sink", "store"]),
     ("export", &["sink", "store"]),
     ("reading", &["dialect", "sink", "store"]),
     (
@@ -55,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "dialect",
             "hooks",
             "limits",
+            "numerals",
             "reading",
             "recording",
             "row",

@@ -55,6 +55,7 @@ mod stores;
 mod tensorboard;
 mod terminal;
 mod tls;
+mod trainer_files;
 mod trl;
 mod vectors;
 mod verl;

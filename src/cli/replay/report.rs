@@ -15,6 +15,10 @@ pub(super) struct Report {
     pub rows: u64,
     /// Where the rows are, a sentence each.
     pub destinations: Vec<String>,
+    /// The columns that some record had.
+    pub columns: BTreeSet<&'static str>,
+    /// What it costs that the recording is a trainer's own files; empty where it is none.
+    pub lacks: String,
     ranks: BTreeSet<u32>,
     completions: u64,
     tokens: u64,
@@ -69,7 +73,7 @@ impl fmt::Display for Report {
         for destination in &self.destinations {
             writeln!(f, "{}", one_line(destination))?;
         }
-        write!(f, "{}", self.nonfinite())
+        write!(f, "{}{}", self.lacks, self.nonfinite())
     }
 }
 

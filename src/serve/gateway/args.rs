@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::refusal::Refusal;
 use super::request::Named;
 use super::word::{nearest, said};
+use crate::numerals::number;
 use crate::row::Metrics;
-use crate::row::json::number;
 use crate::row::run::Status;
 use crate::store::Split;
 

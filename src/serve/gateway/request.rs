@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
-use crate::row::json::with_bare_words_quoted;
+use crate::numerals::with_bare_words_quoted;
 
 /// What was asked for.
 #[derive(Debug, serde::Deserialize)]

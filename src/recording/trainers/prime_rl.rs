@@ -1,0 +1,153 @@
+//! prime-rl's `rollouts/step_{N}/train/effective/traces.jsonl`: a line an episode, with the traces of its agents. A trace of an
+//! agent that is trained is a completion; its tokens are those of its branches, each from the first that is trained to the last,
+//! one branch after the other. The step is in the folder's name alone; a group is the episode's own, else its prompt.
+
+pub(super) mod tokens;
+mod trace;
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::fault::Fault;
+use super::super::field::{Cells, Fields, Numbers, Owned};
+use super::advantages::Advantages;
+use super::row::{Row, Rows, list};
+use super::{Wrong, group_of, group_of_tokens, number_in};
+use trace::{STREAMS, Trace};
+
+pub(super) fn step(path: &Path) -> Result<u64, Fault> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folders = whole.ancestors().skip(1);
+    let names = folders.filter_map(|folder| folder.file_name()?.to_str());
+    let mut steps = names.filter_map(|name| number_in(name, "step_", ""));
+    steps.next().ok_or(Fault::NoStepInName {
+        expected: "a folder `step_` and a number above it, as prime-rl calls them",
+    })
+}
+
+pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
+    let mut columns = Columns::default();
+    rows.each(|episode| columns.take(episode))?;
+    Ok(columns.fields())
+}
+
+#[derive(Default)]
+struct Columns {
+    groups: Vec<u64>,
+    rewards: Vec<Option<f64>>,
+    components: BTreeMap<String, Vec<Option<f64>>>,
+    terminated: Vec<bool>,
+    names: Vec<String>,
+    tags: Vec<String>,
+    prompts: Vec<String>,
+    completions: Vec<String>,
+    lengths: Vec<u32>,
+    prompt_lengths: Vec<u32>,
+    tokens: Vec<u32>,
+    mask: Vec<u8>,
+    sampled: Vec<f32>,
+    streams: [Vec<f32>; STREAMS.len()],
+    advantages: Advantages,
+    /// A message was generated whose tokens are not there, or of which nothing is said in a stream.
+    lacks_tokens: bool,
+    lacks: [bool; STREAMS.len()],
+}
+
+impl Columns {
+    fn take(&mut self, episode: &Row) -> Result<(), Fault> {
+        let group = episode.maybe("group");
+        let group = group.and_then(|group| group.get("id")?.as_str());
+        let env = episode.member("env")?;
+        let env = env.get("name").or_else(|| env.get("id"));
+        let env = env.and_then(Value::as_str).unwrap_or_default();
+        for (nth, trace) in list("traces", episode.member("traces")?)?
+            .iter()
+            .enumerate()
+        {
+            let trace = Trace::of(trace, nth)?;
+            if trace.is_trained {
+                self.add(trace, group, env);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, trace: Trace, group: Option<&str>, env: &str) {
+        self.groups.push(match group {
+            Some(id) => group_of(id),
+            None if trace.prompt_tokens.is_empty() => group_of(&trace.prompt),
+            None => group_of_tokens(&trace.prompt_tokens),
+        });
+        let nth = self.rewards.len();
+        self.rewards.push(trace.reward);
+        for (name, score) in trace.scores {
+            let column = self.components.entry(name).or_default();
+            column.resize(nth, None);
+            column.push(score);
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.terminated.push(!trace.is_truncated);
+        self.names.push(trace.id);
+        self.tags.push(env.to_owned());
+        self.prompts.push(trace.prompt);
+        self.completions.push(trace.completion);
+        self.lengths.push(count(trace.tokens.len()));
+        self.prompt_lengths.push(count(trace.prompt_tokens.len()));
+        self.advantages.take(&trace.advantages, &trace.mask);
+        self.tokens.extend(trace.tokens);
+        self.mask.extend(trace.mask);
+        self.sampled.extend(trace.sampled);
+        for (all, stream) in self.streams.iter_mut().zip(trace.streams) {
+            all.extend(stream);
+        }
+        self.lacks_tokens |= trace.lacks_tokens;
+        for (all, lacks) in self.lacks.iter_mut().zip(trace.lacks) {
+            *all |= lacks;
+        }
+    }
+
+    fn fields(self) -> Fields {
+        let n = self.rewards.len();
+        let has_tags = self.tags.iter().any(|tag| !tag.is_empty());
+        let mut fields = Fields::from([
+            ("group_ids", Owned::Ids(self.groups)),
+            (
+                "rewards",
+                Owned::Numbers(self.rewards.into_iter().collect()),
+            ),
+            ("terminated", Owned::Bits(self.terminated)),
+            ("trajectory_ids", Owned::Texts(self.names)),
+            ("prompts", Owned::Texts(self.prompts)),
+            ("completions", Owned::Texts(self.completions)),
+        ]);
+        if has_tags {
+            fields.insert("tags", Owned::Texts(self.tags));
+        }
+        let components = self.components.into_iter().map(|(name, mut column)| {
+            column.resize(n, None);
+            (name, column.into_iter().collect::<Numbers>())
+        });
+        let components: BTreeMap<String, Numbers> = components.collect();
+        if !components.is_empty() {
+            fields.insert("reward_components", Owned::Components(components));
+        }
+        if self.lacks_tokens || self.tokens.is_empty() {
+            return fields;
+        }
+        fields.insert("completion_lengths", Owned::Naturals(self.lengths));
+        fields.insert("prompt_lengths", Owned::Naturals(self.prompt_lengths));
+        fields.insert("token_ids", Owned::TokenNaturals(Cells::flat(self.tokens)));
+        fields.insert("loss_mask", Owned::TokenBits(Cells::flat(self.mask)));
+        let sampled = Owned::Tokens(Cells::flat(self.sampled));
+        fields.insert("sampling_token_logps", sampled);
+        let streams = STREAMS.iter().zip(self.streams).zip(self.lacks);
+        for (((_, column), stream), _) in streams.filter(|(_, lacks)| !lacks) {
+            fields.insert(column, Owned::Tokens(Cells::flat(stream)));
+        }
+        self.advantages.into(&mut fields);
+        fields
+    }
+}
