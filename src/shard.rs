@@ -148,7 +148,7 @@ impl Shard {
             completions: Completions::of(batch),
             tokens: Tokens::of(batch, &sums, &bounds),
             policy: (thresholds.detail >= Detail::Policy)
-                .then(|| Box::new(Policy::of(batch, &sums, thresholds.kl_penalty))),
+                .then(|| Box::new(Policy::of(batch, &sums, thresholds, &bounds))),
             extended,
         }
     }
@@ -183,6 +183,9 @@ impl Shard {
                     .into_iter()
                     .map(|((_, place), report)| ((step, place), report))
                     .collect();
+                if let Some(policy) = &mut self.policy {
+                    policy.assign(step);
+                }
                 Ok(())
             }
             Span::Step(found) if found == step => Ok(()),

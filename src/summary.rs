@@ -6,7 +6,7 @@ mod extended;
 mod flag;
 mod fold;
 
-use crate::batch::scalars::{LossType, RewardScale, Scalar, Scalars, Weighting};
+use crate::batch::scalars::{ImportanceLevel, LossType, RewardScale, Scalar, Scalars, Weighting};
 use crate::family::completions::Completions;
 pub use crate::family::completions::lengths::LengthNumbers;
 use crate::family::completions::lengths::length_numbers;
@@ -15,6 +15,11 @@ use crate::family::groups::diversity::diversity;
 pub use crate::family::moment::Moment;
 use crate::family::moment::{moment, part, share};
 pub use crate::family::policy::numbers::{KlNumbers, PolicyNumbers, RatioNumbers};
+pub use crate::family::policy::off_policy::numbers::{
+    CompletionNumbers, CompletionWeights, OffPolicyNumbers, WeightNumbers,
+};
+pub use crate::family::policy::outside::OutsideNumbers;
+pub use crate::family::policy::staleness::{StalenessNumbers, VersionNumbers};
 pub use crate::family::reading::{DeclaredFolds, HIGH_KL, Reading};
 pub use crate::family::rewards::distribution::{Distribution, QUANTILES};
 use crate::family::rewards::distribution::{component_extremes, distributions};
@@ -194,7 +199,10 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
-            policy: policy(shard, reading.kl_kind),
+            policy: PolicyNumbers {
+                staleness: staleness(shard, &reports, &scalars),
+                ..policy(shard, reading.kl_kind)
+            },
             extended: shard
                 .extended
                 .as_ref()
@@ -278,6 +286,12 @@ impl Summary {
         self.snapshot(|w| w.loss_type)
     }
 
+    /// What a ratio of the policies is of: a token, where the snapshot does not say.
+    #[must_use]
+    pub fn importance_level(&self) -> ImportanceLevel {
+        self.snapshot(|w| w.importance_sampling_level)
+    }
+
     /// What advantages are scaled by: by the group's deviation, where the snapshot does not say.
     #[must_use]
     pub fn reward_scale(&self) -> RewardScale {
@@ -298,14 +312,36 @@ fn knows_old(shard: &Shard) -> bool {
 }
 
 /// What actor and critic report of themselves, where it was asked for.
+/// Where policy numbers are asked for.
+fn staleness(
+    shard: &Shard,
+    reports: &fold::Reports<'_>,
+    scalars: &[Option<f64>; Scalar::COUNT],
+) -> StalenessNumbers {
+    let Some(policy) = &shard.policy else {
+        return StalenessNumbers::default();
+    };
+    let scalar = |scalar: Scalar| scalars[scalar as usize];
+    let kept = scalar(Scalar::SamplesDropped).and_then(|dropped| {
+        let kept = scalar(Scalar::SamplesKept).unwrap_or(shard.completions.seen as f64);
+        (kept + dropped > 0.0).then_some(kept / (kept + dropped))
+    });
+    let version = |step| reports.of_step(step, Scalar::WeightVersion);
+    StalenessNumbers::of(policy.staleness.as_deref(), version, kept)
+}
+
 fn policy(shard: &Shard, kl_kind: KlKind) -> PolicyNumbers {
     let Some(policy) = &shard.policy else {
         return PolicyNumbers::default();
     };
     let probabilities = &shard.tokens.sampler.probability_difference;
     let numbers = PolicyNumbers::of(policy, probabilities, kl_kind);
+    if knows_old(shard) {
+        return numbers;
+    }
     PolicyNumbers {
-        ppo_kl: numbers.ppo_kl.filter(|_| knows_old(shard)),
+        ppo_kl: None,
+        outside: OutsideNumbers::default(),
         ..numbers
     }
 }

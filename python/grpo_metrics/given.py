@@ -194,6 +194,8 @@ class Weighting(TypedDict, total=False):
     clip_range_high: number. How far above 1 a ratio may be before it counts as clipped. Without it 0.2. Also `epsilon_high`,
         `clip_ratio_high`.
     clip_delta: number. The cap on ratios of TRL's two-sided clipping (`delta`). Without it no cap. Also `delta`.
+    clip_ratio_c: number. The ratio beyond which the loss of a negative advantage is capped (dual clipping). Without it `clip_delta`, else
+        3. Also `ratio_clip_c`.
     len_norm_ref: true or false. Whether the reference's scores are normalised by length.
     train_grpo_objective: true or false. Whether training is on the plain GRPO objective, not the maximum-entropy one. Without it, it is
         not.
@@ -228,6 +230,7 @@ class Weighting(TypedDict, total=False):
     clip_range_low: float | None
     clip_range_high: float | None
     clip_delta: float | None
+    clip_ratio_c: float | None
     len_norm_ref: bool | None
     train_grpo_objective: bool | None
     loss_type: str | None
@@ -275,6 +278,7 @@ class Options(TypedDict, total=False):
     extended: bool | None
     clip_range: tuple[float, float] | None
     is_ratio_cap: float | None
+    is_ratio_floor: float | None
     kl_penalty: float | None
     kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
     success: str | tuple[str | None, float] | None

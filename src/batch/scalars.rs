@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use loss::{ClipRange, ImportanceLevel, LossType, RangeError, RewardScale, WordError};
+pub use loss::{
+    ClipRange, DUAL_CLIP, ImportanceLevel, LossType, RangeError, RewardScale, WordError,
+};
 pub use snapshot::{FieldInfo, FieldKind, Meta, Weighting};
 
 /// How the reports of one step's ranks and micro-batches become one number (RECORDING.md).

@@ -1,11 +1,11 @@
 //! The extended metrics: the same in every dialect, under its prefix.
 
 use super::{Line, Reduction, Take, line};
-use crate::batch::scalars::Scalar;
-use crate::summary::{Census, Flag, Summary};
+use crate::batch::scalars::{ImportanceLevel, Scalar};
+use crate::summary::{BehaviourNumbers, Census, Flag, OutsideNumbers, Summary, WeightNumbers};
 
 /// Without a prefix.
-pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, HEALTH];
+pub(super) const TABLES: &[&[Line]] = &[GROUPS, SPLITS, TOKENS, SAMPLER, HEALTH];
 
 #[rustfmt::skip] // a table: one key a line
 const GROUPS: &[Line] = &[
@@ -62,6 +62,10 @@ const TOKENS: &[Line] = &[
     line("ratio/p99", "1", "p99 over tokens, its logarithm within 1 %", Reduction::Quantile, |s| Some(s.extended.as_ref()?.ratios?[2])),
     line("ratio/ess", "share", "mean(r)^2 / mean(r^2): effective sample size over tokens (Kong, 1992)", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.effective)),
     line("ratio/chi2", "1", "mean(r^2) - 1, the chi-square divergence", Reduction::Derived, |s| Some(extended(s)?.policy.ratio?.chi_square)),
+    line("clip/low", "share", "tokens with a ratio below the clip range and a negative advantage, the token's own where it has one", Reduction::Share, |s| by_sign(s)?.policy_gradient_low),
+    line("clip/high", "share", "tokens with a ratio above it and a positive advantage", Reduction::Share, |s| by_sign(s)?.policy_gradient_high),
+    line("clip/outside", "share", "tokens with a ratio on either side of it, whatever the advantage", Reduction::Share, |s| by_token(s)?.outside),
+    line("clip/dual", "share", "tokens with a negative advantage and a ratio above clip_ratio_c, else clip_delta, else 3", Reduction::Share, |s| by_token(s)?.beyond),
     line("kl_ref/k1", "nats", "mean over tokens of the log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k1)),
     line("kl_ref/k2", "nats", "mean over tokens of half the squared log-ratio of current to reference policy", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k2)),
     line("kl_ref/k3", "nats", "mean over tokens of e^-d + d - 1, d the log-ratio of current to reference policy (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.reference?.k3)),
@@ -80,6 +84,63 @@ const TOKENS: &[Line] = &[
     line("repeated_4grams/max", "share", "largest such share of any completion", Reduction::Max, |s| Some(s.extended.as_ref()?.repeated?.max)),
     line("tokens_per_sec", "tokens/s", "completion tokens (as reported, else the sum of lengths) / step time", Reduction::Derived, tokens_per_second),
 ];
+
+#[rustfmt::skip] // a table: one key a line
+const SAMPLER: &[Line] = &[
+    line("kl_sampler/k1", "nats", "mean over tokens of -d, d the log-ratio of behaviour policy to sampler: KL of sampler to behaviour policy", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.k1)),
+    line("kl_sampler/k3", "nats", "mean over tokens of e^d - d - 1 (Schulman, 2020)", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.k3)),
+    line("kl_sampler/k3_back", "nats", "mean over tokens of e^-d + d - 1: k3 of behaviour policy to sampler (NeMo-RL's policy_kl_error)", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.k3_back)),
+    line("kl_sampler/js", "nats", "mean over tokens of ln cosh(d/2): half the k3 of either to their mixture (NeMo-RL's js_divergence_error)", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.mixture)),
+    line("sampler/mult_prob_error", "1", "mean over tokens of e^|d| (NeMo-RL's token_mult_prob_error)", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.factor)),
+    line("sampler/seq_mult_prob_error/mean", "1", "mean over completions of the mean e^|d| of their tokens", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.factor_by_completion.mean)),
+    line("sampler/seq_mult_prob_error/min", "1", "smallest of any completion", Reduction::Min, |s| Some(extended(s)?.policy.off_policy?.factor_by_completion.min)),
+    line("sampler/seq_mult_prob_error/max", "1", "largest of any completion", Reduction::Max, |s| Some(extended(s)?.policy.off_policy?.factor_by_completion.max)),
+    line("sampler/ratio", "1", "mean over tokens of e^d, not capped", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.ratio)),
+    line("sampler/chi2", "1", "mean over tokens of e^2d less 1, d within 20", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.chi_square)),
+    line("sampler/seq_ratio", "1", "mean over completions of e^D, D the sum of their tokens' d, within 20", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.product)),
+    line("sampler/seq_chi2", "1", "mean over completions of e^2D less 1", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.product_chi_square)),
+    line("sampler/ess", "share", "mean(w)^2 / mean(w^2) over tokens, w = e^d at most is_ratio_cap (Kong, 1992); without a cap this and what follows to seq_geometric are not there", Reduction::Derived, |s| Some(weights(s)?.effective)),
+    line("sampler/above", "share", "tokens with e^d above is_ratio_cap: what truncation changes", Reduction::Share, |s| Some(weights(s)?.above)),
+    line("sampler/below", "share", "tokens with e^d below is_ratio_floor; with those above what a mask leaves out", Reduction::Share, |s| Some(weights(s)?.below)),
+    line("sampler/seq_ess", "share", "the same as sampler/ess over completions, by e^D", Reduction::Derived, |s| Some(weights(s)?.effective_products)),
+    line("sampler/seq_above", "share", "completions with e^D above the cap", Reduction::Share, |s| Some(weights(s)?.products_outside.0)),
+    line("sampler/seq_below", "share", "completions with e^D below the floor", Reduction::Share, |s| Some(weights(s)?.products_outside.1)),
+    line("sampler/seq_geometric_above", "share", "completions with e to the mean of d above the cap", Reduction::Share, |s| Some(weights(s)?.geometric_outside.0)),
+    line("sampler/seq_geometric_below", "share", "completions with e to the mean of d below the floor", Reduction::Share, |s| Some(weights(s)?.geometric_outside.1)),
+    line("sampler/ppl", "1", "mean over completions of the behaviour policy's perplexity, e^-(mean log-probability of its tokens)", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.perplexity)),
+    line("sampler/sampler_ppl", "1", "the same of the sampler", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.sampler_perplexity)),
+    line("sampler/log_ppl", "nats", "mean over completions of the behaviour policy's log-perplexity", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.log_perplexity)),
+    line("sampler/sampler_log_ppl", "nats", "the same of the sampler", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.sampler_log_perplexity)),
+    line("sampler/log_ppl_diff/mean", "nats", "mean over completions of the first less the second", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.difference.mean)),
+    line("sampler/log_ppl_diff/abs", "nats", "mean over completions of its size", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.abs_difference)),
+    line("sampler/log_ppl_diff/min", "nats", "smallest of any completion", Reduction::Min, |s| Some(extended(s)?.policy.off_policy?.difference.min)),
+    line("sampler/log_ppl_diff/max", "nats", "largest of any completion", Reduction::Max, |s| Some(extended(s)?.policy.off_policy?.difference.max)),
+    line("sampler/ppl_ratio", "1", "mean over completions of e to it", Reduction::Mean, |s| Some(extended(s)?.policy.off_policy?.perplexity_ratio)),
+    line("staleness/newest", "versions", "newest version of the weights that a token was sampled with", Reduction::Max, |s| extended(s)?.policy.staleness.newest),
+    line("staleness/versions/mean", "versions", "mean over completions of how many versions their tokens have", Reduction::Mean, |s| Some(extended(s)?.policy.staleness.distinct?.mean)),
+    line("staleness/versions/max", "versions", "most of any completion", Reduction::Max, |s| Some(extended(s)?.policy.staleness.distinct?.max)),
+    line("staleness/age/mean", "versions", "mean over tokens of the step's weight_version less the token's", Reduction::Mean, |s| Some(extended(s)?.policy.staleness.ages?.mean)),
+    line("staleness/age/max", "versions", "largest of any token", Reduction::Max, |s| Some(extended(s)?.policy.staleness.ages?.max)),
+    line("staleness/stale", "share", "tokens older than the step's weight_version", Reduction::Share, |s| extended(s)?.policy.staleness.stale),
+    line("staleness/kept", "share", "samples_kept (else the step's completions) of those and samples_dropped", Reduction::Share, |s| extended(s)?.policy.staleness.kept),
+];
+
+fn weights(s: &Summary) -> Option<WeightNumbers> {
+    extended(s)?.policy.off_policy?.weights
+}
+
+/// What is clipped by the sign of the advantage, by a loss that clips so.
+fn by_sign(s: &Summary) -> Option<&BehaviourNumbers> {
+    extended(s)
+        .filter(|s| s.loss_type().clips())
+        .map(|s| &s.behaviour)
+}
+
+/// What leaves the clip range where a ratio is a token's.
+fn by_token(s: &Summary) -> Option<&OutsideNumbers> {
+    let is_token = s.importance_level() == ImportanceLevel::Token;
+    extended(s).filter(|_| is_token).map(|s| &s.policy.outside)
+}
 
 /// The summary, if the extended metrics were asked for.
 fn extended(s: &Summary) -> Option<&Summary> {

@@ -3,10 +3,11 @@
 use super::{Dialect, Line, extended};
 
 /// Titles of the tables of the extended metrics.
-const EXTENDED: [&str; 4] = [
+const EXTENDED: [&str; 5] = [
     "Groups, advantages and weights",
     "By component, k and tag",
     "Ratios, divergences and lengths",
+    "Sampler and staleness",
     "Health",
 ];
 
@@ -25,7 +26,15 @@ impl Dialect {
             ],
             Self::Trl => &["Step", "Rewards", "Policy"],
             Self::Tunix => &["Step", "Rewards", "Tokens", "Sampler"],
-            Self::Verl => &["Critic", "Lengths", "Actor", "Rollout", "Throughput"],
+            Self::Verl => &[
+                "Critic",
+                "Lengths",
+                "Actor",
+                "Rollout",
+                "Rollout correction",
+                "Staleness",
+                "Throughput",
+            ],
         };
         let own = titles.iter().zip(self.tables());
         let extended = EXTENDED.iter().zip(self.extended_tables());

@@ -5,9 +5,11 @@
 use super::first::{First, first};
 use super::{Line, Reduction, line};
 use crate::batch::scalars::Scalar;
-use crate::summary::Summary;
+use crate::summary::{Summary, WeightNumbers};
 
-pub(super) const TABLES: &[&[Line]] = &[CRITIC, LENGTHS, ACTOR, ROLLOUT, THROUGHPUT];
+pub(super) const TABLES: &[&[Line]] = &[
+    CRITIC, LENGTHS, ACTOR, ROLLOUT, CORRECTION, STALENESS, THROUGHPUT,
+];
 
 /// What is looked at first, in order.
 #[cfg(feature = "sqlite")]
@@ -69,7 +71,8 @@ const LENGTHS: &[Line] = &[
 
 #[rustfmt::skip] // a table: one key a line
 const ACTOR: &[Line] = &[
-    line("actor/pg_clipfrac", "share", "tokens whose clipped loss exceeds the unclipped (verl averages micro-batches)", Reduction::Share, |s| s.behaviour.policy_gradient),
+    line("actor/pg_clipfrac", "share", "tokens whose clipped loss exceeds the unclipped (verl averages micro-batches)", Reduction::Share, |s| s.policy.outside.clipped(s.loss_type(), s.behaviour.policy_gradient)),
+    line("actor/pg_clipfrac_lower", "share", "tokens with a negative advantage whose ratio exceeds the dual clip (clip_ratio_c, 3; verl averages micro-batches)", Reduction::Share, |s| s.policy.outside.clipped_beyond(s.loss_type(), s.importance_level())),
     line("actor/ppo_kl", "nats", "mean of old less current log-probability per token, a token's within 20 on either side (verl averages micro-batches)", Reduction::Mean, |s| s.policy.ppo_kl),
     line("actor/entropy", "nats", "mean policy entropy per token (verl averages micro-batches)", Reduction::Mean, |s| s.token_entropy),
     line("actor/kl_loss", "nats", "mean KL of current to reference policy per token, by the estimator chosen, a token's k3 at most 10 (verl averages micro-batches)", Reduction::Mean, |s| s.policy.kl_loss),
@@ -83,6 +86,54 @@ const ROLLOUT: &[Line] = &[
     line("training/rollout_probs_diff_max", "1", "largest such distance of any token", Reduction::Max, |s| Some(s.sampler.probability_difference?.max)),
     line("training/rollout_probs_diff_std", "1", "sample standard deviation of that distance over tokens", Reduction::Std, |s| s.policy.probability_difference_std),
     line("training/rollout_actor_probs_pearson_corr", "1", "Pearson correlation of the two probabilities over tokens; undefined where either does not vary", Reduction::Derived, |s| s.sampler.correlation),
+];
+
+#[rustfmt::skip] // a table: one key a line
+const CORRECTION: &[Line] = &[
+    line("rollout_corr/training_ppl", "1", "mean over completions of e^-(mean log-probability of its tokens under the old policy)", Reduction::Mean, |s| Some(s.policy.off_policy?.perplexity)),
+    line("rollout_corr/training_log_ppl", "nats", "mean over completions of its logarithm", Reduction::Mean, |s| Some(s.policy.off_policy?.log_perplexity)),
+    line("rollout_corr/kl", "nats", "mean of rollout's less old log-probability per token (k1)", Reduction::Mean, |s| Some(s.policy.off_policy?.k1)),
+    line("rollout_corr/k3_kl", "nats", "mean of e^d - d - 1 per token, d old less rollout's log-probability (k3)", Reduction::Mean, |s| Some(s.policy.off_policy?.k3)),
+    line("rollout_corr/rollout_ppl", "1", "mean over completions of e^-(mean log-probability of its tokens under the rollout's policy)", Reduction::Mean, |s| Some(s.policy.off_policy?.sampler_perplexity)),
+    line("rollout_corr/rollout_log_ppl", "nats", "mean over completions of its logarithm", Reduction::Mean, |s| Some(s.policy.off_policy?.sampler_log_perplexity)),
+    line("rollout_corr/log_ppl_diff", "nats", "mean over completions of the two logarithms' difference, old less rollout", Reduction::Mean, |s| Some(s.policy.off_policy?.difference.mean)),
+    line("rollout_corr/log_ppl_abs_diff", "nats", "mean over completions of its size", Reduction::Mean, |s| Some(s.policy.off_policy?.abs_difference)),
+    line("rollout_corr/log_ppl_diff_max", "nats", "largest such difference of any completion", Reduction::Max, |s| Some(s.policy.off_policy?.difference.max)),
+    line("rollout_corr/log_ppl_diff_min", "nats", "smallest such difference of any completion", Reduction::Min, |s| Some(s.policy.off_policy?.difference.min)),
+    line("rollout_corr/ppl_ratio", "1", "mean over completions of e to the difference", Reduction::Mean, |s| Some(s.policy.off_policy?.perplexity_ratio)),
+    line("rollout_corr/chi2_token", "1", "mean of e^2d less 1 per token, d within 20", Reduction::Mean, |s| Some(s.policy.off_policy?.chi_square)),
+    line("rollout_corr/chi2_seq", "1", "mean over completions of e^2D less 1, D the sum of its d, within 20", Reduction::Mean, |s| Some(s.policy.off_policy?.product_chi_square)),
+    line("rollout_corr/rollout_is_mean", "1", "mean weight per token: e^d, at most the cap (is_ratio_cap; without one none of these keys is there)", Reduction::Mean, |s| Some(weights(s)?.mean)),
+    line("rollout_corr/rollout_is_std", "1", "population std of the weights over tokens", Reduction::Std, |s| Some(weights(s)?.population_std)),
+    line("rollout_corr/rollout_is_min", "1", "smallest weight of any token", Reduction::Min, |s| Some(weights(s)?.min)),
+    line("rollout_corr/rollout_is_max", "1", "largest weight of any token", Reduction::Max, |s| Some(weights(s)?.max)),
+    line("rollout_corr/rollout_is_eff_sample_size", "share", "mean(w)^2 / mean(w^2) over tokens (Kong, 1992)", Reduction::Derived, |s| Some(weights(s)?.effective)),
+    line("rollout_corr/rollout_is_ratio_fraction_high", "share", "tokens with e^d above the cap", Reduction::Share, |s| Some(weights(s)?.above)),
+    line("rollout_corr/rollout_is_ratio_fraction_low", "share", "tokens with e^d below the floor (is_ratio_floor, else 1 / cap)", Reduction::Share, |s| Some(weights(s)?.below)),
+    line("rollout_corr/rollout_is_seq_mean", "1", "mean over completions of the mean weight of their tokens", Reduction::Mean, |s| Some(weights(s)?.by_completion.mean)),
+    line("rollout_corr/rollout_is_seq_std", "1", "sample std of it over completions", Reduction::Std, |s| weights(s)?.by_completion.sample_std),
+    line("rollout_corr/rollout_is_seq_max", "1", "largest of any completion", Reduction::Max, |s| Some(weights(s)?.by_completion.max)),
+    line("rollout_corr/rollout_is_seq_min", "1", "smallest of any completion", Reduction::Min, |s| Some(weights(s)?.by_completion.min)),
+    line("rollout_corr/rollout_is_seq_max_deviation", "1", "largest distance from 1 of any completion", Reduction::Max, |s| Some(weights(s)?.by_completion.deviation())),
+    line("rollout_corr/rollout_is_seq_fraction_high", "share", "completions whose tokens' mean e^d is above the cap", Reduction::Share, |s| Some(weights(s)?.means_outside.0)),
+    line("rollout_corr/rollout_is_seq_fraction_low", "share", "completions whose tokens' mean e^d is below the floor", Reduction::Share, |s| Some(weights(s)?.means_outside.1)),
+];
+
+fn weights(s: &Summary) -> Option<WeightNumbers> {
+    s.policy.off_policy?.weights
+}
+
+#[rustfmt::skip] // a table: one key a line
+const STALENESS: &[Line] = &[
+    line("training/off_policy/trajectory_spans/mean", "versions", "mean over completions of versions of the weights from a completion's oldest to its newest token, both counted", Reduction::Mean, |s| Some(s.policy.staleness.spans?.mean)),
+    line("training/off_policy/trajectory_spans/max", "versions", "largest of any completion: versions of the weights from a completion's oldest to its newest token, both counted", Reduction::Max, |s| Some(s.policy.staleness.spans?.max)),
+    line("training/off_policy/trajectory_spans/min", "versions", "smallest of any completion: versions of the weights from a completion's oldest to its newest token, both counted", Reduction::Min, |s| Some(s.policy.staleness.spans?.min)),
+    line("training/off_policy/trajectory_staleness/mean", "versions", "mean over completions of the step's weight_version less that of a completion's newest token", Reduction::Mean, |s| Some(s.policy.staleness.least?.mean)),
+    line("training/off_policy/trajectory_staleness/max", "versions", "largest of any completion: the step's weight_version less that of a completion's newest token", Reduction::Max, |s| Some(s.policy.staleness.least?.max)),
+    line("training/off_policy/trajectory_staleness/min", "versions", "smallest of any completion: the step's weight_version less that of a completion's newest token", Reduction::Min, |s| Some(s.policy.staleness.least?.min)),
+    line("training/off_policy/trajectory_staleness_worst/mean", "versions", "mean over completions of the step's weight_version less that of a completion's oldest token", Reduction::Mean, |s| Some(s.policy.staleness.most?.mean)),
+    line("training/off_policy/trajectory_staleness_worst/max", "versions", "largest of any completion: the step's weight_version less that of a completion's oldest token", Reduction::Max, |s| Some(s.policy.staleness.most?.max)),
+    line("training/off_policy/trajectory_staleness_worst/min", "versions", "smallest of any completion: the step's weight_version less that of a completion's oldest token", Reduction::Min, |s| Some(s.policy.staleness.most?.min)),
 ];
 
 #[rustfmt::skip] // a table: one key a line

@@ -100,6 +100,8 @@ options! {
         clip_range: Option<ClipRange> = None, none "0.2 either side";
         /// Cap of the importance ratio to the sampler
         is_ratio_cap: Option<f64> = None, none "no cap", within POSITIVE;
+        /// Below it that ratio counts as too low: of a loss that leaves such tokens out, where it begins to
+        is_ratio_floor: Option<f64> = None, none "1 / `is_ratio_cap`", within POSITIVE, needs "is_ratio_cap";
         /// Coefficient of the KL penalty that the training takes off its rewards, for verl's `critic/rewards`
         kl_penalty: Option<f64> = None, none "no penalty", within NOT_NEGATIVE;
         /// Estimator of that penalty
@@ -228,6 +230,7 @@ impl EngineOptions {
         Thresholds {
             clip_range: clip_range.unwrap_or_default(),
             ratio_cap: self.is_ratio_cap,
+            ratio_floor: self.is_ratio_floor,
             detail: self.dialect.detail(self.extended),
             kl_penalty: self.kl_penalty.map(|coefficient| KlPenalty {
                 coefficient,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::scalars::ClipRange;
+use crate::batch::scalars::{ClipRange, DUAL_CLIP};
 use crate::batch::{Columns, Values};
 use crate::kernel::exp::{ln, power_of_e};
 use crate::kernel::tokens::Bounds;
@@ -16,6 +16,8 @@ pub struct Thresholds {
     pub clip_range: ClipRange,
     /// Cap of the sampler's importance ratio; none: uncapped.
     pub ratio_cap: Option<f64>,
+    /// From where down such a ratio counts as too low; none: 1 / cap.
+    pub ratio_floor: Option<f64>,
     /// How much is counted.
     pub detail: Detail,
     /// The KL penalty that the trainer takes off its rewards; none: nothing is taken off.
@@ -141,6 +143,7 @@ impl Thresholds {
     /// What of these is not as in `other`, in words.
     pub(crate) fn unlike(&self, other: &Self) -> String {
         let cap = self.ratio_cap.map(|cap| cap.to_string());
+        let floor = self.ratio_floor.map(|floor| floor.to_string());
         let penalty = self.kl_penalty.map(|penalty| penalty.to_string());
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         let differs = [
@@ -151,6 +154,10 @@ impl Thresholds {
             (
                 self.ratio_cap != other.ratio_cap,
                 format!("the cap {} of the sampler's ratio", or_none(cap)),
+            ),
+            (
+                self.ratio_floor != other.ratio_floor,
+                format!("the floor {} of the sampler's ratio", or_none(floor)),
             ),
             (
                 self.detail != other.detail,
@@ -183,9 +190,16 @@ impl Thresholds {
         Bounds {
             ratio_low: if delta < low { f64::INFINITY } else { low },
             ratio_high: if delta <= high { f64::INFINITY } else { high },
+            dual: range.dual.or(range.delta).unwrap_or(DUAL_CLIP),
             log_low: ln(below.max(1e-6)),
             log_high: ln(above.max(1e-6)),
             ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),
+            ratio_floor: match (self.ratio_floor, self.ratio_cap) {
+                (Some(floor), _) => floor,
+                (None, Some(cap)) => 1.0 / cap,
+                (None, None) => 0.0,
+            },
+            apart: self.detail >= Detail::Policy,
         }
     }
 }

@@ -6,7 +6,7 @@
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
-use std::ops::{Add, BitAnd, Mul, Sub};
+use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 /// Doubles that are computed together.
 pub const WIDTH: usize = 8;
@@ -39,7 +39,7 @@ impl Real for f64 {
 }
 
 /// [`WIDTH`] doubles.
-pub trait Lanes: Real {
+pub trait Lanes: Real + Div<Output = Self> {
     type Mask: Mask<Self>;
 
     fn abs(self) -> Self;
@@ -159,6 +159,14 @@ impl Mul for Plain {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, f64::mul)
+    }
+}
+
+impl Div for Plain {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, f64::div)
     }
 }
 
@@ -308,6 +316,7 @@ mod tests {
             bits(x + y),
             bits(x - y),
             bits(x * y),
+            bits(x / y),
             bits(x.mul_add(y, x)),
             bits(x.abs()),
             bits(x.min(y)),
@@ -332,8 +341,8 @@ mod tests {
             let (a, b) = (Baseline.doubles(x), Baseline.doubles(y));
             for lane in 0..WIDTH {
                 let (x, y) = (x[lane], y[lane]);
-                let expected = [x + y, x - y, x * y, x.mul_add(y, x), x.abs()];
-                let found = [a + b, a - b, a * b, a.mul_add(b, a), a.abs()]
+                let expected = [x + y, x - y, x * y, x / y, x.mul_add(y, x), x.abs()];
+                let found = [a + b, a - b, a * b, a / b, a.mul_add(b, a), a.abs()]
                     .map(|lanes| lanes.array()[lane]);
                 for (expected, found) in expected.into_iter().zip(found) {
                     assert!(

@@ -8,7 +8,7 @@ mod tests;
 use half::bf16;
 
 use super::exp::power_of_e;
-use pass::{LANES, policies, range, sampler, total};
+use pass::{LANES, policies, range, sampler, sampler_apart, total};
 
 /// The cells of one token column of one completion, as they lie in memory.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +80,18 @@ pub struct Bounds {
     pub ratio_low: f64,
     /// Clipped above if ratio > this (1 + eps high).
     pub ratio_high: f64,
+    /// A negative advantage's loss is capped if ratio > this.
+    pub dual: f64,
     /// ln max(1 - eps low, 1e-6), whatever the ratio is held against.
     pub log_low: f64,
     /// ln max(1 + eps high, 1e-6), likewise.
     pub log_high: f64,
     /// Cap of the sampler's importance ratio; infinite where none is set.
     pub ratio_cap: f64,
+    /// From where down such a ratio is too low; 0 where nothing says so.
+    pub ratio_floor: f64,
+    /// Whether [`Apart`] is asked for.
+    pub apart: bool,
 }
 
 /// Sum over the tokens that a formula could use, and how many those were.
@@ -100,6 +106,8 @@ pub struct Total {
 /// 20, where k3 has long been beyond its own bound on both sides.)
 pub const VERL_LOG_RATIO: f64 = 20.0;
 pub const VERL_K3: f64 = 10.0;
+/// e to [`VERL_LOG_RATIO`].
+pub const VERL_RATIO: f64 = 485_165_195.409_790_3;
 
 /// [`Total`] with the extremes (infinities where there is no token).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,9 +189,10 @@ pub struct Behaviour {
     /// Tokens with a ratio beyond each bound, whatever the advantage.
     pub low: u64,
     pub high: u64,
-    /// Where the completion has token advantages: tokens with a usable one, and those clipped given its sign.
+    /// Where the completion has token advantages: tokens with a usable one, and those clipped on either side given its sign.
     pub signed_tokens: u64,
-    pub signed_clipped: u64,
+    pub signed_low: u64,
+    pub signed_high: u64,
 }
 
 impl Behaviour {
@@ -225,6 +234,31 @@ pub struct Sampler {
     pub old_squares: f64,
     pub sampling_squares: f64,
     pub products: f64,
+    /// Where it is asked for.
+    pub apart: Option<Apart>,
+}
+
+/// How far behaviour policy and sampler are apart: sums over the tokens of [`Sampler`], with d = old - sampling of a token,
+/// r = e^d and d clamped to [-60, 60] in r.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Apart {
+    /// Log-probabilities of either.
+    pub old: f64,
+    pub sampling: f64,
+    /// r - d - 1, the k3 of sampler to behaviour policy; and of behaviour policy to sampler, 1/r + d - 1.
+    pub k3: f64,
+    pub k3_back: f64,
+    /// ln cosh(d/2): half the k3 of either policy to their mixture, added up.
+    pub mixture: f64,
+    /// e^|d|.
+    pub factor: f64,
+    /// r, not capped; the squares of r where it is capped; and those of r within [`VERL_RATIO`].
+    pub ratio: f64,
+    pub capped_squares: f64,
+    pub bounded_squares: f64,
+    /// Tokens with r above the cap, and below the floor.
+    pub above: u64,
+    pub below: u64,
 }
 
 /// What is kept of one completion's tokens where their distributions are asked for, besides their sums: by position, NaN
@@ -281,10 +315,10 @@ pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept
             .map(|column| total(completion, column, kept_entropies)),
         reference: policies.and_then(|policies| policies.reference),
         behaviour: policies.map(|policies| policies.behaviour),
-        sampler: c
-            .sampling
-            .zip(c.behaviour())
-            .map(|(sampling, old)| sampler(completion, old, sampling, bounds.ratio_cap)),
+        sampler: c.sampling.zip(c.behaviour()).map(|(sampling, old)| {
+            let sampler = if bounds.apart { sampler_apart } else { sampler };
+            sampler(completion, old, sampling, bounds)
+        }),
         advantages: ranged(c.advantages),
         returns: ranged(c.returns),
         values: ranged(c.values),

@@ -122,7 +122,7 @@ impl Shard {
         self.completions.merge(completions);
         self.tokens.merge(tokens);
         join(&mut self.policy, policy, |mine, theirs| {
-            mine.merge(&theirs);
+            mine.merge(*theirs);
         });
         join(&mut self.extended, extended, |mine, theirs| {
             mine.merge(*theirs);

@@ -113,7 +113,11 @@ impl Shard {
 
     /// What no record and no merge could have made it.
     fn fault(&self) -> Option<&'static str> {
-        let mut steps = self.reports.keys().map(|(step, _)| *step);
+        let staleness = self.policy.as_ref().and_then(|p| p.staleness.as_ref());
+        let aged = staleness
+            .into_iter()
+            .flat_map(|staleness| staleness.steps());
+        let mut steps = self.reports.keys().map(|(step, _)| *step).chain(aged);
         let of_span = match self.span {
             Span::Any => steps.all(|step| step == 0),
             Span::Step(own) => steps.all(|step| step == own),

@@ -90,6 +90,15 @@ impl<'a> Reports<'a> {
         folded
     }
 
+    /// What one step's ranks and micro-batches report of a scalar.
+    pub fn of_step(&self, step: u64, scalar: Scalar) -> Option<f64> {
+        let reports = self.steps.get(&step)?;
+        let reported = reported(reports, |report| report.scalars.get(scalar));
+        (!reported.is_empty())
+            .then(|| over_ranks(scalar.folds().0, &reported))
+            .flatten()
+    }
+
     /// What was reported under names that are no known scalar's own.
     pub fn own(&self, declared: &DeclaredFolds) -> Own {
         let mut names: Vec<&str> = self

@@ -118,6 +118,8 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
     detailed.prompt_lengths = Some(&lengths);
     detailed.sampling_token_logps = Some((&logps[..]).into());
     detailed.token_entropies = Some((&logps[..]).into());
+    detailed.weight_versions = Some(TokenIds::Ragged(&token_ids));
+    detailed.scalars.set("weight_version", 9.0);
     let detailed = Batch::of(detailed)?.at(0, 2);
     for retain in [Retain::Exact, Retain::Sketch] {
         let engine = || Engine::builder().retain(retain);

@@ -37,14 +37,14 @@ fn full(rewards: &[Value], size: usize) -> Value {
             "terminated": vec![true; n], "tags": vec!["math"; n],
             "token_logps": shifted(0.1), "old_token_logps": shifted(0.2), "ref_token_logps": shifted(0.3),
             "sampling_token_logps": shifted(0.25), "token_entropies": shifted(-0.5), "token_advantages": shifted(0.0),
-            "returns": shifted(1.0), "values": shifted(1.5), "token_ids": ids,
+            "returns": shifted(1.0), "values": shifted(1.5), "token_ids": ids, "weight_versions": ids,
             "semantic_entropies": vec![0.5; groups], "advantage_scales": vec![0.5; groups],
             "seed_alpha_effective": 0.5, "seed_max_possible_entropy": 0.5},
         "scalars": {"total_loss": 0.5, "policy_loss": 0.4, "kl_loss": 0.1, "weighted_kl_loss": 0.1, "clip_loss": 0.1,
             "learning_rate": 1e-6, "epoch": 1, "entropy_bonus_coef": 0.1, "grad_norm": 1, "entropy_bonus_reward_std": 1,
             "policy_entropy": 1, "vf_clipfrac": 0.1, "vllm_latency_ms": 9, "actor_dequeue_time": 1, "step_time_sec": 2,
             "ref_logp_mean": -1, "avg_completion_tokens": 5, "num_completion_tokens": 5, "num_input_tokens": 9,
-            "tflops_per_step": 2, "model_params": 1e9},
+            "tflops_per_step": 2, "model_params": 1e9, "weight_version": 6, "samples_kept": 3, "samples_dropped": 1},
         "weighting": {"tau": 0.3, "beta": 0.1, "tau_target_entropy": 0.5, "kl_target": 0.1, "kl_horizon": 10, "kl_step_size": 0.1,
             "tau_entropy_ema": 0.5, "prev_tau": 0.2, "prev_beta": 0.1, "weight_norm_denom": 0.4, "meta": {"enabled": true}}})
 }
@@ -94,6 +94,7 @@ fn row(dialect: Dialect, sample: &Value) -> Metrics {
         .extended(true)
         .devices(8)
         .kl_penalty(0.1)
+        .is_ratio_cap(2.0)
         .build()
         .unwrap();
     let record = Record::from_json(&sample.to_string()).unwrap();

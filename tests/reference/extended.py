@@ -9,8 +9,8 @@ import random
 from math import comb
 
 import numpy as np
-from make_cases import NAN, TOKENS, VECTORS, groups, own, poison, shared, without
-from reference import View, completion_tokens, dictionary, scalar, usable
+from make_cases import NAN, TOKENS, VECTORS, clips, groups, off_policies, own, poison, shared, without
+from reference import View, behaviour_clips, clip_numbers, completion_tokens, dictionary, knows_old, off_policy, scalar, staleness, usable
 from scipy import stats
 
 HIGH = 0.1
@@ -26,6 +26,21 @@ LIMITS = {
     "entropy": 0.05,
     "entropy_steps": 3,
 }
+
+# Keys, and what policies.py calls the numbers.
+SAMPLER = {
+    "kl_sampler/k1": "k1",
+    "kl_sampler/k3": "k3",
+    "kl_sampler/k3_back": "k3_back",
+    "kl_sampler/js": "js",
+    "sampler/mult_prob_error": "factor",
+    **{f"sampler/seq_mult_prob_error/{name}": f"seq_factor/{name}" for name in ("mean", "min", "max")},
+    **{f"sampler/{name}": name for name in ("ratio", "chi2", "seq_ratio", "seq_chi2", "ess", "above", "below")},
+    **{f"sampler/{name}": name for name in ("seq_ess", "seq_above", "seq_below", "seq_geometric_above", "seq_geometric_below")},
+    **{f"sampler/{name}": name for name in ("ppl", "sampler_ppl", "log_ppl", "sampler_log_ppl", "ppl_ratio")},
+    **{f"sampler/log_ppl_diff/{name}": f"diff/{name}" for name in ("mean", "abs", "min", "max")},
+}
+STALENESS = ("newest", "versions/mean", "versions/max", "age/mean", "age/max", "stale", "kept")
 
 
 def finite(values):
@@ -117,6 +132,14 @@ def tokens(row, view):
         values |= {"ess": ratio.mean() ** 2 / (ratio**2).mean(), "chi2": (ratio**2).mean() - 1}
         row.update((f"ratio/{name}", float(value)) for name, value in values.items())
         sketched(row, "ratio/", ratio, (1, 50, 99))
+    given = view.weighting or {}
+    if knows_old(view):
+        sides = [flags for row_ in behaviour_clips(view, True) for flags in row_]
+        if sides and given.get("loss_type") not in ("cispo", "sapo", "vespo"):
+            row["clip/low"], row["clip/high"] = (float(np.mean([flags[side] for flags in sides])) for side in (0, 1))
+        if given.get("importance_sampling_level") != "sequence":
+            for name in ("outside", "dual"):
+                put(row, f"clip/{name}", clip_numbers(view)[name])
     for name, d in (("kl_ref", differences(view, "token_logps", "ref_token_logps")), ("kl_old", -moved)):
         if len(d):
             terms = {"k1": d, "k2": d**2 / 2, "k3": np.expm1(-d) + d}
@@ -171,6 +194,9 @@ def extended(records, options):
     said, seconds = completion_tokens(view), scalar(view, "step_time_sec")
     if said is not None and seconds:
         row["tokens_per_sec"] = said / seconds
+    apart, ages = off_policy(view, options), staleness(view)
+    row.update((key, apart[name]) for key, name in SAMPLER.items() if name in apart)
+    row.update(("staleness/" + name, ages[name]) for name in STALENESS if name in ages)
     tags(row, records, view, judge)
     health(row, records, view, options, solved(members, judge))
     return row
@@ -321,7 +347,7 @@ def cases():
 
 if __name__ == "__main__":
     lines = []
-    for name, options, records in cases():
+    for name, options, records in [*cases(), *off_policies(), *clips()]:
         records = json.loads(json.dumps(records))
         case = {"name": name, "options": options, "records": records, "expected": extended(records, options)}
         lines.append(json.dumps(case, allow_nan=False, separators=(",", ":")) + "\n")

@@ -506,6 +506,88 @@ def losses():
     yield "advantages scaled by batch, all rewards equal", {}, given(shared(level, 2), scale_rewards="batch")
 
 
+def aged(rng, records, newest=9, chance=0.4):
+    """Weight versions: of each completion a run or two, ascending, of an early one and a later."""
+    for one in records:
+        versions = []
+        for length in one["batch"]["completion_lengths"]:
+            first = rng.randint(newest - 3, newest)
+            cut = rng.randint(0, length) if rng.random() < chance else length
+            versions += [first] * cut + [rng.randint(first, newest)] * (length - cut)
+        one["batch"]["weight_versions"] = versions
+    return records
+
+
+def off_policies():
+    """Samplers that are not the policy, and weights that are not the newest. A generator of its own."""
+    rng = random.Random(20263)
+    tokens = (*TOKENS, "sampling_token_logps", "loss_mask")
+    make = lambda *sizes: groups(rng, sizes or (3, 4, 2), tokens=tokens, longest=14)
+    for cap, floor in ((1.3, None), (2.0, 0.8), (1.05, 0.99), (5.0, 0.5)):
+        options = {"is_ratio_cap": cap} | ({} if floor is None else {"is_ratio_floor": floor})
+        yield f"ratios to the sampler from {floor} to {cap}", options, shared(make(), 2, 2)
+    far = own(make(), 2)
+    for record_ in far:
+        old, sampled = (record_["batch"][name] for name in ("old_token_logps", "sampling_token_logps"))
+        for at in range(0, len(old), 3):
+            old[at], sampled[at] = rng.choice(((-0.5, -31.0), (-25.0, -0.25), (-2.0, -2.0), (-55.0, -1.0)))
+    poison(rng, far[0]["batch"]["sampling_token_logps"], [NAN, MINUS_INF])
+    yield "ratios to the sampler beyond every bound", {"is_ratio_cap": 2.0}, far
+    bare = own(make(), 2)
+    without(bare[0], "old_token_logps", "loss_mask")
+    without(bare[1], "sampling_token_logps")
+    yield "a sampler on one rank", {"is_ratio_cap": 1.5}, bare
+    same = own(make(2, 2))
+    same[0]["batch"]["sampling_token_logps"] = list(same[0]["batch"]["old_token_logps"])
+    yield "a sampler that is the policy", {"is_ratio_cap": 2.0}, same
+    for nth, (version, dropped) in enumerate(((9.0, 5.0), (12.0, None), (8.0, 0.0), (None, 3.0))):
+        records = aged(rng, shared(make(), 2, 2))
+        if nth == 1:
+            without(records[2], "weight_versions")
+        for at, one in enumerate(records):
+            # One rank may speak for all, and some may lag behind it.
+            one["scalars"] = {} if version is None or at == 1 else {"weight_version": version - at % 2}
+            if dropped is not None:
+                one["scalars"]["samples_dropped"] = dropped
+            if nth == 0:
+                one["scalars"]["samples_kept"] = float(len(one["batch"]["rewards"]))
+        yield f"tokens of older weights {nth}", {}, records
+
+
+def clips():
+    """Ratios that leave the range, by the losses that clip them. A generator of its own."""
+    rng = random.Random(20264)
+
+    def far(records, **words):
+        for nth, one in enumerate(records):
+            batch = one["batch"]
+            batch["old_token_logps"] = [
+                round(value - rng.choice((0.0, 0.3, 0.9, 1.3, 2.5, -0.4, -2.0)), 5) for value in batch["token_logps"]
+            ]
+            one["weighting"] = weighting(**words)
+        return records
+
+    make = lambda tokens=(*TOKENS, "loss_mask"): groups(rng, (3, 4, 2), tokens=tokens, longest=12)
+    yield "a dual clip", {}, far(shared(make(), 2, 2))
+    yield "a dual clip at 2", {}, far(shared(make(), 2, 2), clip_ratio_c=2.0)
+    yield "a dual clip at 5 beside a delta", {}, far(own(make(), 2), clip_ratio_c=5.0, clip_delta=4.0)
+    yield "a delta without a dual clip", {}, far(own(make(), 2), clip_delta=2.2)
+    for kind in ("cispo", "gmpo", "sapo", "vespo", "grpo"):
+        yield f"far ratios under the loss {kind}", {}, far(shared(make(), 2), loss_type=kind)
+    yield "far ratios of whole completions", {}, far(shared(make(), 2), importance_sampling_level="sequence")
+    for kind in ("bnpo", "gmpo"):
+        records = far(shared(make((*TOKENS, "token_advantages", "loss_mask")), 2), loss_type=kind)
+        poison(rng, records[0]["batch"]["token_advantages"], [NAN])
+        poison(rng, records[0]["batch"]["old_token_logps"], [NAN])
+        yield f"far ratios by tokens' own advantages under {kind}", {}, records
+        without(records[1], "token_advantages")
+        yield f"far ratios by tokens' own advantages on one rank under {kind}", {}, records
+    records = far(shared(make(), 2))
+    without(records[1], "old_token_logps")
+    poison(rng, records[0]["batch"]["advantages"], [NAN, None])
+    yield "far ratios where some have no advantage", {}, records
+
+
 def windows():
     """(name, options, steps): the expected row is the last that is emitted."""
     rng = random.Random(20262)
@@ -597,7 +679,7 @@ def write(name, cases):
 
 
 def layout_cases():
-    for name, options, records in [*layout(), *losses()]:
+    for name, options, records in [*layout(), *losses(), *off_policies(), *clips()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
 
+import policies
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +160,7 @@ class Completion:
     text: str | None
     prompt: int | None = None
     prompt_cap: int | None = None
+    versions: list | None = None
 
     def clipped(self):
         if self.terminated is not None:
@@ -253,6 +256,7 @@ class View:
                 text=value("completions", str),
                 prompt=value("prompt_lengths", int),
                 prompt_cap=batch.get("max_prompt_length"),
+                versions=batch["weight_versions"][span] if batch.get("weight_versions") is not None else None,
             )
             self.completions.append(completion)
             self.groups[key].members.append(completion)
@@ -308,12 +312,12 @@ STEP_FOLD = {
     **dict.fromkeys(("total_loss", "policy_loss", "kl_loss", "weighted_kl_loss", "clip_loss"), BY_TOKENS),
     **dict.fromkeys(("learning_rate", "epoch", "entropy_bonus_coef", "model_params"), LOWEST),
     **dict.fromkeys(("grad_norm", "entropy_bonus_reward_std", "policy_entropy", "vf_clipfrac"), MEAN),
-    **dict.fromkeys(("vllm_latency_ms", "actor_dequeue_time", "step_time_sec"), MAX),
+    **dict.fromkeys(("vllm_latency_ms", "actor_dequeue_time", "step_time_sec", "weight_version"), MAX),
     **dict.fromkeys(("ref_logp_mean", "avg_completion_tokens"), BY_COMPLETIONS),
-    **dict.fromkeys(("num_completion_tokens", "tflops_per_step"), SUM),
+    **dict.fromkeys(("num_completion_tokens", "tflops_per_step", "samples_kept", "samples_dropped"), SUM),
     "num_input_tokens": SUM_OF_LAST,
 }
-WINDOW_LAST = ("learning_rate", "epoch", "entropy_bonus_coef", "num_input_tokens", "model_params")
+WINDOW_LAST = ("learning_rate", "epoch", "entropy_bonus_coef", "num_input_tokens", "model_params", "weight_version")
 
 
 def completions_of(record):
@@ -366,7 +370,7 @@ def scalar(view, name):
     folded = [fold_step(reported, how) for reported in steps]
     if name in WINDOW_LAST:
         return folded[-1]
-    return total(folded) if name == "num_completion_tokens" else mean(folded)
+    return total(folded) if name in ("num_completion_tokens", "samples_kept", "samples_dropped") else mean(folded)
 
 
 def seed_scalar(view, name):
@@ -489,6 +493,29 @@ def sampler_pairs(view):
     return pairs
 
 
+def off_policy(view, options):
+    """Sampler against trainer, by the names of policies.py."""
+    rows = [c.columns(c.behaviour(), "sampling_token_logps") or [] for c in view.completions]
+    return policies.off_policy(rows, options.get("is_ratio_cap"), options.get("is_ratio_floor"))
+
+
+def staleness(view):
+    """How old the weights of counted tokens are, step by step."""
+    steps = []
+    for ordinal, records in enumerate(view.steps):
+        reported = reports(records, "weight_version")
+        own = [c for c in view.completions if c.place[0] == ordinal and c.versions is not None]
+        rows = [[version for version, counts in zip(c.versions, c.counted) if counts] for c in own]
+        steps.append((fold_step(reported, MAX) if reported else None, rows))
+    found = policies.staleness(steps)
+    if (dropped := scalar(view, "samples_dropped")) is not None:
+        kept = scalar(view, "samples_kept")
+        kept = len(view.completions) if kept is None else kept
+        if kept + dropped > 0:
+            found["kept"] = kept / (kept + dropped)
+    return found
+
+
 def pearson(pairs):
     if not pairs:
         return None
@@ -527,6 +554,54 @@ def clipper(view):
         return ratio < least and advantage < 0, ratio > most and advantage > 0
 
     return beyond
+
+
+def outside(view):
+    """(outside of the range, advantage or None, whether the advantage is the token's own, ratio) of every token with a ratio."""
+    beyond = clipper(view)
+    found = []
+    for completion in view.completions:
+        own = "token_advantages" in completion.tokens
+        names = ("token_logps", completion.behaviour(), *(("token_advantages",) if own else ()))
+        for c, old in completion.columns(*names[:2]) or []:
+            ratio = exp(within(c - old, 60.0))
+            # Below the range or above it, by an advantage of either sign.
+            out = beyond(ratio, -1.0)[0] or beyond(ratio, 1.0)[1]
+            found.append((out, completion.advantage if not own and usable(completion.advantage) else None, False, ratio))
+        if own:
+            found += [(None, a, True, exp(within(c - old, 60.0))) for c, old, a in completion.columns(*names) or []]
+    return found
+
+
+def clip_numbers(view):
+    """Shares of tokens outside of the clip range: of all, with an advantage of either sign, and beyond the dual clip."""
+    given = view.weighting or {}
+    bounds = (number(given.get(name)) for name in ("clip_ratio_c", "clip_delta"))
+    dual = next((bound for bound in bounds if usable(bound)), 3.0)
+    rows = outside(view)
+    signed = [(a, ratio) for _, a, _, ratio in rows if a is not None]
+    judged = [(out, a) for out, a, own, _ in rows if a is not None and not own]
+    found = {"outside": share([out for out, *_ in rows if out is not None])}
+    found["dual"] = share([a < 0 and ratio > dual for a, ratio in signed])
+    if len(judged) == len(signed):
+        found["negative"] = share([out and a < 0 for out, a in judged])
+        found["positive"] = share([out and a > 0 for out, a in judged])
+    return found
+
+
+def verl_clips(view):
+    """pg_clipfrac and pg_clipfrac_lower by the policy losses of verl's core_algos.py."""
+    given = view.weighting or {}
+    loss, whole = given.get("loss_type"), given.get("importance_sampling_level") == "sequence"
+    by_sign = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+    found = clip_numbers(view)
+    if loss in ("sapo", "vespo"):
+        return None, None
+    if loss == "gmpo":
+        return found.get("positive"), found.get("negative")
+    clipped = found["outside"] if loss == "cispo" else by_sign
+    none = loss == "cispo" or whole
+    return clipped, None if found["dual"] is None else (0.0 if none else found["dual"])
 
 
 def knows_old(view):
@@ -893,6 +968,38 @@ ESTIMATORS = {
 }
 
 
+# verl's names (rollout_corr_helper.py), and what policies.py calls the numbers.
+CORRECTION = {
+    "training_ppl": "ppl",
+    "training_log_ppl": "log_ppl",
+    "kl": "k1",
+    "k3_kl": "k3",
+    "rollout_ppl": "sampler_ppl",
+    "rollout_log_ppl": "sampler_log_ppl",
+    "log_ppl_diff": "diff/mean",
+    "log_ppl_abs_diff": "diff/abs",
+    "log_ppl_diff_max": "diff/max",
+    "log_ppl_diff_min": "diff/min",
+    "ppl_ratio": "ppl_ratio",
+    "chi2_token": "chi2",
+    "chi2_seq": "seq_chi2",
+    "rollout_is_mean": "mean",
+    "rollout_is_std": "std",
+    "rollout_is_min": "min",
+    "rollout_is_max": "max",
+    "rollout_is_eff_sample_size": "ess",
+    "rollout_is_ratio_fraction_high": "above",
+    "rollout_is_ratio_fraction_low": "below",
+    "rollout_is_seq_mean": "seq_mean",
+    "rollout_is_seq_std": "seq_std",
+    "rollout_is_seq_max": "seq_max",
+    "rollout_is_seq_min": "seq_min",
+    "rollout_is_seq_max_deviation": "seq_deviation",
+    "rollout_is_seq_fraction_high": "seq_mean_above",
+    "rollout_is_seq_fraction_low": "seq_mean_below",
+}
+
+
 def verl(view, options):
     row = {}
     extremes = (("mean", mean), ("max", highest), ("min", lowest))
@@ -938,7 +1045,7 @@ def verl(view, options):
         row[key + "/clip_ratio"] = share([length >= cap for length, cap in measured if cap is not None])
 
     if knows_old(view):
-        row["actor/pg_clipfrac"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+        row["actor/pg_clipfrac"], row["actor/pg_clipfrac_lower"] = verl_clips(view)
         moved = [differences(c, c.behaviour(), "token_logps") or [] for c in view.completions]
         row["actor/ppo_kl"] = mean([within(d, 20.0) for ds in moved for d in ds])
     row["actor/entropy"] = mean(view.entropies())
@@ -952,6 +1059,13 @@ def verl(view, options):
     key = "training/rollout_probs_diff_"
     row[key + "mean"], row[key + "max"], row[key + "std"] = mean(gaps), highest(gaps), sample_std(gaps)
     row["training/rollout_actor_probs_pearson_corr"] = pearson(odds)
+
+    apart = off_policy(view, options)
+    row.update(("rollout_corr/" + key, apart[name]) for key, name in CORRECTION.items() if name in apart)
+    ages = staleness(view)
+    for key, name in (("spans", "spans"), ("staleness", "least"), ("staleness_worst", "most")):
+        for suffix in ("mean", "max", "min"):
+            row[f"training/off_policy/trajectory_{key}/{suffix}"] = ages.get(f"{name}/{suffix}")
 
     both = [c.prompt + c.length for c in view.completions if c.prompt is not None and c.length is not None]
     seconds, devices = scalar(view, "step_time_sec"), options.get("devices")

@@ -19,7 +19,7 @@ pub struct WordError {
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
 #[error("expected two finite numbers from 0 up, (low, high), found {found}")]
 pub struct RangeError {
-    /// What was given: a side is negative or not finite, or the cap is not a finite number above 0.
+    /// What was given: a side is negative or not finite, or a cap is not a finite number above 0.
     pub found: ClipRange,
 }
 
@@ -139,6 +139,9 @@ impl RewardScale {
     }
 }
 
+/// verl's `clip_ratio_c` where nothing else is said.
+pub const DUAL_CLIP: f64 = 3.0;
+
 /// How far a ratio may leave 1 before it counts as clipped: below 1 - low or above 1 + high.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipRange {
@@ -148,6 +151,9 @@ pub struct ClipRange {
     pub high: f64,
     /// What the loss caps ratios at, before they are held against the range (TRL's two-sided clipping); `None`: no cap.
     pub delta: Option<f64>,
+    /// Beyond which ratio a negative advantage's loss is capped (dual clipping: Ye et al., 2019); `None`: `delta`, else
+    /// [`DUAL_CLIP`].
+    pub dual: Option<f64>,
     /// Whether the range is the log-ratio's: below -low or above high (GMPO).
     pub of_logs: bool,
 }
@@ -160,6 +166,7 @@ impl ClipRange {
             low,
             high,
             delta: None,
+            dual: None,
             of_logs: false,
         }
     }
@@ -176,11 +183,12 @@ impl ClipRange {
     /// Whether tokens can be held against it.
     ///
     /// # Errors
-    /// If a side is negative or not finite (a snapshot's side that is not finite is one that was not given), or the cap is.
+    /// If a side is negative or not finite (a snapshot's side that is not finite is one that was not given), or a cap is.
     pub fn check(&self) -> Result<(), RangeError> {
         let is_side = |side: f64| side.is_finite() && side >= 0.0;
         let is_cap = |cap: f64| cap.is_finite() && cap > 0.0;
-        if is_side(self.low) && is_side(self.high) && self.delta.is_none_or(is_cap) {
+        let are_caps = [self.delta, self.dual].into_iter().flatten().all(is_cap);
+        if is_side(self.low) && is_side(self.high) && are_caps {
             return Ok(());
         }
         Err(RangeError { found: *self })
@@ -193,6 +201,9 @@ impl fmt::Display for ClipRange {
         write!(f, "({}, {})", self.low, self.high)?;
         if let Some(delta) = self.delta {
             write!(f, " capped at {delta}")?;
+        }
+        if let Some(dual) = self.dual {
+            write!(f, " with a dual clip at {dual}")?;
         }
         if self.of_logs {
             f.write_str(" of log-ratios")?;

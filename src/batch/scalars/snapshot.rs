@@ -172,6 +172,8 @@ snapshot! {
         clip_range_high in "1" also "epsilon_high" "clip_ratio_high",
         /// The cap on ratios of TRL's two-sided clipping (`delta`). Without it no cap.
         clip_delta in "1" also "delta",
+        /// The ratio beyond which the loss of a negative advantage is capped (dual clipping). Without it `clip_delta`, else 3.
+        clip_ratio_c in "1" also "ratio_clip_c",
     }
     flags {
         /// Whether the reference's scores are normalised by length.
@@ -268,6 +270,7 @@ impl Weighting {
             low: finite(self.clip_range_low).unwrap_or(default.low),
             high: finite(self.clip_range_high).unwrap_or(default.high),
             delta: finite(self.clip_delta),
+            dual: finite(self.clip_ratio_c),
             of_logs: self.loss_type == Some(LossType::Gmpo),
         }
     }

@@ -160,6 +160,7 @@ mod tests {
             ABOVE_0,
         ),
         ("is_ratio_cap", EngineBuilder::is_ratio_cap, ABOVE_0),
+        ("is_ratio_floor", EngineBuilder::is_ratio_floor, ABOVE_0),
         ("kl_penalty", EngineBuilder::kl_penalty, FROM_0),
         ("success_threshold", EngineBuilder::success_threshold, ANY),
         ("high_kl", EngineBuilder::high_kl, ANY),

@@ -1,16 +1,23 @@
 //! What actor and critic report of themselves, beyond the token pass: read only where [`crate::shard::Detail`] asks for it.
 
 pub mod numbers;
+pub mod off_policy;
+pub mod outside;
+pub mod staleness;
 
 use serde::{Deserialize, Serialize};
 
+use super::join;
 use super::number_totals::{NumberTotals, count};
 use super::per_completion::by_completion;
-use super::thresholds::{KlKind, KlPenalty};
+use super::thresholds::{KlKind, KlPenalty, Thresholds};
 use crate::batch::{Batch, Values};
 use crate::kernel::exp::exp;
-use crate::kernel::tokens::{self, Completion, Range, Sums, VERL_K3, VERL_LOG_RATIO};
+use crate::kernel::tokens::{self, Bounds, Completion, Range, Sums, VERL_K3, VERL_LOG_RATIO};
 use crate::stat::{ExactSum, Extent, Moments, Statistic, exact};
+use off_policy::OffPolicy;
+use outside::Outside;
+use staleness::Staleness;
 
 /// Sums over the same tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +139,12 @@ pub(crate) struct Policy {
     pub errors: Moments,
     /// Of |e^old - e^sampling|: the sum of squares.
     pub probability_difference_squares: ExactSum,
+    /// Ratios of current to behaviour policy that leave the clip range.
+    pub outside: Outside,
+    /// Of records that have the sampler's log-probabilities.
+    pub off_policy: Option<Box<OffPolicy>>,
+    /// Of records that say with which weights their tokens were sampled.
+    pub staleness: Option<Box<Staleness>>,
 }
 
 /// What the token pass does not bring of one completion.
@@ -169,7 +182,7 @@ impl Read {
 
 impl Policy {
     /// The completions of a record, `sums` from the token pass (none where the record has no tokens).
-    pub fn of(batch: &Batch<'_>, sums: &[Sums], penalty: Option<KlPenalty>) -> Self {
+    pub fn of(batch: &Batch<'_>, sums: &[Sums], thresholds: &Thresholds, bounds: &Bounds) -> Self {
         let behaviours = || sums.iter().filter_map(|sums| sums.behaviour);
         let moved = || behaviours().filter_map(|behaviour| behaviour.moved);
         let mut policy = Self {
@@ -189,6 +202,9 @@ impl Policy {
                 .filter_map(|sums| sums.sampler)
                 .map(|sampler| sampler.probability_difference_squares)
                 .collect(),
+            outside: Outside::of(batch, sums, bounds),
+            off_policy: OffPolicy::of(sums, bounds).map(Box::new),
+            staleness: Staleness::of(batch).map(Box::new),
             ..Self::default()
         };
         for ratio in moved().map(|moved| moved.ratio) {
@@ -197,7 +213,7 @@ impl Policy {
             }
         }
         policy.add_advantages(batch, sums);
-        policy.add_read(batch, penalty);
+        policy.add_read(batch, thresholds.kl_penalty);
         policy
     }
 
@@ -252,6 +268,13 @@ impl Policy {
         }
     }
 
+    /// Says which step it is of.
+    pub fn assign(&mut self, step: u64) {
+        if let Some(staleness) = &mut self.staleness {
+            staleness.assign(step);
+        }
+    }
+
     /// Whether its parts could be of the same tokens.
     pub fn is_consistent(&self) -> bool {
         let ranged = |count: u64, extent: &Extent| (count > 0) == extent.range().is_some();
@@ -259,19 +282,25 @@ impl Policy {
             && ranged(self.advantages.tokens, &self.advantages.extent)
             && ranged(self.penalised.moments.count(), &self.penalised.extent)
             && self.returns.count() == self.errors.count()
+            && self.outside.is_consistent()
+            && self.off_policy.as_ref().is_none_or(|o| o.is_consistent())
+            && self.staleness.as_ref().is_none_or(|s| s.is_consistent())
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: Self) {
         let Self {
-            reference,
-            behaviour,
-            ratio_extent,
-            ppo_kl,
-            advantages,
-            penalised,
-            returns,
-            errors,
-            probability_difference_squares,
+            ref reference,
+            ref behaviour,
+            ref ratio_extent,
+            ref ppo_kl,
+            ref advantages,
+            ref penalised,
+            ref returns,
+            ref errors,
+            ref probability_difference_squares,
+            ref outside,
+            off_policy,
+            staleness,
         } = other;
         self.reference.merge(reference);
         self.behaviour.merge(behaviour);
@@ -283,5 +312,12 @@ impl Policy {
         self.errors.merge(errors);
         self.probability_difference_squares
             .merge(probability_difference_squares);
+        self.outside.merge(outside);
+        join(&mut self.off_policy, off_policy, |mine, theirs| {
+            mine.merge(&theirs);
+        });
+        join(&mut self.staleness, staleness, |mine, theirs| {
+            mine.merge(*theirs);
+        });
     }
 }

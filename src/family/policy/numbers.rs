@@ -1,6 +1,9 @@
 //! The numbers that actor and critic report of themselves.
 
 use crate::family::moment::{Moment, moment};
+use crate::family::policy::off_policy::numbers::{OffPolicyNumbers, off_policy};
+use crate::family::policy::outside::OutsideNumbers;
+use crate::family::policy::staleness::StalenessNumbers;
 use crate::family::policy::{Broadcast, Policy};
 use crate::family::thresholds::KlKind;
 use crate::family::tokens::token_totals::{TokenNumbers, TokenRange};
@@ -56,6 +59,13 @@ pub struct PolicyNumbers {
     pub explained_variance: Option<f64>,
     /// Sample standard deviation over tokens of |e^old - e^sampling|.
     pub probability_difference_std: Option<f64>,
+    /// What losses clip that do not go by the side of the range and the sign of the advantage; empty where no record has
+    /// `old_token_logps`.
+    pub outside: OutsideNumbers,
+    /// How far the sampler is from the policy that is trained; `None` where no token has both log-probabilities.
+    pub off_policy: Option<OffPolicyNumbers>,
+    /// How old the weights are that completions were sampled with.
+    pub staleness: StalenessNumbers,
 }
 
 impl PolicyNumbers {
@@ -80,6 +90,9 @@ impl PolicyNumbers {
             penalised: moment(&policy.penalised),
             explained_variance: explained(&policy.returns, &policy.errors),
             probability_difference_std: difference_std(policy, probabilities),
+            outside: OutsideNumbers::of(&policy.outside),
+            off_policy: policy.off_policy.as_deref().and_then(off_policy),
+            staleness: StalenessNumbers::default(),
         }
     }
 }

@@ -23,6 +23,10 @@ pub struct BehaviourNumbers {
     /// Share of tokens clipped on either side, by the token's own advantage where the record has token advantages; where a
     /// ratio is a whole completion's, the tokens of completions clipped by their own advantage.
     pub policy_gradient: Option<f64>,
+    /// Of those the share below, with a negative advantage.
+    pub policy_gradient_low: Option<f64>,
+    /// And the share above, with a positive one.
+    pub policy_gradient_high: Option<f64>,
 }
 
 pub fn behaviour(tokens: &Tokens, level: ImportanceLevel) -> BehaviourNumbers {
@@ -41,7 +45,14 @@ fn by_token(tokens: &Tokens) -> BehaviourNumbers {
         region: of(low.saturating_add(high), &tokens.behaviour),
         lowest_low: tokens.low_shares.range().map(|(min, _)| min),
         highest_high: tokens.high_shares.range().map(|(_, max)| max),
-        policy_gradient: of(tokens.policy_gradient_clipped, &tokens.policy_gradient),
+        policy_gradient: of(
+            tokens
+                .policy_gradient_low
+                .saturating_add(tokens.policy_gradient_high),
+            &tokens.policy_gradient,
+        ),
+        policy_gradient_low: of(tokens.policy_gradient_low, &tokens.policy_gradient),
+        policy_gradient_high: of(tokens.policy_gradient_high, &tokens.policy_gradient),
     }
 }
 
@@ -60,6 +71,11 @@ fn by_completion(sequences: &Sequences) -> BehaviourNumbers {
         region: part(low.saturating_add(high), completions),
         lowest_low: extreme(low == completions),
         highest_high: extreme(high > 0),
-        policy_gradient: part(sequences.clipped_tokens, sequences.tokens),
+        policy_gradient: part(
+            sequences.low_tokens.saturating_add(sequences.high_tokens),
+            sequences.tokens,
+        ),
+        policy_gradient_low: part(sequences.low_tokens, sequences.tokens),
+        policy_gradient_high: part(sequences.high_tokens, sequences.tokens),
     }
 }

@@ -45,7 +45,8 @@ pub(crate) struct Tokens {
     pub high_shares: Extent,
     /// As `behaviour`, with the token's own advantage where the record has token advantages.
     pub policy_gradient: Census,
-    pub policy_gradient_clipped: u64,
+    pub policy_gradient_low: u64,
+    pub policy_gradient_high: u64,
     pub sequences: Sequences,
     pub sampler: SamplerTotals,
     pub advantages: TokenRange,
@@ -165,8 +166,11 @@ impl Tokens {
             }
             // Policy gradient clipping looks at the token's own advantage where the record has them.
             let (used, clipped) = match (&sums.advantages, advantage) {
-                (Some(_), _) => (behaviour.signed_tokens, behaviour.signed_clipped),
-                (None, Some(_)) => (behaviour.tokens, clipped.0 + clipped.1),
+                (Some(_), _) => {
+                    let own = (behaviour.signed_low, behaviour.signed_high);
+                    (behaviour.signed_tokens, own)
+                }
+                (None, Some(_)) => (behaviour.tokens, clipped),
                 (None, None) => {
                     self.policy_gradient.absent += sums.counted;
                     continue;
@@ -174,7 +178,8 @@ impl Tokens {
             };
             self.policy_gradient.used += used;
             self.policy_gradient.nonfinite += sums.counted - used;
-            self.policy_gradient_clipped += clipped;
+            self.policy_gradient_low += clipped.0;
+            self.policy_gradient_high += clipped.1;
         }
     }
 
@@ -196,7 +201,8 @@ impl Tokens {
             low_shares,
             high_shares,
             policy_gradient,
-            policy_gradient_clipped,
+            policy_gradient_low,
+            policy_gradient_high,
             sequences,
             sampler,
             advantages,
@@ -221,7 +227,8 @@ impl Tokens {
         self.low_shares.merge(low_shares);
         self.high_shares.merge(high_shares);
         self.policy_gradient.merge(policy_gradient);
-        count(&mut self.policy_gradient_clipped, *policy_gradient_clipped);
+        count(&mut self.policy_gradient_low, *policy_gradient_low);
+        count(&mut self.policy_gradient_high, *policy_gradient_high);
         self.sequences.merge(sequences);
         self.sampler.merge(sampler);
         self.advantages.merge(advantages);

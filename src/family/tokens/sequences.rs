@@ -13,9 +13,10 @@ pub(crate) struct Sequences {
     pub completions: u64,
     pub low: u64,
     pub high: u64,
-    /// Their tokens, and the tokens of those clipped.
+    /// Their tokens, and the tokens of those clipped on each side.
     pub tokens: u64,
-    pub clipped_tokens: u64,
+    pub low_tokens: u64,
+    pub high_tokens: u64,
     /// k3 to the reference times the completion's ratio.
     pub k3_corrected: TokenTotal,
 }
@@ -32,8 +33,11 @@ impl Sequences {
         self.low += u64::from(low);
         self.high += u64::from(high);
         self.tokens += behaviour.tokens;
-        if low || high {
-            self.clipped_tokens += behaviour.tokens;
+        if low {
+            self.low_tokens += behaviour.tokens;
+        }
+        if high {
+            self.high_tokens += behaviour.tokens;
         }
     }
 
@@ -43,14 +47,16 @@ impl Sequences {
             low,
             high,
             tokens,
-            clipped_tokens,
+            low_tokens,
+            high_tokens,
             k3_corrected,
         } = other;
         count(&mut self.completions, *completions);
         count(&mut self.low, *low);
         count(&mut self.high, *high);
         count(&mut self.tokens, *tokens);
-        count(&mut self.clipped_tokens, *clipped_tokens);
+        count(&mut self.low_tokens, *low_tokens);
+        count(&mut self.high_tokens, *high_tokens);
         self.k3_corrected.merge(k3_corrected);
     }
 }

@@ -10,15 +10,16 @@ use std::arch::x86_64::{
     __m256d, __m512d, __mmask8, _CMP_LE_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch,
     _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_pd, _mm256_blend_pd,
     _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cvtps_pd,
-    _mm256_fmadd_pd, _mm256_hadd_pd, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_pd,
-    _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x,
-    _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd, _mm256_sub_pd, _mm512_abs_pd,
-    _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmp_pd_mask,
-    _mm512_cvtps_pd, _mm512_fmadd_pd, _mm512_loadu_pd, _mm512_mask_blend_pd, _mm512_max_pd,
-    _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_shuffle_f64x2,
-    _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+    _mm256_div_pd, _mm256_fmadd_pd, _mm256_hadd_pd, _mm256_loadu_pd, _mm256_loadu_ps,
+    _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_permute2f128_pd,
+    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_slli_epi64, _mm256_storeu_pd, _mm256_sub_pd,
+    _mm512_abs_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_castpd_si512, _mm512_castsi512_pd,
+    _mm512_cmp_pd_mask, _mm512_cvtps_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_loadu_pd,
+    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_epi64,
+    _mm512_set1_pd, _mm512_shuffle_f64x2, _mm512_slli_epi64, _mm512_storeu_pd, _mm512_sub_pd,
+    _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
-use std::ops::{Add, BitAnd, Mul, Sub};
+use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 use super::{Lanes, Mask, Real, Unit, WIDTH};
 
@@ -29,7 +30,7 @@ const ONE: i64 = 1.0_f64.to_bits().cast_signed();
 /// doubles in one.
 macro_rules! unit {
     ($unit:ident $features:tt $enabled:literal, $lanes:ident, $mask:ident: [$register:ty; $($at:literal)*], width $width:literal,
-     $add:ident, $sub:ident, $mul:ident, $fused:ident, $min:ident, $max:ident, $splat:ident, $load:ident, $store:ident) => {
+     $add:ident, $sub:ident, $mul:ident, $div:ident, $fused:ident, $min:ident, $max:ident, $splat:ident, $load:ident, $store:ident) => {
         #[derive(Clone, Copy, Debug)]
         pub struct $unit(());
 
@@ -74,6 +75,15 @@ macro_rules! unit {
             fn mul(self, other: Self) -> Self {
                 // SAFETY: as above.
                 Self(unsafe { [$($mul(self.0[$at], other.0[$at])),*] })
+            }
+        }
+
+        impl Div for $lanes {
+            type Output = Self;
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { [$($div(self.0[$at], other.0[$at])),*] })
             }
         }
 
@@ -175,10 +185,10 @@ macro_rules! unit {
 }
 
 unit!(Avx2 ["avx2" "fma" "popcnt"] "avx2,fma,popcnt", Quads, QuadMask: [__m256d; 0 1], width 4,
-    _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_min_pd, _mm256_max_pd, _mm256_set1_pd,
+    _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_min_pd, _mm256_max_pd, _mm256_set1_pd,
     _mm256_loadu_pd, _mm256_storeu_pd);
 unit!(Avx512 ["avx512f" "avx512dq" "avx2" "fma" "popcnt"] "avx512f,avx512dq,avx2,fma,popcnt", Octets, OctetMask: [__m512d; 0], width 8,
-    _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_min_pd, _mm512_max_pd, _mm512_set1_pd,
+    _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_min_pd, _mm512_max_pd, _mm512_set1_pd,
     _mm512_loadu_pd, _mm512_storeu_pd);
 
 /// What the two units do differently. Safety: the caller's processor has the unit, and pointers have a register's cells.

@@ -1,5 +1,6 @@
 //! What tokens add up to, lane by lane: a struct of sums for each family, and the formula that adds 8 tokens to it.
 
+mod apart;
 mod column;
 mod policy;
 mod sampler;
@@ -7,7 +8,7 @@ mod selection;
 
 pub use column::{RangeLanes, Ranged, Summed, TotalLanes};
 pub use policy::{Policies, PolicySums};
-pub use sampler::{Sampled, SamplerLanes};
+pub use sampler::Sampled;
 pub use selection::{Believed, Only, Selection};
 
 use crate::kernel::lanes::Lanes;

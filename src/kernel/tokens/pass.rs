@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use super::families::{
-    Believed, Family, Only, Policies, PolicySums, Ranged, Sampled, SamplerLanes, Selection, Summed,
+    Believed, Family, Only, Policies, PolicySums, Ranged, Sampled, Selection, Summed,
 };
 use super::{Bounds, Cells, Columns, Completion, Range, Sampler, Total};
 use crate::kernel::dispatched;
@@ -78,7 +78,12 @@ fn policies_on(
 
 dispatched! {
     /// Behaviour policy against sampler.
-    pub fn sampler(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, cap: f64) -> Sampler = sampler_on on a unit
+    pub fn sampler(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, bounds: &Bounds) -> Sampler = sampler_on on a unit
+}
+
+dispatched! {
+    /// Behaviour policy against sampler, with [`Apart`](super::Apart).
+    pub fn sampler_apart(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, bounds: &Bounds) -> Sampler = sampler_apart_on on a unit
 }
 
 #[inline(always)]
@@ -87,13 +92,32 @@ fn sampler_on(
     completion: &Completion<'_>,
     old: Cells<'_>,
     sampling: Cells<'_>,
-    cap: f64,
+    bounds: &Bounds,
 ) -> Sampler {
-    SamplerLanes::finish(sums(
+    let family = Sampled::<false> { bounds };
+    family.finish(sums(
         unit,
         completion,
         [old, sampling],
-        &Sampled { cap },
+        &family,
+        [None, None],
+    ))
+}
+
+#[inline(always)]
+fn sampler_apart_on(
+    unit: impl Unit,
+    completion: &Completion<'_>,
+    old: Cells<'_>,
+    sampling: Cells<'_>,
+    bounds: &Bounds,
+) -> Sampler {
+    let family = Sampled::<true> { bounds };
+    family.finish(sums(
+        unit,
+        completion,
+        [old, sampling],
+        &family,
         [None, None],
     ))
 }

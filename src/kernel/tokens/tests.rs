@@ -14,9 +14,12 @@ use definition::check;
 const BOUNDS: Bounds = Bounds {
     ratio_low: 0.8,
     ratio_high: 1.2,
+    dual: 3.0,
     log_low: -0.223_143_551_314_209_7,
     log_high: 0.182_321_556_793_954_6,
     ratio_cap: 2.0,
+    ratio_floor: 0.6,
+    apart: true,
 };
 
 /// Where [`Tokens`] has the columns of the policies.

@@ -10,7 +10,7 @@ use crate::kernel::tokens::{
 /// Counts are doubles in lanes: whole, and exact far beyond any number of tokens.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and not negative
-fn counted(counts: impl Lanes) -> u64 {
+pub(super) fn counted(counts: impl Lanes) -> u64 {
     counts.sum() as u64
 }
 
@@ -73,7 +73,8 @@ pub struct PolicyLanes<L> {
     ratio_low: L,
     ratio_high: L,
     signed_tokens: u64,
-    signed_clipped: L,
+    signed_low: L,
+    signed_high: L,
     reference_logps: TotalLanes<L>,
     reference: DivergenceLanes<L>,
     reference_abs: L,
@@ -96,7 +97,8 @@ impl<L: Lanes> Family<L, 4> for Policies<'_> {
             ratio_low: zero,
             ratio_high: zero,
             signed_tokens: 0,
-            signed_clipped: zero,
+            signed_low: zero,
+            signed_high: zero,
             reference_logps: TotalLanes::empty(zero),
             reference: DivergenceLanes::empty(zero),
             reference_abs: zero,
@@ -193,8 +195,8 @@ impl<L: Lanes> PolicyLanes<L> {
         if let Some(a) = advantages {
             let (signed, zero) = (usable.finite(a), a.splat(0.0));
             self.signed_tokens += signed.count();
-            self.signed_clipped = signed.hit(low & a.below(zero), self.signed_clipped);
-            self.signed_clipped = signed.hit(high & zero.below(a), self.signed_clipped);
+            self.signed_low = signed.hit(low & a.below(zero), self.signed_low);
+            self.signed_high = signed.hit(high & zero.below(a), self.signed_high);
         }
         (clamped, ratio, usable)
     }
@@ -258,7 +260,8 @@ impl<L: Lanes> PolicyLanes<L> {
             low: counted(low.ratio_low + high.ratio_low),
             high: counted(low.ratio_high + high.ratio_high),
             signed_tokens: low.signed_tokens + high.signed_tokens,
-            signed_clipped: counted(low.signed_clipped + high.signed_clipped),
+            signed_low: counted(low.signed_low + high.signed_low),
+            signed_high: counted(low.signed_high + high.signed_high),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The behaviour policy against the sampler.
 
+use super::apart::ApartLanes;
 use super::{Family, RangeLanes, Selection};
 use crate::kernel::exp::EXPONENT_LIMIT;
 use crate::kernel::lanes::Lanes;
-use crate::kernel::tokens::Sampler;
+use crate::kernel::tokens::{Bounds, Sampler};
 
-/// The behaviour policy against the sampler, by the log-probabilities of both.
+/// The behaviour policy against the sampler, by the log-probabilities of both; `APART` with how far they are apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampled {
-    /// Cap of the ratio.
-    pub cap: f64,
+pub struct Sampled<'a, const APART: bool> {
+    pub bounds: &'a Bounds,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +23,10 @@ pub struct SamplerLanes<L> {
     old_squares: L,
     sampling_squares: L,
     products: L,
+    apart: ApartLanes<L>,
 }
 
-impl<L: Lanes> Family<L, 2> for Sampled {
+impl<L: Lanes, const APART: bool> Family<L, 2> for Sampled<'_, APART> {
     type Sums = SamplerLanes<L>;
 
     #[inline(always)]
@@ -41,6 +42,7 @@ impl<L: Lanes> Family<L, 2> for Sampled {
             old_squares: zero,
             sampling_squares: zero,
             products: zero,
+            apart: ApartLanes::empty(zero),
         }
     }
 
@@ -52,12 +54,13 @@ impl<L: Lanes> Family<L, 2> for Sampled {
         counted: impl Selection<L>,
     ) -> [L; 2] {
         let d = old - sampling;
-        let (usable, _, ratio) = counted.exponent(d, EXPONENT_LIMIT);
+        let (usable, clamped, e) = counted.exponent(d, EXPONENT_LIMIT);
         let (_, _, p) = counted.exponent(old, EXPONENT_LIMIT);
         let (_, _, q) = counted.exponent(sampling, EXPONENT_LIMIT);
-        let (ratio, p, q) = (ratio.value(), p.value(), q.value());
+        let (ratio, p, q) = (e.value(), p.value(), q.value());
+        let capped = ratio.min(d.splat(self.bounds.ratio_cap));
         sums.logp_difference.add(d.abs(), usable);
-        sums.ratio.add(ratio.min(d.splat(self.cap)), usable);
+        sums.ratio.add(capped, usable);
         let apart = (p - q).abs();
         sums.probability_difference.add(apart, usable);
         let squares = sums.probability_difference_squares;
@@ -68,6 +71,11 @@ impl<L: Lanes> Family<L, 2> for Sampled {
         sums.sampling_squares =
             usable.or(q.mul_add(q, sums.sampling_squares), sums.sampling_squares);
         sums.products = usable.or(p.mul_add(q, sums.products), sums.products);
+        if APART {
+            sums.apart.add_logps(old, sampling, usable);
+            sums.apart.add_distances(clamped, e, usable);
+            sums.apart.add_ratios(ratio, capped, self.bounds, usable);
+        }
         [d.splat(f64::NAN); 2]
     }
 
@@ -78,9 +86,9 @@ impl<L: Lanes> Family<L, 2> for Sampled {
     }
 }
 
-impl<L: Lanes> SamplerLanes<L> {
+impl<const APART: bool> Sampled<'_, APART> {
     #[inline(always)]
-    pub fn finish(parts: [Self; 2]) -> Sampler {
+    pub fn finish<L: Lanes>(&self, parts: [SamplerLanes<L>; 2]) -> Sampler {
         let [low, high] = parts;
         Sampler {
             logp_difference: RangeLanes::finish(parts.map(|part| part.logp_difference)),
@@ -96,6 +104,7 @@ impl<L: Lanes> SamplerLanes<L> {
             old_squares: (low.old_squares + high.old_squares).sum(),
             sampling_squares: (low.sampling_squares + high.sampling_squares).sum(),
             products: (low.products + high.products).sum(),
+            apart: APART.then(|| ApartLanes::finish([low.apart, high.apart])),
         }
     }
 }

@@ -132,12 +132,59 @@ pub fn check(tokens: &Tokens) {
         assert_eq!(found.high, count(&rows, |row| ratio(row) > 1.2));
         let signed = tokens.usable(&[old, CURRENT, 5]).unwrap_or_default();
         assert_eq!(found.signed_tokens, signed.len() as u64);
-        let clipped =
-            |row: &Vec<f64>| ratio(row) < 0.8 && row[2] < 0.0 || ratio(row) > 1.2 && row[2] > 0.0;
-        assert_eq!(found.signed_clipped, count(&signed, clipped));
+        let (low, high) = (
+            |row: &Vec<f64>| ratio(row) < 0.8 && row[2] < 0.0,
+            |row: &Vec<f64>| ratio(row) > 1.2 && row[2] > 0.0,
+        );
+        assert_eq!(found.signed_low, count(&signed, low));
+        assert_eq!(found.signed_high, count(&signed, high));
     }
     check_kept(tokens);
     check_sampler(tokens, &sums);
+    check_apart(tokens, &sums);
+}
+
+fn check_apart(tokens: &Tokens, sums: &Sums) {
+    let old = if tokens.columns[OLD].is_some() {
+        OLD
+    } else {
+        CURRENT
+    };
+    let Some((sampler, rows)) = sums.sampler.zip(tokens.usable(&[old, SAMPLING])) else {
+        return;
+    };
+    let found = sampler.apart.unwrap();
+    let of_rows = |term: fn(f64) -> f64| {
+        let terms = rows.iter().map(|row| term(clamped(row[0] - row[1])));
+        terms.sum::<f64>()
+    };
+    close(found.old, rows.iter().map(|row| row[0]).sum());
+    close(found.sampling, rows.iter().map(|row| row[1]).sum());
+    close(found.k3, of_rows(|d| d.exp_m1() - d));
+    close(found.k3_back, of_rows(|d| (-d).exp_m1() + d));
+    let mixture = |d: f64| d.abs() / 2.0 - 2_f64.ln() + (-d.abs()).exp().ln_1p();
+    close(found.mixture, of_rows(mixture));
+    close(found.factor, of_rows(|d| d.abs().exp()));
+    close(found.ratio, of_rows(f64::exp));
+    close(found.capped_squares, of_rows(|d| d.exp().min(2.0).powi(2)));
+    close(
+        found.bounded_squares,
+        of_rows(|d| d.min(20.0).exp().powi(2)),
+    );
+    let ratio = |row: &Vec<f64>| clamped(row[0] - row[1]).exp();
+    assert_eq!(found.above, count(&rows, |row| ratio(row) > 2.0));
+    assert_eq!(found.below, count(&rows, |row| ratio(row) < 0.6));
+    // As by the mean of the two policies' probabilities, which NeMo-RL takes.
+    let by_mixture = |row: &Vec<f64>| {
+        let (p, q) = (row[0].exp(), row[1].exp());
+        let mean = (p + q) / 2.0;
+        let k3 = |x: f64| x - x.ln() - 1.0;
+        (k3(p / mean) + k3(q / mean)) / 2.0
+    };
+    let usual = rows.iter().all(|row| row.iter().all(|x| *x > -50.0));
+    if usual {
+        close(found.mixture, rows.iter().map(by_mixture).sum());
+    }
 }
 
 fn check_sampler(tokens: &Tokens, sums: &Sums) {
