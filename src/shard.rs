@@ -129,7 +129,10 @@ impl Shard {
         let bounds = thresholds.bounds();
         let (sums, sketches) = token_sums(batch, &bounds, extended);
         let extended = extended
-            .then(|| Extended::of(batch, &thresholds.success, &rewards, &components, sketches))
+            .then(|| {
+                let tokens = (&sums[..], sketches);
+                Extended::of(batch, &thresholds.success, &rewards, &components, tokens)
+            })
             .map(Box::new);
         Self {
             span: Span::Any,

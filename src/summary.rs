@@ -8,6 +8,8 @@ mod fold;
 
 use crate::batch::scalars::{ImportanceLevel, LossType, RewardScale, Scalar, Scalars, Weighting};
 use crate::family::completions::Completions;
+pub use crate::family::completions::agents::AgentNumbers;
+use crate::family::completions::agents::agent_numbers;
 pub use crate::family::completions::lengths::LengthNumbers;
 use crate::family::completions::lengths::length_numbers;
 pub use crate::family::groups::diversity::DiversityNumbers;
@@ -37,7 +39,8 @@ pub use crate::shard::{Detail, KlKind, Retain};
 pub use crate::stat::Census;
 pub use course::Course;
 pub use extended::{
-    AdvantageNumbers, Attempts, ExtendedNumbers, GroupShares, GroupStd, RewardError, TagNumbers,
+    AdvantageNumbers, Attempts, BestNumbers, ConditionNumbers, EffectiveNumbers, ExtendedNumbers,
+    GroupShares, GroupStd, MajorityNumbers, OutcomeNumbers, PassRates, RewardError, TagNumbers,
 };
 pub use flag::Flag;
 
@@ -72,6 +75,8 @@ pub struct Summary {
     pub policy: PolicyNumbers,
     /// The extended metrics; `None` where they were not asked for.
     pub extended: Option<ExtendedNumbers>,
+    /// Completions as conversations: turns, tool calls, what came to nothing.
+    pub agents: AgentNumbers,
     /// Prompt lengths, one a completion; `None` where none are known.
     pub prompt_lengths: Option<LengthNumbers>,
     /// Share of completions that are as long as their record's cap or longer, of those that have a cap and a
@@ -199,15 +204,11 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
-            policy: PolicyNumbers {
-                staleness: staleness(shard, &reports, &scalars),
-                ..policy(shard, reading.kl_kind)
-            },
-            extended: shard
-                .extended
-                .as_ref()
-                .zip(groups.extended.as_ref())
-                .map(|(extended, groups)| ExtendedNumbers::of(shard, extended, groups, reading)),
+            policy: policy(shard, reading.kl_kind),
+            extended: shard.extended.as_ref().zip(groups.extended.as_ref()).map(
+                |(extended, groups)| ExtendedNumbers::of(shard, extended, (plain, groups), reading),
+            ),
+            agents: agent_numbers(&shard.completions.agents),
             prompt_lengths: length_numbers(&shard.completions.prompts),
             at_cap: part(shard.completions.at_cap, shard.completions.capped),
             cut_off: cut_off(&shard.completions),

@@ -97,9 +97,9 @@ def summarize(
     high_kl: a finite number, in nats. From where on a token's KL to the reference (k3) counts as high. Without it: 0.1. Only with
         `extended`.
     pass_k: whole numbers, each at least 1. The k of pass@k. Without it: 1, 2, 4, ... up to the largest group. Only with `extended`.
-    limits: names, each with a number. Beyond which number a flag of health rises. Without it: clipped=0.1, entropy=0.05, entropy_first=20,
-        entropy_share=0.2, entropy_steps=3, kl=0.2, length_at_cap=0.3, sampler_distance=0.02, sampler_probability=0.01,
-        saturated_groups=0.9, zero_std=0.7. Only with `extended`. Also `limit`.
+    limits: names, each with a number. Beyond which number a flag of health rises. Without it: clipped=0.1, course_steps=100, entropy=0.05,
+        entropy_first=20, entropy_share=0.2, entropy_steps=3, kl=0.2, length_at_cap=0.3, sampler_distance=0.02, sampler_probability=0.01,
+        saturated_groups=0.9, shift=6, trend=6, zero_std=0.7. Only with `extended`. Also `limit`.
     folds: names, each with a fold, or (fold, window fold). How a metric of your own folds over ranks and windows: mean, min, max, sum,
         last, `mean_by_tokens`, `mean_by_completions`; or two folds, one over ranks and one over a window. Without it: each by mean. Also
         `fold`.

@@ -147,16 +147,16 @@ class Shard(_core.Shard):
             counted under `other`. Without it: no `tags/*` counts the completions.
         turns: u32 [n], in turns. Turns of the conversation that the completion is. Without it: `turns/*` leaves the completions out.
         tool_calls: u32 [n], in calls. Tool calls in the completion. Without it: `tools/*` leaves the completions out.
-        tool_failures: u32 [n], in calls. Those of its tool calls that failed; at most as many as `tool_calls` says. Without it: the share
-            of tool calls that fail leaves the completions out.
+        tool_failures: u32 [n], in calls. Those of its tool calls that failed. Without it: the share of tool calls that fail leaves the
+            completions out.
         aborted: bool [n], in 0/1. 1 where generation was broken off and the completion is not meant to be trained on. Without it: nothing
             says which lengths are of whole completions.
         errors: bool [n], in 0/1. 1 where the environment or the reward failed. Without it: no share of completions that failed so.
-        stop_conditions: text [n]. Why the completion ended (`stop`, `length`, `max_turns`), for `stop_conditions/{condition}`; beyond 64
+        stop_conditions: text [n]. Why the completion ended (`stop`, `length`, `max_turns`), for `stop_conditions/{condition}/*`; beyond 64
             conditions, those that sort last by their bytes are counted under `other`. Without it: no `stop_conditions/*` counts the
             completions.
-        answers: text [n]. The answer that was read out of the completion, for `maj@{k}`; an empty text where there is none. Without it: no
-            `maj@{k}` for its groups.
+        answers: text [n]. The answer that was read out of the completion, for `maj@all/*`; an empty text where there is none, which is
+            counted as an answer of its own. Without it: no `maj@all/*` for its groups.
         extended: true or false. The extended metrics too: distributions, uncertainty, splits by tag, health. Without it: false.
         clip_range: two numbers, (low, high). Below and above 1, where a token's ratio counts as clipped, if no snapshot of a controller
             says so. Without it: 0.2 either side.
@@ -221,9 +221,9 @@ class Shard(_core.Shard):
         high_kl: a finite number, in nats. From where on a token's KL to the reference (k3) counts as high. Without it: 0.1. Only with
             `extended`.
         pass_k: whole numbers, each at least 1. The k of pass@k. Without it: 1, 2, 4, ... up to the largest group. Only with `extended`.
-        limits: names, each with a number. Beyond which number a flag of health rises. Without it: clipped=0.1, entropy=0.05,
-            entropy_first=20, entropy_share=0.2, entropy_steps=3, kl=0.2, length_at_cap=0.3, sampler_distance=0.02,
-            sampler_probability=0.01, saturated_groups=0.9, zero_std=0.7. Only with `extended`. Also `limit`.
+        limits: names, each with a number. Beyond which number a flag of health rises. Without it: clipped=0.1, course_steps=100,
+            entropy=0.05, entropy_first=20, entropy_share=0.2, entropy_steps=3, kl=0.2, length_at_cap=0.3, sampler_distance=0.02,
+            sampler_probability=0.01, saturated_groups=0.9, shift=6, trend=6, zero_std=0.7. Only with `extended`. Also `limit`.
         folds: names, each with a fold, or (fold, window fold). How a metric of your own folds over ranks and windows: mean, min, max, sum,
             last, `mean_by_tokens`, `mean_by_completions`; or two folds, one over ranks and one over a window. Without it: each by mean.
             Also `fold`.

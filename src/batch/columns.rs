@@ -197,7 +197,7 @@ columns! {
         turns: Option<&'a [u32]>, "turns" per Completion, absent: "`turns/*` leaves the completions out";
         /// Tool calls in the completion.
         tool_calls: Option<&'a [u32]>, "calls" per Completion, absent: "`tools/*` leaves the completions out";
-        /// Those of its tool calls that failed; at most as many as `tool_calls` says.
+        /// Those of its tool calls that failed.
         tool_failures: Option<&'a [u32]>, "calls" per Completion,
             absent: "the share of tool calls that fail leaves the completions out";
         /// 1 where generation was broken off and the completion is not meant to be trained on.
@@ -205,12 +205,13 @@ columns! {
             absent: "nothing says which lengths are of whole completions";
         /// 1 where the environment or the reward failed.
         errors: Option<&'a [bool]>, "0/1" per Completion, absent: "no share of completions that failed so";
-        /// Why the completion ended (`stop`, `length`, `max_turns`), for `stop_conditions/{condition}`; beyond 64
+        /// Why the completion ended (`stop`, `length`, `max_turns`), for `stop_conditions/{condition}/*`; beyond 64
         /// conditions, those that sort last by their bytes are counted under `other`.
         stop_conditions: Option<&'a [String]>, "-" per Completion,
             absent: "no `stop_conditions/*` counts the completions";
-        /// The answer that was read out of the completion, for `maj@{k}`; an empty text where there is none.
-        answers: Option<&'a [String]>, "-" per Completion, absent: "no `maj@{k}` for its groups";
+        /// The answer that was read out of the completion, for `maj@all/*`; an empty text where there is none,
+        /// which is counted as an answer of its own.
+        answers: Option<&'a [String]>, "-" per Completion, absent: "no `maj@all/*` for its groups";
     }
 }
 

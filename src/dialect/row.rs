@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::{Dialect, Line, Take};
 use crate::batch::scalars::{Scalar, Scalars};
 use crate::row::Metrics;
-use crate::summary::{Attempts, Distribution, Summary};
+use crate::summary::{Attempts, BestNumbers, Distribution, Summary};
 
 /// A row in a dialect's words.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -167,6 +167,22 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
     let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
     push_each(metrics, block, attempts, |take, a| match take {
         Take::Attempts(take) => take(a),
+        _ => None,
+    });
+    let best: Vec<(String, &BestNumbers)> = extended
+        .best
+        .iter()
+        .map(|best| (best.k.to_string(), best))
+        .collect();
+    let best = best.iter().map(|(k, best)| (k.as_str(), *best));
+    push_each(metrics, block, best, |take, b| match take {
+        Take::Best(take) => take(b),
+        _ => None,
+    });
+    let conditions = extended.stop_conditions.iter();
+    let conditions = conditions.map(|(condition, c)| (condition.as_str(), c));
+    push_each(metrics, block, conditions, |take, c| match take {
+        Take::Condition(take) => take(c),
         _ => None,
     });
     let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));

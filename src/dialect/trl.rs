@@ -43,6 +43,8 @@ const STEP: &[Line] = &[
     line("completions/max_terminated_length", "tokens", "longest of them; 0 if there are none", Reduction::Max, |s| {
         terminated(s, |l| l.max)
     }),
+    line("tools/call_frequency", "calls", "mean tool calls of a completion", Reduction::Mean, |s| Some(s.agents.tool_calls?.mean)),
+    line("tools/failure_frequency", "share", "tool calls that fail, over all of them; 0 of none", Reduction::Share, |s| s.agents.failed_calls),
 ];
 
 #[rustfmt::skip] // a table: one key a line

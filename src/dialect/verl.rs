@@ -63,10 +63,21 @@ const LENGTHS: &[Line] = &[
     line("response_length/max", "tokens", "longest completion", Reduction::Max, |s| Some(s.lengths?.max)),
     line("response_length/min", "tokens", "shortest completion", Reduction::Min, |s| Some(s.lengths?.min)),
     line("response_length/clip_ratio", "share", "completions as long as their record's cap or longer", Reduction::Share, |s| s.at_cap),
+    line("response_length_non_aborted/mean", "tokens", "mean length of completions that were not broken off: by `aborted`, or, in records without it, those that have tokens", Reduction::Mean, |s| Some(s.agents.kept_lengths?.mean)),
+    line("response_length_non_aborted/max", "tokens", "longest of them", Reduction::Max, |s| Some(s.agents.kept_lengths?.max)),
+    line("response_length_non_aborted/min", "tokens", "shortest of them", Reduction::Min, |s| Some(s.agents.kept_lengths?.min)),
+    line("response_length_non_aborted/clip_ratio", "share", "those of them as long as their record's cap or longer", Reduction::Share, |s| s.agents.kept_at_cap),
+    line("response/aborted_ratio", "share", "completions that were broken off: by `aborted`, or, in records without it, those of no tokens", Reduction::Share, |s| s.agents.broken_off),
     line("prompt_length/mean", "tokens", "mean prompt length", Reduction::Mean, |s| Some(s.prompt_lengths?.mean)),
     line("prompt_length/max", "tokens", "longest prompt", Reduction::Max, |s| Some(s.prompt_lengths?.max)),
     line("prompt_length/min", "tokens", "shortest prompt", Reduction::Min, |s| Some(s.prompt_lengths?.min)),
     line("prompt_length/clip_ratio", "share", "prompts as long as their record's cap or longer", Reduction::Share, |s| s.prompts_at_cap),
+    line("num_turns/min", "turns", "fewest turns of any completion", Reduction::Min, |s| Some(s.agents.turns?.min)),
+    line("num_turns/max", "turns", "most turns of any completion", Reduction::Max, |s| Some(s.agents.turns?.max)),
+    line("num_turns/mean", "turns", "mean turns of a completion", Reduction::Mean, |s| Some(s.agents.turns?.mean)),
+    line("tool_call_counts/min", "calls", "fewest tool calls of any completion", Reduction::Min, |s| Some(s.agents.tool_calls?.min)),
+    line("tool_call_counts/max", "calls", "most tool calls of any completion", Reduction::Max, |s| Some(s.agents.tool_calls?.max)),
+    line("tool_call_counts/mean", "calls", "mean tool calls of a completion", Reduction::Mean, |s| Some(s.agents.tool_calls?.mean)),
 ];
 
 #[rustfmt::skip] // a table: one key a line

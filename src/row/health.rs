@@ -1,109 +1,13 @@
-//! Flags: numbers of a step that a training run does not recover from by itself. A flag that rises is one warning.
+//! Flags: numbers of a step, and of its last steps together, that a training run does not recover from by itself. A flag that rises is
+//! one warning.
+
+mod course;
+mod limits;
 
 use crate::batch::scalars::Scalar;
 use crate::summary::{Flag, KlNumbers, Summary};
-
-/// A limit as a number, if it can be one.
-trait Limit: Sized {
-    const IS_STEPS: bool;
-    fn of(number: f64) -> Option<Self>;
-}
-
-impl Limit for f64 {
-    const IS_STEPS: bool = false;
-
-    fn of(number: f64) -> Option<Self> {
-        Some(number)
-    }
-}
-
-/// So many steps.
-impl Limit for u32 {
-    const IS_STEPS: bool = true;
-
-    fn of(number: f64) -> Option<Self> {
-        let whole = number.fract() == 0.0 && (1.0..=Self::MAX.into()).contains(&number);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, and within
-        whole.then_some(number as Self)
-    }
-}
-
-macro_rules! limits {
-    ($($(#[doc = $meaning:literal])+ $name:ident: $type:ty = $default:literal,)+) => {
-        /// From where on a flag is up. Every bound is exclusive. The defaults have their sources in docs/METRICS.md.
-        ///
-        /// ```
-        /// use grpo_metrics::row::health::Limits;
-        ///
-        /// let limits = Limits::default().kl(0.5);
-        /// assert_eq!(limits.kl, 0.5);
-        /// ```
-        #[derive(Clone, Copy, Debug, PartialEq)]
-        #[non_exhaustive]
-        pub struct Limits {
-            $($(#[doc = $meaning])+ pub $name: $type,)+
-        }
-
-        impl Default for Limits {
-            /// Those of docs/METRICS.md.
-            fn default() -> Self {
-                Self { $($name: $default,)+ }
-            }
-        }
-
-        impl Limits {
-            $($(#[doc = $meaning])+
-            #[must_use]
-            pub fn $name(mut self, limit: $type) -> Self {
-                self.$name = limit;
-                self
-            })+
-
-            /// Each by its name, and whether it is a number of steps.
-            #[must_use]
-            pub fn numbers(&self) -> Vec<(&'static str, f64, bool)> {
-                vec![$((stringify!($name), f64::from(self.$name), <$type as Limit>::IS_STEPS)),+]
-            }
-
-            /// Sets the one of this name: whether it can be that number; `None` if there is none of that name.
-            pub fn set(&mut self, name: &str, number: f64) -> Option<bool> {
-                match name {
-                    $(stringify!($name) => {
-                        let limit = Limit::of(number);
-                        self.$name = limit.unwrap_or(self.$name);
-                        Some(limit.is_some())
-                    })+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-limits! {
-    /// Nats: mean token entropy below this, or ...
-    entropy: f64 = 0.05,
-    /// ... below this share of its mean over the first steps ...
-    entropy_share: f64 = 0.2,
-    /// ... of which there are so many (rows of a pooled window), ...
-    entropy_first: u32 = 20,
-    /// ... for so many steps in a row.
-    entropy_steps: u32 = 3,
-    /// Share of groups all of whose completions succeed.
-    saturated_groups: f64 = 0.9,
-    /// Share of completions whose group's rewards do not vary.
-    zero_std: f64 = 0.7,
-    /// Share of tokens clipped, by the sign of their advantage.
-    clipped: f64 = 0.1,
-    /// Nats a token to the reference policy: k2 where tokens say, else the reported `kl_loss`.
-    kl: f64 = 0.2,
-    /// Share of completions that were cut off.
-    length_at_cap: f64 = 0.3,
-    /// Nats: mean distance of the trainer's and the sampler's log-probabilities.
-    sampler_distance: f64 = 0.02,
-    /// Mean distance of their probabilities.
-    sampler_probability: f64 = 0.01,
-}
+use course::{Course, Told};
+pub use limits::Limits;
 
 /// A number held against its bound, and what is said where it is beyond: of the number, then the bound.
 struct Measured {
@@ -164,6 +68,8 @@ impl Entropy {
 pub struct Health {
     limits: Limits,
     entropy: Entropy,
+    /// Reward, entropy and KL.
+    courses: [Course; 3],
     up: [bool; Flag::ALL.len()],
 }
 
@@ -180,9 +86,16 @@ impl Health {
     /// Takes in the next summary: which flags are up, in the order of [`Flag::ALL`]; `None` where a flag's number is not
     /// there, which leaves the flag as it was. A flag that was down before is warned of, with its reason.
     pub fn judge(&mut self, summary: &Summary) -> [Option<bool>; Flag::ALL.len()] {
+        let told = self.follow(summary);
         Flag::ALL.map(|flag| {
             let verdict = match flag {
                 Flag::EntropyCollapse => self.judge_entropy(summary)?,
+                Flag::RewardTrend
+                | Flag::RewardShift
+                | Flag::EntropyTrend
+                | Flag::EntropyShift
+                | Flag::KlTrend
+                | Flag::KlShift => self.judge_course(flag, &told)?,
                 _ => self.judge_number(flag, summary)?,
             };
             let up = match verdict {
@@ -199,8 +112,60 @@ impl Health {
         })
     }
 
+    /// Takes in what is followed over the steps: what the courses of reward, entropy and KL say.
+    fn follow(&mut self, s: &Summary) -> [Option<Told>; 3] {
+        let limits = self.limits;
+        let [rewards, entropies, kls] = &mut self.courses;
+        let tell = |course: &mut Course, next: Option<f64>| course.tell(next?, &limits);
+        [
+            tell(rewards, s.rewards.as_ref().map(|rewards| rewards.mean)),
+            tell(entropies, entropy(s)),
+            tell(kls, divergence(s)),
+        ]
+    }
+
+    /// A trend is warned of where it leads somewhere: a reward that falls, and what would be at its limit as many steps from now.
+    fn judge_course(
+        &self,
+        flag: Flag,
+        [reward, entropy, kl]: &[Option<Told>; 3],
+    ) -> Option<Verdict> {
+        let limits = &self.limits;
+        let shifted = |told: &Option<Told>, what| {
+            let told = told.as_ref()?;
+            let up = told.shift.exceeds(limits.shift);
+            Some(Verdict::of(up, || told.moved(what)))
+        };
+        match flag {
+            Flag::RewardTrend => {
+                let told = reward.as_ref()?;
+                let up = told.slope.size < 0.0 && told.slope.exceeds(limits.trend);
+                Some(Verdict::of(up, || told.falls("the mean reward")))
+            }
+            Flag::EntropyTrend => {
+                let told = entropy.as_ref()?;
+                let leads = told.slope.size < 0.0 && told.ahead < limits.entropy;
+                let up = leads && told.slope.exceeds(limits.trend);
+                let reason = || format!("{}, to {}", told.falls("the entropy"), limits.entropy);
+                Some(Verdict::of(up, reason))
+            }
+            Flag::KlTrend => {
+                let told = kl.as_ref()?;
+                let leads = told.slope.size > 0.0 && told.ahead > limits.kl;
+                let up = leads && told.slope.exceeds(limits.trend);
+                let what = "the KL to the reference";
+                let reason = || format!("{}, to {}", told.rises(what), limits.kl);
+                Some(Verdict::of(up, reason))
+            }
+            Flag::RewardShift => shifted(reward, "the mean reward"),
+            Flag::EntropyShift => shifted(entropy, "the entropy"),
+            Flag::KlShift => shifted(kl, "the KL to the reference"),
+            _ => None,
+        }
+    }
+
     fn judge_entropy(&mut self, s: &Summary) -> Option<Verdict> {
-        let entropy = s.token_entropy.or(s.scalar(Scalar::PolicyEntropy))?;
+        let entropy = entropy(s)?;
         let (limit, up) = self.entropy.judge(entropy, &self.limits);
         let steps = self.limits.entropy_steps;
         Some(Verdict::of(up, || {
@@ -225,8 +190,14 @@ impl Health {
             reason,
         };
         Some(match flag {
-            // It takes several steps to say.
-            Flag::EntropyCollapse => return None,
+            // They take several steps to say.
+            Flag::EntropyCollapse
+            | Flag::RewardTrend
+            | Flag::RewardShift
+            | Flag::EntropyTrend
+            | Flag::EntropyShift
+            | Flag::KlTrend
+            | Flag::KlShift => return None,
             Flag::RewardSaturation => of(
                 s.extended.as_ref()?.all_succeed?,
                 limits.saturated_groups,
@@ -292,6 +263,17 @@ impl Health {
     }
 }
 
+/// Mean token entropy in nats, else the reported one.
+fn entropy(s: &Summary) -> Option<f64> {
+    s.token_entropy.or(s.scalar(Scalar::PolicyEntropy))
+}
+
+/// k2 to the reference in nats a token, else the reported `kl_loss`.
+fn divergence(s: &Summary) -> Option<f64> {
+    let of_tokens = s.policy.reference.map(|reference| reference.k2);
+    of_tokens.or(s.scalar(Scalar::KlLoss))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,8 +298,10 @@ mod tests {
     #[test]
     fn of_nothing_only_the_count_of_values_that_are_no_numbers_is_judged() {
         let up = Health::default().judge(&summary(None));
-        assert_eq!(up[..7], [None; 7]);
-        assert_eq!(up[7], Some(false));
+        let nonfinite = Flag::NonFinite as usize;
+        let others = |at: &usize| *at != nonfinite;
+        assert!((0..up.len()).filter(others).all(|at| up[at].is_none()));
+        assert_eq!(up[nonfinite], Some(false));
     }
 
     #[test]
@@ -361,6 +345,42 @@ mod tests {
         let up = entropies.map(|x| health.judge(&summary(Some(x)))[0]);
         let expected = [false, false, false, false, false, true, false];
         assert_eq!(up, expected.map(Some));
+    }
+
+    #[test]
+    fn a_number_is_followed_over_its_last_steps_and_warned_of_where_it_leads_somewhere() {
+        let limits = Limits::default().course_steps(50);
+        let noise = |at: u32| (f64::from(at) * 12.9898).sin() * 0.01;
+        let run = |course: &dyn Fn(u32) -> f64, flag: Flag| {
+            let mut health = Health::new(limits);
+            let up = (0..150).map(|at| {
+                let entropy = course(at) + noise(at);
+                health.judge(&summary(Some(entropy)))[flag as usize]
+            });
+            up.collect::<Vec<_>>()
+        };
+        let still = |_: u32| 2.0;
+        for flag in [Flag::EntropyTrend, Flag::EntropyShift] {
+            let up = run(&still, flag);
+            assert_eq!((up[..49].to_vec(), up[49]), (vec![None; 49], Some(false)));
+            assert!(up[49..].iter().all(|up| *up == Some(false)));
+        }
+        // A fall of 0.5 in 50 steps is sure, and leads to the limit only from 0.55 on.
+        let falling = |at: u32| 2.0 - 0.01 * f64::from(at);
+        let up = run(&falling, Flag::EntropyTrend);
+        let first = up.iter().position(|up| *up == Some(true));
+        assert!(first.is_some_and(|at| (94..=98).contains(&at)), "{first:?}");
+        assert!(up[100..].iter().all(|up| *up == Some(true)));
+        let up = run(&falling, Flag::EntropyShift);
+        assert!(up.iter().all(|up| *up != Some(true)));
+        let dropped = |at: u32| if at < 80 { 2.0 } else { 1.5 };
+        let up = run(&dropped, Flag::EntropyShift);
+        let raised: Vec<usize> = (0..150).filter(|&at| up[at] == Some(true)).collect();
+        assert!(
+            raised.first().is_some_and(|at| (80..=90).contains(at)),
+            "{raised:?}"
+        );
+        assert!(raised.last().is_some_and(|at| *at < 130), "{raised:?}");
     }
 
     #[test]

@@ -89,6 +89,17 @@ impl Clusters {
         (total > 0.0).then(|| share.min(1.0))
     }
 
+    /// The intraclass correlation: which share of the values' variance is between clusters, by the estimator of the analysis of
+    /// variance for clusters of unequal sizes (Donner, "A review of inference procedures for the intraclass correlation
+    /// coefficient", 1986). Unlike [`Clusters::between`] it does not grow as clusters shrink, and may be negative; `None` where the
+    /// values do not vary, for fewer than two clusters and where none has two values.
+    #[must_use]
+    pub fn intraclass(&self, all: &Moments) -> Option<f64> {
+        let sizes = self.by_size.iter();
+        let sizes = sizes.map(|(&size, sums)| (size, sums.count()));
+        intraclass(self.between(all)?, sizes)
+    }
+
     /// n^2 times the sum over clusters of (sum of x - mean)^2 / `over`(size), as `value * 4^exponent`. Each size's part is
     /// an integer and not negative: nothing cancels.
     fn squares(&self, all: &Moments, over: impl Fn(u64) -> f64) -> (f64, i32) {
@@ -106,6 +117,27 @@ impl Clusters {
         let aligned = aligned.map(|(part, exponent)| scale(*part, 2 * (exponent - top).max(-1000)));
         (aligned.sum(), top)
     }
+}
+
+/// [`Clusters::intraclass`] from the share of the sum of squares that is between clusters, and from the clusters' sizes, each with how
+/// many clusters have it.
+pub(crate) fn intraclass(between: f64, sizes: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
+    let (mut clusters, mut values, mut squares) = (0.0, 0.0, 0.0);
+    for (size, count) in sizes {
+        let (size, count) = (size as f64, count as f64);
+        clusters += count;
+        values += count * size;
+        squares += count * size * size;
+    }
+    if clusters < 2.0 || values <= clusters {
+        return None;
+    }
+    let mean_size = (values - squares / values) / (clusters - 1.0);
+    let (among, within) = (
+        between / (clusters - 1.0),
+        (1.0 - between) / (values - clusters),
+    );
+    Some((among - within) / (among + (mean_size - 1.0) * within))
 }
 
 /// The moments of the exact sums of at most [`CHUNK`] clusters.

@@ -2,13 +2,25 @@
 
 pub use crate::family::completions::advantages::AdvantageNumbers;
 use crate::family::completions::advantages::advantages;
+pub use crate::family::completions::by_outcome::OutcomeNumbers;
+use crate::family::completions::by_outcome::outcome_numbers;
+pub use crate::family::completions::effective::EffectiveNumbers;
+use crate::family::completions::effective::{ZERO_ADVANTAGE, effective_numbers};
+pub use crate::family::completions::stop_conditions::ConditionNumbers;
+use crate::family::completions::stop_conditions::condition_numbers;
 use crate::family::completions::tags;
 pub use crate::family::completions::tags::TagNumbers;
 pub use crate::family::groups::attempts::Attempts;
 use crate::family::groups::attempts::{all_succeed, attempts};
-use crate::family::groups::{ExtendedTotals, group_shares, group_std};
+pub use crate::family::groups::best::BestNumbers;
+use crate::family::groups::best::best_numbers;
+pub use crate::family::groups::majority::MajorityNumbers;
+use crate::family::groups::majority::majority_numbers;
+pub use crate::family::groups::pass_rates::PassRates;
+use crate::family::groups::pass_rates::pass_rates;
+use crate::family::groups::{ExtendedTotals, PlainTotals, group_shares, group_std};
 pub use crate::family::groups::{GroupShares, GroupStd};
-use crate::family::moment::{Moment, moment};
+use crate::family::moment::{Moment, moment, part, share};
 use crate::family::quantiles::{near_quantiles, quantiles};
 use crate::family::reading::Reading;
 pub use crate::family::rewards::error::RewardError;
@@ -60,15 +72,37 @@ pub struct ExtendedNumbers {
     pub entropies: Option<[f64; 3]>,
     /// Share of tokens whose k3 to the reference is above the bound; those within 2 % of it may count on either side.
     pub high_divergence: Option<f64>,
+    /// How far a completion's end can be compressed: its bytes over those of its compressed form.
+    pub compression: Option<Moment>,
     /// Ascending, `other` last.
     pub tags: Vec<(String, TagNumbers)>,
+    /// By why completions ended, ascending, `other` last.
+    pub stop_conditions: Vec<(String, ConditionNumbers)>,
+    /// Prompts by how often they are solved; `None` without a group all of whose completions are judged.
+    pub pass_rates: Option<PassRates>,
+    /// The correlation of rewards within a group ([`Clusters::intraclass`](crate::stat::Clusters::intraclass)).
+    pub reward_intraclass: Option<f64>,
+    /// For k = 2, 4, ... that some group is large enough for.
+    pub best: Vec<BestNumbers>,
+    /// What a group's completions answer most often; empty without answers.
+    pub majority: MajorityNumbers,
+    /// Completions that succeed; empty where none could be judged.
+    pub succeeded: OutcomeNumbers,
+    /// Completions that fail, likewise.
+    pub failed: OutcomeNumbers,
+    /// Share of the groups all of whose advantages are there that have one of 1e-8 or more in size.
+    pub effective_groups: Option<f64>,
+    /// Share of the advantages of completions that are at least 1e-8.
+    pub positive_advantages: Option<f64>,
+    /// How many tokens have a gradient; `None` without advantages of completions whose length is known, or of tokens.
+    pub effective: Option<EffectiveNumbers>,
 }
 
 impl ExtendedNumbers {
     pub(super) fn of(
         shard: &Shard,
         extended: &Extended,
-        groups: &ExtendedTotals,
+        (plain, groups): (&PlainTotals, &ExtendedTotals),
         reading: &Reading,
     ) -> Self {
         let rewards = &shard.rewards.moments;
@@ -96,6 +130,20 @@ impl ExtendedNumbers {
             largest_weight: groups.weights.range().map(|(_, max)| max),
             lengths: quantiles(&groups.measured.lengths(), [5, 50, 95, 99]),
             repeated: moment(&extended.repeated),
+            compression: moment(&extended.compression),
+            stop_conditions: condition_numbers(&extended.stop_conditions),
+            pass_rates: pass_rates(&groups.attempts),
+            reward_intraclass: groups.rewards.intraclass(rewards),
+            best: best_numbers(&groups.best),
+            majority: majority_numbers(&groups.majority),
+            succeeded: outcome_numbers(&extended.by_outcome.succeeded),
+            failed: outcome_numbers(&extended.by_outcome.failed),
+            effective_groups: share(&plain.zero_advantage).map(|zero| 1.0 - zero),
+            positive_advantages: part(
+                groups.advantages.count_where(|a| a >= ZERO_ADVANTAGE),
+                groups.advantages.len(),
+            ),
+            effective: effective_numbers(&extended.effective),
             tags: tags::numbers(&extended.tags, &groups.tags),
             high_divergence: extended
                 .sketches

@@ -20,11 +20,23 @@ pub enum Flag {
     SamplerDrift,
     /// Some value that was handed in is NaN or infinite.
     NonFinite,
+    /// The mean reward falls over many steps.
+    RewardTrend,
+    /// The mean reward has gone up or down at once.
+    RewardShift,
+    /// The entropy falls, and goes on to its limit if it goes on so.
+    EntropyTrend,
+    /// The entropy has gone up or down at once.
+    EntropyShift,
+    /// The KL to the reference rises, and goes on to its limit if it goes on so.
+    KlTrend,
+    /// The KL to the reference has gone up or down at once.
+    KlShift,
 }
 
 impl Flag {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::EntropyCollapse,
         Self::RewardSaturation,
         Self::ZeroStd,
@@ -33,5 +45,11 @@ impl Flag {
         Self::LengthAtCap,
         Self::SamplerDrift,
         Self::NonFinite,
+        Self::RewardTrend,
+        Self::RewardShift,
+        Self::EntropyTrend,
+        Self::EntropyShift,
+        Self::KlTrend,
+        Self::KlShift,
     ];
 }

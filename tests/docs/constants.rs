@@ -58,7 +58,7 @@ fn constants(dialect: Dialect) -> Vec<(String, f64)> {
     let other = row(dialect, 4, &[1.0, 3.0, 2.0]);
     let same = one.iter().filter(|(key, x)| other.get(key) == Some(*x));
     // What was looked for in the rewards and not found is no constant of theirs.
-    let looked = ["health/", "groups/", "pass@"];
+    let looked = ["health/", "groups/", "pass@", "pass_rate/", "effective/"];
     let looked = |key: &str| looked.iter().any(|room| key.contains(room)) || key.contains("reward");
     let constants = same.filter(|(key, _)| !looked(key));
     constants.map(|(key, x)| (key.to_owned(), x)).collect()

@@ -47,7 +47,15 @@ fn of_rewards_alone_there_are_numbers_of_rewards_alone() {
         let extended = row(dialect, true, |_| {});
         let more = keys(&extended).split_off(expected.len());
         let of_rewards = |key: &&str| {
-            let rooms = ["reward_", "groups/", "pass@", "health/rewards/"];
+            let rooms = [
+                "reward_",
+                "groups/",
+                "pass@",
+                "pass_rate/",
+                "best@",
+                "worst@",
+                "health/rewards/",
+            ];
             let flags = [
                 "health/reward_saturation",
                 "health/zero_std",

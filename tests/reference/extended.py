@@ -6,11 +6,15 @@ Needs NumPy and SciPy. Inputs are made here from a fixed seed; quantiles of toke
 
 import json
 import random
+import zlib
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
 from math import comb
 
 import numpy as np
-from make_cases import NAN, TOKENS, VECTORS, clips, groups, off_policies, own, poison, shared, without
-from reference import View, behaviour_clips, clip_numbers, completion_tokens, dictionary, knows_old, off_policy, scalar, staleness, usable
+from make_cases import NAN, TOKENS, VECTORS, agents, groups, own, poison, shared, without
+from reference import View, completion_tokens, dictionary, failed_calls, scalar, usable
 from scipy import stats
 
 HIGH = 0.1
@@ -101,9 +105,9 @@ def rewards(row, view, members):
         put(row, "groups/reward_variance", between / ((used - used.mean()) ** 2).sum())
 
 
-def wilson(estimates):
+def wilson(estimates, mean=None):
     """The p at which (mean - p)^2 is t^2 p (1 - p) / trials, trials as the estimates and a 0 and a 1 beside them vary."""
-    mean, padded = np.mean(estimates), np.append(estimates, (0.0, 1.0))
+    mean, padded = np.mean(estimates) if mean is None else mean, np.append(estimates, (0.0, 1.0))
     trials = padded.mean() * (1 - padded.mean()) / (padded.var(ddof=1) / len(padded))
     share = stats.t.ppf(0.975, len(estimates) - 1) ** 2 / trials
     return np.sort(np.roots([1 + share, -(2 * mean + share), mean**2]).real)
@@ -157,6 +161,136 @@ def repeated(completion):
     return 1 - len(set(grams)) / len(grams) if grams else None
 
 
+def completion_end(completion):
+    """Its last 256 token ids as little-endian words, or the last 1024 bytes of its text."""
+    if completion.ids is not None:
+        return b"".join(token.to_bytes(4, "little") for token in completion.ids[-256:])
+    return (completion.text or "").encode()[-1024:]
+
+
+def compressed(row, view):
+    """By zlib, whose bytes are not those of another compressor: within 8 %."""
+    ratios = []
+    for end in map(completion_end, view.completions):
+        if len(end) >= 256:
+            deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+            ratios.append(len(end) / len(deflate.compress(end) + deflate.flush()))
+    if ratios:
+        for name, value in (("mean", float(np.mean(ratios))), ("max", max(ratios))):
+            row[f"end_compression/{name}"] = [0.92 * value, value, 1.08 * value]
+
+
+def intraclass(clusters):
+    """The estimator of the analysis of variance for clusters of unequal sizes."""
+    clusters = [np.asarray(cluster, dtype=float) for cluster in clusters if len(cluster)]
+    values = np.concatenate(clusters) if clusters else np.array([])
+    count, n = len(clusters), len(values)
+    if count < 2 or n <= count or values.min() == values.max():
+        return None
+    sizes = np.array([len(cluster) for cluster in clusters])
+    among = sum(len(cluster) * (cluster.mean() - values.mean()) ** 2 for cluster in clusters) / (count - 1)
+    within = sum(((cluster - cluster.mean()) ** 2).sum() for cluster in clusters) / (n - count)
+    typical = (n - (sizes**2).sum() / n) / (count - 1)
+    return (among - within) / (among + (typical - 1) * within)
+
+
+def by_prompt(row, members, judge):
+    put(row, "groups/reward_icc", intraclass([finite(c.reward for c in group) for group in members]))
+    tried = [[judge(c) for c in group] for group in members]
+    tried = [group for group in tried if None not in group]
+    if tried:
+        rates = np.array([np.mean(group) for group in tried])
+        put(row, "groups/success_icc", intraclass(tried))
+        put(row, "groups/solved_none", (rates == 0).mean())
+        put(row, "groups/solved_some", ((rates > 0) & (rates < 1)).mean())
+        put(row, "groups/solved_all", (rates == 1).mean())
+        for low, high in ((0, 25), (25, 50), (50, 75), (75, 100)):
+            inside = (rates > low / 100) & ((rates <= high / 100) if high < 100 else (rates < 1))
+            put(row, f"pass_rate/{low}-{high}", inside.mean())
+    whole = [[c.reward for c in group] for group in members if all(usable(c.reward) for c in group)]
+    k = 2
+    while large := [group for group in whole if len(group) >= k]:
+        # Every draw of k, each as probable.
+        draws = [list(combinations(group, k)) if comb(len(group), k) <= 5000 else None for group in large]
+        for name, chosen in (("best", max), ("worst", min)):
+            means = [
+                np.mean([chosen(draw) for draw in drawn]) if drawn is not None else order_statistic(group, k, chosen)
+                for group, drawn in zip(large, draws)
+            ]
+            put(row, f"{name}@{k}", np.mean(means))
+        k *= 2
+
+
+def order_statistic(group, k, chosen):
+    ordered = sorted(group, reverse=chosen is min)
+    return float(sum(Fraction(comb(place, k - 1), comb(len(group), k)) * Fraction(value) for place, value in enumerate(ordered)))
+
+
+def majority(row, members, judge):
+    groups_ = [group for group in members if all(c.answer is not None for c in group)]
+    agreement, passed, rewarded = [], [], []
+    for group in groups_:
+        votes = Counter(c.answer for c in group)
+        most = max(votes.values())
+        chosen = [c for c in group if votes[c.answer] == most]
+        agreement.append(most / len(group))
+        if all(judge(c) is not None for c in group):
+            passed.append(np.mean([judge(c) for c in chosen]))
+        if all(usable(c.reward) for c in group):
+            rewarded.append(np.mean([c.reward for c in chosen]))
+    for name, values in (("agreement", agreement), ("pass", passed), ("reward", rewarded)):
+        if values:
+            put(row, f"maj@all/{name}", np.mean(values))
+
+
+def by_outcome(row, view, judge):
+    for name, wanted in (("success", True), ("failure", False)):
+        chosen = [c for c in view.completions if judge(c) is wanted]
+        lengths = [c.length for c in chosen if c.length is not None]
+        entropies = [x for c in chosen for (x,) in c.columns("token_entropies") or []]
+        apart = np.array([a - b for c in chosen for a, b in c.columns("token_logps", "ref_token_logps") or []])
+        for key, values in (("mean_length", lengths), ("entropy", entropies), ("kl", np.expm1(-apart) + apart)):
+            if len(values):
+                put(row, f"{name}/{key}", np.mean(values))
+
+
+def effective(row, view, members):
+    whole = [group for group in members if all(usable(c.advantage) for c in group)]
+    if whole:
+        put(row, "effective/group_frac", np.mean([any(abs(c.advantage) >= 1e-8 for c in group) for group in whole]))
+    values = []
+    for completion in view.completions:
+        if "token_advantages" in completion.tokens:
+            values += [value for (value,) in completion.columns("token_advantages")]
+        elif usable(completion.advantage) and completion.length is not None:
+            values += [completion.advantage] * sum(completion.counted)
+    if values:
+        values = np.array(values)
+        put(row, "effective/tokens", (np.abs(values) >= 1e-8).sum())
+        put(row, "effective/token_frac", (np.abs(values) >= 1e-8).mean())
+        put(row, "effective/positive_mass", values[values > 0].sum() / len(values))
+        put(row, "effective/negative_mass", -values[values < 0].sum() / len(values))
+
+
+def agents_numbers(row, view):
+    for name, column in (("turns", "turns"), ("tool_calls", "calls")):
+        if values := view.column(column):
+            for suffix, statistic in (("mean", np.mean), ("min", min), ("max", max)):
+                put(row, f"{name}/{suffix}", statistic(values))
+    put(row, "tool_calls/failed_frac", failed_calls(view))
+    for name, column in (("aborted_frac", "aborted"), ("error_frac", "error")):
+        said = [getattr(c, column) for c in view.completions if getattr(c, column) is not None]
+        if said:
+            put(row, name, np.mean(said))
+    said = [c for c in view.completions if c.condition is not None]
+    for condition in {c.condition for c in said}:
+        chosen = [c for c in said if c.condition == condition]
+        put(row, f"stop_conditions/{condition}/frac", len(chosen) / len(said))
+        for name, values in (("reward", finite(c.reward for c in chosen)), ("mean_length", [c.length for c in chosen if c.length is not None])):
+            if len(values):
+                put(row, f"stop_conditions/{condition}/{name}", np.mean(values))
+
+
 def extended(records, options):
     view, row = View([records]), {}
     members = [group.members for group in view.groups.values() if group.members]
@@ -168,6 +302,12 @@ def extended(records, options):
 
     rewards(row, view, members)
     passes(row, members, judge)
+    by_prompt(row, members, judge)
+    majority(row, members, judge)
+    by_outcome(row, view, judge)
+    effective(row, view, members)
+    agents_numbers(row, view)
+    compressed(row, view)
     tokens(row, view)
     for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
         correlation(row, f"reward_by_length/{name}", function, [(c.reward, c.length) for c in view.completions])
@@ -179,6 +319,7 @@ def extended(records, options):
         values = {"mean": advantages.mean(), "std": advantages.std(), "min": advantages.min(), "max": advantages.max()}
         values |= {f"p{p:02}": np.percentile(advantages, p) for p in (5, 25, 50, 75, 95)}
         values["zero_frac"] = (np.abs(advantages) < 1e-8).mean()
+        values["positive_frac"] = (advantages >= 1e-8).mean()
         row.update((f"advantage/{name}", float(value)) for name, value in values.items())
     weights = [finite(c.weight for c in g) for g in members if all(usable(c.weight) for c in g)]
     if weights:
@@ -224,6 +365,22 @@ def tags(row, records, view, judge):
                 row[f"tags/{tag}/{name}"] = float(np.mean(part))
         if len(values):
             row[f"tags/{tag}/reward_std"] = float(values.std())
+        clusters = {}
+        for completion in completions:
+            # Of the tags that are together under one name, each by itself.
+            clusters.setdefault((completion.group, given[completion.place]), []).append(completion)
+        rewards_ = [finite(c.reward for c in group) for group in clusters.values()]
+        rewards_ = [cluster for cluster in rewards_ if len(cluster)]
+        if len(rewards_) > 1:
+            meat = sum((cluster - values.mean()).sum() ** 2 for cluster in rewards_)
+            put(row, f"tags/{tag}/reward_stderr", np.sqrt(len(rewards_) / (len(rewards_) - 1) * meat) / len(values))
+        shares = [[judge(c) for c in group if judge(c) is not None] for group in clusters.values()]
+        shares = [np.mean(group) for group in shares if group]
+        if len(shares) > 1:
+            # Where groups' shares lie, around the share of all completions.
+            low, high = wilson(shares, np.mean(judged))
+            put(row, f"tags/{tag}/pass@1/ci95/low", min(low, np.mean(judged)))
+            put(row, f"tags/{tag}/pass@1/ci95/high", max(high, np.mean(judged)))
 
 
 def solved(members, judge):
@@ -342,6 +499,22 @@ def cases():
     records = own(groups(rng, (2, 2), tokens=()))
     records[0]["batch"]["completions"] = ["a b c d a b c d a b c d", "a b c", "x x x x x x", "a b c d e"]
     yield "texts that repeat themselves", {}, records
+    others = random.Random(202618)
+    for nth in range(4):
+        sizes = [others.randint(1, 8) for _ in range(6)]
+        columns = (*many, "loss_mask", "token_advantages") if nth == 3 else many if nth else ()
+        records = agents(others, (shared if nth % 2 else own)(groups(others, sizes, tokens=columns, longest=90), 3))
+        for one in records:
+            if nth < 3:
+                one["batch"]["rewards"] = [float(others.random() < 0.5) for _ in one["batch"]["rewards"]]
+            if nth == 2:
+                # Some groups teach nothing.
+                one["batch"]["advantages"] = [0.0 if others.random() < 0.6 else x for x in one["batch"]["advantages"]]
+                poison(others, one["batch"]["rewards"], [None, NAN])
+        yield f"agents and answers {nth}", {}, records
+    records = agents(others, own(groups(others, (16, 9, 2), tokens=()), 1) * 2)[:1]
+    records[0]["batch"]["completions"] = [" ".join(others.choice(("one", "two", "again")) for _ in range(400)) for _ in range(27)]
+    yield "a majority of many and ends of texts", {}, records
     yield "more tags than have numbers", {}, tagged(shared(groups(rng, (40, 40, 40), tokens=()), 3), [f"t{n:03}" for n in range(90)])
 
 

@@ -678,8 +678,36 @@ def write(name, cases):
     print(name, len(lines), "cases,", sum(map(len, lines)), "bytes")
 
 
+def agents(rng, records):
+    """What an environment says of completions; the last record says nothing."""
+    for one in records[:-1]:
+        many = len(one["batch"]["rewards"])
+        calls = [rng.randint(0, 3) for _ in range(many)]
+        one["batch"]["turns"] = [rng.randint(1, 5) for _ in range(many)]
+        one["batch"]["tool_calls"] = calls
+        one["batch"]["tool_failures"] = [rng.randint(0, most) for most in calls]
+        for column in ("aborted", "errors"):
+            one["batch"][column] = [rng.random() < 0.3 for _ in range(many)]
+        one["batch"]["stop_conditions"] = [rng.choice(("stop", "length", "max_turns")) for _ in range(many)]
+        one["batch"]["answers"] = [rng.choice(("1", "2", "")) for _ in range(many)]
+    return records
+
+
+def conversations():
+    rng = random.Random(202618)
+    for nth in range(3):
+        made = groups(rng, (5, 4, 3), tokens=TOKENS if nth else NO_TOKENS)
+        yield f"agents {nth}", {}, agents(rng, (shared if nth % 2 else own)(made, 3))
+    records = agents(rng, own(groups(rng, (3, 3)), 2))
+    for one in records[:1]:
+        batch = one["batch"]
+        batch["tool_calls"] = batch["tool_failures"] = [0] * len(batch["rewards"])
+        without(one, "aborted", "completion_lengths", *TOKENS, "max_completion_length")
+    yield "agents that call no tools", {}, records
+
+
 def layout_cases():
-    for name, options, records in [*layout(), *losses(), *off_policies(), *clips()]:
+    for name, options, records in [*layout(), *losses(), *conversations()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

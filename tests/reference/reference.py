@@ -160,7 +160,19 @@ class Completion:
     text: str | None
     prompt: int | None = None
     prompt_cap: int | None = None
-    versions: list | None = None
+    turns: int | None = None
+    calls: int | None = None
+    failures: int | None = None
+    aborted: bool | None = None
+    error: bool | None = None
+    condition: str | None = None
+    answer: str | None = None
+
+    def broken_off(self):
+        """As verl takes it, unless the record says."""
+        if self.aborted is not None:
+            return self.aborted
+        return None if self.length is None else self.length == 0
 
     def clipped(self):
         if self.terminated is not None:
@@ -256,7 +268,13 @@ class View:
                 text=value("completions", str),
                 prompt=value("prompt_lengths", int),
                 prompt_cap=batch.get("max_prompt_length"),
-                versions=batch["weight_versions"][span] if batch.get("weight_versions") is not None else None,
+                turns=value("turns", int),
+                calls=value("tool_calls", int),
+                failures=value("tool_failures", int),
+                aborted=value("aborted", bool),
+                error=value("errors", bool),
+                condition=value("stop_conditions", str),
+                answer=value("answers", str),
             )
             self.completions.append(completion)
             self.groups[key].members.append(completion)
@@ -843,6 +861,13 @@ def controller(view, options, of, row, meta, meta_on, grpo):
     return out
 
 
+def failed_calls(view):
+    """Over the calls of completions that say how many failed."""
+    tried = [(c.calls, c.failures) for c in view.completions if c.calls is not None and c.failures is not None]
+    calls, failures = (sum(column) for column in zip(*tried)) if tried else (0, 0)
+    return None if not tried else failures / calls if calls else 0.0
+
+
 def trl(view, options):
     row = {"num_tokens": scalar(view, "num_input_tokens")}
     lengths = view.column("length")
@@ -853,6 +878,8 @@ def trl(view, options):
             row[f"completions/{suffix}_terminated_length"] = statistic(ended) if ended else 0.0
     if knows_ends(view):
         row["completions/clipped_ratio"] = share(present(c.clipped() for c in view.completions))
+    row["tools/call_frequency"] = mean(view.column("calls"))
+    row["tools/failure_frequency"] = failed_calls(view)
     for name in view.component_names():
         row[f"rewards/{name}/mean"] = mean(view.component(name))
         row[f"rewards/{name}/std"] = sample_std(view.component(name))
@@ -1043,6 +1070,12 @@ def verl(view, options):
     for key, measured in (("response_length", lengths), ("prompt_length", prompts)):
         three(key, [length for length, _ in measured])
         row[key + "/clip_ratio"] = share([length >= cap for length, cap in measured if cap is not None])
+    row["response/aborted_ratio"] = share([c.broken_off() for c in view.completions if c.broken_off() is not None])
+    kept = [(c.length, c.cap) for c in view.completions if c.length is not None and not c.broken_off()]
+    three("response_length_non_aborted", [length for length, _ in kept])
+    row["response_length_non_aborted/clip_ratio"] = share([length >= cap for length, cap in kept if cap is not None])
+    three("num_turns", view.column("turns"))
+    three("tool_call_counts", view.column("calls"))
 
     if knows_old(view):
         row["actor/pg_clipfrac"], row["actor/pg_clipfrac_lower"] = verl_clips(view)

@@ -1,14 +1,20 @@
 //! What completions add up to: lengths, ends, and what of them stands by itself below.
 
 pub mod advantages;
+pub mod agents;
+pub mod by_outcome;
+pub mod compression;
+pub mod effective;
 pub mod lengths;
 pub mod repetition;
+pub mod stop_conditions;
 pub mod tags;
 
 use serde::{Deserialize, Serialize};
 
 use super::number_totals::count;
 use crate::batch::Batch;
+use agents::Agents;
 use lengths::Lengths;
 
 /// How long completions are and how they ended.
@@ -35,6 +41,7 @@ pub(crate) struct Completions {
     pub total_tokens: u64,
     /// The largest generation cap of any record.
     pub cap: Option<u32>,
+    pub agents: Agents,
 }
 
 impl Completions {
@@ -43,6 +50,7 @@ impl Completions {
         let mut completions = Self {
             seen: batch.completions() as u64,
             cap: c.max_completion_length,
+            agents: Agents::of(batch),
             ..Self::default()
         };
         completions.add_caps(batch);
@@ -128,6 +136,7 @@ impl Completions {
             measured,
             total_tokens,
             cap,
+            ref agents,
         } = *other;
         for (mine, theirs) in [
             (&mut self.seen, seen),
@@ -148,6 +157,7 @@ impl Completions {
         self.terminated.merge(&terminated);
         self.prompts.merge(&prompts);
         self.cap = self.cap.max(cap);
+        self.agents.merge(agents);
     }
 }
 /// How many of a column are so.

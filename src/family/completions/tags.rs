@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::lengths::Lengths;
 use crate::batch::{Batch, Values};
+use crate::family::groups::attempts::interval;
 use crate::family::moment::part;
 use crate::family::number_totals::count;
 use crate::family::thresholds::Success;
-use crate::stat::{Moments, Statistic};
+use crate::stat::{Clusters, Moments, Statistic};
 
 /// Tags that have numbers of their own.
 const NAMED: usize = 64;
@@ -27,6 +28,10 @@ pub(crate) struct TagTotals {
     /// Completions of groups all of whose rewards are there, and of those whose rewards do not vary.
     pub grouped: u64,
     pub zero_std: u64,
+    /// Its finite rewards by group.
+    pub clusters: Clusters,
+    /// Of each group of which it has completions that are judged: the share of those that succeed.
+    pub passes: Moments,
 }
 
 impl TagTotals {
@@ -36,6 +41,9 @@ impl TagTotals {
             && [self.completions, self.judged, self.grouped]
                 .iter()
                 .all(|count| *count <= completions)
+            && self.clusters.values() <= completions
+            && self.clusters.is_consistent()
+            && self.passes.count() <= completions
     }
 
     fn merge(&mut self, other: &Self) {
@@ -47,7 +55,11 @@ impl TagTotals {
             lengths,
             grouped,
             zero_std,
+            clusters,
+            passes,
         } = other;
+        self.clusters.merge(clusters);
+        self.passes.merge(passes);
         self.rewards.merge(rewards);
         self.lengths.merge(lengths);
         for (mine, theirs) in [
@@ -73,11 +85,11 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    /// The completions of a record by their tags; none where it has none.
-    pub fn of(batch: &Batch<'_>, success: &Success) -> Self {
+    /// The completions of a record by `tags`, one each; none where it has none.
+    pub fn of(batch: &Batch<'_>, tags: Option<&[String]>, success: &Success) -> Self {
         let mut all = Self::default();
         let c = batch.columns();
-        let Some(tags) = c.tags else { return all };
+        let Some(tags) = tags else { return all };
         let finite = |value: Option<f64>| value.filter(|x| x.is_finite());
         let mut judged = success.column(c).map(Values::iter);
         for (i, (tag, reward)) in tags.iter().zip(c.rewards.iter()).enumerate() {
@@ -110,6 +122,16 @@ impl Tags {
             }
             if let Some(length) = length {
                 totals.lengths.add(length);
+            }
+        });
+    }
+
+    /// The completions that a group has of a tag: their finite rewards, and how many of those that are judged succeed.
+    pub fn add_cluster(&mut self, tag: &str, rewards: &[f64], (hits, judged): (u64, u64)) {
+        self.change(tag, |totals| {
+            totals.clusters.add([rewards].into_iter());
+            if let Some(pass) = part(hits, judged) {
+                totals.passes.add(&[pass]);
             }
         });
     }
@@ -176,8 +198,12 @@ pub struct TagNumbers {
     pub reward: Option<f64>,
     /// Population standard deviation of the rewards; `None` without a finite one.
     pub population_std: Option<f64>,
+    /// Standard error of the mean reward, clustered by group ([`Clusters::standard_error`]); `None` for fewer than two groups.
+    pub standard_error: Option<f64>,
     /// Share of its completions that succeed, of those that could be judged.
     pub pass: Option<f64>,
+    /// 95 % for it, by the spread of the groups' shares; `None` for fewer than two groups.
+    pub pass_interval: Option<(f64, f64)>,
     /// Mean length of its completions, in tokens; `None` where no lengths are known.
     pub mean_length: Option<f64>,
     /// Share of its completions whose group's rewards do not vary, of those whose group's rewards are all there.
@@ -191,7 +217,10 @@ pub(crate) fn numbers(completions: &Tags, grouped: &Tags) -> Vec<(String, TagNum
     let numbers = |totals: &TagTotals| TagNumbers {
         reward: totals.rewards.mean(),
         population_std: totals.rewards.population_std(),
+        standard_error: totals.clusters.standard_error(&totals.rewards),
         pass: part(totals.successes, totals.judged),
+        pass_interval: part(totals.successes, totals.judged)
+            .and_then(|pass| interval(pass, totals.passes.clone())),
         mean_length: totals.lengths.mean(),
         zero_std: part(totals.zero_std, totals.grouped),
     };

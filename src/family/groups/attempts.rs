@@ -54,16 +54,15 @@ fn attempt(tried: &Tried, k: u64) -> Option<Attempts> {
     Some(Attempts {
         k,
         pass: estimates.mean()?,
-        interval: interval(estimates),
+        interval: interval(estimates.mean()?, estimates),
         short,
     })
 }
 
-/// Of the mean of numbers within [0, 1], 95 %: Wilson's interval (1927) with Student's t, for as many trials as would vary
+/// Around `mean`, that of numbers within [0, 1] (or of what they are shares of), 95 %: Wilson's interval (1927) with Student's t, for as many trials as would vary
 /// as much as the numbers do together with two more, a 0 and a 1. Those two keep numbers that happen to agree from having
 /// no spread at all; docs/METRICS.md has what it covers. `None` for fewer than two numbers.
-fn interval(estimates: Moments) -> Option<(f64, f64)> {
-    let mean = estimates.mean()?;
+pub(crate) fn interval(mean: f64, estimates: Moments) -> Option<(f64, f64)> {
     let t = student(
         estimates
             .count()

@@ -6,6 +6,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::Tried;
+use super::best::{BestOfGroups, BestTotals};
+use super::majority::Majority;
 use super::measured::Measured;
 use super::whole::{Whole, WholeOutcomes};
 use crate::family::completions::tags::Tags;
@@ -33,6 +35,8 @@ pub(crate) struct ExtendedTotals {
     pub std: Moments,
     pub stds: Order,
     pub attempts: Tried,
+    pub best: BestTotals,
+    pub majority: Majority,
     /// (sum of w)^2 / sum of w^2 / size.
     pub effective_weights: NumberTotals,
     pub weights: Extent,
@@ -99,6 +103,8 @@ impl ExtendedTotals {
             && self.tags.is_consistent(completions)
             && self.advantages.len() <= completions
             && self.measured.count() <= completions
+            && self.best.is_consistent(self.whole)
+            && self.majority.is_consistent(completions)
     }
 
     /// `ranges` are those of `whole`, and `outcomes` its own.
@@ -109,8 +115,16 @@ impl ExtendedTotals {
         ranges: &[Range<usize>],
     ) {
         self.add_rewards(&whole.rewards, outcomes.tags.as_deref(), ranges);
+        if let Some(tags) = &outcomes.tags {
+            self.add_tags(tags, outcomes, &whole.rewards, ranges);
+        }
         if let Some(judged) = &outcomes.judged {
             self.add_attempts(judged, outcomes.threshold, ranges);
+        }
+        if let Some(answers) = &outcomes.answers {
+            let judged = outcomes.judged.as_ref();
+            let judged = judged.map(|judged| (judged, outcomes.threshold));
+            self.majority.add(answers, judged, &whole.rewards, ranges);
         }
         if let Some(weights) = &whole.weights {
             self.add_weights(weights, ranges);
@@ -155,6 +169,7 @@ impl ExtendedTotals {
             .collect();
         self.rewards.add(groups.iter().map(|group| &**group));
         let mut stds = Vec::with_capacity(ranges.len());
+        let mut best = BestOfGroups::default();
         let found = population_stds(&rewards.values, ranges);
         for ((range, group), std) in ranges.iter().zip(&groups).zip(found) {
             if group.is_empty() {
@@ -170,14 +185,43 @@ impl ExtendedTotals {
             }
             count(&mut self.whole, 1);
             stds.push(std);
+            best.add(group);
             let tags = tags.iter().flat_map(|tags| &tags[range.clone()]);
             for tag in tags.flatten() {
                 // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
                 self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
             }
         }
+        self.best.add(&best);
         self.std.add(&stds);
         self.stds.add(&stds);
+    }
+
+    /// A group's completions tag by tag, as they mostly have one.
+    fn add_tags(
+        &mut self,
+        tags: &[Option<&str>],
+        outcomes: &WholeOutcomes<'_>,
+        rewards: &GroupColumn<'_>,
+        ranges: &[Range<usize>],
+    ) {
+        for range in ranges {
+            let mut members: Vec<usize> = range.clone().filter(|&i| tags[i].is_some()).collect();
+            members.sort_by_key(|&i| tags[i]);
+            for alike in members.chunk_by(|&a, &b| tags[a] == tags[b]) {
+                let Some(tag) = alike.first().and_then(|&i| tags[i]) else {
+                    continue;
+                };
+                let finite = |column: &GroupColumn<'_>| -> Vec<f64> {
+                    let cells = alike.iter().flat_map(|&i| column.finite(i..i + 1));
+                    cells.collect()
+                };
+                let judged = outcomes.judged.as_ref().map(finite).unwrap_or_default();
+                let hits = judged.iter().filter(|x| **x >= outcomes.threshold).count();
+                let judged = (hits as u64, judged.len() as u64);
+                self.tags.add_cluster(tag, &finite(rewards), judged);
+            }
+        }
     }
 
     fn add_weights(&mut self, weights: &GroupColumn<'_>, ranges: &[Range<usize>]) {
@@ -207,6 +251,8 @@ impl ExtendedTotals {
             std,
             stds,
             attempts,
+            best,
+            majority,
             effective_weights,
             weights,
             tags,
@@ -222,6 +268,8 @@ impl ExtendedTotals {
         for (attempt, groups) in attempts {
             count(self.attempts.entry(attempt).or_default(), groups);
         }
+        self.best.merge(&best);
+        self.majority.merge(&majority);
         self.effective_weights.merge(&effective_weights);
         self.weights.merge(&weights);
         self.tags.merge(&tags);

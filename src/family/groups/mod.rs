@@ -1,11 +1,14 @@
 //! The groups of a shard: what whole ones come to, and the members of those that may go on elsewhere.
 
 pub mod attempts;
+pub mod best;
 pub mod byte_columns;
 pub mod diversity;
 mod extended;
+pub mod majority;
 mod measured;
 mod members;
+pub mod pass_rates;
 mod plain;
 mod whole;
 mod wire;

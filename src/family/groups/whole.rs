@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::members::Members;
+use super::members::{Members, answer};
 use crate::batch::{Batch, Place, Values};
 use crate::family::groups::diversity::token_set::TokenSet;
 use crate::family::marked_values::{GroupColumn, MarkedValues};
@@ -43,6 +43,7 @@ pub(super) struct WholeOutcomes<'a> {
     /// In tokens.
     pub lengths: Option<Vec<Option<u32>>>,
     pub tags: Option<Vec<Option<&'a str>>>,
+    pub answers: Option<Vec<Option<u64>>>,
 }
 
 impl<'a, 't> Whole<'a, 't> {
@@ -73,6 +74,9 @@ impl<'a, 't> Whole<'a, 't> {
                 tags: c
                     .tags
                     .map(|tags| tags.iter().map(|tag| Some(tag.as_str())).collect()),
+                answers: c
+                    .answers
+                    .map(|answers| answers.iter().map(answer).collect()),
             }),
         }
     }
@@ -140,6 +144,11 @@ impl Members {
                 tags: (!outcomes.tags.is_empty()).then(|| {
                     (0..self.ids.len())
                         .map(|i| outcomes.tags[at(i)].as_deref())
+                        .collect()
+                }),
+                answers: (!outcomes.answers.is_empty()).then(|| {
+                    (0..self.ids.len())
+                        .map(|i| outcomes.answers[at(i)])
                         .collect()
                 }),
             }),

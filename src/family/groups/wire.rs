@@ -1,5 +1,5 @@
 //! The members of spread groups on the wire: values as they are, whole numbers by their steps, a byte of marks a member; for
-//! the extended metrics another byte of marks, and lengths and tags in a few bytes each.
+//! the extended metrics another byte of marks, lengths and tags in a few bytes each, and the answers' hashes.
 
 use std::collections::BTreeMap;
 use std::iter::repeat;
@@ -36,7 +36,7 @@ struct MembersOnWire<T> {
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Outcomes")]
 struct OutcomesOnWire {
-    /// A byte a member: two bits of the success, [`HIT`] for one, and [`HAS_LENGTH`].
+    /// A byte a member: two bits of the success, [`HIT`] for one, [`HAS_LENGTH`] and [`HAS_ANSWER`].
     marks: Bytes,
     /// Of the members that have one.
     lengths: Bytes,
@@ -44,11 +44,14 @@ struct OutcomesOnWire {
     names: Vec<String>,
     /// For each member its tag's place among the names, from 1; 0 for none. Nothing where no member has one.
     tags: Bytes,
+    /// Of the members that have one.
+    answers: Bytes,
 }
 
 /// A success on the wire; a finite mark in its place is none.
 const HIT: u8 = 3;
 const HAS_LENGTH: u8 = 4;
+const HAS_ANSWER: u8 = 8;
 
 impl Members {
     fn columns(&self) -> [&MarkedValues; 4] {
@@ -93,11 +96,13 @@ impl From<&Outcomes> for OutcomesOnWire {
     fn from(outcomes: &Outcomes) -> Self {
         let mut hits = outcomes.successes.finite().iter().map(|&x| x > 0.0);
         let lengths = outcomes.lengths.iter().copied().chain(repeat(None));
-        let marks = outcomes.successes.marks().zip(lengths);
-        let marks = marks.map(|(success, length)| {
+        let answers = outcomes.answers.iter().copied().chain(repeat(None));
+        let marks = outcomes.successes.marks().zip(lengths).zip(answers);
+        let marks = marks.map(|((success, length), answer)| {
             let hit = success == Mark::Finite && hits.next() == Some(true);
             let success = if hit { HIT } else { bits(success) };
-            success | if length.is_some() { HAS_LENGTH } else { 0 }
+            let has_length = if length.is_some() { HAS_LENGTH } else { 0 };
+            success | has_length | if answer.is_some() { HAS_ANSWER } else { 0 }
         });
         let marks = Bytes(marks.collect());
         let (mut names, mut places) = (Vec::new(), BTreeMap::new());
@@ -115,6 +120,7 @@ impl From<&Outcomes> for OutcomesOnWire {
             lengths: Bytes::of_numbers(lengths.map(|&length| length.into())),
             names,
             tags,
+            answers: Bytes::of_numbers(outcomes.answers.iter().flatten().copied()),
         }
     }
 }
@@ -125,9 +131,14 @@ fn unpack_outcomes(found: OutcomesOnWire, n: usize) -> Result<Outcomes, &'static
         lengths,
         names,
         tags,
+        answers,
     } = found;
-    if marks.len() != n || marks.iter().any(|byte| *byte > HIT | HAS_LENGTH) {
-        return Err("expected marks of every member's success and length");
+    if marks.len() != n
+        || marks
+            .iter()
+            .any(|byte| *byte > HIT | HAS_LENGTH | HAS_ANSWER)
+    {
+        return Err("expected marks of every member's success, length and answer");
     }
     let judged = |byte: &u8| match byte & 3 {
         HIT => Mark::Finite,
@@ -136,8 +147,10 @@ fn unpack_outcomes(found: OutcomesOnWire, n: usize) -> Result<Outcomes, &'static
     let hits = marks.iter().filter(|byte| judged(byte) == Mark::Finite);
     let hits = hits.map(|byte| f64::from(u8::from(byte & 3 == HIT)));
     let successes = MarkedValues::of_parts(marks.iter().map(judged), hits.collect());
-    let lengths = unpack_lengths(&marks, &lengths)
+    let lengths = unpack_cells(&marks, HAS_LENGTH, &lengths)
         .ok_or("expected a length of 32 bits for every member that has one")?;
+    let answers = unpack_cells(&marks, HAS_ANSWER, &answers)
+        .ok_or("expected an answer for every member that has one")?;
     let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
     let tag = |place: u64| match usize::try_from(place).ok()?.checked_sub(1) {
         None => Some(None),
@@ -153,25 +166,24 @@ fn unpack_outcomes(found: OutcomesOnWire, n: usize) -> Result<Outcomes, &'static
         successes: successes.ok_or("expected a mark of every member's success")?,
         lengths,
         tags: tags.ok_or("expected a tag among the names for every member that has one")?,
+        answers,
     })
 }
 
-fn unpack_lengths(marks: &[u8], lengths: &Bytes) -> Option<Vec<Option<u32>>> {
-    let mut lengths = lengths.numbers()?.into_iter().map(u32::try_from);
-    if lengths.len() == 0 {
-        return marks
-            .iter()
-            .all(|byte| byte & HAS_LENGTH == 0)
-            .then(Vec::new);
+/// The cells of the members whose byte has this mark; none at all where no member's has.
+fn unpack_cells<T: TryFrom<u64>>(marks: &[u8], has: u8, numbers: &Bytes) -> Option<Vec<Option<T>>> {
+    let mut numbers = numbers.numbers()?.into_iter().map(T::try_from);
+    if numbers.len() == 0 {
+        return marks.iter().all(|byte| byte & has == 0).then(Vec::new);
     }
     let cells = marks.iter().map(|byte| {
-        if byte & HAS_LENGTH == 0 {
+        if byte & has == 0 {
             return Some(None);
         }
-        Some(Some(lengths.next()?.ok()?))
+        Some(Some(numbers.next()?.ok()?))
     });
     let cells = cells.collect::<Option<Vec<_>>>()?;
-    lengths.next().is_none().then_some(cells)
+    numbers.next().is_none().then_some(cells)
 }
 
 fn unpack(found: MembersOnWire<Box<TokenSet>>) -> Result<Members, &'static str> {

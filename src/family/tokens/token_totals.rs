@@ -41,9 +41,13 @@ pub(crate) struct TokenRange {
 }
 
 impl TokenTotal {
-    pub fn of(sums: &[Sums], family: impl Fn(&Sums) -> Option<Total>) -> Self {
+    pub fn of<'s>(
+        sums: impl IntoIterator<Item = &'s Sums>,
+        family: impl Fn(&Sums) -> Option<Total>,
+    ) -> Self {
         let mut total = Self::default();
-        let mut parts = Vec::with_capacity(sums.len());
+        let sums = sums.into_iter();
+        let mut parts = Vec::with_capacity(sums.size_hint().0);
         for sums in sums {
             match family(sums) {
                 None => total.census.absent += sums.counted,

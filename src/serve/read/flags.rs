@@ -20,7 +20,7 @@ pub(super) struct Flag<P> {
 }
 
 /// The limits that each flag is held against, by the end of its key.
-const LIMITS: [(&str, &[&str]); 8] = [
+const LIMITS: [(&str, &[&str]); 14] = [
     (
         "entropy_collapse",
         &["entropy", "entropy_share", "entropy_first", "entropy_steps"],
@@ -35,6 +35,12 @@ const LIMITS: [(&str, &[&str]); 8] = [
         &["sampler_distance", "sampler_probability"],
     ),
     ("nonfinite", &[]),
+    ("reward_trend", &["course_steps", "trend"]),
+    ("reward_shift", &["course_steps", "shift"]),
+    ("entropy_trend", &["course_steps", "trend", "entropy"]),
+    ("entropy_shift", &["course_steps", "shift"]),
+    ("kl_trend", &["course_steps", "trend", "kl"]),
+    ("kl_shift", &["course_steps", "shift"]),
 ];
 
 /// The flag that a key is of, if it is one.
@@ -141,6 +147,7 @@ mod tests {
         }
         let limits = Limits::default().numbers();
         let told = LIMITS.iter().flat_map(|(_, names)| names.iter());
-        assert_eq!(told.count(), limits.len());
+        let told: std::collections::BTreeSet<_> = told.collect();
+        assert_eq!(told.len(), limits.len());
     }
 }
