@@ -17,6 +17,8 @@ FLOOR = 1e-6
 """What a number near 0 may be off by, as a difference of numbers near 1 is."""
 LOOKED_AT = 3
 """How many rows reductions are looked for in: until then rank 0 counts its micro-batches once more, each by itself."""
+AT_MOST = 512
+"""How many micro-batches it counts so, however long the rows are."""
 
 COUNTING = ("dialect", "kl_bias_correction", "kl_kind", "clip_range", "is_ratio_cap", "kl_penalty", "kl_penalty_kind")
 
@@ -40,7 +42,8 @@ class LiveAudit:
     def observed(self, columns: Mapping[str, Any]) -> None:
         """This rank has handed in a micro-batch."""
         alone, self._alone = self._alone, None  # one that fails is not asked again
-        if alone is None:
+        if alone is None or self._counted == AT_MOST:
+            self._micros = []  # some of a row's say nothing
             return
         self._counted += 1
         alone.observe(**columns)

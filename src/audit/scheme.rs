@@ -218,7 +218,7 @@ impl fmt::Display for Scheme {
             [] => {}
             [one] => said.push(format!("{fold} of {one} numbers")),
             [first @ .., last] => {
-                said.push(format!("{fold} of {} and {last} numbers", first.join(", ")))
+                said.push(format!("{fold} of {} and {last} numbers", first.join(", ")));
             }
         }
         match self.only {

@@ -149,7 +149,7 @@ impl Judging {
     }
 
     /// Holds a row against the exact numbers of its window.
-    pub fn row(&mut self, window: &mut Window, row: &LoggedRow) -> Result<(), AuditError> {
+    pub fn row(&mut self, window: &mut Window<'_>, row: &LoggedRow) -> Result<(), AuditError> {
         let exact = window.row(&Scheme::default())?;
         for (key, judged) in &mut self.keys {
             let Some(Number { value: logged, .. }) = row.numbers.get(key) else {
@@ -183,7 +183,7 @@ impl Judging {
     }
 
     /// Holds the wrong keys of a row against every scheme that has given all of their numbers so far.
-    pub fn explain(&mut self, window: &mut Window, row: &LoggedRow) -> Result<(), AuditError> {
+    pub fn explain(&mut self, window: &mut Window<'_>, row: &LoggedRow) -> Result<(), AuditError> {
         for nth in 1..self.schemes.len() {
             let scheme = self.schemes[nth];
             let wrong = self.keys.iter_mut().filter(|(_, judged)| judged.wrong > 0);

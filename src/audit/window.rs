@@ -9,7 +9,7 @@ use crate::batch::Place;
 use crate::batch::scalars::{ClipRange, Weighting};
 use crate::dialect::{Dialect, Take};
 use crate::engine::EngineOptions;
-use crate::recording::{Record, Recording, Step};
+use crate::recording::{Record, RecordRef, Recording, Step};
 use crate::row::Metrics;
 use crate::shard::{MergeError, Shard};
 use crate::stat::exact;
@@ -29,9 +29,11 @@ enum Counted {
     Trained,
 }
 
-/// The records of a window, counted as the engine counts them.
+/// The records of a window, counted as the engine counts them. Each is read anew for every way of counting, and let go of: a window may be
+/// many steps of a large training.
 #[derive(Debug)]
-pub struct Window {
+pub struct Window<'a> {
+    recording: &'a Recording,
     step: u64,
     options: EngineOptions,
     records: Vec<Kept>,
@@ -43,7 +45,7 @@ pub struct Window {
 
 #[derive(Debug)]
 struct Kept {
-    record: Record,
+    found: RecordRef,
     step: u64,
     place: Place,
     range: Option<ClipRange>,
@@ -70,15 +72,15 @@ pub fn shape<'a>(windows: impl Iterator<Item = &'a [Step<'a>]>) -> Shape {
     shape
 }
 
-impl Window {
+impl<'a> Window<'a> {
     /// The records of these steps; `seen` is what the step before them was trained on, and then what their last was.
     pub fn load(
-        recording: &Recording,
+        recording: &'a Recording,
         steps: &[Step<'_>],
         options: &EngineOptions,
         seen: &mut Seen,
     ) -> Result<Self, AuditError> {
-        let mut records = Vec::new();
+        let (mut records, mut whole) = (Vec::new(), Vec::new());
         for step in steps {
             let range = step.weighting().map(Weighting::clip_range);
             let mut here = Seen::new();
@@ -89,25 +91,27 @@ impl Window {
                     rank: found.place.rank,
                     source,
                 })?;
+                whole.push(options.count(&batch, found.place, range));
                 let rewards = batch.columns().rewards.iter();
                 let rewards = rewards.map(|reward| reward.map(f64::to_bits));
                 let lengths = batch.lengths().unwrap_or_default().to_vec();
                 here.insert(found.place, (rewards.collect(), lengths));
                 records.push(Kept {
+                    found: *found,
                     step: step.step,
                     place: found.place,
                     range,
                     is_fresh: seen.get(&found.place) != here.get(&found.place),
-                    record,
                 });
             }
             *seen = here;
         }
         Ok(Self {
+            recording,
             step: steps.last().map_or(0, |step| step.step),
             options: options.clone(),
             records,
-            shards: BTreeMap::new(),
+            shards: BTreeMap::from([((Counted::Whole, None), whole)]),
             summaries: BTreeMap::new(),
         })
     }
@@ -173,7 +177,7 @@ impl Window {
             return Ok(());
         }
         let count = |kept: &Kept| {
-            let (record, place) = (&kept.record, kept.place);
+            let (record, place) = (&self.recording.load(&kept.found)?, kept.place);
             let copy = Place {
                 rank: u32::MAX - place.rank,
                 ..place

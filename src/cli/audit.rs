@@ -7,10 +7,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::grid::Grid;
-use super::options::{All, OptionArgs};
+use super::options::{OptionArgs, Takes};
 use super::screen::{shortened, width, wrapped};
 use crate::audit::{Audit, AuditError, AuditedKey, Log, LogError, SINGLE, Verdict, audit};
 use crate::dialect::Dialect;
+use crate::engine::OptionGroup;
 use crate::recording::{Recording, RecordingError};
 use crate::sink::one_line;
 
@@ -27,14 +28,22 @@ pub struct AuditArgs {
     /// Recordings: folders or files of records
     #[arg(required = true, value_name = "RECORDING")]
     pub paths: Vec<PathBuf>,
-    /// The trainer's log: TRL's log_history (or trainer_state.json), or JSON lines with a step each
+    /// The trainer's log: TRL's `log_history` (or `trainer_state.json`), or JSON lines with a step each
     #[arg(long, value_name = "FILE")]
     pub log: PathBuf,
     /// As JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub options: OptionArgs<All>,
+    pub options: OptionArgs<Numbers>,
+}
+
+/// The options that a number depends on: rows and windows are the log's.
+#[derive(Clone, Debug)]
+pub struct Numbers;
+
+impl Takes for Numbers {
+    const GROUPS: &'static [OptionGroup] = &[OptionGroup::Rows, OptionGroup::Counting];
 }
 
 const AUDIT_CODES: &str = "\

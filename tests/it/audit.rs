@@ -42,8 +42,11 @@ fn right() -> Vec<Map<String, Value>> {
     serde_json::from_value(logs()["right"].clone()).unwrap()
 }
 
+/// How rows are written down.
+type Shape = fn(&[Map<String, Value>]) -> String;
+
 /// Every shape that a log may have.
-const SHAPES: [fn(&[Map<String, Value>]) -> String; 4] = [
+const SHAPES: [Shape; 4] = [
     |rows| json!(rows).to_string(),
     |rows| json!({"global_step": 8, "log_history": rows}).to_string(),
     |rows| {
@@ -139,7 +142,7 @@ fn a_sample_deviation_is_named_where_the_populations_is_meant() {
     assert_eq!(wrong(&found), [said]);
 }
 
-/// What TRL 1.16 logged (tests/reference/audit_trl.py made the last two): over one micro-batch a step it is right, over several, and over
+/// What TRL 1.16 logged (`tests/reference/audit_trl.py` made the last two): over one micro-batch a step it is right, over several, and over
 /// several steps, it averages averages, and a batch that is trained on again it logs once.
 #[test]
 fn the_logs_of_four_real_trainings_are_exact_or_explained() {
