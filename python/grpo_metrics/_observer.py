@@ -125,8 +125,12 @@ class Observer:
         """A micro-batch's loss is known, and so are its log-probabilities. Whatever fails, the step ends on every rank."""
         self._began_at = self.trainer.state.global_step
         try:
-            if self._marked and MARK not in inputs:
-                self.parts.lack_all("the rows of a generated batch, each with all its columns, in the batches that are trained on")
+            if self.parts.counts and MARK not in inputs:
+                self.parts.lack_all(
+                    "the rows of a generated batch, each with all its columns, in the batches that are trained on"
+                    if self._marked
+                    else "a call of `_generate_and_score_completions` for what is trained on"
+                )
             if self.parts.counts:
                 columns = self._columns(inputs)
                 self.engine.observe(**columns)
