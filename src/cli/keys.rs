@@ -1,5 +1,7 @@
 //! `keys`: the key tables of the dialects.
 
+mod like;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -31,6 +33,9 @@ pub struct KeysArgs {
     /// Only the keys that match, such as 'train/kl*' or '*reward*'; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub key: Vec<String>,
+    /// Only the keys that stand for the same number as this one, in every dialect; the extended metrics among them
+    #[arg(long, value_name = "KEY", conflicts_with = "extended")]
+    pub like: Option<String>,
     /// As a JSON array of {dialect, key, unit, meaning, reduction, window}
     #[arg(long)]
     pub json: bool,
@@ -78,6 +83,8 @@ const RUN_MEANINGS: [&str; RUN_KEYS.len()] = [
 pub enum KeysError {
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Unlike(#[from] like::UnlikeError),
     #[error("could not write the keys: {0}")]
     Write(#[from] io::Error),
 }
@@ -95,7 +102,18 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), KeysError> {
         .filter(asked)
         .map(|dialect| (dialect.name(), entries(*dialect, args)))
         .collect();
-    sections.push(("every dialect, texts of the run", run_entries()));
+    match &args.like {
+        Some(key) => {
+            let like = like::like(key)?;
+            for (name, entries) in &mut sections {
+                entries.retain(|entry| {
+                    like.iter()
+                        .any(|(of, line)| of.name() == *name && line.key == entry.key)
+                });
+            }
+        }
+        None => sections.push(("every dialect, texts of the run", run_entries())),
+    }
     let all: Vec<&str> = sections
         .iter()
         .flat_map(|(_, entries)| entries)
@@ -126,7 +144,8 @@ fn entries(dialect: Dialect, args: &KeysArgs) -> Vec<Entry> {
         reduction: line.reduction.label(),
         window: line.window.label(),
     };
-    let extended = dialect.extended_lines().filter(|_| args.extended);
+    let with_extended = args.extended || args.like.is_some();
+    let extended = dialect.extended_lines().filter(|_| with_extended);
     dialect.lines().chain(extended).map(entry).collect()
 }
 
@@ -249,6 +268,7 @@ mod tests {
             retain: Retain::Exact,
             extended: true,
             key: Vec::new(),
+            like: None,
             json: false,
         };
         for dialect in Dialect::ALL {

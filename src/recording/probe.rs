@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::field::{Cells, Fields, Owned};
 use super::record::Record;
-use crate::batch::scalars::{Meta, Scalar, Scalars, Weighting};
+use crate::batch::scalars::{FieldKind, Meta, Scalar, Scalars, Weighting};
 use crate::batch::{ColumnInfo, ColumnKind, Columns, Shape};
 
 /// Completions of each group.
@@ -71,6 +71,24 @@ impl Record {
             weighting: Some(weighting).filter(|_| !without.contains(&"weighting")),
             fields,
         }
+    }
+
+    /// The same of a trainer with another loss.
+    pub(crate) fn with_another_loss(mut self, seed: u64) -> Self {
+        let mut stream = Stream(!seed);
+        let weighting = self.weighting.get_or_insert_default();
+        for info in Weighting::FIELDS {
+            let (FieldKind::Word(words) | FieldKind::Text(words)) = info.kind else {
+                continue;
+            };
+            let nth = stream.next() % words.len().max(1) as u64;
+            let word = usize::try_from(nth).ok().and_then(|nth| words.get(nth));
+            if let Some(word) = word {
+                // Its own words it knows.
+                let _ = weighting.set_word(info.name, word);
+            }
+        }
+        self
     }
 
     /// The names of its columns.
