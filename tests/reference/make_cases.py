@@ -576,7 +576,7 @@ def clips():
         yield f"far ratios under the loss {kind}", {}, far(shared(make(), 2), loss_type=kind)
     yield "far ratios of whole completions", {}, far(shared(make(), 2), importance_sampling_level="sequence")
     for kind in ("bnpo", "gmpo"):
-        records = far(shared(make((*TOKENS, "token_advantages", "loss_mask")), 2), loss_type=kind)
+        records = far(shared(make((*TOKENS, "token_advantages")), 2), loss_type=kind)
         poison(rng, records[0]["batch"]["token_advantages"], [NAN])
         poison(rng, records[0]["batch"]["old_token_logps"], [NAN])
         yield f"far ratios by tokens' own advantages under {kind}", {}, records
