@@ -9,18 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import StepError
+from ._merged import Merged, one_line
 from .shard import Shard
 
 _MISSES = 3
 """After so many steps in a row without its part a rank is waited for no longer, as in the gathers of Rust."""
-
-
-class Merged(NamedTuple):
-    """What workers' shards come to, for `engine.join(*merge(refs))`."""
-
-    shard: Shard
-    missing: dict[int, str]
-    """The ranks whose shards are not in it, each with the reason."""
 
 
 class _Part(NamedTuple):
@@ -67,7 +60,9 @@ def _joined(parts: list[tuple[list[int], Any]], deadline: float) -> _Part:
     """What these references give, each with the ranks behind it. What goes wrong is in what is returned, so that it is never lost."""
     import ray
 
-    shard, missing, conflict = Shard(), {}, None
+    shard = Shard()
+    missing: dict[int, str] = {}
+    conflict: str | None = None
     until = time.monotonic() + deadline
     for ranks, ref in parts:
         try:
@@ -97,15 +92,11 @@ def _why(error: Exception, deadline: float) -> str:
         return f"did not answer within {deadline:g} s"
     if isinstance(error, exceptions.RayTaskError):
         cause = getattr(error, "cause", None) or error
-        return _line(f"{type(cause).__name__}: {cause}")
+        return one_line(f"{type(cause).__name__}: {cause}")
     if isinstance(error, exceptions.RayActorError):
         actor = getattr(error, "actor_id", None)
-        return _line(f"actor {actor} has died: {error}" if actor else f"its actor has died: {error}")
-    return _line(f"{type(error).__name__}: {error}")
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:500]
+        return one_line(f"actor {actor} has died: {error}" if actor else f"its actor has died: {error}")
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def gathers(world_size: int, *, deadline: float = 300.0) -> list[RayGather]:

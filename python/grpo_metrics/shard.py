@@ -25,7 +25,7 @@ class Shard(_core.Shard):
         cls,
         *,
         step: int | None = None,
-        replica: bool = False,
+        replica: bool | None = False,
         # counted: made from the tables in src/batch/columns.rs and src/engine/options.rs, by UPDATE_DOCS=1 cargo test --test docs
         group_sizes: Column | None = None,
         group_ids: Column | None = None,

@@ -50,9 +50,10 @@ impl Running {
     /// An engine with these options, its sinks opened.
     pub fn of(options: &Options<'_, '_>) -> PyResult<Self> {
         // What a replica has, the rank records that it is a copy of.
-        let recorder = match options.is_replica()? {
-            true => None,
-            false => options.recorder()?,
+        let recorder = if options.is_replica()? {
+            None
+        } else {
+            options.recorder()?
         };
         let mut opening = options.open()?;
         Ok(Self {

@@ -57,11 +57,11 @@ impl Shard {
     /// record's own snapshot, else 0.2 either side. `dialect` and `extended` say whose numbers `row` shall have. Of a `replica`, which
     /// has a copy of another rank's record, nothing, so that the record is not counted twice.
     #[classmethod]
-    #[pyo3(signature = (*, step=None, replica=false, **columns))]
+    #[pyo3(signature = (*, step=None, replica=None, **columns))]
     fn of<'py>(
         class: &Bound<'py, PyType>,
         step: Option<Step>,
-        replica: bool,
+        replica: Option<bool>,
         columns: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Self>> {
         guarded(|| {
@@ -88,7 +88,7 @@ impl Shard {
             let shard = with_batch(py, Some(&columns), |batch| {
                 let place = batch.place().unwrap_or_default();
                 let count = || told.count(&batch, place, told.clip_range);
-                let mut shard = if replica {
+                let mut shard = if replica == Some(true) {
                     CoreShard::default()
                 } else {
                     within_pool(count)?

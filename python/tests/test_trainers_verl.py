@@ -161,7 +161,7 @@ def stored(path, run):
 def test_a_training_is_stored_with_the_whole_batch_and_the_workers_own_keys_beside(tmp_path):
     before = metric_utils.compute_data_metrics, metric_utils.compute_throughout_metrics, tracking.Tracking.__init__
     plain = train()
-    with adapter.install(tmp_path / "runs.db", extended=True):
+    with adapter.install(store=tmp_path / "runs.db", extended=True):
         assert metric_utils.compute_data_metrics is not before[0]
         logged = train()
     assert before == (metric_utils.compute_data_metrics, metric_utils.compute_throughout_metrics, tracking.Tracking.__init__)
@@ -192,7 +192,7 @@ def test_a_training_is_stored_with_the_whole_batch_and_the_workers_own_keys_besi
 
 
 def test_a_batch_that_cannot_be_read_costs_one_warning_and_leaves_what_verl_logs(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, "grpo_metrics"), adapter.install(tmp_path / "runs.db"):
+    with caplog.at_level(logging.WARNING, "grpo_metrics"), adapter.install(store=tmp_path / "runs.db"):
         made = tracked(None)
         for step in (1, 2, 3):
             batch = batch_of(step)
@@ -206,7 +206,7 @@ def test_a_batch_that_cannot_be_read_costs_one_warning_and_leaves_what_verl_logs
 
 
 def test_a_batch_without_uids_says_so_once_and_is_counted(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, "grpo_metrics"), adapter.install(tmp_path / "runs.db"):
+    with caplog.at_level(logging.WARNING, "grpo_metrics"), adapter.install(store=tmp_path / "runs.db"):
         made = tracked(None)
         for step in (1, 2):
             batch = batch_of(step)
@@ -218,7 +218,7 @@ def test_a_batch_without_uids_says_so_once_and_is_counted(tmp_path, caplog):
 
 def test_a_training_that_fails_goes_on_failing_and_its_run_has_failed(tmp_path):
     with pytest.raises(RuntimeError, match="CUDA"):
-        with adapter.install(tmp_path / "runs.db"):
+        with adapter.install(store=tmp_path / "runs.db"):
             train(1)
             raise RuntimeError("CUDA out of memory")
     run = gm.Store(tmp_path / "runs.db", read_only=True).get_run("r")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,9 @@ NAMES = {"grad_norm": "actor/grad_norm", "learning_rate": "actor/lr", "step_time
 
 FUNCTIONS, TRACKING = "verl.trainer.ppo.metric_utils", "verl.utils.tracking"
 
+Call: TypeAlias = "Callable[[str, int], Any]"
+"""A call's arguments, each by its name and its place."""
+
 
 class _Host(Host):
     """What verl's workers say of their updates stands as they say it: how policies differ within a step, they alone know."""
@@ -44,8 +47,8 @@ class GrpoMetricsLogger:
     that cannot be read, one warning says why, and what verl logs itself is stored.
     """
 
-    def __init__(self, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
-        self._host = _Host("verl", ("verl",), engine, {"store": store, **options})
+    def __init__(self, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+        self._host = _Host("verl", ("verl",), engine, options)
         self._named = {"run", "experiment"} & {name for name, given in options.items() if given is not None}
         self._batch: Any = None
         self._undo = contextlib.ExitStack()
@@ -73,10 +76,11 @@ class GrpoMetricsLogger:
     def __exit__(self, *raised: Any) -> None:
         self.finish()
 
-    def _sees(self, batch: Any) -> None:
-        self._batch = batch
+    def _sees(self, call: Call) -> None:
+        self._batch = call("batch", 0)
 
-    def _devices(self, devices: Any) -> None:
+    def _devices(self, call: Call) -> None:
+        devices = call("n_gpus", 2)
         # An engine that was opened before, for a validation at the beginning, leaves the throughput to verl.
         if devices and self._host._engine is None:
             self._host._options.setdefault("devices", int(devices))
@@ -90,7 +94,7 @@ class GrpoMetricsLogger:
         self._host.configured(_plain(config))
 
 
-def install(store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> GrpoMetricsLogger:
+def install(*, engine: Engine | None = None, **options: Unpack[Options]) -> GrpoMetricsLogger:
     """Has verl hand over each step's batch and log, from the process in which its trainer runs (`TaskRunner`), before `fit`:
 
         with grpo_metrics.trainers.verl.install(store="runs.db"):
@@ -99,15 +103,12 @@ def install(store: Any = None, *, engine: Engine | None = None, **options: Unpac
     `compute_data_metrics` and `compute_throughout_metrics` are wrapped wherever verl has them, and give what they gave; each `Tracking` that
     is made from then on has one logger more. With the end of the block all is as it was.
     """
-    logger = GrpoMetricsLogger(store, engine=engine, **options)
+    logger = GrpoMetricsLogger(engine=engine, **options)
     host = logger._host
-    hooks: list[tuple[str, Callable[[Any], Callable[..., Any]]]] = [
-        ("compute_data_metrics", lambda original: _after(original, host, lambda call: logger._sees(call("batch", 0)))),
-        ("compute_throughout_metrics", lambda original: _after(original, host, lambda call: logger._devices(call("n_gpus", 2)))),
-    ]
-    for name, wrapped in hooks:
-        places = host.shielded(f"`{name}`", lambda name=name, wrapped=wrapped: list(_replaced(FUNCTIONS, name, wrapped)))
-        for undo in places or ():
+    hooks = {"compute_data_metrics": logger._sees, "compute_throughout_metrics": logger._devices}
+    for name, tell in hooks.items():
+        hook = functools.partial(_after, host=host, tell=tell)
+        for undo in host.shielded(f"`{name}`", functools.partial(_replaced, FUNCTIONS, name, hook)) or ():
             logger._undo.callback(undo)
     host.shielded("`Tracking`", lambda: _listen_to_tracking(logger))
     return logger
@@ -117,7 +118,7 @@ def _listen_to_tracking(logger: GrpoMetricsLogger) -> None:
     tracking = _module(TRACKING).Tracking
     original = tracking.__init__
 
-    def tell(self: Any, call: Callable[[str, int], Any]) -> None:
+    def tell(self: Any, call: Call) -> None:
         logger._tracked(self, call("project_name", 1), call("experiment_name", 2), call("config", 4))
 
     @functools.wraps(original)
@@ -135,7 +136,7 @@ def _module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _after(original: Callable[..., Any], host: Host, tell: Callable[[Callable[[str, int], Any]], None]) -> Callable[..., Any]:
+def _after(original: Callable[..., Any], host: Host, tell: Callable[[Call], None]) -> Callable[..., Any]:
     @functools.wraps(original)
     def calls(*args: Any, **kwargs: Any) -> Any:
         given = original(*args, **kwargs)
@@ -145,19 +146,18 @@ def _after(original: Callable[..., Any], host: Host, tell: Callable[[Callable[[s
     return calls
 
 
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[str, int], Any]:
-    """An argument by its name and its place."""
+def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
     return lambda name, place: kwargs.get(name, args[place] if len(args) > place else None)
 
 
-def _replaced(module: str, name: str, wrapped: Callable[[Any], Any]) -> Iterator[Callable[[], None]]:
+def _replaced(module: str, name: str, wrapped: Callable[[Any], Any]) -> list[Callable[[], None]]:
     """Puts `wrapped` in the place of a function in every module that has it; how to undo each."""
     original = getattr(_module(module), name)
     made = wrapped(original)
-    for place in list(sys.modules.values()):
-        if place is not None and vars(place).get(name) is original:
-            setattr(place, name, made)
-            yield functools.partial(setattr, place, name, original)
+    places = [place for place in list(sys.modules.values()) if getattr(place, "__dict__", {}).get(name) is original]
+    for place in places:
+        setattr(place, name, made)
+    return [functools.partial(setattr, place, name, original) for place in places]
 
 
 def columns_of(batch: Any, lack: Callable[[str, str], None] = lambda what, uncounted: None) -> dict[str, Any]:
