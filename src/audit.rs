@@ -26,7 +26,7 @@ use crate::recording::{Recording, RecordingError, Step};
 use crate::shard::MergeError;
 use log::LoggedRow;
 use verdict::{Judging, has_keys};
-use window::{Seen, Window};
+use window::{Logged, Seen, Window};
 
 /// Why a log cannot be held against its records.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +68,6 @@ pub enum AuditError {
     },
 }
 
-/// A logged row with the steps that it is over.
-type Logged<'a> = (&'a LoggedRow, Vec<Step<'a>>);
-
 /// Holds every number of the log that the dialect can compute against the records of its window: the steps after the row before, up to its
 /// own.
 ///
@@ -92,27 +89,25 @@ pub fn audit(
     if windows.is_empty() {
         return Err(no_rows(recording, log));
     }
-    let mut steps = windows.iter().flat_map(|(_, steps)| steps);
+    let mut steps = windows.iter().flat_map(|window| &window.steps);
     if let Some(missing) = steps.find_map(Step::missing) {
         return Err(missing.into());
     }
-    let shape = window::shape(windows.iter().map(|(_, steps)| steps.as_slice()));
+    let shape = window::shape(&windows);
     let mut judging = Judging::of(log, dialect, scheme::schemes(&shape));
+    let load = |window: &Logged<'_>, ahead, seen: &mut Seen| {
+        Window::load(recording, &window.steps, ahead, &options, seen)
+    };
     let mut seen = Seen::new();
-    for (row, steps) in &windows {
-        judging.row(
-            &mut Window::load(recording, steps, &options, &mut seen)?,
-            row,
-        )?;
+    for window in &windows {
+        judging.row(&mut load(window, &[], &mut seen)?, window.row)?;
     }
     // Most of the work is for what is wrong, and a window's records are too many to keep.
     if judging.has_wrong() {
         let mut seen = Seen::new();
-        for (row, steps) in &windows {
-            judging.explain(
-                &mut Window::load(recording, steps, &options, &mut seen)?,
-                row,
-            )?;
+        for window in &windows {
+            let mut loaded = load(window, &window.ahead, &mut seen)?;
+            judging.explain(&mut loaded, window.row)?;
         }
     }
     judging.ended().ok_or_else(|| no_keys(log, dialect))
@@ -134,11 +129,44 @@ fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<
         let has = |step: Option<u64>| of_it.iter().any(|own| Some(own.step) == step);
         let began_late = has(first) && before.is_some_and(|before| first > Some(before + 1));
         if has(Some(row.step)) && !began_late {
-            windows.push((row, of_it));
+            windows.push(Logged {
+                row,
+                steps: of_it,
+                ahead: Vec::new(),
+            });
         }
         before = Some(row.step);
     }
+    for nth in 0..windows.len() {
+        let later = windows.get(nth + 1..).unwrap_or_default();
+        let ahead = ahead(windows[nth].row, later, dialect);
+        windows[nth].ahead = ahead;
+    }
     windows
+}
+
+/// The steps of the rows after this one that lack what it has, up to the next row that has some of it: a trainer may log a generated batch
+/// at the first of several steps on it.
+fn ahead<'a>(row: &LoggedRow, later: &[Logged<'a>], dialect: Dialect) -> Vec<Step<'a>> {
+    let Some(next) = later.first() else {
+        return Vec::new();
+    };
+    let keys = row.numbers.keys().filter(|key| dialect.knows(key, true));
+    let lacked: Vec<&String> = keys
+        .filter(|key| !next.row.numbers.contains_key(*key))
+        .collect();
+    if lacked.is_empty() {
+        return Vec::new();
+    }
+    let lacks = |window: &&Logged<'a>| {
+        !lacked
+            .iter()
+            .any(|key| window.row.numbers.contains_key(*key))
+    };
+    let later = later.iter().take_while(lacks);
+    later
+        .flat_map(|window| window.steps.iter().copied())
+        .collect()
 }
 
 fn no_rows(recording: &Recording, log: &Log) -> AuditError {

@@ -29,6 +29,8 @@ pub enum Only {
     FirstMicro,
     /// All but those of a batch that a step before has trained on already.
     Fresh,
+    /// All, and those of the steps after it up to the next row that has what the row after it lacks: a batch was generated for all of them.
+    Ahead,
     /// All, and those of this rank once more, as if a copy of it were a rank of its own.
     Twice(u32),
     /// All, without the completions that were cut off.
@@ -68,6 +70,8 @@ pub struct Shape {
     pub has_steps: bool,
     pub has_micros: bool,
     pub ranks: u32,
+    /// Whether there are rows without what others have.
+    pub has_gaps: bool,
 }
 
 /// As many ranks may have been counted twice: each is a scheme of its own.
@@ -152,6 +156,9 @@ pub fn schemes(shape: &Shape) -> Vec<Scheme> {
     if shape.has_steps {
         kept.push(Only::LastStep);
     }
+    if shape.has_gaps {
+        kept.push(Only::Ahead);
+    }
     if shape.has_micros {
         kept.extend([Only::LastMicro, Only::FirstMicro]);
     }
@@ -228,6 +235,9 @@ impl fmt::Display for Scheme {
             Only::LastMicro => said.push("the last micro-batch alone".to_owned()),
             Only::FirstMicro => said.push("the first micro-batch alone".to_owned()),
             Only::Fresh => said.push("batches trained on again left out".to_owned()),
+            Only::Ahead => {
+                said.push("all of the generated batch, which later steps train on too".to_owned())
+            }
             Only::Twice(rank) => said.push(format!("rank {rank} counted twice")),
             Only::Terminated => said.push("completions that were cut off left out".to_owned()),
             Only::Unmasked => said.push("masked tokens counted".to_owned()),
@@ -252,6 +262,7 @@ mod tests {
             has_steps: true,
             has_micros: true,
             ranks: 2,
+            has_gaps: true,
         };
         let all = schemes(&shape);
         assert_eq!(all.first(), Some(&Scheme::default()));

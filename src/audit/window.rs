@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::AuditError;
+use super::log::LoggedRow;
 use super::other::By;
 use super::scheme::{Cut, Fold, Only, Scheme, Shape};
 use crate::batch::Place;
@@ -51,20 +52,31 @@ struct Kept {
     range: Option<ClipRange>,
     /// Whether the step before did not train on the same.
     is_fresh: bool,
+    /// Whether it is of a later row's steps.
+    is_ahead: bool,
+}
+
+/// A logged row with the steps that it is over, and the later ones that its generated batch may be trained on in.
+#[derive(Debug)]
+pub struct Logged<'a> {
+    pub row: &'a LoggedRow,
+    pub steps: Vec<Step<'a>>,
+    pub ahead: Vec<Step<'a>>,
 }
 
 /// What tells a batch from another, by the place where it was trained on: its rewards and lengths.
 pub type Seen = BTreeMap<Place, (Vec<Option<u64>>, Vec<u32>)>;
 
 /// What there is to cut in these windows.
-pub fn shape<'a>(windows: impl Iterator<Item = &'a [Step<'a>]>) -> Shape {
+pub fn shape(windows: &[Logged<'_>]) -> Shape {
     let mut shape = Shape {
         ranks: 1,
         ..Shape::default()
     };
-    for steps in windows {
-        shape.has_steps |= steps.len() > 1;
-        for record in steps.iter().flat_map(Step::records) {
+    for window in windows {
+        shape.has_steps |= window.steps.len() > 1 || !window.ahead.is_empty();
+        shape.has_gaps |= !window.ahead.is_empty();
+        for record in window.steps.iter().flat_map(Step::records) {
             shape.has_micros |= record.place.micro > 0;
             shape.ranks = shape.ranks.max(record.place.rank.saturating_add(1));
         }
@@ -73,15 +85,17 @@ pub fn shape<'a>(windows: impl Iterator<Item = &'a [Step<'a>]>) -> Shape {
 }
 
 impl<'a> Window<'a> {
-    /// The records of these steps; `seen` is what the step before them was trained on, and then what their last was.
+    /// The records of these steps, and of those ahead; `seen` is what the step before them was trained on, and then what their last was.
     pub fn load(
         recording: &'a Recording,
         steps: &[Step<'_>],
+        ahead: &[Step<'_>],
         options: &EngineOptions,
         seen: &mut Seen,
     ) -> Result<Self, AuditError> {
         let (mut records, mut whole) = (Vec::new(), Vec::new());
-        for step in steps {
+        let mut before = std::mem::take(seen);
+        for (nth, step) in steps.iter().chain(ahead).enumerate() {
             let range = step.weighting().map(Weighting::clip_range);
             let mut here = Seen::new();
             for found in step.records() {
@@ -101,10 +115,14 @@ impl<'a> Window<'a> {
                     step: step.step,
                     place: found.place,
                     range,
-                    is_fresh: seen.get(&found.place) != here.get(&found.place),
+                    is_fresh: before.get(&found.place) != here.get(&found.place),
+                    is_ahead: nth >= steps.len(),
                 });
             }
-            *seen = here;
+            if nth + 1 == steps.len() {
+                seen.clone_from(&here);
+            }
+            before = here;
         }
         Ok(Self {
             recording,
@@ -241,13 +259,21 @@ impl<'a> Window<'a> {
                 .filter(same)
                 .map(|other| other.place.micro)
         };
+        if kept.is_ahead {
+            return only == Only::Ahead;
+        }
         match only {
             Only::RankZero => kept.place.rank == 0,
             Only::LastStep => kept.step == self.step,
             Only::LastMicro => others().all(|micro| micro <= kept.place.micro),
             Only::FirstMicro => others().all(|micro| micro >= kept.place.micro),
             Only::Fresh => kept.is_fresh,
-            Only::All | Only::Twice(_) | Only::Terminated | Only::Unmasked | Only::Trained => true,
+            Only::All
+            | Only::Ahead
+            | Only::Twice(_)
+            | Only::Terminated
+            | Only::Unmasked
+            | Only::Trained => true,
         }
     }
 

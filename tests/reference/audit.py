@@ -253,6 +253,9 @@ def logs() -> dict[str, Any]:
     for name, key, reduce, said in FAULTS:
         wrong = [reduce(window) for _, window in found]
         faults.append({"fault": name, "key": key, "said": said, "numbers": wrong})
+    both = [RIGHT["reward"](window + found[at + 1][1]) if at % 2 == 0 else None for at, (_, window) in enumerate(found)]
+    said = "all of the generated batch, which later steps train on too"
+    faults.append({"fault": "generation", "key": "reward", "said": said, "numbers": both})
     return {"right": right, "faults": faults}
 
 
