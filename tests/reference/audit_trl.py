@@ -1,6 +1,6 @@
-"""Two trainings by the real TRL, recorded, with what TRL logged: tests/data/audit/trl-accumulation and trl-window were made so.
+"""Trainings by the real TRL, recorded, with what TRL logged: tests/data/audit/trl-{accumulation,generation,window} were made so.
 
-    RANK=0 python tests/reference/audit_trl.py OUT accumulation
+    RANK=0 python tests/reference/audit_trl.py OUT accumulation     # or generation
     python -m torch.distributed.run --nproc-per-node 2 tests/reference/audit_trl.py OUT window
 
 Needs torch, TRL (1.16 was used) and this package; the toy model, its words and rewards are those of python/tests/trl_worker.py.
@@ -24,6 +24,8 @@ from grpo_metrics.trl import instrument  # noqa: E402
 KINDS = {
     # Four micro-batches a step, each logged row over one.
     "accumulation": {"max_steps": 8, "gradient_accumulation_steps": 4, "num_iterations": 1, "logging_steps": 1},
+    # Two micro-batches a step, every second step generates what both train on.
+    "generation": {"max_steps": 8, "gradient_accumulation_steps": 2, "steps_per_generation": 4, "logging_steps": 1},
     # Two micro-batches a step, two steps on each generated batch, a logged row over three steps.
     "window": {"max_steps": 12, "gradient_accumulation_steps": 2, "num_iterations": 2, "logging_steps": 3},
 }
