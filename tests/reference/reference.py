@@ -148,6 +148,7 @@ class Completion:
     index: int | None
     reward: float | None
     components: dict
+    penalised: list | None  # of the one reward after penalties, in a record that has them
     advantage: float | None
     q: float | None
     weight: float | None
@@ -256,6 +257,7 @@ class View:
                 index=value("completion_index", int),
                 reward=value("rewards"),
                 components={name: number(cells[position]) for name, cells in (batch.get("reward_components") or {}).items()},
+                penalised=None if batch.get("penalised_rewards") is None else [value("penalised_rewards")],
                 advantage=value("advantages"),
                 q=value("q"),
                 weight=value("weights"),
@@ -1040,12 +1042,18 @@ def verl(view, options):
 
     scores = [completion.reward for completion in view.completions if usable(completion.reward)]
     three("critic/score", scores)
-    if (coefficient := options.get("kl_penalty")) is None:
+    coefficient = options.get("kl_penalty")
+    if coefficient is None and all(completion.penalised is None for completion in view.completions):
         three("critic/rewards", scores)
     else:
         estimator = ESTIMATORS[options.get("kl_penalty_kind", "k1")]
         penalised = []
         for completion in view.completions:
+            if completion.penalised is not None:
+                penalised += filter(usable, completion.penalised)
+                continue
+            if coefficient is None:
+                continue
             apart = differences(completion, completion.behaviour(), "ref_token_logps")
             # A reward has its penalty of all its counted tokens or is left out.
             if usable(completion.reward) and apart is not None and len(apart) == sum(completion.counted):
