@@ -10,7 +10,7 @@ mod run;
 mod select;
 
 pub use crate::dialect::glance::{Better, Glance, glance};
-pub use compare::{Compared, Outcome, compare, differences};
+pub use compare::{Apart, Compared, Outcome, compare, differences};
 pub use digest::digest;
 pub use find::{FindError, find};
 pub use key::{KeyError, Keys};

@@ -21,7 +21,9 @@ class Comparison:
 
     `keys` has an entry a key: `key`, `split`, `better` (higher, lower or None), `constant` (the same number in all), and `runs`, one for each run:
     None where it does not have the key, else `last`, `min`, `max`, `best` and `best_step` (None where neither way is better) and
-    `difference` (the last less that of the first run). `configs` has the places of the configurations whose values differ, as
+    `difference` (the last less that of the first run), and `common_steps`, `mean_difference` and `mean_difference_interval`: at how many steps both
+    have the key, by how much the run is above the first there, and 95 % for it, if the differences hang together as an AR(1) series
+    does (None for the first run, and for fewer than 10 steps). `configs` has the places of the configurations whose values differ, as
     `optimizer.lr`, each with its values, None where there is none.
     """
 
@@ -41,7 +43,7 @@ class Comparison:
             import pandas
         except ImportError:
             raise missing("pandas", "to_pandas()") from None
-        numbers = ("last", "min", "max", "best", "best_step", "difference")
+        numbers = ("last", "min", "max", "best", "best_step", "difference", "common_steps", "mean_difference", "mean_difference_interval")
         lines = [
             {"key": label(line["key"], line["split"]), "run": run.id, **{name: (told or {}).get(name) for name in numbers}}
             for line in self.keys

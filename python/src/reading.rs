@@ -303,6 +303,7 @@ fn line<'py>(py: Python<'py>, key: &Compared) -> PyResult<Bound<'py, PyDict>> {
             max,
             best,
             difference,
+            apart,
         }) = *outcome
         else {
             runs.append(py.None())?;
@@ -315,6 +316,12 @@ fn line<'py>(py: Python<'py>, key: &Compared) -> PyResult<Bound<'py, PyDict>> {
         told.set_item("best", best.map(|(_, value)| value))?;
         told.set_item("best_step", best.map(|(step, _)| step))?;
         told.set_item("difference", difference)?;
+        told.set_item("common_steps", apart.map(|apart| apart.steps))?;
+        told.set_item("mean_difference", apart.map(|apart| apart.mean))?;
+        told.set_item(
+            "mean_difference_interval",
+            apart.map(|apart| apart.interval),
+        )?;
         runs.append(told)?;
     }
     line.set_item("runs", runs)?;

@@ -244,6 +244,7 @@ def test_compared_runs_have_the_numbers_that_the_command_shows(path, command):
         assert (ours["key"], ours["split"], ours["better"]) == (theirs["key"], theirs["split"], theirs["better"])
         for mine, run in zip(ours["runs"], theirs["runs"]):
             assert mine["last"] == run["last"] and mine["best"] == run["best"] and mine["difference"] == run["difference"]
+            assert mine["common_steps"] == run["common_steps"] and mine["mean_difference"] == run["mean_difference"]
     assert compared.configs == {"lr": [1e-5, 2e-5]}
     assert compared["train/reward"]["runs"][1]["difference"] == pytest.approx(0.0)
     assert compared["train/reward"]["runs"][0]["best"] == 2.0 and compared["train/reward"]["runs"][0]["best_step"] == 20

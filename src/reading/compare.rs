@@ -8,6 +8,7 @@ use super::digest::digest;
 use super::run::{Name, Series};
 use super::select::Selected;
 use crate::dialect::glance::Better;
+use crate::stat::{Change, average, student};
 use crate::store::{OURS, RECORDING};
 
 /// A key in each of the runs.
@@ -34,6 +35,19 @@ pub struct Outcome {
     pub best: Option<(u64, f64)>,
     /// The last less that of the first run; none where that has none.
     pub difference: Option<f64>,
+    /// How far apart it and the first run are at the steps that both have; none for the first, and for fewer than 10 such steps.
+    pub apart: Option<Apart>,
+}
+
+/// A key's numbers less those of the first run, step by step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Apart {
+    /// Steps at which both have a finite number.
+    pub steps: usize,
+    /// Mean of the differences.
+    pub mean: f64,
+    /// 95 % for it, if the differences hang together as an AR(1) series does.
+    pub interval: (f64, f64),
 }
 
 impl Compared {
@@ -58,9 +72,9 @@ pub fn compare(selected: &Selected, runs: &[Vec<Series>]) -> Vec<Compared> {
             .iter()
             .map(|series| series.iter().find(|series| series.name == *name))
             .collect();
-        let base = found.first().copied().flatten();
-        let base = base.and_then(|series| Some(series.points.last()?.1));
-        let outcome = |series: &Series| {
+        let first = found.first().copied().flatten();
+        let base = first.and_then(|series| Some(series.points.last()?.1));
+        let outcome = |nth: usize, series: &Series| {
             let [last, _, min, max] = digest(&series.values());
             Outcome {
                 last,
@@ -68,6 +82,9 @@ pub fn compare(selected: &Selected, runs: &[Vec<Series>]) -> Vec<Compared> {
                 max,
                 best: better.and_then(|better| best(series, better)),
                 difference: base.map(|base| last - base),
+                apart: first
+                    .filter(|_| nth > 0)
+                    .and_then(|first| apart(first, series)),
             }
         };
         Compared {
@@ -75,11 +92,29 @@ pub fn compare(selected: &Selected, runs: &[Vec<Series>]) -> Vec<Compared> {
             better,
             runs: found
                 .into_iter()
-                .map(|series| series.map(outcome))
+                .enumerate()
+                .map(|(nth, series)| series.map(|series| outcome(nth, series)))
                 .collect(),
         }
     };
     selected.names().map(compared).collect()
+}
+
+/// Step by step, as both runs are of the same steps: what both have in common there, such as how far a schedule is, falls out.
+fn apart(first: &Series, other: &Series) -> Option<Apart> {
+    let theirs: BTreeMap<u64, f64> = first.points.iter().copied().collect();
+    let differences = other.points.iter().filter_map(|(step, value)| {
+        let difference = value - theirs.get(step)?;
+        difference.is_finite().then_some(difference)
+    });
+    let differences: Vec<f64> = differences.collect();
+    let Change { size, error } = average(&differences)?;
+    let half = student(differences.len() as u64 - 1)? * error;
+    Some(Apart {
+        steps: differences.len(),
+        mean: size,
+        interval: (size - half, size + half),
+    })
 }
 
 /// The first of the best.

@@ -353,7 +353,7 @@ mod tests {
         let noise = |at: u32| (f64::from(at) * 12.9898).sin() * 0.01;
         let run = |course: &dyn Fn(u32) -> f64, flag: Flag| {
             let mut health = Health::new(limits);
-            let up = (0..150).map(|at| {
+            let up = (0..190).map(|at| {
                 let entropy = course(at) + noise(at);
                 health.judge(&summary(Some(entropy)))[flag as usize]
             });
@@ -369,13 +369,16 @@ mod tests {
         let falling = |at: u32| 2.0 - 0.01 * f64::from(at);
         let up = run(&falling, Flag::EntropyTrend);
         let first = up.iter().position(|up| *up == Some(true));
-        assert!(first.is_some_and(|at| (94..=98).contains(&at)), "{first:?}");
-        assert!(up[100..].iter().all(|up| *up == Some(true)));
+        assert!(
+            first.is_some_and(|at| (144..=148).contains(&at)),
+            "{first:?}"
+        );
+        assert!(up[150..].iter().all(|up| *up == Some(true)));
         let up = run(&falling, Flag::EntropyShift);
         assert!(up.iter().all(|up| *up != Some(true)));
         let dropped = |at: u32| if at < 80 { 2.0 } else { 1.5 };
         let up = run(&dropped, Flag::EntropyShift);
-        let raised: Vec<usize> = (0..150).filter(|&at| up[at] == Some(true)).collect();
+        let raised: Vec<usize> = (0..190).filter(|&at| up[at] == Some(true)).collect();
         assert!(
             raised.first().is_some_and(|at| (80..=90).contains(at)),
             "{raised:?}"

@@ -45,6 +45,8 @@ pub use finite::Finite;
 pub use moments::{Moments, MomentsOutput};
 pub use order::Order;
 pub use quantile::Quantile;
+#[cfg(feature = "sqlite")]
+pub(crate) use series::average;
 pub(crate) use series::{Change, shift, trend};
 pub use sketch::Sketch;
 pub use skewness::skewness;

@@ -34,6 +34,19 @@ impl Change {
     }
 }
 
+/// The mean of the values; `None` for fewer than 10.
+#[cfg(feature = "sqlite")]
+#[must_use]
+pub fn average(values: &[f64]) -> Option<Change> {
+    if values.len() < LEAST {
+        return None;
+    }
+    let n = values.len() as f64;
+    let size = values.iter().map(|x| x / n).sum::<f64>();
+    let rest: Vec<f64> = values.iter().map(|x| x - size).collect();
+    Change::of(size, &rest, 1.0, n)
+}
+
 /// The slope of the straight line through the values, for each step from one to the next; `None` for fewer than 10.
 #[must_use]
 pub fn trend(values: &[f64]) -> Option<Change> {
@@ -124,11 +137,48 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_errors_are_those_of_least_squares_by_numpy() {
+        let value = |t: u32| {
+            let x = f64::from(t);
+            let step = if t >= 80 { 0.7 } else { 0.0 };
+            3.0 + 0.02 * x + step + (x * 1.3).sin() * 0.4 + (x * x * 0.37).cos() * 0.3
+        };
+        let values: Vec<f64> = (0..100).map(value).collect();
+        for (found, size, error) in [
+            (
+                trend(&values),
+                0.024_786_621_166_741_5,
+                0.002_003_304_064_447_219,
+            ),
+            (
+                shift(&values, 20),
+                0.661_192_557_633_097_9,
+                0.149_533_262_349_815_48,
+            ),
+        ] {
+            let found = found.expect("enough values");
+            assert!((found.size / size - 1.0).abs() < 1e-10, "{found:?}");
+            assert!((found.error / error - 1.0).abs() < 1e-10, "{found:?}");
+        }
+    }
+
+    #[test]
     fn few_values_and_no_side_to_compare_say_nothing() {
         assert_eq!(trend(&[1.0; 9]), None);
         assert_eq!(shift(&[1.0; 20], 0), None);
         assert_eq!(shift(&[1.0; 20], 20), None);
         assert_eq!(trend(&[f64::MAX, -f64::MAX].repeat(10)), None);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_mean_of_what_hangs_together_is_less_sure() {
+        let alone: Vec<f64> = (0..100).map(|at| 2.0 + noise(at)).collect();
+        let together: Vec<f64> = (0..100).map(|at| 2.0 + noise(at / 5)).collect();
+        let error = |values: &[f64]| average(values).expect("enough values").error;
+        assert!((average(&alone).expect("enough values").size - 2.0).abs() < 0.1);
+        assert!(error(&together) > 2.0 * error(&alone));
+        assert_eq!(average(&alone[..9]), None);
     }
 
     #[test]

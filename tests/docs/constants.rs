@@ -57,8 +57,15 @@ fn constants(dialect: Dialect) -> Vec<(String, f64)> {
     let one = row(dialect, 3, &[0.75, 0.5]);
     let other = row(dialect, 4, &[1.0, 3.0, 2.0]);
     let same = one.iter().filter(|(key, x)| other.get(key) == Some(*x));
-    // What was looked for in the rewards and not found is no constant of theirs.
-    let looked = ["health/", "groups/", "pass@", "pass_rate/", "effective/"];
+    // What was looked for in the rewards and lengths and not found is no constant of theirs.
+    let looked = [
+        "health/",
+        "groups/",
+        "pass@",
+        "pass_rate/",
+        "effective/",
+        "aborted_ratio",
+    ];
     let looked = |key: &str| looked.iter().any(|room| key.contains(room)) || key.contains("reward");
     let constants = same.filter(|(key, _)| !looked(key));
     constants.map(|(key, x)| (key.to_owned(), x)).collect()

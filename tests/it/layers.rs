@@ -34,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("forward", &["limits", "numerals", "row", "sink", "store"]),
     ("export", &["sink", "store"]),
-    ("reading", &["dialect", "sink", "store"]),
+    ("reading", &["dialect", "sink", "stat", "store"]),
     (
         "audit",
         &[

@@ -13,6 +13,9 @@ use crate::sink::{compact, one_line};
 /// How short a key and a run's name may become.
 const SHORTEST: usize = 8;
 
+/// How many columns a terminal has at least where mean differences stand beside the rest.
+const WIDE: usize = 100;
+
 /// How much room a text from a configuration may take from them.
 const LONGEST_TEXT: usize = 24;
 
@@ -29,6 +32,8 @@ pub fn compared_text(
     let mut text: String = runs.iter().map(|run| head(run) + "\n").collect();
     let (same, telling): (Vec<&Compared>, Vec<&Compared>) =
         compared.iter().partition(|key| key.is_constant());
+    let mut outcomes = telling.iter().flat_map(|key| key.runs.iter().flatten());
+    let any_apart = room.is_none_or(|room| room >= WIDE) && outcomes.any(|o| o.apart.is_some());
     let rows = telling.iter().flat_map(|key| {
         let lines = key.runs.iter().zip(&names).enumerate();
         lines.map(|(nth, (outcome, run))| {
@@ -38,15 +43,31 @@ pub fn compared_text(
                 String::new()
             };
             let numbers = outcome.as_ref().map_or_else(
-                || ["-", "", ""].map(str::to_owned),
+                || ["-", "", "", ""].map(str::to_owned),
                 |outcome| told(nth, outcome),
             );
-            (label, run.clone(), numbers.to_vec())
+            (
+                label,
+                run.clone(),
+                numbers[..if any_apart { 4 } else { 3 }].to_vec(),
+            )
         })
     });
-    let header = ["key", "run", "last", "best", "difference"];
+    let header = [
+        "key",
+        "run",
+        "last",
+        "best",
+        "difference",
+        "mean difference",
+    ];
     if !telling.is_empty() {
-        let _ = write!(text, "\n{}", fitted(&header, 2..5, rows.collect(), room));
+        let header = &header[..if any_apart { 6 } else { 5 }];
+        let rows = rows.collect();
+        let _ = write!(text, "\n{}", fitted(header, 2..header.len(), rows, room));
+    }
+    if any_apart {
+        text.push_str("\nmean difference: from the first run at the steps that both have, with its 95 % interval\n");
     }
     if telling.iter().any(|key| key.better.is_none()) {
         text.push_str("\nbest: min..max, where neither way is better\n");
@@ -88,19 +109,21 @@ pub fn compared_text(
     text
 }
 
-fn told(nth: usize, outcome: &Outcome) -> [String; 3] {
+fn told(nth: usize, outcome: &Outcome) -> [String; 4] {
     let best = outcome.best.map_or_else(
         || format!("{}..{}", compact(outcome.min), compact(outcome.max)),
         |(_, value)| compact(value),
     );
+    let signed = |x: f64| format!("{}{}", if x > 0.0 { "+" } else { "" }, compact(x));
     let difference = match outcome.difference {
-        Some(difference) if nth > 0 => {
-            let sign = if difference > 0.0 { "+" } else { "" };
-            format!("{sign}{}", compact(difference))
-        }
+        Some(difference) if nth > 0 => signed(difference),
         _ => String::new(),
     };
-    [compact(outcome.last), best, difference]
+    let apart = outcome.apart.map_or_else(String::new, |apart| {
+        let [low, high] = [apart.interval.0, apart.interval.1].map(compact);
+        format!("{} [{low}, {high}]", signed(apart.mean))
+    });
+    [compact(outcome.last), best, difference, apart]
 }
 
 /// A table of a label, a run and more, in so many columns: where there is too little room, labels and runs become shorter, and a text.

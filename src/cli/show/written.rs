@@ -81,6 +81,10 @@ pub fn compared_csv(
         "min",
         "max",
         "difference",
+        "common_steps",
+        "mean_difference",
+        "mean_difference_low",
+        "mean_difference_high",
     ];
     table.write_record(header)?;
     for key in compared {
@@ -100,6 +104,12 @@ pub fn compared_csv(
                 or_empty(Some(outcome.min).filter(|min| !min.is_nan())),
                 or_empty(Some(outcome.max).filter(|max| !max.is_nan())),
                 or_empty(outcome.difference),
+                outcome
+                    .apart
+                    .map_or_else(String::new, |apart| apart.steps.to_string()),
+                or_empty(outcome.apart.map(|apart| apart.mean)),
+                or_empty(outcome.apart.map(|apart| apart.interval.0)),
+                or_empty(outcome.apart.map(|apart| apart.interval.1)),
             ])?;
         }
     }
@@ -122,6 +132,10 @@ pub fn compared_json(
                 "last": number_json(outcome.last), "min": number_json(outcome.min), "max": number_json(outcome.max),
                 "best": outcome.best.map(|best| number_json(best.1)), "best_step": outcome.best.map(|best| best.0),
                 "difference": outcome.difference.map(number_json),
+                "common_steps": outcome.apart.map(|apart| apart.steps),
+                "mean_difference": outcome.apart.map(|apart| number_json(apart.mean)),
+                "mean_difference_low": outcome.apart.map(|apart| number_json(apart.interval.0)),
+                "mean_difference_high": outcome.apart.map(|apart| number_json(apart.interval.1)),
             })
         })
     };

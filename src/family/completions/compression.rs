@@ -1,5 +1,7 @@
 //! How far a completion's end can be compressed: a loop that is longer than four tokens shows here.
 
+use std::cell::RefCell;
+
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::batch::Batch;
@@ -12,6 +14,12 @@ const END: usize = 1024;
 const LEAST: usize = 256;
 /// The level of DEFLATE.
 const LEVEL: u32 = 6;
+
+thread_local! {
+    /// One a thread: its room is more than what it compresses here, many times.
+    static COMPRESSOR: RefCell<Compress> =
+        RefCell::new(Compress::new(Compression::new(LEVEL), false));
+}
 
 /// One ratio a completion: the bytes of its end over those that they can be compressed to.
 pub fn compression(batch: &Batch<'_>) -> NumberTotals {
@@ -48,12 +56,13 @@ fn ratio(end: &[u8]) -> Option<f64> {
     if end.len() < LEAST {
         return None;
     }
-    let mut compressor = Compress::new(Compression::new(LEVEL), false);
     // What cannot be compressed is stored, a few bytes longer.
     let mut compressed = Vec::with_capacity(2 * END);
-    compressor
-        .compress_vec(end, &mut compressed, FlushCompress::Finish)
-        .ok()?;
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.reset();
+        let all = compressor.compress_vec(end, &mut compressed, FlushCompress::Finish);
+        all.ok()
+    })?;
     Some(end.len() as f64 / compressed.len().max(1) as f64)
 }
 

@@ -89,6 +89,42 @@ fn runs_are_compared_by_what_they_came_to_and_by_their_configurations() {
 }
 
 #[test]
+fn runs_of_many_steps_are_told_how_far_apart_they_are_on_average_and_how_sure_that_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let same: Vec<f64> = (0..40).map(|at| f64::from(at % 7)).collect();
+    let noise = |at: usize| if at % 3 == 0 { 0.2 } else { -0.1 };
+    let above: Vec<f64> = (0..40).map(|at| same[at] + 0.5 + noise(at)).collect();
+    write(dir.path(), RunSpec::new("a"), &[("reward", &same)]);
+    write(dir.path(), RunSpec::new("b"), &[("reward", &above)]);
+    let told = show(dir.path(), &["a", "b", "--json"], None);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let [first, other] = [0, 1].map(|run| &told["metrics"][0]["runs"][run]);
+    assert!(first["common_steps"].is_null() && first["mean_difference"].is_null());
+    assert_eq!(other["common_steps"], 40);
+    let number = |name: &str| other[name].as_f64().unwrap();
+    let (low, high) = (
+        number("mean_difference_low"),
+        number("mean_difference_high"),
+    );
+    // The runs' own course falls out: what is left is the noise, of mean 0.005 and deviation 0.14.
+    assert!((number("mean_difference") - 0.505).abs() < 1e-9);
+    assert!(
+        0.4 < low && low < 0.505 && 0.505 < high && high < 0.6,
+        "{low} {high}"
+    );
+    let wide = show(dir.path(), &["a", "b"], Some(120));
+    assert!(
+        wide.contains("mean difference") && wide.contains("+0.505 ["),
+        "{wide}"
+    );
+    let narrow = show(dir.path(), &["a", "b"], Some(60));
+    assert!(
+        !narrow.contains("mean difference") && widest(&narrow) <= 60,
+        "{narrow}"
+    );
+}
+
+#[test]
 fn programs_get_every_key_in_full_as_csv_and_json() {
     let dir = two();
     let run = show(dir.path(), &["seed-0", "--csv"], Some(60));
@@ -127,10 +163,10 @@ fn programs_get_every_key_in_full_as_csv_and_json() {
         None,
     );
     insta::assert_snapshot!(compared, @"
-    key,split,better,run,last,best,best_step,min,max,difference
-    grad_norm,train,,seed-1-with-a-name-that-is-long,1.5,,,1.0,2.0,
-    reward,train,higher,seed-0,0.25,0.5,2,0.1,0.5,0.0
-    reward,train,higher,seed-1-with-a-name-that-is-long,0.5,0.5,3,0.1,0.5,0.25
+    key,split,better,run,last,best,best_step,min,max,difference,common_steps,mean_difference,mean_difference_low,mean_difference_high
+    grad_norm,train,,seed-1-with-a-name-that-is-long,1.5,,,1.0,2.0,,,,,
+    reward,train,higher,seed-0,0.25,0.5,2,0.1,0.5,0.0,,,,
+    reward,train,higher,seed-1-with-a-name-that-is-long,0.5,0.5,3,0.1,0.5,0.25,,,,
     ");
     let compared = show(dir.path(), &[&runs[..], &["--json"]].concat(), None);
     let compared: Value = serde_json::from_str(&compared).unwrap();
