@@ -66,10 +66,10 @@ def train(logger, steps=2, data=train_data):
     logger.finish()
 
 
-@pytest.mark.parametrize("num_generations", [EACH, None])
-def test_each_step_is_a_row_of_its_train_data_beside_what_nemo_logs(tmp_path, num_generations):
+@pytest.mark.parametrize("each", [EACH, None])
+def test_each_step_is_a_row_of_its_train_data_beside_what_nemo_logs(tmp_path, each):
     store = tmp_path / "runs.db"
-    logger = attach(Logger(), store, run="r", dialect="trl", num_generations=num_generations)
+    logger = attach(Logger(), store=store, run="r", dialect="trl", completions_per_prompt=each)
     train(logger)
     rows = stored(store)
     assert rows[0] == {"validation/accuracy": 0.125}
@@ -87,7 +87,7 @@ def test_each_step_is_a_row_of_its_train_data_beside_what_nemo_logs(tmp_path, nu
 
 
 def test_the_run_knows_the_configuration_but_no_secret(tmp_path):
-    train(attach(Logger(), tmp_path / "runs.db", run="r"), 1)
+    train(attach(Logger(), store=tmp_path / "runs.db", run="r"), 1)
     config = gm.open(tmp_path / "runs.db")["r"].config
     assert config["grpo"] == {"num_prompts_per_step": 4} and "s3cret" not in str(config)
 
@@ -98,15 +98,15 @@ def test_two_groups_of_one_prompt_are_told_apart_where_others_stand_between_them
 
 
 def test_a_batch_without_rewards_or_tokens_gives_one_warning_and_the_log_alone(tmp_path, caplog):
-    train(attach(Logger(), tmp_path / "a.db", run="r", dialect="trl"), 3, lambda made: {"rewards": [], **train_data(made), "token_ids": []})
+    train(attach(Logger(), store=tmp_path / "a.db", run="r", dialect="trl"), 3, lambda made: {"rewards": [], **train_data(made), "token_ids": []})
     assert stored(tmp_path / "a.db")[3].keys() >= {"train/reward"} and "reward" not in stored(tmp_path / "a.db")[3]
     assert len([r for r in caplog.records if "is not as known" in r.message]) == 1
-    train(attach(Logger(), tmp_path / "b.db", run="r", dialect="trl", num_generations=EACH), 1, lambda made: {"rewards": made.rewards})
+    train(attach(Logger(), store=tmp_path / "b.db", run="r", dialect="trl", completions_per_prompt=EACH), 1, lambda made: {"rewards": made.rewards})
     assert stored(tmp_path / "b.db")[1]["reward"] == pytest.approx(np.mean(rollout(1).rewards))
 
 
 def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
-    logger = attach(Logger(), tmp_path / "runs.db", run="r")
+    logger = attach(Logger(), store=tmp_path / "runs.db", run="r")
     for step in (1, 2, 3):
         logger.loggers[0].train_data({"rewards": object()}, f"train_data_step{step}.jsonl")
         logger.loggers[0].log_metrics("nothing", step)
@@ -119,7 +119,7 @@ def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
 
 def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, caplog):
     (tmp_path / "folder").mkdir()
-    logger = attach(Logger(), tmp_path / "folder", run="r")
+    logger = attach(Logger(), store=tmp_path / "folder", run="r")
     train(logger)
     assert len(logger.written) == 3 and "rows go to the trainer's log alone" in caplog.text
 
@@ -137,7 +137,7 @@ def test_nemo_calls_its_loggers_as_the_host_does():
 def test_among_the_real_logger_s_loggers(tmp_path):
     [module] = trainer_module("NEMO_RL", "nemo_rl.utils.logger", engines=ENGINES)
     off = dict.fromkeys(("wandb_enabled", "swanlab_enabled", "tensorboard_enabled", "mlflow_enabled", "monitor_gpus"), False)
-    logger = attach(module.Logger({"log_dir": str(tmp_path / "log"), **off}), tmp_path / "runs.db", run="r", dialect="trl")
+    logger = attach(module.Logger({"log_dir": str(tmp_path / "log"), **off}), store=tmp_path / "runs.db", run="r", dialect="trl")
     train(logger)
     rows = stored(tmp_path / "runs.db")
     written = [line for line in (tmp_path / "log" / "train_data_step2.jsonl").read_text().splitlines()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -42,29 +43,31 @@ AREAL = {step: {"ppo_actor/loss": 0.5**(step + 1)} for step in range(4)}
 
 
 def test_areal_s_stats_are_stored_at_the_steps_that_its_own_log_has(tmp_path):
-    logger = areal.attach(StatsLogger(), tmp_path / "runs.db", run="r")
+    logger = areal.attach(StatsLogger(), store=tmp_path / "runs.db", run="r")
     commit(logger)
     assert stored(tmp_path / "runs.db") == AREAL and [step for step, _ in logger.committed] == [0, 1, 2, 3]
     assert logger.closed and status(tmp_path / "runs.db") == "completed"
 
 
 def test_garbage_in_areal_s_logger_ends_no_training(tmp_path, caplog):
-    logger = areal.attach(SimpleNamespace(commit=lambda *_: "kept", close=lambda: None), tmp_path / "runs.db", run="r")
+    logger = areal.attach(SimpleNamespace(commit=lambda *_: "kept", close=lambda: None), store=tmp_path / "runs.db", run="r")
     for _ in range(3):
         assert logger.commit(0, 0, "x", 3) == "kept"
     logger.close()
-    areal.attach(object(), tmp_path / "other.db")
+    areal.attach(object(), store=tmp_path / "other.db")
     assert len([r for r in caplog.records if "what the trainer logs left out" in r.getMessage()]) == 1
 
 
-def test_the_real_stats_logger_of_areal(tmp_path):
-    module, arguments = trainer_module("AREAL", "areal.utils.stats_logger", "areal.api.cli_args", engines=("wandb", "swanlab", "trackio", "hydra", "uvloop"))
+def test_the_real_stats_logger_of_areal(tmp_path, monkeypatch):
+    module, arguments = trainer_module("AREAL", "areal.utils.stats_logger", "areal.api.cli_args", engines=("wandb", "swanlab", "trackio", "hydra", "uvloop", "numba", "sglang", "vllm", "megatron", "torchao", "ray"))
     assert parameters(module.StatsLogger.commit) == parameters(StatsLogger.commit)
+    for elsewhere in ("wandb", "swanlab"):
+        monkeypatch.setattr(module, elsewhere, MagicMock())
     logger = object.__new__(module.StatsLogger)
     logger.ft_spec = SimpleNamespace(total_train_epochs=1, steps_per_epoch=3, total_train_steps=3)
     logger._last_commit_step, logger.summary_writer = -1, None
     logger.start_time = 0.0
-    commit(areal.attach(logger, tmp_path / "runs.db", run="r"))
+    commit(areal.attach(logger, store=tmp_path / "runs.db", run="r"))
     assert stored(tmp_path / "runs.db") == AREAL
     print("areal: 4 rows as its StatsLogger commits them")
 
@@ -169,13 +172,13 @@ def tinker_log(logger):
 
 
 def test_tinker_s_metrics_are_stored(tmp_path):
-    tinker_log(tinker_cookbook.GrpoMetricsLogger(tmp_path / "runs.db", run="r"))
+    tinker_log(tinker_cookbook.GrpoMetricsLogger(store=tmp_path / "runs.db", run="r"))
     assert stored(tmp_path / "runs.db") == TINKER and status(tmp_path / "runs.db") == "completed"
 
 
 def test_garbage_in_tinker_s_logger_and_a_store_that_cannot_be_written_end_no_training(tmp_path, caplog):
     (tmp_path / "folder").mkdir()
-    logger = tinker_cookbook.GrpoMetricsLogger(tmp_path / "folder", run="r")
+    logger = tinker_cookbook.GrpoMetricsLogger(store=tmp_path / "folder", run="r")
     for _ in range(3):
         logger.log_metrics(None, step="x")
         logger.log_hparams(object())
@@ -189,7 +192,7 @@ def test_the_real_loggers_of_tinker_cookbook(tmp_path, monkeypatch):
     for name in ("log_hparams", "log_metrics", "log_long_text", "close", "sync", "get_logger_url"):
         assert parameters(getattr(ml_log.Logger, name)) == parameters(getattr(tinker_cookbook.GrpoMetricsLogger, name)), name
     monkeypatch.setattr(ml_log, "setup_logging", ml_log.setup_logging)
-    tinker_cookbook.install(tmp_path / "runs.db", run="r")
+    tinker_cookbook.install(store=tmp_path / "runs.db", run="r")
     logger = ml_log.setup_logging(str(tmp_path / "log"), config={"model_name": "m", "token": "s3cret"}, do_configure_logging_module=False)
     assert logger.store is not None
     tinker_log(logger)

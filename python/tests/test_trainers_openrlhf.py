@@ -99,7 +99,7 @@ class Trainer:
 
 def test_each_step_is_a_row_of_all_experiences_beside_what_openrlhf_logs(tmp_path):
     store = tmp_path / "runs.db"
-    trainer = instrument(Trainer, store, run="r", dialect="trl")()
+    trainer = instrument(Trainer, store=store, run="r", dialect="trl")()
     assert trainer.fit() == "done" and status(store) == "completed"
     rows = stored(store)
     for step in (1, 2, 3):
@@ -114,7 +114,7 @@ def test_each_step_is_a_row_of_all_experiences_beside_what_openrlhf_logs(tmp_pat
 
 def test_groups_are_found_again_whatever_order_experiences_are_in(tmp_path):
     store = tmp_path / "runs.db"
-    instrument(Trainer, store, run="r", dialect="trl")().fit()
+    instrument(Trainer, store=store, run="r", dialect="trl")().fit()
     for step, row in stored(store).items():
         groups = np.array(rollout(step).rewards).reshape(-1, EACH)
         assert row["frac_reward_zero_std"] == pytest.approx(np.mean(groups.std(axis=1) < 1e-8))
@@ -123,7 +123,7 @@ def test_groups_are_found_again_whatever_order_experiences_are_in(tmp_path):
 def test_a_training_that_raises_leaves_a_failed_run(tmp_path):
     store = tmp_path / "runs.db"
     with pytest.raises(RuntimeError, match="out of memory"):
-        instrument(Trainer, store, run="r")(breaks=True).fit()
+        instrument(Trainer, store=store, run="r")(breaks=True).fit()
     assert status(store) == "failed" and sorted(stored(store)) == [1, 2, 3]
 
 
@@ -136,7 +136,7 @@ def test_experiences_without_rewards_give_one_warning_and_the_log_alone(tmp_path
         def _compute_rollout_stats(self, experiences):
             return {"rollout/reward_mean": 0.25}
 
-    made = instrument(Without, tmp_path / "runs.db", run="r", dialect="trl")
+    made = instrument(Without, store=tmp_path / "runs.db", run="r", dialect="trl")
 
     class Emptied(made):
         def _compute_rollout_stats(self, experiences):
@@ -161,20 +161,20 @@ def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
         def save_logs_and_checkpoints(self, global_step, logs_dict=None, client_states=None):
             assert logs_dict == {}
 
-    assert instrument(Garbage, tmp_path / "runs.db", run="r")().fit() == "done"
+    assert instrument(Garbage, store=tmp_path / "runs.db", run="r")().fit() == "done"
     assert len([r for r in caplog.records if "left out" in r.message]) == 1
 
 
 def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, caplog):
     (tmp_path / "folder").mkdir()
-    trainer = instrument(Trainer, tmp_path / "folder", run="r", dialect="trl")()
+    trainer = instrument(Trainer, store=tmp_path / "folder", run="r", dialect="trl")()
     assert trainer.fit() == "done" and "grpo_metrics/reward" in trainer.logged[0]
     assert "rows go to the trainer's log alone" in caplog.text
 
 
 def test_an_option_that_cannot_be_is_an_error_before_the_training():
     with pytest.raises(gm.OptionError):
-        instrument(Trainer, "runs.db", logging_steps=0)
+        instrument(Trainer, store="runs.db", logging_steps=0)
 
 
 def openrlhf(*modules):
@@ -213,7 +213,7 @@ def test_the_real_trainer_s_rollout_statistics_are_ours(tmp_path):
         fit = Trainer.fit
         steps, breaks = 2, False
 
-    trainer = instrument(Real, store, run="r", dialect="trl")()
+    trainer = instrument(Real, store=store, run="r", dialect="trl")()
     trainer.save_best_checkpoint = lambda *_: None
     trainer.fit()
     rows = stored(store)
@@ -227,7 +227,7 @@ def test_a_ray_actor_stays_one_and_opens_the_store_where_it_runs(tmp_path):
     store = tmp_path / "runs.db"
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": ":".join(__import__("sys").path)}})
     try:
-        made = instrument(ray.remote(Trainer), store, run="r", dialect="trl")
+        made = instrument(ray.remote(Trainer), store=store, run="r", dialect="trl")
         actor = made.remote(steps=2)
         assert ray.get(actor.fit.remote(), timeout=120) == "done"
     finally:

@@ -58,7 +58,7 @@ def run(monitor, **others):
 
 def test_each_step_is_a_row_of_its_effective_episodes_beside_what_prime_logs(tmp_path):
     store = tmp_path / "runs.db"
-    run(GrpoMetricsMonitor(store, run="r", dialect="trl", extended=True))
+    run(GrpoMetricsMonitor(store=store, run="r", dialect="trl", extended=True))
     rows = stored(store)
     for step in (1, 2, 3):
         made, row = rollout(step), rows[step]
@@ -78,25 +78,25 @@ def test_a_trace_of_two_branches_has_its_reward_once(tmp_path):
         out[0].traces[0].branches *= 2
         return out
 
-    run(GrpoMetricsMonitor(tmp_path / "runs.db", run="r", dialect="trl"), of=forked)
+    run(GrpoMetricsMonitor(store=tmp_path / "runs.db", run="r", dialect="trl"), of=forked)
     assert stored(tmp_path / "runs.db")[1]["reward"] == pytest.approx(np.mean(rollout(1).rewards))
 
 
 def test_episodes_that_cannot_be_read_leave_prime_s_numbers_and_one_warning(tmp_path, caplog):
-    run(GrpoMetricsMonitor(tmp_path / "runs.db", run="r"), of=lambda made: [SimpleNamespace(id="x")])
+    run(GrpoMetricsMonitor(store=tmp_path / "runs.db", run="r"), of=lambda made: [SimpleNamespace(id="x")])
     assert stored(tmp_path / "runs.db")[2].keys() == {"train/agg/effective/solver/reward/mean", "time/step", "step", "eval/aime/avg@1"}
     assert len([r for r in caplog.records if "left out" in r.message]) == 1
 
 
 def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
-    run(GrpoMetricsMonitor(tmp_path / "runs.db", run="r"), of=lambda made: 7)
+    run(GrpoMetricsMonitor(store=tmp_path / "runs.db", run="r"), of=lambda made: 7)
     said = [r.getMessage() for r in caplog.records]
     assert said and len(said) == len(set(said)) < 4
 
 
 def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, caplog):
     (tmp_path / "folder").mkdir()
-    run(GrpoMetricsMonitor(tmp_path / "folder", run="r"))
+    run(GrpoMetricsMonitor(store=tmp_path / "folder", run="r"))
     assert "rows go to the trainer's log alone" in caplog.text
 
 
@@ -114,7 +114,7 @@ def test_beside_the_real_monitors(tmp_path, monkeypatch):
         assert parameters(getattr(base.Monitor, name)) == parameters(getattr(GrpoMetricsMonitor, name)), name
     monkeypatch.setattr(monitors, "setup", monitors.setup)
     monkeypatch.setattr(monitors, "MONITORS", [])
-    prime_rl.install(tmp_path / "runs.db", run="r", dialect="trl")
+    prime_rl.install(store=tmp_path / "runs.db", run="r", dialect="trl")
 
     async def whole():
         await monitors.setup(output_dir=tmp_path)

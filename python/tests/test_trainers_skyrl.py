@@ -111,7 +111,7 @@ def output(made):
 
 def test_each_step_is_a_row_of_all_completions_beside_what_skyrl_logs(tmp_path):
     store = tmp_path / "runs.db"
-    seen = Host([GrpoMetricsCallback(store, run="r", dialect="verl")]).train(3)
+    seen = Host([GrpoMetricsCallback(store=store, run="r", dialect="verl")]).train(3)
     rows = stored(store)
     assert sorted(rows) == [0, 1, 2, 3] and rows[0] == {"eval/all/avg_score": 0.25}
     for step, logs in enumerate(seen, start=1):
@@ -130,9 +130,21 @@ def test_each_step_is_a_row_of_all_completions_beside_what_skyrl_logs(tmp_path):
     assert status(store) == "completed"
 
 
+def test_a_penalty_for_kl_is_taken_off_no_reward(tmp_path):
+    class Penalised(Host):
+        def compute_advantages_and_returns(self, batch):
+            batch["rewards"] = batch["rewards"] - 0.125 * batch["response_mask"]
+            return super().compute_advantages_and_returns(batch)
+
+    host = Penalised([GrpoMetricsCallback(store=tmp_path / "runs.db", run="r", dialect="trl")])
+    host.cfg.trainer.algorithm.use_kl_in_reward = True
+    host.train(1)
+    assert stored(tmp_path / "runs.db")[1]["reward"] == pytest.approx(np.mean(rollout(1).rewards))
+
+
 def test_stop_reasons_say_which_completions_came_to_their_end(tmp_path):
     store = tmp_path / "runs.db"
-    Host([GrpoMetricsCallback(store, run="r", dialect="trl")]).train(1)
+    Host([GrpoMetricsCallback(store=store, run="r", dialect="trl")]).train(1)
     assert stored(store)[1]["completions/clipped_ratio"] == pytest.approx(np.mean([s == "length" for s in rollout(1).stops]))
 
 
@@ -146,7 +158,7 @@ def test_without_rewards_in_the_batch_one_warning_is_given_and_what_skyrl_logs_i
             return batch
 
     store = tmp_path / "runs.db"
-    Other([GrpoMetricsCallback(store, run="r")]).train(3)
+    Other([GrpoMetricsCallback(store=store, run="r")]).train(3)
     rows = stored(store)
     assert [rows[step] for step in (1, 2)] == [{"policy/final_loss": 0.5 * step, "generate/batch_num_seq": 12.0} for step in (1, 2)]
     assert len([r for r in caplog.records if "is not as known" in r.message]) == 1
@@ -154,7 +166,7 @@ def test_without_rewards_in_the_batch_one_warning_is_given_and_what_skyrl_logs_i
 
 
 def test_a_trainer_without_the_methods_still_has_its_log_stored(tmp_path, caplog):
-    callback = GrpoMetricsCallback(tmp_path / "runs.db", run="r")
+    callback = GrpoMetricsCallback(store=tmp_path / "runs.db", run="r")
     bare = SimpleNamespace(cfg=None)
     fire = lambda event, **fields: getattr(callback, event)(bare, SimpleNamespace(**{"global_step": 4, "batch": None, "logs": None} | fields), None)
     for event, fields in [("on_train_start", {}), ("on_epoch_start", {}), ("on_step_end", {}), ("on_log", {"logs": {"loss/x": 1}}), ("on_train_end", {})]:
@@ -164,7 +176,7 @@ def test_a_trainer_without_the_methods_still_has_its_log_stored(tmp_path, caplog
 
 
 def test_garbage_in_every_event_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
-    callback = GrpoMetricsCallback(tmp_path / "runs.db", run="r")
+    callback = GrpoMetricsCallback(store=tmp_path / "runs.db", run="r")
     host = Host([callback])
     for _ in range(3):
         for event in ("on_train_start", "on_step_end", "on_log", "on_save", "on_eval_end"):
@@ -176,14 +188,14 @@ def test_garbage_in_every_event_ends_no_training_and_is_told_once_a_place(tmp_pa
 
 def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, caplog):
     (tmp_path / "folder").mkdir()
-    seen = Host([GrpoMetricsCallback(tmp_path / "folder", run="r", dialect="verl")]).train(2)
+    seen = Host([GrpoMetricsCallback(store=tmp_path / "folder", run="r", dialect="verl")]).train(2)
     assert [logs["grpo_metrics/critic/score/mean"] for logs in seen] == pytest.approx([np.mean(rollout(s).rewards) for s in (1, 2)])
     assert "rows go to the trainer's log alone" in caplog.text
 
 
 def test_an_option_that_cannot_be_is_an_error_before_the_training():
     with pytest.raises(gm.OptionError):
-        GrpoMetricsCallback("runs.db", logging_steps=0)
+        GrpoMetricsCallback(store="runs.db", logging_steps=0)
 
 
 @pytest.fixture
@@ -230,7 +242,7 @@ def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
     trainer._skip_policy_forward = lambda batch: False
     trainer.all_metrics, trainer.global_step = {}, 0
     store = tmp_path / "runs.db"
-    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store, run="r", dialect="trl")])
+    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store=store, run="r", dialect="trl")])
     trainer._fire("on_train_start")
     theirs = {}
     for trainer.global_step in (1, 2):

@@ -64,7 +64,7 @@ def no_slime(monkeypatch):
 
 def test_each_rollout_is_a_row_of_its_samples(tmp_path, no_slime):
     store = tmp_path / "runs.db"
-    train(rollout_log(store, run="r", dialect="trl"), extra={"rollout/dynamic_filter": 0.5})
+    train(rollout_log(store=store, run="r", dialect="trl"), extra={"rollout/dynamic_filter": 0.5})
     rows = stored(store)
     for step in (0, 1, 2):
         made, row = rollout(step), rows[step]
@@ -81,7 +81,7 @@ def test_what_slime_logs_right_after_is_stored_beside(tmp_path, monkeypatch):
     heard = []
     module.log = lambda args, metrics, step_key: heard.append(step_key)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    log, args, store = rollout_log(tmp_path / "runs.db", run="r", dialect="trl"), arguments(), tmp_path / "runs.db"
+    log, args, store = rollout_log(store=tmp_path / "runs.db", run="r", dialect="trl"), arguments(), tmp_path / "runs.db"
     for rollout_id in range(3):
         log(rollout_id, args, samples(rollout(rollout_id)), None, 1.5)
         module.log(args, {"rollout/truncated_ratio": 0.25, "perf/rollout_time": 1.5, "rollout/step": rollout_id}, step_key="rollout/step")
@@ -94,7 +94,7 @@ def test_rewards_of_several_kinds_are_read_by_slime_s_own_key(tmp_path, no_slime
     def of(made):
         return [SimpleNamespace(**{**vars(each), "reward": {"acc": each.reward, "format": 1.0}}) for each in samples(made)]
 
-    train(rollout_log(tmp_path / "runs.db", run="r", dialect="trl"), args=arguments(reward_key="acc"), of=of)
+    train(rollout_log(store=tmp_path / "runs.db", run="r", dialect="trl"), args=arguments(reward_key="acc"), of=of)
     assert stored(tmp_path / "runs.db")[1]["reward"] == pytest.approx(np.mean(rollout(1).rewards))
 
 
@@ -102,13 +102,13 @@ def test_samples_without_rewards_give_one_warning_and_slime_s_numbers_alone(tmp_
     def of(made):
         return [SimpleNamespace(group_index=0, response_length=3) for _ in range(made.n)]
 
-    train(rollout_log(tmp_path / "runs.db", run="r"), of=of, extra={"rollout/dynamic_filter": 0.5})
+    train(rollout_log(store=tmp_path / "runs.db", run="r"), of=of, extra={"rollout/dynamic_filter": 0.5})
     assert stored(tmp_path / "runs.db")[1] == {"rollout/dynamic_filter": 0.5}
     assert len([r for r in caplog.records if "is not as known" in r.message]) == 1
 
 
 def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, no_slime, caplog):
-    log = rollout_log(tmp_path / "runs.db", run="r")
+    log = rollout_log(store=tmp_path / "runs.db", run="r")
     for rollout_id in range(3):
         assert log(rollout_id, SimpleNamespace(), 5, "no dictionary", None) is False
     said = [r.getMessage() for r in caplog.records]
@@ -117,7 +117,7 @@ def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, no_slime, c
 
 def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, no_slime, caplog):
     (tmp_path / "folder").mkdir()
-    train(rollout_log(tmp_path / "folder", run="r"))
+    train(rollout_log(store=tmp_path / "folder", run="r"))
     assert "rows go to the trainer's log alone" in caplog.text
 
 
@@ -137,7 +137,7 @@ def test_the_real_log_rollout_data_calls_it_and_its_numbers_are_ours(tmp_path):
     logged = {}
     store = tmp_path / "runs.db"
     here = ModuleType("rollout_log_of_this_test")
-    here.log = rollout_log(store, run="r", dialect="trl")
+    here.log = rollout_log(store=store, run="r", dialect="trl")
     sys.modules[here.__name__] = here
     kept = logging.log
     logging.log = lambda args, said, step_key: logged.update({said[step_key]: dict(said)})

@@ -96,7 +96,8 @@ class Host(Lacks):
         read = columns()
         self.tell()
         if read is not None and self.counts:
-            self.engine.observe(**known(read), weighting={"train_grpo_objective": True, **(weighting or {})})
+            loss: Any = {"train_grpo_objective": True, **(weighting or {})}
+            self.engine.observe(**known(read), weighting=loss)
             self._step = step
 
     def knows(self, **scalars: Any) -> None:
@@ -113,7 +114,7 @@ class Host(Lacks):
         said = numbers(metrics)
         self.knows(**{ours: said[theirs] for ours, theirs in names.items() if theirs in said})
         row: dict[str, float] = {}
-        counted = bool(self._computes) or self._step is not None
+        counted = self.counts and (bool(self._computes) or self._step is not None)
         if ends and self._step is not None and step >= self._step:
             row = self.shielded("a row", self._end) or {}
         beside = {name: value for name, value in said.items() if not (counted and self._is_ours(name))}

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from ..given import Options
 
 
-def attach(stats_logger: Any, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
+def attach(stats_logger: Any, *, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
     """Has everything that a `StatsLogger` commits stored as well, under AReaL's names and at its steps: `attach(trainer.stats_logger, ...)`.
 
     `options` are those of `Engine`, as in `grpo_metrics.trl`. What is committed are numbers, no completions: none are counted. Of several
     ranks the first alone stores, as the first alone logs. Gives the logger back.
     """
-    host = Host("areal", ("verl",), engine, {"store": store, **options})
+    host = Host("areal", ("verl",), engine, options)
 
     def committed(_: Any, *args: Any, **kwargs: Any) -> None:
         if _is_first():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._convert import Array
 from ..engine import Engine
 from ._host import Host, numbers
 from ._rows import advantages, numbered
@@ -28,13 +29,13 @@ NAMES = {
 TRAIN_DATA = re.compile(r"(?:.*/)?train_data_step(\d+)\.jsonl")
 
 
-def attach(logger: Any, store: Any = None, *, num_generations: int | None = None, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
+def attach(logger: Any, *, completions_per_prompt: int | None = None, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
     """Adds a `GrpoMetricsLogger` to a NeMo-RL `Logger`, and has what that writes as `train_data_step{N}.jsonl` observed before.
 
-    `num_generations` are the completions of a prompt (`grpo.num_generations_per_prompt`); without it, completions one after the other
+    `completions_per_prompt` are the completions of a prompt (`grpo.num_generations_per_prompt`); without it, completions one after the other
     with the same prompt are a group. `options` are those of `Engine`, as in `grpo_metrics.trl`. Gives the logger back.
     """
-    ours = GrpoMetricsLogger(store, num_generations=num_generations, engine=engine, **options)
+    ours = GrpoMetricsLogger(completions_per_prompt=completions_per_prompt, engine=engine, **options)
     logger.loggers.append(ours)
     write = getattr(logger, "log_batched_dict_as_jsonl", None)
     if write is None:
@@ -54,10 +55,10 @@ class GrpoMetricsLogger:
     """What NeMo-RL logs, and the completions of its train data, in a store; a step is one row. It has the methods of a `LoggerInterface`."""
 
     def __init__(
-        self, store: Any = None, *, num_generations: int | None = None, engine: Engine | None = None, **options: Unpack[Options]
+        self, *, completions_per_prompt: int | None = None, engine: Engine | None = None, **options: Unpack[Options]
     ) -> None:
-        self.host = Host("nemo-rl", ("nemo-rl", "verl"), engine, {"store": store, **options})
-        self.num_generations = num_generations
+        self.host = Host("nemo-rl", ("nemo-rl", "verl"), engine, options)
+        self.completions_per_prompt = completions_per_prompt
         self._step: int | None = None
         self._beside: dict[str, float] = {}
         """What was logged of the step that is not over."""
@@ -104,14 +105,18 @@ class GrpoMetricsLogger:
         columns: dict[str, Any] = {"rewards": rewards}
         if missing := [name for name in ("token_ids", "token_loss_mask", "input_lengths") if len(data.get(name, ())) != n]:
             self.host.lack(f"`{'`, `'.join(missing)}` in the train data", "tokens, and what is made of them")
-            if self.num_generations is None:
-                self.host.lack_all("prompts or `num_generations`, which tell groups")
+            if self.completions_per_prompt is None:
+                self.host.lack_all("prompts or `completions_per_prompt`, which tell groups")
                 return None
-            return columns | {"group_ids": [i // self.num_generations for i in range(n)]}
+            return columns | {"group_ids": [i // self.completions_per_prompt for i in range(n)]}
         lengths = [int(length) for length in data["input_lengths"]]
         masks = [np.asarray(mask)[:length] for mask, length in zip(data["token_loss_mask"], lengths)]
         begins = [int(np.flatnonzero(mask)[0]) if mask.any() else length for mask, length in zip(masks, lengths)]
-        cut = lambda name: [np.asarray(row)[b:e] for row, b, e in zip(data[name], begins, lengths)] if len(data.get(name, ())) == n else None
+
+        def cut(name: str) -> list[Array] | None:
+            rows = data.get(name, ())
+            return [np.asarray(row)[begin:end] for row, begin, end in zip(rows, begins, lengths)] if len(rows) == n else None
+
         kept = data.get("sample_loss_mask", [1] * n)
         counted = [(mask[begin:] > 0) & bool(keep) for mask, begin, keep in zip(masks, begins, kept)]
         columns |= {
@@ -128,8 +133,8 @@ class GrpoMetricsLogger:
         return columns
 
     def _groups(self, token_ids: Any, begins: list[int]) -> list[int]:
-        if self.num_generations is not None:
-            return [i // self.num_generations for i in range(len(begins))]
+        if self.completions_per_prompt is not None:
+            return [i // self.completions_per_prompt for i in range(len(begins))]
         prompts = [tuple(row[:begin]) for row, begin in zip(token_ids, begins)]
         # The same prompt further on is another group's.
         turns = [i > 0 and prompt != prompts[i - 1] for i, prompt in enumerate(prompts)]

@@ -27,14 +27,14 @@ NAMES = {
 """Our scalars by OpenRLHF's names."""
 
 
-def instrument(trainer: Any, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
+def instrument(trainer: Any, *, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
     """A subclass of OpenRLHF's trainer (`PPOTrainer`, or `TrainingActor` of the asynchronous one), to be put in its place.
 
     Of a Ray actor it gives a Ray actor; the store is opened where that runs. `options` are those of `Engine`, as in `grpo_metrics.trl`.
     Each step's experiences are read in `_compute_rollout_stats`, before they are split for the ranks, and each step ends in
     `save_logs_and_checkpoints`: the row stands in OpenRLHF's own log, too, as `grpo_metrics/...`. Evaluations are stored in split `val`.
     """
-    host = Host("openrlhf", ("openrlhf", "verl"), engine, {"store": store, **options})
+    host = Host("openrlhf", ("openrlhf", "verl"), engine, options)
     of_ray = getattr(trainer, "__ray_metadata__", None)
     if of_ray is None:
         return _instrumented(trainer, host)
@@ -114,11 +114,11 @@ def _rows_of(experience: Any) -> Iterator[dict[str, Any]]:
         "returns": experience.returns if experience.values is not None else None,
         "token_advantages": experience.advantages,
     }
-    rows = {name: row for name, matrix in matrices.items() if (row := cut(matrix, at)) is not None}
+    rows = {name: found for name, matrix in matrices.items() if (found := cut(matrix, at)) is not None}
     rewards, truncated = _array(experience.info["reward"]), getattr(experience, "truncated", None)
     whole = None if experience.attention_mask is None else _array(experience.attention_mask).sum(axis=1)
     for i, (begin, end) in enumerate(at):
-        row = {"index": int(experience.index[i]), "rewards": float(rewards[i]), "completion_lengths": end - begin}
+        row: dict[str, Any] = {"index": int(experience.index[i]), "rewards": float(rewards[i]), "completion_lengths": end - begin}
         row |= {name: each[i] for name, each in rows.items()}
         if whole is not None:
             row["prompt_lengths"] = max(int(whole[i]) - (end - begin), 0)

@@ -21,14 +21,14 @@ NAMES = {"step_time_sec": "time/step", "grad_norm": "optim/grad_norm", "learning
 """Our scalars by prime-rl's names."""
 
 
-def install(store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+def install(*, engine: Engine | None = None, **options: Unpack[Options]) -> None:
     """Has `prime_rl.monitors.setup` register a `GrpoMetricsMonitor` beside those that are configured: called before the orchestrator's `main`.
 
     `options` are those of `Engine`, as in `grpo_metrics.trl`. Where `setup` registers none (another rank), ours is not registered either.
     """
     from prime_rl import monitors
 
-    monitor, setup = GrpoMetricsMonitor(store, engine=engine, **options), monitors.setup
+    monitor, setup = GrpoMetricsMonitor(engine=engine, **options), monitors.setup
 
     async def setup_with_ours(*args: Any, **kwargs: Any) -> None:
         import os
@@ -48,8 +48,8 @@ class GrpoMetricsMonitor:
     an environment said does not. Evaluations' episodes are in prime-rl's own numbers alone. Nothing is computed in the event loop.
     """
 
-    def __init__(self, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
-        self.host = Host("prime-rl", ("prime-rl", "verl"), engine, {"store": store, **options})
+    def __init__(self, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+        self.host = Host("prime-rl", ("prime-rl", "verl"), engine, options)
 
     async def init(self, config: Any = None, **others: Any) -> None:
         """The run begins; `config` is prime-rl's."""
@@ -97,7 +97,7 @@ class GrpoMetricsMonitor:
 def _rows_of(episode: Any, trace: Any) -> list[dict[str, Any]]:
     group = getattr(episode.group, "id", None) or episode.id
     rewards = {name: reward.value for name, reward in trace.rewards.items() if reward is not None}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for branch in trace.branches:
         mask, tokens = np.asarray(branch.sampled_mask, dtype=bool), np.asarray(branch.token_ids)
         if not mask.any():

@@ -43,8 +43,8 @@ class GrpoMetricsCallback:
     loss) is read as the trainer makes it, in `convert_to_training_input` and `compute_advantages_and_returns`.
     """
 
-    def __init__(self, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
-        self._host = Host("skyrl", ("skyrl", "verl"), engine, {"store": store, **options})
+    def __init__(self, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+        self._host = Host("skyrl", ("skyrl", "verl"), engine, options)
         self._made: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -59,14 +59,23 @@ class GrpoMetricsCallback:
 
     def _listen(self, trainer: Any) -> None:
         host = self._host
-        if not wrapped(trainer, "compute_advantages_and_returns", lambda batch, *_, **__: host.shielded("rewards", lambda: self._rewarded(batch))):
+
+        def rewarded(batch: Any, *_: Any, **__: Any) -> None:
+            host.shielded("rewards", lambda: self._rewarded(batch))
+
+        def generated(_: Any, output: Any, *__: Any, **___: Any) -> None:
+            host.shielded("what was generated", lambda: self._generated(output))
+
+        if not wrapped(trainer, "compute_advantages_and_returns", rewarded):
             host.lack_all("`compute_advantages_and_returns`, which has the rewards")
-        if not wrapped(trainer, "convert_to_training_input", lambda _, output, *__, **___: host.shielded("why generation stopped", lambda: self._generated(output))):
-            host.lack("`convert_to_training_input`", "why generation stopped")
+        if not wrapped(trainer, "convert_to_training_input", generated):
+            host.lack("`convert_to_training_input`", "why generation stopped, and rewards before penalties")
         host.tell()
 
     def _generated(self, output: Mapping[str, Any]) -> None:
-        self._made = {"stop_reasons": output.get("stop_reasons")}
+        # A reward is a response's, or each token's; after this the trainer takes its penalty for KL off them.
+        given = [float(np.sum(reward)) for reward in output["rewards"]]
+        self._made = {"stop_reasons": output.get("stop_reasons"), "given": given}
 
     def _rewarded(self, batch: Any) -> None:
         metadata = batch.metadata
@@ -88,10 +97,14 @@ class GrpoMetricsCallback:
                 self._host.lack_all(f"`{key}` in a batch of `compute_advantages_and_returns`")
                 return None
         n = len(made["rewards"]) - int((batch.metadata or {}).get("pad_size", 0))
-        rewards: list[float | None] = made["rewards"][:n].tolist()
+        penalised = made["rewards"][:n].tolist()
+        given = made.get("given", ())
+        columns: dict[str, Any] = {"rewards": given if len(given) == n else penalised, "group_ids": numbered(made["uids"][:n])}
+        if len(given) == n and _of(trainer, "cfg.trainer.algorithm.use_kl_in_reward"):
+            columns["penalised_rewards"] = penalised
         if made["is_last_step"] is not None:  # a trajectory is several rows, of which the last has its reward
-            rewards = [reward if last else None for reward, last in zip(rewards, made["is_last_step"])]
-        columns: dict[str, Any] = {"rewards": rewards, "group_ids": numbered(made["uids"][:n])}
+            for name in columns.keys() - {"group_ids"}:
+                columns[name] = [reward if last else None for reward, last in zip(columns[name], made["is_last_step"])]
         if batch.get("response_mask") is None:
             self._host.lack("`response_mask` in a batch", "tokens, and what is made of them")
             return columns

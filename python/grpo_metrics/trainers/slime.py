@@ -20,13 +20,13 @@ LOGGING = ("slime.observability.logging_utils", "slime.utils.logging_utils")
 """Where slime logs, today and before."""
 
 
-def rollout_log(store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> Callable[..., bool]:
+def rollout_log(*, engine: Engine | None = None, **options: Unpack[Options]) -> Callable[..., bool]:
     """A function for `--custom-rollout-log-function-path`: each rollout is a row, and slime's own logging goes on.
 
     `options` are those of `Engine`, as in `grpo_metrics.trl`. What slime logs in the same process is stored beside (`rollout/...`, `perf/...`,
     `eval/...`); what its trainers log is in other processes. The run is completed with the last rollout.
     """
-    return _RolloutLog(Host("slime", ("slime", "verl"), engine, {"store": store, **options}))
+    return _RolloutLog(Host("slime", ("slime", "verl"), engine, options))
 
 
 class _RolloutLog:
@@ -87,7 +87,10 @@ def _columns(args: Any, samples: Any, host: Host) -> dict[str, Any] | None:
     tokens = [list(sample.tokens)[len(sample.tokens) - length :] for sample, length in zip(read, lengths)]
     removed = [bool(getattr(sample, "remove_sample", False)) for sample in read]
     masks = [[1] * length if sample.loss_mask is None else list(sample.loss_mask) for sample, length in zip(read, lengths)]
-    by_token = lambda rows: rows if all(row is not None and len(row) == length for row, length in zip(rows, lengths)) else None
+
+    def by_token(rows: list[Any]) -> list[Any] | None:
+        return rows if all(row is not None and len(row) == length for row, length in zip(rows, lengths)) else None
+
     key = getattr(args, "reward_key", None)
     return {
         "rewards": [float(sample.reward[key] if key else sample.reward) for sample in read],
@@ -109,15 +112,15 @@ def _columns(args: Any, samples: Any, host: Host) -> dict[str, Any] | None:
 
 def _loss(args: Any) -> dict[str, Any]:
     """What the loss clips against, in the snapshot's words."""
-    words = {"clip_range_low": getattr(args, "eps_clip", None), "clip_range_high": getattr(args, "eps_clip_high", None), "beta": getattr(args, "kl_loss_coef", None)}
-    return {name: word for name, word in words.items() if word is not None}
+    words = {"clip_range_low": "eps_clip", "clip_range_high": "eps_clip_high", "beta": "kl_loss_coef"}
+    return {name: word for name, its in words.items() if (word := getattr(args, its, None)) is not None}
 
 
 def log_rollout_data(rollout_id: int, args: Any, samples: Any, rollout_extra_metrics: Any, rollout_time: Any) -> bool:
     """`rollout_log` of the store that GRPO_METRICS_STORE names (without it: `runs.db`), for the command line alone."""
     global _by_environment
     if _by_environment is None:
-        _by_environment = rollout_log(os.environ.get("GRPO_METRICS_STORE", "runs.db"), run=os.environ.get("GRPO_METRICS_RUN"))
+        _by_environment = rollout_log(store=os.environ.get("GRPO_METRICS_STORE", "runs.db"), run=os.environ.get("GRPO_METRICS_RUN"))
     return _by_environment(rollout_id, args, samples, rollout_extra_metrics, rollout_time)
 
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ..given import Options
 
 
-def install(store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+def install(*, engine: Engine | None = None, **options: Unpack[Options]) -> None:
     """Has `ml_log.setup_logging` put a `GrpoMetricsLogger` among the loggers that it makes: called before a recipe's `main`.
 
     `options` are those of `Engine`, as in `grpo_metrics.trl`.
     """
     from tinker_cookbook.utils import ml_log
 
-    ours, setup = GrpoMetricsLogger(store, engine=engine, **options), ml_log.setup_logging
+    ours, setup = GrpoMetricsLogger(engine=engine, **options), ml_log.setup_logging
 
     def setup_with_ours(*args: Any, **kwargs: Any) -> Any:
         made = setup(*args, **kwargs)
@@ -44,8 +44,8 @@ class GrpoMetricsLogger:
     store = None
     """Whatever looks for the store of a training's files does not find them here."""
 
-    def __init__(self, store: Any = None, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
-        self.host = Host("tinker-cookbook", ("trl",), engine, {"store": store, **options})
+    def __init__(self, *, engine: Engine | None = None, **options: Unpack[Options]) -> None:
+        self.host = Host("tinker-cookbook", ("trl",), engine, options)
         self._step = 0
 
     def log_hparams(self, config: Any) -> None:
