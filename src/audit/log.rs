@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::limits;
-use crate::row::json::{number, with_bare_words_quoted};
+use crate::numerals::{number, with_bare_words_quoted};
 
 /// A trainer's own log: its rows by step, ascending. Rows of one step are one row, of which the later numbers count.
 ///
