@@ -16,6 +16,10 @@ _MISSES = 3
 """After so many steps in a row without its part a rank is waited for no longer, as in the gathers of Rust."""
 
 
+_GRACE = 10.0
+"""Seconds that a task, and the driver, wait longer for the tasks below than those wait themselves: Ray has to start them."""
+
+
 class _Part(NamedTuple):
     shard: Shard
     missing: dict[int, str]
@@ -40,10 +44,10 @@ def merge(refs: Sequence[Any] | Mapping[int, Any], *, deadline: float = 300.0, f
     level = 0
     while len(parts) > fan_in:
         chunks = [parts[at : at + fan_in] for at in range(0, len(parts), fan_in)]
-        patience = deadline * (1 + level / 10)
+        patience = deadline + level * _GRACE
         parts = [([rank for ranks, _ in chunk for rank in ranks], _task().remote(chunk, patience)) for chunk in chunks]
         level += 1
-    merged = _joined(parts, deadline * (1 + level / 10))
+    merged = _joined(parts, deadline + level * _GRACE)
     if merged.conflict is not None:
         raise StepError(merged.conflict)
     return Merged(merged.shard, dict(sorted(merged.missing.items())))
@@ -63,12 +67,17 @@ def _joined(parts: list[tuple[list[int], Any]], deadline: float) -> _Part:
     shard = Shard()
     missing: dict[int, str] = {}
     conflict: str | None = None
-    until = time.monotonic() + deadline
+    refs = list(dict.fromkeys(ref for _, ref in parts))
+    # All at once: one that tarries takes none of the others' time.
+    here = set(ray.wait(refs, num_returns=len(refs), timeout=deadline)[0] if refs else ())
     for ranks, ref in parts:
+        if ref not in here:
+            missing |= dict.fromkeys(ranks, f"did not answer within {deadline:g} s")
+            continue
         try:
-            part = ray.get(ref, timeout=max(0.0, until - time.monotonic()))
+            part = ray.get(ref)
         except Exception as error:  # whatever a worker has died of
-            missing |= dict.fromkeys(ranks, _why(error, deadline))
+            missing |= dict.fromkeys(ranks, _why(error))
             continue
         if isinstance(part, Shard):
             part = _Part(part, {})
@@ -84,12 +93,10 @@ def _joined(parts: list[tuple[list[int], Any]], deadline: float) -> _Part:
     return _Part(shard, missing, conflict)
 
 
-def _why(error: Exception, deadline: float) -> str:
+def _why(error: Exception) -> str:
     """In one line, which actor or task it was and what became of it."""
     from ray import exceptions
 
-    if isinstance(error, exceptions.GetTimeoutError):
-        return f"did not answer within {deadline:g} s"
     if isinstance(error, exceptions.RayTaskError):
         cause = getattr(error, "cause", None) or error
         return one_line(f"{type(cause).__name__}: {cause}")
@@ -217,7 +224,7 @@ class _Meeting:
             await asyncio.sleep(1)  # it may come back
         except Exception as error:
             if self._actors.get(rank) is actor:
-                self._dead[rank] = _why(error, 0)
+                self._dead[rank] = _why(error)
         else:
             await asyncio.sleep(0.2)
         finally:

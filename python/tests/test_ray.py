@@ -141,7 +141,7 @@ def test_a_step_that_lacks_a_worker_fails_where_nobody_has_said_that_it_goes_on(
 def test_what_is_no_shard_or_raises_or_tarries_is_named_and_a_record_that_comes_twice_is_an_error():
     made = workers(records(3))[:3]
     slow = ray.remote(lambda: time.sleep(600)).options(num_cpus=0).remote()
-    refs = {10: made[0].shard.remote(1), 11: made[1].wrong.remote(), 12: made[2].raises.remote(), 13: slow}
+    refs = {13: slow, 10: made[0].shard.remote(1), 11: made[1].wrong.remote(), 12: made[2].raises.remote()}
     for fan_in in (2, 8):
         shard, missing = merge(refs, fan_in=fan_in, deadline=3)
         assert shard.ranks == [0] and shard.completions == 4
