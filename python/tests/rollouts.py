@@ -70,13 +70,16 @@ def trainer_module(name: str, *modules: str, engines: tuple[str, ...] = ()) -> l
         import typing_extensions
 
         typing.TypedDict = typing_extensions.TypedDict
-    if os.environ.get(f"GRPO_METRICS_{name}_SOURCE") or importlib.util.find_spec(modules[0].partition(".")[0]):
-        missing = {engine for engine in engines if engine not in sys.modules and not importlib.util.find_spec(engine)}
-        sys.meta_path.append(Empty(missing))
+    empty = Empty({engine for engine in engines if engine not in sys.modules and not importlib.util.find_spec(engine)})
+    sys.meta_path.append(empty)
     try:
         return [importlib.import_module(module) for module in modules]
     except ImportError as error:
         pytest.skip(f"{modules[0]} cannot be imported: {error}")
+    finally:  # nobody else is to take them for what they are not
+        sys.meta_path.remove(empty)
+        for module in [module for module in sys.modules if module.partition(".")[0] in empty.packages]:
+            del sys.modules[module]
 
 
 class Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):

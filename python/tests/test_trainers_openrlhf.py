@@ -190,8 +190,7 @@ def test_openrlhf_has_the_methods_that_the_host_has():
 
 def test_the_real_trainer_s_rollout_statistics_are_ours(tmp_path):
     """The real `_compute_rollout_stats`, `make_experience_batch`'s own class, and the real `save_logs_and_checkpoints`."""
-    import torch
-
+    torch = pytest.importorskip("torch")
     module, experiences = openrlhf("openrlhf.trainer.ppo_trainer", "openrlhf.trainer.ppo_utils.experience")
     store = tmp_path / "runs.db"
 
