@@ -25,7 +25,7 @@ use crate::engine::EngineOptions;
 use crate::recording::{Recording, RecordingError, Step};
 use crate::shard::MergeError;
 use log::LoggedRow;
-use verdict::{Judging, has_keys};
+use verdict::{Judging, has_keys, is_known};
 use window::{Logged, Seen, Window};
 
 /// Why a log cannot be held against its records.
@@ -119,7 +119,7 @@ fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<
     let first = recording.steps().next().map(|step| step.step);
     let mut steps = recording.steps().peekable();
     let mut windows = Vec::new();
-    let mut before = None;
+    let mut before: Option<u64> = None;
     for row in log.rows.iter().filter(|row| has_keys(dialect, row)) {
         let mut of_it = Vec::new();
         while let Some(step) = steps.next_if(|step| step.step <= row.step) {
@@ -127,7 +127,8 @@ fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<
         }
         // The recording may have begun within a window, and ended within one.
         let has = |step: Option<u64>| of_it.iter().any(|own| Some(own.step) == step);
-        let began_late = has(first) && before.is_some_and(|before| first > Some(before + 1));
+        let began_late =
+            has(first) && before.is_some_and(|before| first > Some(before.saturating_add(1)));
         if has(Some(row.step)) && !began_late {
             windows.push(Logged {
                 row,
@@ -137,10 +138,14 @@ fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<
         }
         before = Some(row.step);
     }
-    for nth in 0..windows.len() {
-        let later = windows.get(nth + 1..).unwrap_or_default();
-        let ahead = ahead(windows[nth].row, later, dialect);
-        windows[nth].ahead = ahead;
+    let later = (1..=windows.len()).filter_map(|from| windows.get(from..));
+    let rows = windows.iter().map(|window| window.row);
+    let ahead: Vec<_> = rows
+        .zip(later)
+        .map(|(row, later)| ahead(row, later, dialect))
+        .collect();
+    for (window, ahead) in windows.iter_mut().zip(ahead) {
+        window.ahead = ahead;
     }
     windows
 }
@@ -151,7 +156,7 @@ fn ahead<'a>(row: &LoggedRow, later: &[Logged<'a>], dialect: Dialect) -> Vec<Ste
     let Some(next) = later.first() else {
         return Vec::new();
     };
-    let keys = row.numbers.keys().filter(|key| dialect.knows(key, true));
+    let keys = row.numbers.keys().filter(|key| is_known(dialect, key));
     let lacked: Vec<&String> = keys
         .filter(|key| !next.row.numbers.contains_key(*key))
         .collect();

@@ -236,7 +236,7 @@ impl fmt::Display for Scheme {
             Only::FirstMicro => said.push("the first micro-batch alone".to_owned()),
             Only::Fresh => said.push("batches trained on again left out".to_owned()),
             Only::Ahead => {
-                said.push("all of the generated batch, which later steps train on too".to_owned())
+                said.push("all of the generated batch, which later steps train on too".to_owned());
             }
             Only::Twice(rank) => said.push(format!("rank {rank} counted twice")),
             Only::Terminated => said.push("completions that were cut off left out".to_owned()),

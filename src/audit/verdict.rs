@@ -82,11 +82,14 @@ fn line_of(dialect: Dialect, key: &str) -> Option<(&'static Line, &str)> {
     named(key).or_else(|| named(key.strip_prefix(PREFIX)?))
 }
 
+/// Whether a logged key is one of the dialect's.
+pub fn is_known(dialect: Dialect, key: &str) -> bool {
+    line_of(dialect, key).is_some()
+}
+
 /// Whether the dialect can say something of a row.
 pub fn has_keys(dialect: Dialect, row: &LoggedRow) -> bool {
-    row.numbers
-        .keys()
-        .any(|key| line_of(dialect, key).is_some())
+    row.numbers.keys().any(|key| is_known(dialect, key))
 }
 
 /// Whether two numbers are one and the same: without a masked token the others are summed in other lanes.
