@@ -54,6 +54,10 @@ impl Dialect {
             Self::Trl => super::trl::FIRST,
             Self::Tunix => super::tunix::FIRST,
             Self::Verl => super::verl::FIRST,
+            Self::OpenRlhf => super::openrlhf::FIRST,
+            Self::NemoRl => super::nemo_rl::FIRST,
+            Self::SkyRl => super::skyrl::FIRST,
+            Self::PrimeRl => super::prime_rl::FIRST,
         };
         let health = self.extended_lines().filter(|line| extended::is_flag(line));
         own.iter()

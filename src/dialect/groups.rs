@@ -26,15 +26,11 @@ impl Dialect {
             ],
             Self::Trl => &["Step", "Rewards", "Policy"],
             Self::Tunix => &["Step", "Rewards", "Tokens", "Sampler"],
-            Self::Verl => &[
-                "Critic",
-                "Lengths",
-                "Actor",
-                "Rollout",
-                "Rollout correction",
-                "Staleness",
-                "Throughput",
-            ],
+            Self::Verl => &["Critic", "Lengths", "Actor", "Rollout", "Throughput"],
+            Self::OpenRlhf => &["Rollout", "Actor"],
+            Self::NemoRl => &["Rollout", "Step"],
+            Self::SkyRl => &["Rollout", "Policy"],
+            Self::PrimeRl => &["Rollout", "Trainer"],
         };
         let own = titles.iter().zip(self.tables());
         let extended = EXTENDED.iter().zip(self.extended_tables());

@@ -9,7 +9,11 @@ pub(crate) mod glance;
 mod groups;
 mod known;
 mod maxent;
+mod nemo_rl;
+mod openrlhf;
+mod prime_rl;
 mod row;
+mod skyrl;
 mod trl;
 mod tunix;
 mod verl;
@@ -197,11 +201,28 @@ pub enum Dialect {
     Tunix,
     /// `verl`: the names and definitions of verl's data metrics and of its actor's own.
     Verl,
+    /// `openrlhf`: the names of `OpenRLHF` for what it defines as here.
+    OpenRlhf,
+    /// `nemo-rl`: the names of `NeMo-RL`, likewise.
+    NemoRl,
+    /// `skyrl`: the names of `SkyRL`, likewise.
+    SkyRl,
+    /// `prime-rl`: the names of prime-rl, likewise, for an environment with one agent.
+    PrimeRl,
 }
 
 impl Dialect {
     /// All of them, the default first.
-    pub const ALL: &[Self] = &[Self::MaxEnt, Self::Trl, Self::Tunix, Self::Verl];
+    pub const ALL: &[Self] = &[
+        Self::MaxEnt,
+        Self::Trl,
+        Self::Tunix,
+        Self::Verl,
+        Self::OpenRlhf,
+        Self::NemoRl,
+        Self::SkyRl,
+        Self::PrimeRl,
+    ];
 
     /// The dialect's name.
     #[must_use]
@@ -211,6 +232,10 @@ impl Dialect {
             Self::Trl => "trl",
             Self::Tunix => "tunix",
             Self::Verl => "verl",
+            Self::OpenRlhf => "openrlhf",
+            Self::NemoRl => "nemo-rl",
+            Self::SkyRl => "skyrl",
+            Self::PrimeRl => "prime-rl",
         }
     }
 
@@ -222,6 +247,10 @@ impl Dialect {
             Self::Trl => trl::TABLES,
             Self::Tunix => tunix::TABLES,
             Self::Verl => verl::TABLES,
+            Self::OpenRlhf => openrlhf::TABLES,
+            Self::NemoRl => nemo_rl::TABLES,
+            Self::SkyRl => skyrl::TABLES,
+            Self::PrimeRl => prime_rl::TABLES,
         }
     }
 
@@ -241,8 +270,8 @@ impl Dialect {
     pub const fn detail(self, extended: bool) -> Detail {
         match self {
             _ if extended => Detail::Extended,
-            Self::Verl => Detail::Policy,
-            Self::MaxEnt | Self::Trl | Self::Tunix => Detail::Plain,
+            Self::Verl | Self::NemoRl => Detail::Policy,
+            _ => Detail::Plain,
         }
     }
 
@@ -267,7 +296,7 @@ impl Dialect {
         });
         match self {
             Self::MaxEnt => &PREFIXED,
-            Self::Trl | Self::Tunix | Self::Verl => extended::TABLES,
+            _ => extended::TABLES,
         }
     }
 }

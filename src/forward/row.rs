@@ -225,6 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn prime_rl_and_tinker_cookbook_write_flat_rows() {
+        // FileMonitor.log_metrics, with the time of writing; TrainingRunStore.write_metrics, without.
+        let prime = br#"{"step": 3, "time": 1763700000.5, "train/effective/agent/reward/mean": 0.5, "time/step": 18.25}"#;
+        let row = parse(prime).unwrap();
+        assert_eq!((row.step, row.time), (3, 1_763_700_000.5));
+        let expected = [
+            ("train/effective/agent/reward/mean", 0.5),
+            ("time/step", 18.25),
+        ];
+        assert_eq!(entries(&row.train), expected);
+        let tinker = br#"{"step": 0, "progress/batch": 0, "optim/lr": 4e-05, "env/all/reward/total": 0.5, "done": false}"#;
+        let row = parse(tinker).unwrap();
+        assert_eq!(row.train.get("env/all/reward/total"), Some(0.5));
+        assert_eq!((row.step, row.time, row.train.len()), (0, 0.0, 4));
+    }
+
+    #[test]
     fn a_time_since_1970_is_the_rows_and_how_long_something_took_is_a_metric() {
         let row = parse(br#"{"step": 3, "time": 1763700000.5, "loss": 1}"#).unwrap();
         assert_eq!(entries(&row.train), [("loss", 1.0)]);

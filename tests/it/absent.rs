@@ -42,6 +42,24 @@ fn of_rewards_alone_there_are_numbers_of_rewards_alone() {
                 "critic/rewards/min",
             ],
         ),
+        (
+            Dialect::OpenRlhf,
+            &[
+                "train/rollout/reward_mean",
+                "train/rollout/reward_std",
+                "train/rollout/num_samples",
+            ],
+        ),
+        (Dialect::NemoRl, &["train/reward"]),
+        (Dialect::SkyRl, &["reward/avg_raw_reward"]),
+        (
+            Dialect::PrimeRl,
+            &[
+                "train/effective/agent/reward/mean",
+                "train/effective/agent/reward/max",
+                "train/effective/agent/reward/min",
+            ],
+        ),
     ] {
         assert_eq!(keys(&row(dialect, false, |_| {})), expected, "{dialect}");
         let extended = row(dialect, true, |_| {});
@@ -80,8 +98,8 @@ fn lengths_alone_do_not_say_how_completions_ended() {
             .filter(|key| key.contains("clip") || key.contains("terminated"))
             .count()
     };
-    for dialect in [Dialect::Trl, Dialect::Tunix, Dialect::Verl] {
-        let row = row(dialect, true, |columns| {
+    for dialect in &Dialect::ALL[1..] {
+        let row = row(*dialect, true, |columns| {
             columns.completion_lengths = Some(LENGTHS);
         });
         assert_eq!(ends(&row), 0, "{dialect}: {row:?}");

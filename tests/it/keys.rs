@@ -181,6 +181,10 @@ fn what_an_averaged_window_has_of_a_key_is_declared_with_the_key() {
     assert_eq!(last(Dialect::Trl), ["learning_rate", "num_tokens", "epoch"]);
     assert_eq!(last(Dialect::Tunix), ["learning_rate"]);
     assert_eq!(last(Dialect::Verl), ["actor/lr"]);
+    assert_eq!(last(Dialect::OpenRlhf), ["train/actor_lr"]);
+    assert_eq!(last(Dialect::NemoRl), ["train/lr"]);
+    assert_eq!(last(Dialect::SkyRl), ["policy/policy_lr"]);
+    assert_eq!(last(Dialect::PrimeRl), ["optim/lr"]);
     let others = Dialect::ALL.iter().flat_map(|dialect| lines(*dialect));
     let folds: BTreeSet<&str> = others.map(|line| line.window.label()).collect();
     assert_eq!(folds, BTreeSet::from(["last", "mean"]));

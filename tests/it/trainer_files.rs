@@ -144,8 +144,8 @@ fn nemo_rl_s_train_data_gives_what_its_own_masks_and_log_probabilities_say() {
                 cells("generation_logprobs"),
             );
             let first = mask.iter().position(|x| *x > 0.0).unwrap();
-            let last = mask.iter().rposition(|x| *x > 0.0).unwrap();
-            longest = longest.max(last + 1 - first);
+            let length = line["input_lengths"][0].as_u64().unwrap();
+            longest = longest.max(usize::try_from(length).unwrap() - first);
             let counts = line["sample_loss_mask"][0].as_f64().unwrap();
             for at in 0..mask.len() {
                 sum += mask[at] * counts * (old[at].exp() - sampled[at].exp()).abs();
@@ -371,4 +371,50 @@ fn a_nan_that_python_wrote_bare_is_counted_and_left_out() {
     let (rows, said) = replayed(&[&path], &["--dialect", "verl"]);
     assert!(rows[0]["critic/score/mean"].is_number());
     assert!(said.contains("rewards    11       0          1"), "{said}");
+}
+
+#[test]
+fn the_dialects_of_trainers_have_what_the_trainers_own_functions_say() {
+    // OpenRLHF's _compute_rollout_stats, SkyRL's get_rollout_metrics and get_metrics_from_generator_output, prime-rl's Stat.
+    let expected = json(&data("prime-rl/dialects.json"));
+    let mut compared = 0;
+    for dialect in ["openrlhf", "skyrl", "prime-rl"] {
+        let (rows, _) = replayed(&[&data("prime-rl/rollouts")], &["--dialect", dialect]);
+        for (row, expected) in rows.iter().zip(expected.as_array().unwrap()) {
+            for (key, value) in expected[dialect].as_object().unwrap() {
+                // OpenRLHF's are singles.
+                near(&row[key], value.as_f64().unwrap(), 2e-7);
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 2 * (5 + 4 + 4));
+    // NeMo-RL has no function for it: the mean, largest and smallest of what its token mask marks.
+    let (rows, _) = replayed(
+        &[&data("nemo-rl/train_data_step1.jsonl")],
+        &["--dialect", "nemo-rl"],
+    );
+    let mut marked = Vec::new();
+    for line in lines(&data("nemo-rl/train_data_step1.jsonl")) {
+        let cells = |field: &str| line[field][0].as_array().unwrap().clone();
+        let both = cells("advantages")
+            .into_iter()
+            .zip(cells("token_loss_mask"));
+        marked.extend(
+            both.filter(|(_, mask)| *mask == 1)
+                .map(|(x, _)| x.as_f64().unwrap()),
+        );
+    }
+    let mean = marked.iter().sum::<f64>() / marked.len() as f64;
+    near(&rows[0]["train/advantages/mean"], mean, 1e-6);
+    near(
+        &rows[0]["train/advantages/max"],
+        marked.iter().copied().fold(f64::MIN, f64::max),
+        1e-12,
+    );
+    let lengths = lines(&data("nemo-rl/train_data_step1.jsonl"));
+    let total = lengths
+        .iter()
+        .map(|line| line["input_lengths"][0].as_f64().unwrap());
+    near(&rows[0]["train/total_num_tokens"], total.sum(), 0.0);
 }

@@ -1,5 +1,5 @@
 //! NeMo-RL's `train_data_step{N}.jsonl`: a line a sample, each member a list of one. Its step is in its name alone. The completion
-//! is what lies between the first generated token and the last; a group is known by the prompt's tokens.
+//! is what comes from the first generated token on, the environment's answers too; a group is known by the prompt's tokens.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -78,11 +78,7 @@ impl Columns {
         let counts = one::<NumberOrBit>("sample_loss_mask", needed(row, "sample_loss_mask")?)?;
         // Nothing was generated where no token is marked.
         let first = mask.iter().position(|x| *x != 0.0).unwrap_or(length);
-        let end = mask
-            .iter()
-            .rposition(|x| *x != 0.0)
-            .map_or(length, |at| at + 1);
-        let span = first..end.max(first);
+        let span = first..length;
         let padded = |field: &'static str| {
             let value = needed(row, field)?;
             as_long_as(

@@ -1,0 +1,99 @@
+"""`python -m grpo_metrics.convert`: dumps of SkyRL and slime, made by their own writers (tests/data/trainers/README.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from grpo_metrics.convert import RefusedDump, convert, main
+
+DATA = Path(__file__).parents[2] / "tests/data/trainers"
+SKYRL = DATA / "skyrl/global_step_3_training_input.pkl"
+
+
+def record(path: Path, to: Path, **given) -> dict:
+    assert convert([path], to, **given) == 1
+    return json.loads((to / "rank0.jsonl").read_text())
+
+
+def test_skyrl_s_batch_is_what_lies_at_the_right_of_its_tensors(tmp_path):
+    pytest.importorskip("torch")
+    found = record(SKYRL, tmp_path / "to")
+    batch = found["batch"]
+    assert (found["step"], found["rank"], found["world_size"]) == (3, 0, 1)
+    assert batch["completion_lengths"] == [5, 2, 6, 4] and batch["prompt_lengths"] == [3, 3, 4, 4]
+    assert batch["group_ids"] == [0, 0, 1, 1]
+    assert batch["rewards"] == [None] * 4
+    assert batch["advantages"] == [1.0, -1.0, 0.5, -0.5]
+    # One token of the third is not trained on.
+    assert [i for i, mark in enumerate(batch["loss_mask"]) if not mark] == [10]
+    gaps = [old - ref for old, ref in zip(batch["old_token_logps"], batch["ref_token_logps"], strict=True)]
+    assert gaps == pytest.approx([0.1] * 17, abs=1e-6)
+
+
+def test_slime_s_samples_keep_their_groups_rewards_and_ends(tmp_path):
+    pytest.importorskip("torch")
+    sampled = record(DATA / "slime/rollout_data/4.pt", tmp_path / "sampled")["batch"]
+    trained = record(DATA / "slime/train_data/4.pt", tmp_path / "trained")["batch"]
+    assert sampled["group_ids"] == trained["group_ids"] == [0, 0, 0, 1, 1, 1]
+    assert sampled["rewards"] == trained["rewards"]
+    assert sampled["token_ids"] == trained["token_ids"]
+    assert sampled["terminated"] == [True, True, False, True, False, True]
+    assert sampled["aborted"] == [False, False, False, False, True, False]
+    # Data-parallel ranks dumped every second sample each.
+    assert trained["advantages"] == [reward - 0.5 for reward in trained["rewards"]]
+    ratio = [old - new for old, new in zip(trained["old_token_logps"], trained["sampling_token_logps"], strict=True)]
+    assert ratio == pytest.approx([0.01] * len(ratio), abs=1e-6)
+
+
+class Runs:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_what_a_pickle_would_run_is_not_run(tmp_path):
+    torch = pytest.importorskip("torch")
+    ran = tmp_path / "ran"
+    skyrl, slime = tmp_path / "global_step_1_training_input.pkl", tmp_path / "1.pt"
+    skyrl.write_bytes(pickle.dumps(Runs(ran)))
+    torch.save({"rollout_id": 1, "samples": [Runs(ran)]}, slime)
+    for path in (skyrl, slime):
+        with pytest.raises(RefusedDump, match=r"posix\.mkdir"):
+            convert([path], tmp_path / "to")
+    assert not ran.exists() and not (tmp_path / "to").exists()
+
+
+def test_bad_input_ends_with_exit_code_2_and_says_where(tmp_path, capsys):
+    pytest.importorskip("torch")
+    other = tmp_path / "batch.pkl"
+    other.write_bytes(pickle.dumps({"a": 1}))
+    cases = [
+        ([other, tmp_path / "to"], "batch.pkl: expected the name `global_step_N_training_input.pkl`"),
+        ([SKYRL, SKYRL, tmp_path / "to"], "a second one of step 3"),
+        ([SKYRL, tmp_path], "expected a folder that is not there yet, or an empty one"),
+        ([tmp_path / "gone.pt", tmp_path / "to"], "found nothing by this name"),
+    ]
+    for arguments, said in cases:
+        assert main([str(argument) for argument in arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_reward_of_parts_needs_to_be_told_which_is_the_reward(tmp_path):
+    torch = pytest.importorskip("torch")
+    dump = torch.load(DATA / "slime/rollout_data/4.pt", weights_only=True)
+    for sample in dump["samples"]:
+        sample["reward"] = {"score": sample["reward"], "format": 0.5}
+    path = tmp_path / "4.pt"
+    torch.save(dump, path)
+    with pytest.raises(RefusedDump, match=r"expected --reward-key, one of score, format"):
+        convert([path], tmp_path / "to")
+    batch = record(path, tmp_path / "to", reward_key="score")["batch"]
+    assert batch["reward_components"] == {"score": batch["rewards"], "format": [0.5] * 6}
