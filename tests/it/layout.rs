@@ -13,6 +13,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 /// All of a step's completions, each with everything that a record can say of it.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as many as a record has columns of them
 struct Completion {
     group: u64,
     index: u32,

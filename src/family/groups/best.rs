@@ -148,8 +148,8 @@ mod tests {
         let [two, four] = best_numbers(&totals)[..] else {
             panic!("{totals:?}");
         };
-        assert!((two.best - (28.0 / 6.0 + 5.0) / 2.0).abs() < 1e-15);
-        assert!((two.worst - (5.0 / 6.0 + 2.0) / 2.0).abs() < 1e-15);
+        assert!((two.best - f64::midpoint(28.0 / 6.0, 5.0)).abs() < 1e-15);
+        assert!((two.worst - f64::midpoint(5.0 / 6.0, 2.0)).abs() < 1e-15);
         assert_eq!((four.k, four.best, four.worst), (4, 7.0, 0.0));
         assert!(totals.is_consistent(2) && !totals.is_consistent(1));
     }

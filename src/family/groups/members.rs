@@ -47,8 +47,8 @@ pub(super) struct Outcomes {
 }
 
 /// An answer as a number: the 64-bit hash of its bytes. Two of a group's 1,000 answers share one with a chance of 3 in 10^14.
-pub(super) fn answer(text: &String) -> Option<u64> {
-    Some(xxh3_64(text.as_bytes()))
+pub(super) fn answer(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
 }
 
 impl Members {
@@ -137,7 +137,12 @@ impl Outcomes {
                 Some(tags) => tags.iter().map(|tag| Some(shared(tag))).collect(),
                 None => Vec::new(),
             },
-            answers: c.answers.unwrap_or_default().iter().map(answer).collect(),
+            answers: c
+                .answers
+                .unwrap_or_default()
+                .iter()
+                .map(|text| Some(answer(text)))
+                .collect(),
         }
     }
 

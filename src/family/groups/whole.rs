@@ -76,7 +76,7 @@ impl<'a, 't> Whole<'a, 't> {
                     .map(|tags| tags.iter().map(|tag| Some(tag.as_str())).collect()),
                 answers: c
                     .answers
-                    .map(|answers| answers.iter().map(answer).collect()),
+                    .map(|answers| answers.iter().map(|text| Some(answer(text))).collect()),
             }),
         }
     }

@@ -92,7 +92,7 @@ fn runs_are_compared_by_what_they_came_to_and_by_their_configurations() {
 fn runs_of_many_steps_are_told_how_far_apart_they_are_on_average_and_how_sure_that_is() {
     let dir = tempfile::tempdir().unwrap();
     let same: Vec<f64> = (0..40).map(|at| f64::from(at % 7)).collect();
-    let noise = |at: usize| if at % 3 == 0 { 0.2 } else { -0.1 };
+    let noise = |at: usize| if at.is_multiple_of(3) { 0.2 } else { -0.1 };
     let above: Vec<f64> = (0..40).map(|at| same[at] + 0.5 + noise(at)).collect();
     write(dir.path(), RunSpec::new("a"), &[("reward", &same)]);
     write(dir.path(), RunSpec::new("b"), &[("reward", &above)]);
