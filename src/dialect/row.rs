@@ -100,7 +100,8 @@ impl Dialect {
     /// Whether two of a summary's names may come to one key: only a name with a slash can end as a key's own end does, or
     /// one that stands at the end of its key.
     fn may_repeat(self, summary: &Summary) -> bool {
-        let ends_in_name = |line: &Line| line.key.ends_with('}');
+        let ends_in_name =
+            |line: &Line| matches!(line.take, Take::Component(_)) && line.key.ends_with('}');
         let sliced = |(name, _): &(String, Distribution)| name.contains('/');
         summary.components.iter().any(sliced)
             || (!summary.components.is_empty() && self.lines().any(ends_in_name))
@@ -128,73 +129,65 @@ fn push_own<'a>(
 /// Lines of one kind that follow each other: component by component (or bucket by bucket, tag by tag), and line by line
 /// within.
 fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
-    for line in block {
-        if let Take::Number(take) = line.take
-            && let Some(value) = take(summary)
-        {
-            metrics.push(line.key, value);
-        }
-    }
-    let components = summary
-        .components
-        .iter()
-        .map(|(name, c)| (name.as_str(), c));
-    push_each(metrics, block, components, |take, c| match take {
-        Take::Component(take) => take(c),
-        _ => None,
-    });
-    let buckets = summary.reference.buckets.iter().map(|b| (b.label, b));
-    push_each(metrics, block, buckets, |take, b| match take {
-        Take::Bucket(take) => take(b),
-        _ => None,
-    });
-    let Some(extended) = &summary.extended else {
+    let (Some(first), extended) = (block.first(), &summary.extended) else {
         return;
     };
-    let correlations = extended
-        .components
-        .iter()
-        .map(|(name, c)| (name.as_str(), c));
-    push_each(metrics, block, correlations, |take, c| match take {
-        Take::Correlation => Some(**c),
-        _ => None,
-    });
-    let ks: Vec<(String, &Attempts)> = extended
-        .attempts
-        .iter()
-        .map(|a| (a.k.to_string(), a))
-        .collect();
-    let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
-    push_each(metrics, block, attempts, |take, a| match take {
-        Take::Attempts(take) => take(a),
-        _ => None,
-    });
-    let best: Vec<(String, &BestNumbers)> = extended
-        .best
-        .iter()
-        .map(|best| (best.k.to_string(), best))
-        .collect();
-    let best = best.iter().map(|(k, best)| (k.as_str(), *best));
-    push_each(metrics, block, best, |take, b| match take {
-        Take::Best(take) => take(b),
-        _ => None,
-    });
-    let conditions = extended.stop_conditions.iter();
-    let conditions = conditions.map(|(condition, c)| (condition.as_str(), c));
-    push_each(metrics, block, conditions, |take, c| match take {
-        Take::Condition(take) => take(c),
-        _ => None,
-    });
-    let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
-    push_each(metrics, block, tags, |take, t| match take {
-        Take::Tag(take) => take(t),
-        _ => None,
-    });
-    let families = summary.census.iter().map(|(name, c)| (name.as_str(), c));
-    push_each(metrics, block, families, |take, c| match take {
-        Take::Family(take) => take(c),
-        _ => None,
-    });
+    match (first.take, extended) {
+        (Take::Number(_), _) => {
+            for line in block {
+                if let Take::Number(take) = line.take
+                    && let Some(value) = take(summary)
+                {
+                    metrics.push(line.key, value);
+                }
+            }
+        }
+        (Take::Component(_), _) => {
+            let components = summary.components.iter();
+            let components = components.map(|(name, c)| (name.as_str(), c));
+            push_each(metrics, block, components, |take, c| match take {
+                Take::Component(take) => take(c),
+                _ => None,
+            });
+        }
+        (Take::Bucket(_), _) => {
+            let buckets = summary.reference.buckets.iter().map(|b| (b.label, b));
+            push_each(metrics, block, buckets, |take, b| match take {
+                Take::Bucket(take) => take(b),
+                _ => None,
+            });
+        }
+        (Take::Correlation, Some(extended)) => {
+            let correlations = extended.components.iter();
+            let correlations = correlations.map(|(name, c)| (name.as_str(), c));
+            push_each(metrics, block, correlations, |_, c| Some(**c));
+        }
+        (Take::Attempts(_), Some(extended)) => {
+            let attempts = extended.attempts.iter();
+            let ks: Vec<(String, &Attempts)> = attempts.map(|a| (a.k.to_string(), a)).collect();
+            let attempts = ks.iter().map(|(k, attempts)| (k.as_str(), *attempts));
+            push_each(metrics, block, attempts, |take, a| match take {
+                Take::Attempts(take) => take(a),
+                _ => None,
+            });
+        }
+        (Take::Tag(_), Some(extended)) => {
+            let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
+            push_each(metrics, block, tags, |take, t| match take {
+                Take::Tag(take) => take(t),
+                _ => None,
+            });
+        }
+        (Take::Family(_), Some(_)) => {
+            let families = summary.census.iter().map(|(name, c)| (name.as_str(), c));
+            push_each(metrics, block, families, |take, c| match take {
+                Take::Family(take) => take(c),
+                _ => None,
+            });
+        }
+        // What is kept out is known when the rest stands.
+        (Take::KeptOut, _) | (_, None) => {}
+    }
 }
 
 fn push_each<'n, T>(

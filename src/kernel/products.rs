@@ -52,7 +52,12 @@ fn extract_body<U: Unit>(
     left_over: impl Fn(U::Lanes, U::Lanes, U::Lanes) -> U::Lanes,
 ) -> Extracted {
     let zero = unit.splat(0.0);
-    let rounders = rounders.map(|rounders| rounders.map(|rounder| unit.splat(rounder)));
+    // One by one, here and at the end: what `map` calls is compiled for no unit.
+    let [[a, b], [c, d]] = rounders;
+    let rounders = [
+        [unit.splat(a), unit.splat(b)],
+        [unit.splat(c), unit.splat(d)],
+    ];
     let (mut sums, mut left) = ([zero; 4], zero);
     let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
     // Zeros add nothing.
@@ -75,7 +80,7 @@ fn extract_body<U: Unit>(
         }
     }
     Extracted {
-        sums: sums.map(Lanes::sum),
+        sums: [sums[0].sum(), sums[1].sum(), sums[2].sum(), sums[3].sum()],
         leaves: left.within(zero).count() < WIDTH as u64,
     }
 }

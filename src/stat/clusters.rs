@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fixed::scale;
-use super::twofold::Twofold;
 use super::{CHUNK, Covariance, ExactSum, Moments, Statistic};
+use crate::kernel::groups::twofold_sums;
 
 /// The exact sums of clusters, by how many values a cluster has; memory does not grow with the clusters.
 ///
@@ -119,39 +119,17 @@ impl Clusters {
     }
 }
 
-/// [`Clusters::intraclass`] from the share of the sum of squares that is between clusters, and from the clusters' sizes, each with how
-/// many clusters have it.
-pub(crate) fn intraclass(between: f64, sizes: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
-    let (mut clusters, mut values, mut squares) = (0.0, 0.0, 0.0);
-    for (size, count) in sizes {
-        let (size, count) = (size as f64, count as f64);
-        clusters += count;
-        values += count * size;
-        squares += count * size * size;
-    }
-    if clusters < 2.0 || values <= clusters {
-        return None;
-    }
-    let mean_size = (values - squares / values) / (clusters - 1.0);
-    let (among, within) = (
-        between / (clusters - 1.0),
-        (1.0 - between) / (values - clusters),
-    );
-    Some((among - within) / (among + (mean_size - 1.0) * within))
-}
-
-/// The moments of the exact sums of at most [`CHUNK`] clusters.
+/// The moments of the exact sums of at most [`CHUNK`] clusters, all of which are as long.
 fn moments_of_sums(clusters: &[&[f64]]) -> Moments {
-    let mut sums = Vec::with_capacity(clusters.len());
-    let mut rests = Vec::with_capacity(clusters.len());
+    let (mut sums, mut rests) = (vec![0.0; clusters.len()], vec![0.0; clusters.len()]);
     let mut wide = Moments::default();
-    for cluster in clusters {
-        if let Some(Twofold { sum, rest }) = Twofold::of(cluster) {
-            sums.push(sum);
-            rests.push(rest);
-        } else {
+    twofold_sums(clusters, &mut sums, &mut rests);
+    if sums.iter().any(|sum| sum.is_nan()) {
+        for (cluster, _) in clusters.iter().zip(&sums).filter(|(_, sum)| sum.is_nan()) {
             wide.add_exact(&ExactSum::of(cluster));
         }
+        sums.retain(|sum| !sum.is_nan());
+        rests.retain(|rest| !rest.is_nan());
     }
     let mut pairs = Covariance::default();
     pairs.add(&sums, &rests);

@@ -32,7 +32,6 @@ mod skewness;
 mod spearman;
 mod student;
 mod sum;
-mod twofold;
 mod within;
 
 pub(crate) use bytes::Bytes;

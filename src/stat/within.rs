@@ -1,6 +1,7 @@
 //! Numbers of groups of values, which lie one after another in a column: each within a few units in the last place,
 //! however far the values lie from zero and whatever their magnitude, and whatever their order within a group.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::fixed::{power_of_two, scale};
@@ -13,50 +14,52 @@ use crate::kernel::column::sizes;
 /// their own mean: what the first mean was rounded by (Chan, Golub and `LeVeque`, "Algorithms for computing the sample
 /// variance", 1983).
 pub(crate) fn population_stds(values: &[f64], groups: &[Range<usize>]) -> Vec<f64> {
-    let (mut deviations, exponents) = scaled(values, groups);
-    for _ in 0..2 {
-        let sums = sums_of(&deviations, groups);
-        for (group, sum) in groups.iter().zip(sums) {
-            let mean = sum / group.len() as f64;
-            for x in &mut deviations[group.clone()] {
-                *x -= mean;
-            }
+    let (scaled, exponents) = scaled(values, groups);
+    let mut deviations = Vec::with_capacity(scaled.len());
+    for (group, mean) in groups.iter().zip(means(&scaled, groups)) {
+        deviations.extend(scaled[group.clone()].iter().map(|x| x - mean));
+    }
+    for (group, mean) in groups.iter().zip(means(&deviations, groups)) {
+        for x in &mut deviations[group.clone()] {
+            let deviation = *x - mean;
+            *x = deviation * deviation;
         }
     }
-    let squares = sums_of_squares(&mut deviations, groups);
-    let groups = groups.iter().zip(exponents).zip(squares);
-    groups
-        .map(|((group, exponent), squares)| {
-            let group = &values[group.clone()];
-            // Equal values are at their mean, which rounding may miss by a bit.
-            if group.iter().all(|x| *x == group[0]) {
-                0.0
-            } else {
-                scale((squares / group.len() as f64).sqrt(), exponent)
-            }
-        })
-        .collect()
+    let mut found = sums_of(&deviations, groups);
+    for (at, (group, found)) in groups.iter().zip(&mut found).enumerate() {
+        let group = &values[group.clone()];
+        // Equal values are at their mean, which rounding may miss by a bit.
+        *found = if group.iter().all(|x| *x == group[0]) {
+            0.0
+        } else {
+            let exponent = exponents.get(at).copied().unwrap_or(0);
+            scale((*found / group.len() as f64).sqrt(), exponent)
+        };
+    }
+    found
 }
 
 /// The effective size of each group of weights, (sum of w)^2 / sum of w^2 (Kong, "A note on importance sampling using
 /// standardized weights", 1992); NaN for weights that are all zero.
 pub(crate) fn effective_sizes(weights: &[f64], groups: &[Range<usize>]) -> Vec<f64> {
-    let (mut weights, _) = scaled(weights, groups);
-    let sums = sums_of(&weights, groups);
-    let squares = sums_of_squares(&mut weights, groups);
-    let pairs = sums.iter().zip(squares);
-    pairs.map(|(sum, squares)| sum * sum / squares).collect()
+    let (weights, _) = scaled(weights, groups);
+    let squares: Vec<f64> = weights.iter().map(|w| w * w).collect();
+    let mut found = sums_of(&weights, groups);
+    for (sum, squares) in found.iter_mut().zip(sums_of(&squares, groups)) {
+        *sum = *sum * *sum / squares;
+    }
+    found
 }
 
-/// The values, and 0 for each group, where no square of theirs leaves the range. Else each group's values times the power of
+/// The values as they are, and no powers, where no square of theirs leaves the range. Else each group's values times the power of
 /// two that brings the largest of them between 1 and 2 (no less than 2^-51 for the smallest subnormals), and by what power
 /// they are to be multiplied to be themselves again; what falls out of the range at the lower end is nothing beside the
 /// largest.
-fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
-    let mut scaled = values.to_vec();
+fn scaled<'a>(values: &'a [f64], groups: &[Range<usize>]) -> (Cow<'a, [f64]>, Vec<i32>) {
     if sizes(values).have_products() {
-        return (scaled, vec![0; groups.len()]);
+        return (Cow::Borrowed(values), Vec::new());
     }
+    let mut scaled = values.to_vec();
     let down = |group: &Range<usize>| {
         let group = &mut scaled[group.clone()];
         let top = group
@@ -70,14 +73,15 @@ fn scaled(values: &[f64], groups: &[Range<usize>]) -> (Vec<f64>, Vec<i32>) {
         exponent
     };
     let exponents = groups.iter().map(down).collect();
-    (scaled, exponents)
+    (Cow::Owned(scaled), exponents)
 }
 
-fn sums_of_squares(values: &mut [f64], groups: &[Range<usize>]) -> Vec<f64> {
-    for x in values.iter_mut() {
-        *x *= *x;
+fn means(values: &[f64], groups: &[Range<usize>]) -> Vec<f64> {
+    let mut means = sums_of(values, groups);
+    for (mean, group) in means.iter_mut().zip(groups) {
+        *mean /= group.len() as f64;
     }
-    sums_of(values, groups)
+    means
 }
 
 fn sums_of(values: &[f64], groups: &[Range<usize>]) -> Vec<f64> {

@@ -47,12 +47,18 @@ pub(crate) struct ExtendedTotals {
     pub measured: Measured,
 }
 
-/// Smallest and largest.
+/// Smallest and largest; several at a time, as they wait for nothing but their own.
 fn ends(values: &[f64]) -> (f64, f64) {
-    let nothing = (f64::INFINITY, f64::NEG_INFINITY);
-    values.iter().fold(nothing, |(min, max), &x| {
-        (if x < min { x } else { min }, if x > max { x } else { max })
-    })
+    let (mut min, mut max) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks.iter().map(<[f64; 8]>::as_slice).chain([rest]) {
+        for ((&x, min), max) in chunk.iter().zip(&mut min).zip(&mut max) {
+            *min = if x < *min { x } else { *min };
+            *max = if x > *max { x } else { *max };
+        }
+    }
+    let min = min.into_iter().fold(f64::INFINITY, f64::min);
+    (min, max.into_iter().fold(f64::NEG_INFINITY, f64::max))
 }
 
 impl Pole {
@@ -139,13 +145,29 @@ impl ExtendedTotals {
     }
 
     fn add_attempts(&mut self, judged: &GroupColumn<'_>, threshold: f64, ranges: &[Range<usize>]) {
+        // Most groups are of one size: how many of it have so many hits.
+        let mut alike: Vec<u64> = Vec::new();
         for range in ranges {
-            if judged.mark(range.clone()) == Mark::Finite {
-                let judged = judged.values[range.clone()].iter();
-                let hits = judged.filter(|x| **x >= threshold).count();
-                let attempt = (range.len() as u64, hits as u64);
-                count(self.attempts.entry(attempt).or_default(), 1);
+            if judged.mark(range.clone()) != Mark::Finite {
+                continue;
             }
+            if alike.len() != range.len() + 1 {
+                self.count_alike(&alike);
+                alike.clear();
+                alike.resize(range.len() + 1, 0);
+            }
+            let judged = judged.values[range.clone()].iter();
+            let hits = judged.filter(|x| **x >= threshold).count();
+            alike[hits] += 1;
+        }
+        self.count_alike(&alike);
+    }
+
+    /// Groups of one size, by how many of their completions succeed.
+    fn count_alike(&mut self, alike: &[u64]) {
+        let size = alike.len().saturating_sub(1) as u64;
+        for (hits, groups) in (0..).zip(alike).filter(|(_, groups)| **groups > 0) {
+            count(self.attempts.entry((size, hits)).or_default(), *groups);
         }
     }
 
@@ -168,6 +190,11 @@ impl ExtendedTotals {
             .map(|range| rewards.present(range.clone()))
             .collect();
         self.rewards.add(groups.iter().map(|group| &**group));
+        let (min, max) = ends(&rewards.present(0..rewards.values.len()));
+        if min <= max {
+            self.all_max.add(max, 0);
+            self.all_min.add(-min, 0);
+        }
         let mut stds = Vec::with_capacity(ranges.len());
         let mut best = BestOfGroups::default();
         let found = population_stds(&rewards.values, ranges);
@@ -176,12 +203,12 @@ impl ExtendedTotals {
                 continue;
             }
             let whole = group.len() == range.len();
-            let (min, max) = ends(group);
-            let nothing_else = u64::from(whole && min == max);
-            self.all_max.add(max, nothing_else);
-            self.all_min.add(-min, nothing_else);
             if !whole {
                 continue;
+            }
+            if group.iter().all(|x| *x == group[0]) {
+                self.all_max.add(group[0], 1);
+                self.all_min.add(-group[0], 1);
             }
             count(&mut self.whole, 1);
             stds.push(std);
@@ -226,20 +253,24 @@ impl ExtendedTotals {
 
     fn add_weights(&mut self, weights: &GroupColumn<'_>, ranges: &[Range<usize>]) {
         let mut effective = Vec::with_capacity(ranges.len());
-        let mut usable = Vec::with_capacity(weights.values.len());
+        let all = weights.mark(0..weights.values.len()) == Mark::Finite;
         let sizes = effective_sizes(&weights.values, ranges);
+        if all {
+            self.weights.add(&weights.values);
+        }
         for (range, size) in ranges.iter().zip(sizes) {
             if weights.mark(range.clone()) != Mark::Finite {
                 continue;
             }
-            usable.extend_from_slice(&weights.values[range.clone()]);
+            if !all {
+                self.weights.add(&weights.values[range.clone()]);
+            }
             // Undefined for an empty group, and for weights that are all zero.
             if size.is_finite() {
                 effective.push(size / range.len() as f64);
             }
         }
         self.effective_weights.add(&effective);
-        self.weights.add(&usable);
     }
 
     pub fn merge(&mut self, other: Self) {
