@@ -124,7 +124,7 @@ def test_a_store_that_cannot_be_written_costs_rows_but_no_step(tmp_path, caplog)
     assert len(logger.written) == 3 and "rows go to the trainer's log alone" in caplog.text
 
 
-ENGINES = ("mlflow", "swanlab", "matplotlib", "tensorboard", "ray", "wandb", "rich", "prometheus_client", "decord", "torchvision", "hydra", "pybase64")
+ENGINES = ("mlflow", "swanlab", "matplotlib", "tensorboard", "ray", "wandb", "rich", "prometheus_client")
 
 
 def test_nemo_calls_its_loggers_as_the_host_does():
