@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "dialect",
             "engine",
             "limits",
+            "numerals",
             "recording",
             "row",
             "shard",
