@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from ..given import Options
 
-NAMES = {"step_time_sec": "time/step", "grad_norm": "optim/grad_norm", "learning_rate": "optim/lr", "total_loss": "loss/mean"}
+NAMES = {
+    "step_time_sec": "time/step",
+    "grad_norm": "optim/grad_norm",
+    "learning_rate": "optim/lr",
+    "total_loss": "loss/mean",
+    "samples_dropped": "off_policy/dropped",
+}
 """Our scalars by prime-rl's names."""
 
 
