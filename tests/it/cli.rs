@@ -1127,7 +1127,7 @@ fn keys_are_listed_by_dialect() {
         .output()
         .unwrap();
     insta::assert_snapshot!(text(&out.stdout), @"
-    trl (30 keys)
+    trl (32 keys)
     key                                      unit    reduction  meaning
     loss                                     nats    declared   loss as reported
     grad_norm                                1       declared   gradient norm as reported
@@ -1140,6 +1140,8 @@ fn keys_are_listed_by_dialect() {
     completions/mean_terminated_length       tokens  mean       mean length of completions that ended by themselves; 0 if none did
     completions/min_terminated_length        tokens  min        shortest of them; 0 if there are none
     completions/max_terminated_length        tokens  max        longest of them; 0 if there are none
+    tools/call_frequency                     calls   mean       mean tool calls of a completion
+    tools/failure_frequency                  share   share      tool calls that fail, over all of them; 0 of none
     rewards/{name}/mean                      reward  mean       mean of the component where it applies
     rewards/{name}/std                       reward  std        sample standard deviation of the component
     reward                                   reward  mean       mean reward
