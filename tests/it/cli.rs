@@ -101,7 +101,7 @@ fn help_says_what_the_verbs_do() {
         .lines()
         .filter(|line| !of_serve.iter().any(|verb| line.starts_with(verb)));
     let help: Vec<&str> = always.collect();
-    insta::assert_snapshot!(help.join("\n"), @"
+    insta::assert_snapshot!(help.join("\n"), @r#"
     The training metrics of GRPO runs, exact whatever the layout
 
     Usage: grpo-metrics <COMMAND>
@@ -110,7 +110,7 @@ fn help_says_what_the_verbs_do() {
       replay       Compute the metrics of a recorded run and store them
       keys         List the keys that a row can have, and what they mean
       merge        Merge shards of ranks into rows
-      audit        Say which numbers of a trainer's own log are wrong, by how much, and why
+      record       Make recordings of other files
       forward      Send a training's metrics.jsonl to a store, each row once
       deliver      Deliver the rows that wait in journals to a store or a file
       show         Show a run's metrics, several runs beside each other, or the runs of a store
@@ -130,7 +130,7 @@ fn help_says_what_the_verbs_do() {
       1  an output could not be written: a store, a file, a full disk
       2  what was given cannot be used: an argument, a recording, the name of a store or run
       130  stopped by Ctrl-C or SIGTERM; what is stored is whole
-    ");
+    "#);
     let version = command(&folder()).arg("--version").output().unwrap();
     assert_eq!(
         text(&version.stdout),
@@ -243,7 +243,7 @@ fn help_of_replay_says_where_rows_go_and_what_ends_it() {
           --dialect <DIALECT>
               Names of the metrics [default: maxent]
               
-              [possible values: maxent, trl, tunix, verl]
+              [possible values: maxent, trl, tunix, verl, openrlhf, nemo-rl, skyrl, prime-rl]
 
           --mode <MODE>
               Keys to keep: full or slim [default: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE,
@@ -358,7 +358,7 @@ fn help_of_keys_and_show_says_what_they_take() {
         let out = command(&folder()).args([verb, "--help"]).output().unwrap();
         text(&out.stdout)
     };
-    insta::assert_snapshot!(help("keys"), @"
+    insta::assert_snapshot!(help("keys"), @r#"
     List the keys that a row can have, and what they mean
 
     A metric that a training reports under a name of its own appears under exactly that name, in every
@@ -370,7 +370,7 @@ fn help_of_keys_and_show_says_what_they_take() {
           --dialect <DIALECT>
               Only the keys of this dialect; all dialects without it
               
-              [possible values: maxent, trl, tunix, verl]
+              [possible values: maxent, trl, tunix, verl, openrlhf, nemo-rl, skyrl, prime-rl]
 
           --retain <RETAIN>
               As the keys are in a run that retains its rewards as: exact, or sketch
@@ -384,12 +384,16 @@ fn help_of_keys_and_show_says_what_they_take() {
           --key <GLOB>
               Only the keys that match, such as 'train/kl*' or '*reward*'; may be given several times
 
+          --like <KEY>
+              Only the keys that stand for the same number as this one, in every dialect; the extended
+              metrics among them
+
           --json
               As a JSON array of {dialect, key, unit, meaning, reduction, window}
 
       -h, --help
               Print help (see a summary with '-h')
-    ");
+    "#);
     insta::assert_snapshot!(help("show"), @"
     Show a run's metrics, several runs beside each other, or the runs of a store
 

