@@ -102,7 +102,7 @@ class Engine(_core.Engine):
         replica: Whether this rank holds a copy of another's data (of tensor, pipeline or context parallel ranks all but one): nothing of it
             is counted, and it gathers all the same. Without it: as the gather says; else it holds data of its own.
         recorder: A folder in which every record is written down, for `grpo-metrics replay`. Without it: no recording.
-        dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
+        dialect: maxent, trl, tunix, verl, openrlhf, nemo-rl, skyrl or prime-rl. Names of the metrics. Without it: maxent.
         mode: full or slim. Keys to keep: full or slim. Without it: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full.
         steps_per_epoch: a finite number, in steps. Epoch, where none is reported: step / this. Without it: not known.
         num_generations: a finite number, in steps. Epoch, else: step / this. Without it: not known.

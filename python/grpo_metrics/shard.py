@@ -171,7 +171,7 @@ class Shard(_core.Shard):
         success_threshold: a finite number, in reward. From this value on a completion succeeds. Without it: 1. Only with `extended`.
         retain: exact or sketch. How rewards are kept for their quantiles: exact, or sketch (within 1 %, in memory that does not grow).
             Without it: exact.
-        dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
+        dialect: maxent, trl, tunix, verl, openrlhf, nemo-rl, skyrl or prime-rl. Names of the metrics. Without it: maxent.
         """
         raise NotImplementedError
 
@@ -207,7 +207,7 @@ class Shard(_core.Shard):
         else an OptionError.
 
         Options of a row, each with what it takes, its unit, and what holds without it:
-        dialect: maxent, trl, tunix or verl. Names of the metrics. Without it: maxent.
+        dialect: maxent, trl, tunix, verl, openrlhf, nemo-rl, skyrl or prime-rl. Names of the metrics. Without it: maxent.
         mode: full or slim. Keys to keep: full or slim. Without it: MAXENT_WANDB_METRICS_MODE, else MAXENT_METRICS_MODE, else full.
         steps_per_epoch: a finite number, in steps. Epoch, where none is reported: step / this. Without it: not known.
         num_generations: a finite number, in steps. Epoch, else: step / this. Without it: not known.

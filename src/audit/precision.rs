@@ -67,7 +67,9 @@ mod tests {
     fn a_key_of_few_digits_is_meant_to_half_its_last_one() {
         assert_eq!(tolerance(&["0.1295", "0.25"], 0.1295), 0.5e-4);
         assert_eq!(tolerance(&["0.12951", "0.25"], 0.25), 0.5e-5);
-        assert_eq!(tolerance(&["22.6875"], 22.6875), 0.5e-4);
+        assert_eq!(tolerance(&["2.6875"], 2.6875), 0.5e-4);
+        // But no finer than single precision is.
+        assert_eq!(tolerance(&["22.6875"], 22.6875), 22.6875 * SINGLE);
     }
 
     #[test]

@@ -330,7 +330,7 @@ mod tests {
         };
         assert_eq!(
             refused("token_logps", Column::Ids(&[1])),
-            "`token_logps`: expected a column of f32, found one of u64"
+            "`token_logps`: expected a column of f32, found one of u64 or text"
         );
         assert_eq!(
             refused("padding_mask", Column::TokenBits(TokenMask::Ragged(&[1]))),

@@ -12,6 +12,7 @@ mod keys;
 mod manual;
 mod merge;
 mod options;
+mod probed;
 mod record;
 mod replay;
 #[cfg(feature = "serve")]

@@ -1,4 +1,4 @@
-//! The names of OpenRLHF's metrics that are numbers of ours.
+//! The names of `OpenRLHF`'s metrics that are numbers of ours.
 
 #[cfg(feature = "sqlite")]
 use super::first::{First, first};

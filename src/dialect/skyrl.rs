@@ -1,4 +1,4 @@
-//! The names of SkyRL's metrics that are numbers of ours. What its workers average over micro-batches stands here over all tokens.
+//! The names of `SkyRL`'s metrics that are numbers of ours. What its workers average over micro-batches stands here over all tokens.
 
 #[cfg(feature = "sqlite")]
 use super::first::{First, first};

@@ -69,9 +69,9 @@ pub enum EngineError {
         /// The step that has no row.
         step: u64,
         /// The range that the tokens were counted against.
-        counted: ClipRange,
+        counted: Box<ClipRange>,
         /// The range of the controller's snapshot.
-        snapshot: ClipRange,
+        snapshot: Box<ClipRange>,
     },
 }
 
@@ -96,8 +96,8 @@ pub(super) fn check_range(
     }
     Err(EngineError::ClipRange {
         step: summary.step,
-        counted,
-        snapshot,
+        counted: counted.into(),
+        snapshot: snapshot.into(),
     })
 }
 

@@ -231,8 +231,8 @@ mod tests {
         let row = parse(prime).unwrap();
         assert_eq!((row.step, row.time), (3, 1_763_700_000.5));
         let expected = [
-            ("train/effective/agent/reward/mean", 0.5),
             ("time/step", 18.25),
+            ("train/effective/agent/reward/mean", 0.5),
         ];
         assert_eq!(entries(&row.train), expected);
         let tinker = br#"{"step": 0, "progress/batch": 0, "optim/lr": 4e-05, "env/all/reward/total": 0.5, "done": false}"#;

@@ -15,7 +15,7 @@ const BEGINNINGS: [(&[u8], &str); 8] = [
     (b"\xff\xfe", "text in UTF-16: write it in UTF-8"),
 ];
 
-/// SkyRL's dumps, and what `torch.save` writes, as slime does.
+/// `SkyRL`'s dumps, and what `torch.save` writes, as slime does.
 const PICKLE: &str = "a pickle, as SkyRL and slime dump their batches: who loads one runs what is in it, so it is not loaded here; \
      `python -m grpo_metrics.convert FILE DIR` takes the numbers out of it and nothing else";
 

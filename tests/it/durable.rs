@@ -1,7 +1,6 @@
 //! Durable delivery: nothing lost, nothing twice, and an account of every row, through faults, full disks and SIGKILL.
 #![allow(clippy::similar_names, reason = "what was sent and what was seen")]
 
-#[cfg(feature = "evsys")]
 use std::fs;
 use std::path::Path;
 use std::process::Command;

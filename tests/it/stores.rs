@@ -2,7 +2,6 @@
 //! read and write.
 #![cfg(feature = "sqlite")]
 
-#[cfg(feature = "evsys")]
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;

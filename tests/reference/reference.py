@@ -1029,6 +1029,22 @@ CORRECTION = {
 }
 
 
+def by_token(view):
+    """Each counted token's advantage, its own or its completion's."""
+    advantages = []
+    for completion in view.completions:
+        if "token_advantages" in completion.tokens:
+            advantages += [value for (value,) in completion.columns("token_advantages")]
+        elif usable(completion.advantage) and completion.counted is not None:
+            advantages += [completion.advantage] * sum(completion.counted)
+    return advantages
+
+
+def all_tokens(view):
+    both = [c.prompt + c.length for c in view.completions if c.prompt is not None and c.length is not None]
+    return sum(both) if both else None
+
+
 def verl(view, options):
     row = {}
     extremes = (("mean", mean), ("max", highest), ("min", lowest))
@@ -1059,13 +1075,7 @@ def verl(view, options):
             if usable(completion.reward) and apart is not None and len(apart) == sum(completion.counted):
                 penalised.append(completion.reward - coefficient * math.fsum(map(estimator, apart)))
         three("critic/rewards", penalised)
-    advantages = []
-    for completion in view.completions:
-        if "token_advantages" in completion.tokens:
-            advantages += [value for (value,) in completion.columns("token_advantages")]
-        elif usable(completion.advantage) and completion.counted is not None:
-            advantages += [completion.advantage] * sum(completion.counted)
-    three("critic/advantages", advantages)
+    three("critic/advantages", by_token(view))
     for name in ("returns", "values"):
         three("critic/" + name, [value for _, rows in view.per_completion(name) for (value,) in rows])
     judged = [pair for _, rows in view.per_completion("returns", "values") for pair in rows]
@@ -1108,16 +1118,72 @@ def verl(view, options):
         for suffix in ("mean", "max", "min"):
             row[f"training/off_policy/trajectory_{key}/{suffix}"] = ages.get(f"{name}/{suffix}")
 
-    both = [c.prompt + c.length for c in view.completions if c.prompt is not None and c.length is not None]
-    seconds, devices = scalar(view, "step_time_sec"), options.get("devices")
-    row["perf/total_num_tokens"] = sum(both) if both else None
+    tokens, seconds, devices = all_tokens(view), scalar(view, "step_time_sec"), options.get("devices")
+    row["perf/total_num_tokens"] = tokens
     row["perf/time_per_step"] = seconds
-    if both and seconds and devices:
-        row["perf/throughput"] = sum(both) / (seconds * devices)
+    if tokens is not None and seconds and devices:
+        row["perf/throughput"] = tokens / (seconds * devices)
     return row
 
 
-DIALECTS = {"maxent": maxent, "trl": trl, "tunix": tunix, "verl": verl}
+def truncated(view):
+    return share(present(c.clipped() for c in view.completions)) if knows_ends(view) else None
+
+
+def reported(view, names):
+    return {key: scalar(view, name) for key, name in names.items()}
+
+
+def openrlhf(view, options):
+    rewards = view.column("reward")
+    row = {"train/rollout/reward_mean": mean(rewards)}
+    row["train/rollout/reward_std"] = 0.0 if len(rewards) == 1 else sample_std(rewards)
+    row["train/rollout/response_length_mean"] = mean(view.column("length"))
+    row["train/rollout/truncated_rate"] = truncated(view)
+    row["train/rollout/num_samples"] = len(view.completions)
+    if knows_old(view):
+        row["train/ppo_clip_ratio"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+    names = {"policy_loss": "policy_loss", "actor_lr": "learning_rate", "actor_grad_norm": "grad_norm"}
+    return row | reported(view, {"train/" + key: name for key, name in names.items()})
+
+
+def nemo_rl(view, options):
+    row = {"train/reward": mean(view.column("reward")), "train/mean_prompt_length": mean(view.column("prompt"))}
+    row["train/total_num_tokens"] = all_tokens(view)
+    for suffix, statistic in (("mean", mean), ("max", highest), ("min", lowest)):
+        row["train/advantages/" + suffix] = statistic(by_token(view))
+    return row | reported(view, {"train/loss": "total_loss", "train/grad_norm": "grad_norm", "train/lr": "learning_rate"})
+
+
+def skyrl(view, options):
+    row = {"reward/avg_raw_reward": mean(view.column("reward")), "policy/policy_entropy": mean(view.entropies())}
+    for prefix, statistic in (("avg", mean), ("min", lowest), ("max", highest)):
+        row[f"generate/{prefix}_num_tokens"] = statistic(view.column("length"))
+    apart = [abs(old - sampled) for old, sampled in sampler_pairs(view)]
+    key = "policy/rollout_train_logprobs_abs_diff_"
+    row[key + "mean"], row[key + "max"] = mean(apart), highest(apart)
+    names = {"final_loss": "total_loss", "policy_loss": "policy_loss", "policy_lr": "learning_rate", "grad_norm": "grad_norm"}
+    return row | reported(view, {"policy/" + key: name for key, name in names.items()})
+
+
+def prime_rl(view, options):
+    row = {"entropy/all/mean": mean(view.entropies()), "train/effective/agent/is_truncated/mean": truncated(view)}
+    for suffix, statistic in (("mean", mean), ("max", highest), ("min", lowest)):
+        row["train/effective/agent/reward/" + suffix] = statistic(view.column("reward"))
+    names = {"loss/mean": "total_loss", "optim/lr": "learning_rate", "optim/grad_norm": "grad_norm", "time/step": "step_time_sec"}
+    return row | reported(view, names)
+
+
+DIALECTS = {
+    "maxent": maxent,
+    "trl": trl,
+    "tunix": tunix,
+    "verl": verl,
+    "openrlhf": openrlhf,
+    "nemo-rl": nemo_rl,
+    "skyrl": skyrl,
+    "prime-rl": prime_rl,
+}
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 

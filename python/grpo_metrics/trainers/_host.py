@@ -117,7 +117,8 @@ class Host(Lacks):
         counted = self.counts and (bool(self._computes) or self._step is not None)
         if ends and self._step is not None and step >= self._step:
             row = self.shielded("a row", self._end) or {}
-        beside = {name: value for name, value in said.items() if not (counted and self._is_ours(name))}
+        # A number that our row lacks, for want of its columns, stands as the trainer says it.
+        beside = {name: value for name, value in said.items() if not (counted and self._is_ours(name)) or (row and name not in row)}
         if beside:
             self.engine.log(step, beside)
         return row

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use crate::batch::{ColumnInfo, Columns, Shape};
 use crate::cli::grid::Grid;
+use crate::cli::probed::probed;
 use crate::dialect::Dialect;
-use crate::engine::Engine;
 use crate::recording::{Record, TrainerFile};
 
 /// How many families of keys a line names.
@@ -105,17 +105,8 @@ fn keys(without: &[&str], dialect: Dialect, extended: bool) -> Vec<&'static str>
         let columns = Columns::ALL.iter().map(|info| info.name);
         without.extend(columns.filter(|name| is_of_tokens(name)));
     }
-    let record = Record::probe(1, &without);
-    let built = Engine::builder()
-        .dialect(dialect)
-        .extended(extended)
-        .build();
-    let (Ok(mut engine), Ok(batch)) = (built, record.batch()) else {
-        return Vec::new();
-    };
-    let row = engine.observe(&batch).and_then(|()| engine.step(1));
     let mut keys = Vec::new();
-    for (key, _) in row.iter().flatten().flat_map(|row| row.metrics.iter()) {
+    for (key, _) in probed(&Record::probe(1, &without), dialect, extended).iter() {
         if let Some(line) = dialect.line(key)
             && !keys.contains(&line.key)
         {

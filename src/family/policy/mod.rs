@@ -142,7 +142,7 @@ pub(crate) struct Policy {
     /// Ratios of current to behaviour policy that leave the clip range.
     pub outside: Outside,
     /// Of records that have the sampler's log-probabilities.
-    pub off_policy: Option<Box<OffPolicy>>,
+    pub apart: Option<Box<OffPolicy>>,
     /// Of records that say with which weights their tokens were sampled.
     pub staleness: Option<Box<Staleness>>,
 }
@@ -203,7 +203,7 @@ impl Policy {
                 .map(|sampler| sampler.probability_difference_squares)
                 .collect(),
             outside: Outside::of(batch, sums, bounds),
-            off_policy: OffPolicy::of(sums, bounds).map(Box::new),
+            apart: OffPolicy::of(sums, bounds).map(Box::new),
             staleness: Staleness::of(batch).map(Box::new),
             ..Self::default()
         };
@@ -283,7 +283,7 @@ impl Policy {
             && ranged(self.penalised.moments.count(), &self.penalised.extent)
             && self.returns.count() == self.errors.count()
             && self.outside.is_consistent()
-            && self.off_policy.as_ref().is_none_or(|o| o.is_consistent())
+            && self.apart.as_ref().is_none_or(|o| o.is_consistent())
             && self.staleness.as_ref().is_none_or(|s| s.is_consistent())
     }
 
@@ -299,7 +299,7 @@ impl Policy {
             ref errors,
             ref probability_difference_squares,
             ref outside,
-            off_policy,
+            apart,
             staleness,
         } = other;
         self.reference.merge(reference);
@@ -313,7 +313,7 @@ impl Policy {
         self.probability_difference_squares
             .merge(probability_difference_squares);
         self.outside.merge(outside);
-        join(&mut self.off_policy, off_policy, |mine, theirs| {
+        join(&mut self.apart, apart, |mine, theirs| {
             mine.merge(&theirs);
         });
         join(&mut self.staleness, staleness, |mine, theirs| {

@@ -91,7 +91,7 @@ impl PolicyNumbers {
             explained_variance: explained(&policy.returns, &policy.errors),
             probability_difference_std: difference_std(policy, probabilities),
             outside: OutsideNumbers::of(&policy.outside),
-            off_policy: policy.off_policy.as_deref().and_then(off_policy),
+            off_policy: policy.apart.as_deref().and_then(off_policy),
             staleness: StalenessNumbers::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Values};
 use crate::batch::scalars::{ImportanceLevel, LossType};
 use crate::family::moment::part;
 use crate::family::number_totals::count;
@@ -12,9 +12,9 @@ use crate::kernel::tokens::{Bounds, Sums};
 /// Current policy to behaviour policy, over counted tokens that have a ratio.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outside {
-    /// Tokens, and those outside of the range.
+    /// Tokens, and those outside of the range on either side.
     pub tokens: u64,
-    pub outside: u64,
+    pub either: u64,
     /// The same of completions that have an advantage of their own and no token advantages; outside by its sign.
     pub judged: u64,
     pub negative: u64,
@@ -30,7 +30,7 @@ impl Outside {
     pub fn of(batch: &Batch<'_>, sums: &[Sums], bounds: &Bounds) -> Self {
         let mut of = Self::default();
         let given = batch.columns().advantages.as_ref();
-        let mut advantages = given.map(|advantages| advantages.iter());
+        let mut advantages = given.map(Values::iter);
         for (completion, sums) in sums.iter().enumerate() {
             let advantage = advantages.as_mut().and_then(Iterator::next).flatten();
             let advantage = advantage.filter(|a| a.is_finite());
@@ -39,7 +39,7 @@ impl Outside {
             };
             let outside = behaviour.low + behaviour.high;
             of.tokens += behaviour.tokens;
-            of.outside += outside;
+            of.either += outside;
             match (&sums.advantages, advantage) {
                 (Some(_), _) => of.signed += behaviour.signed_tokens,
                 (None, Some(advantage)) => {
@@ -61,7 +61,7 @@ impl Outside {
 
     /// Whether its parts could be of the same tokens.
     pub fn is_consistent(&self) -> bool {
-        self.outside <= self.tokens
+        self.either <= self.tokens
             && self.judged <= self.tokens
             && self.signed <= self.tokens
             && self.negative.saturating_add(self.positive) <= self.judged
@@ -71,7 +71,7 @@ impl Outside {
     pub fn merge(&mut self, other: &Self) {
         let Self {
             tokens,
-            outside,
+            either,
             judged,
             negative,
             positive,
@@ -79,7 +79,7 @@ impl Outside {
             beyond,
         } = other;
         count(&mut self.tokens, *tokens);
-        count(&mut self.outside, *outside);
+        count(&mut self.either, *either);
         count(&mut self.judged, *judged);
         count(&mut self.negative, *negative);
         count(&mut self.positive, *positive);
@@ -124,7 +124,7 @@ impl OutsideNumbers {
     pub(crate) fn of(s: &Outside) -> Self {
         let own = s.judged == s.signed;
         Self {
-            outside: part(s.outside, s.tokens),
+            outside: part(s.either, s.tokens),
             negative: part(s.negative, s.judged).filter(|_| own),
             positive: part(s.positive, s.judged).filter(|_| own),
             beyond: part(s.beyond, s.signed),

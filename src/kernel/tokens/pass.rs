@@ -95,7 +95,7 @@ fn sampler_on(
     bounds: &Bounds,
 ) -> Sampler {
     let family = Sampled::<false> { bounds };
-    family.finish(sums(
+    Sampled::<false>::finish(sums(
         unit,
         completion,
         [old, sampling],
@@ -113,7 +113,7 @@ fn sampler_apart_on(
     bounds: &Bounds,
 ) -> Sampler {
     let family = Sampled::<true> { bounds };
-    family.finish(sums(
+    Sampled::<true>::finish(sums(
         unit,
         completion,
         [old, sampling],

@@ -56,6 +56,7 @@ fn open(file: File) -> Result<SerializedFileReader<File>, Fault> {
     Ok(reader)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` hands on")]
 fn broken(error: ParquetError) -> Fault {
     Fault::Parquet {
         message: error.to_string(),
@@ -112,7 +113,7 @@ impl<'r> Row<'r> {
         let found = self
             .cells
             .get(field)
-            .map_or_else(|| "nothing".to_owned(), |cell| cell.to_string());
+            .map_or_else(|| "nothing".to_owned(), ToString::to_string);
         Fault::Cell {
             field: field.to_owned(),
             expected: expected.to_owned(),

@@ -88,7 +88,7 @@ impl<L: Lanes, const APART: bool> Family<L, 2> for Sampled<'_, APART> {
 
 impl<const APART: bool> Sampled<'_, APART> {
     #[inline(always)]
-    pub fn finish<L: Lanes>(&self, parts: [SamplerLanes<L>; 2]) -> Sampler {
+    pub fn finish<L: Lanes>(parts: [SamplerLanes<L>; 2]) -> Sampler {
         let [low, high] = parts;
         Sampler {
             logp_difference: RangeLanes::finish(parts.map(|part| part.logp_difference)),

@@ -177,9 +177,9 @@ fn check_apart(tokens: &Tokens, sums: &Sums) {
     // As by the mean of the two policies' probabilities, which NeMo-RL takes.
     let by_mixture = |row: &Vec<f64>| {
         let (p, q) = (row[0].exp(), row[1].exp());
-        let mean = (p + q) / 2.0;
+        let mean = f64::midpoint(p, q);
         let k3 = |x: f64| x - x.ln() - 1.0;
-        (k3(p / mean) + k3(q / mean)) / 2.0
+        f64::midpoint(k3(p / mean), k3(q / mean))
     };
     let usual = rows.iter().all(|row| row.iter().all(|x| *x > -50.0));
     if usual {
