@@ -26,7 +26,7 @@ NAMES = {"grad_norm": "actor/grad_norm", "learning_rate": "actor/lr", "step_time
 
 FUNCTIONS, TRACKING = "verl.trainer.ppo.metric_utils", "verl.utils.tracking"
 
-Call: TypeAlias = "Callable[[str, int], Any]"
+Call: TypeAlias = Callable[[str, int], Any]
 """A call's arguments, each by its name and its place."""
 
 
