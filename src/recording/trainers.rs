@@ -166,6 +166,7 @@ impl<'de> Visitor<'de> for Names {
 
 impl TrainerFile {
     /// Whose files they are, in words.
+    #[cfg(feature = "cli")]
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Verl => "verl's rollout data",
@@ -177,6 +178,7 @@ impl TrainerFile {
     }
 
     /// What is to be known of numbers that are not simply in the files.
+    #[cfg(feature = "cli")]
     pub(crate) const fn note(self) -> Option<&'static str> {
         match self {
             Self::Trl => Some(

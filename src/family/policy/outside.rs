@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Batch, Values};
 use crate::batch::scalars::{ImportanceLevel, LossType};
+use crate::batch::{Batch, Values};
 use crate::family::moment::part;
 use crate::family::number_totals::count;
 use crate::kernel::exp::power_of_e;
