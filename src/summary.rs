@@ -204,7 +204,10 @@ impl Summary {
             component_sums: shard.component_rows.mean_of_sums(),
             component_means: shard.component_rows.mean_of_means(),
             advantages: moment(&shard.advantages),
-            policy: policy(shard, reading.kl_kind),
+            policy: PolicyNumbers {
+                staleness: staleness(shard, &reports, &scalars),
+                ..policy(shard, reading.kl_kind)
+            },
             extended: shard.extended.as_ref().zip(groups.extended.as_ref()).map(
                 |(extended, groups)| ExtendedNumbers::of(shard, extended, (plain, groups), reading),
             ),

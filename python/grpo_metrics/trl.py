@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._audit import LiveAudit
-from ._core import SinkError, StoreError
 from ._observer import Generated, Observer
 from ._opened import opened, without_outputs
 from ._parts import argument, is_whole, without
@@ -180,7 +179,7 @@ class Training:
         self.log: GrpoMetricsCallback = trainer._grpo_metrics_log
         self.log.begins(resumes)
         self.options = {} if engine else _engine_options(trainer, {**options, **self._run(options, resumes)})
-        self.engine = engine or _engine(self.options, options.get("resume"))
+        self.engine = engine or opened(self.options, options.get("resume"))
         if not self.owns_engine:
             self.engine.rewind()  # this training's steps are counted anew
         if self.owns_engine and self.engine.run is not None:
@@ -222,26 +221,6 @@ def _live_audit(training: Training) -> LiveAudit | None:
     return LiveAudit(training.options, accelerator.num_processes)
 
 
-def _engine(options: dict[str, Any], asked: str | None) -> Engine:
-    """An engine with these options; where a store or sink cannot be opened, one without, for the other ranks wait for its part. A run
-    that nobody `asked` to go on with, and that cannot be gone on with, is left alone: there is a new one."""
-    try:
-        try:
-            return Engine(**options)
-        except StoreError as error:
-            if asked is not None or options.get("resume") != "allow":
-                raise
-            _log.warning("grpo_metrics: the training has a run of its own: %s", error)
-            return Engine(**options | {"resume": "never"})
-    except (StoreError, SinkError) as error:
-        _log.warning("grpo_metrics: rows go to the trainer's log alone: %s", error)
-        return Engine(**_without_outputs(options))
-
-
-def _without_outputs(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in ("store", "sinks", "journal", "recorder", "samples")}
-
-
 def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     args, accelerator = trainer.args, trainer.accelerator
     options: dict[str, Any] = {"dialect": "trl", "seed": args.seed}
@@ -257,5 +236,5 @@ def _engine_options(trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     said = {"trainer": type(trainer).__name__, **facts(args, trainer.model)}
     options["config"] = said | _finite(dict(config) if isinstance(config, Mapping) else {"config": config})
     if not accelerator.is_main_process:  # rows are rank 0's; a recording has a file of every rank
-        options = {**_without_outputs(options), "recorder": options.get("recorder")}
+        options = {**without_outputs(options), "recorder": options.get("recorder")}
     return options

@@ -65,6 +65,7 @@ enum Verb {
     /// A metric that a training reports under a name of its own appears under exactly that name, in every dialect.
     Keys(keys::KeysArgs),
     Merge(Box<merge::MergeArgs>),
+    Audit(Box<audit::AuditArgs>),
     Record(record::RecordArgs),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
@@ -303,6 +304,7 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(&args)?,
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
+        Verb::Audit(args) => audit::run(&args, out)?,
         Verb::Record(args) => record::run(&args)?,
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,

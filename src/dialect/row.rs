@@ -171,6 +171,26 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
                 _ => None,
             });
         }
+        (Take::Best(_), Some(extended)) => {
+            let best: Vec<(String, &BestNumbers)> = extended
+                .best
+                .iter()
+                .map(|best| (best.k.to_string(), best))
+                .collect();
+            let best = best.iter().map(|(k, best)| (k.as_str(), *best));
+            push_each(metrics, block, best, |take, b| match take {
+                Take::Best(take) => take(b),
+                _ => None,
+            });
+        }
+        (Take::Condition(_), Some(extended)) => {
+            let conditions = extended.stop_conditions.iter();
+            let conditions = conditions.map(|(condition, c)| (condition.as_str(), c));
+            push_each(metrics, block, conditions, |take, c| match take {
+                Take::Condition(take) => take(c),
+                _ => None,
+            });
+        }
         (Take::Tag(_), Some(extended)) => {
             let tags = extended.tags.iter().map(|(tag, t)| (tag.as_str(), t));
             push_each(metrics, block, tags, |take, t| match take {

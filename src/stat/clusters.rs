@@ -119,6 +119,27 @@ impl Clusters {
     }
 }
 
+/// [`Clusters::intraclass`] from the share of the sum of squares that is between clusters, and from the clusters' sizes, each with how
+/// many clusters have it.
+pub(crate) fn intraclass(between: f64, sizes: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
+    let (mut clusters, mut values, mut squares) = (0.0, 0.0, 0.0);
+    for (size, count) in sizes {
+        let (size, count) = (size as f64, count as f64);
+        clusters += count;
+        values += count * size;
+        squares += count * size * size;
+    }
+    if clusters < 2.0 || values <= clusters {
+        return None;
+    }
+    let mean_size = (values - squares / values) / (clusters - 1.0);
+    let (among, within) = (
+        between / (clusters - 1.0),
+        (1.0 - between) / (values - clusters),
+    );
+    Some((among - within) / (among + (mean_size - 1.0) * within))
+}
+
 /// The moments of the exact sums of at most [`CHUNK`] clusters, all of which are as long.
 fn moments_of_sums(clusters: &[&[f64]]) -> Moments {
     let (mut sums, mut rests) = (vec![0.0; clusters.len()], vec![0.0; clusters.len()]);

@@ -108,6 +108,7 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
     let mut detailed = with(Grouping::Ids(&ids));
     detailed.token_ids = Some(TokenIds::Ragged(&token_ids));
     detailed.tags = Some(&tags);
+    detailed.penalised_rewards = Some((&rewards).into());
     detailed.turns = Some(&lengths);
     detailed.tool_calls = Some(&lengths);
     detailed.tool_failures = Some(&lengths);

@@ -13,8 +13,8 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from make_cases import NAN, TOKENS, VECTORS, agents, groups, own, poison, shared, without
-from reference import View, completion_tokens, dictionary, failed_calls, scalar, usable
+from make_cases import NAN, TOKENS, VECTORS, agents, clips, groups, off_policies, own, poison, shared, without
+from reference import View, behaviour_clips, clip_numbers, completion_tokens, dictionary, failed_calls, knows_old, off_policy, scalar, staleness, usable
 from scipy import stats
 
 HIGH = 0.1

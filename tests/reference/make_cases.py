@@ -707,7 +707,7 @@ def conversations():
 
 
 def layout_cases():
-    for name, options, records in [*layout(), *losses(), *conversations()]:
+    for name, options, records in [*layout(), *losses(), *off_policies(), *clips(), *conversations()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

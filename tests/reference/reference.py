@@ -174,6 +174,7 @@ class Completion:
         if self.aborted is not None:
             return self.aborted
         return None if self.length is None else self.length == 0
+    versions: list | None = None
 
     def clipped(self):
         if self.terminated is not None:
@@ -277,6 +278,7 @@ class View:
                 error=value("errors", bool),
                 condition=value("stop_conditions", str),
                 answer=value("answers", str),
+                versions=batch["weight_versions"][span] if batch.get("weight_versions") is not None else None,
             )
             self.completions.append(completion)
             self.groups[key].members.append(completion)
