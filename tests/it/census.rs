@@ -325,8 +325,8 @@ fn a_token_that_is_no_number_is_counted_by_its_columns_family_in_every_shape_of_
         for &way in &ways {
             for nth in (0..8).filter(|nth| tokens >> nth & 1 > 0) {
                 turn += 1;
-                // Places, poisons and what else there is in turn, out of step with each other.
-                if turn % 3 > 0 {
+                // A few of each, with places, poisons and what else there is in turn, out of step with each other.
+                if turn % 11 > 1 {
                     continue;
                 }
                 let shape = Shape {
