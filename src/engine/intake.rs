@@ -27,7 +27,7 @@ impl Engine {
     }
 
     /// What [`Engine::observe`] would take in of this micro-batch, to be kept or sent elsewhere: of a replica
-    /// ([`EngineBuilder::replica`]) nothing.
+    /// ([`EngineBuilder::replica`](super::EngineBuilder::replica)) nothing.
     #[must_use]
     pub fn shard_of(&mut self, batch: &Batch<'_>) -> Shard {
         if self.replica {

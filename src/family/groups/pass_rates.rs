@@ -13,7 +13,7 @@ pub struct PassRates {
     pub quarters: [f64; 4],
     /// Share of groups all of whose completions succeed.
     pub all: f64,
-    /// The correlation of successes within a group ([`intraclass`]); `None` where all completions succeed or none, for fewer than
+    /// The correlation of successes within a group (the ANOVA estimator, corrected for unequal sizes); `None` where all completions succeed or none, for fewer than
     /// two groups, and where none has two completions.
     pub intraclass: Option<f64>,
 }
