@@ -52,7 +52,7 @@ impl From<u64> for GroupId {
 impl From<&str> for GroupId {
     fn from(text: &str) -> Self {
         Self {
-            number: xxh3_64(text.as_bytes()),
+            number: id_of(text.as_bytes()),
             word: "text",
         }
     }
@@ -77,6 +77,11 @@ impl GroupId {
         }
         Ok(ids.iter().map(|id| id.number).collect())
     }
+}
+
+/// The id of a group that something else than a number names: the same for the same bytes, in whichever rank and process.
+pub(crate) fn id_of(name: &[u8]) -> u64 {
+    xxh3_64(name)
 }
 
 /// The distinct ids in order of first appearance: the order of a record's per-group columns.

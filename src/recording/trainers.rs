@@ -16,11 +16,11 @@ use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::Fault;
 use super::field::Fields;
 use super::foreign;
+use crate::batch::group::id_of;
 use crate::limits;
 use crate::numerals::with_bare_words_quoted;
 use row::Rows;
@@ -262,7 +262,7 @@ fn number_in(name: &str, before: &str, after: &str) -> Option<u64> {
 
 /// The group that a text names: completions of equal texts are of one group.
 fn group_of(text: &str) -> u64 {
-    xxh3_64(text.as_bytes())
+    id_of(text.as_bytes())
 }
 
 /// The group of completions whose prompts are these tokens.
@@ -271,7 +271,7 @@ fn group_of_tokens(tokens: &[u32]) -> u64 {
         .iter()
         .flat_map(|token| token.to_le_bytes())
         .collect();
-    xxh3_64(&bytes)
+    id_of(&bytes)
 }
 
 #[cfg(test)]
