@@ -80,51 +80,6 @@ impl<L: Lanes> Extracted<L> {
     }
 }
 
-dispatched! {
-    /// The sum of each of `groups`, all of which are as long, as two doubles: the nearest one, and what that leaves over; NaN
-    /// for both where two do not hold it, or where it leaves the range on the way.
-    pub(crate) fn twofold_sums(groups: &[&[f64]], sums: &mut [f64], rests: &mut [f64]) = twofold_body on a unit
-}
-
-/// A group a lane.
-#[inline(always)]
-fn twofold_body<U: Unit>(unit: U, groups: &[&[f64]], sums: &mut [f64], rests: &mut [f64]) {
-    let zero = unit.splat(0.0);
-    let most = unit.splat(f64::MAX);
-    let parts = groups.chunks(WIDTH).zip(sums.chunks_mut(WIDTH));
-    for ((groups, sums), rests) in parts.zip(rests.chunks_mut(WIDTH)) {
-        let (mut sum, mut rest, mut lost) = (zero, zero, zero);
-        let length = groups.first().map_or(0, |group| group.len());
-        for at in 0..length {
-            // Lanes that have no group add zeros.
-            let mut cells = [0.0; WIDTH];
-            for (cell, group) in cells.iter_mut().zip(groups) {
-                *cell = group.get(at).copied().unwrap_or(f64::NAN);
-            }
-            let (next, error) = two_sum(sum, unit.doubles(&cells));
-            let (more, left) = two_sum(rest, error);
-            (sum, rest) = (next, more);
-            lost = lost + left.abs();
-        }
-        let (sum, rest) = two_sum(sum, rest);
-        // What overflows leaves NaN, which is within nothing.
-        let held = lost.within(zero) & sum.abs().within(most);
-        let nothing = unit.splat(f64::NAN);
-        let sum = held.select(sum, nothing).array();
-        let rest = held.select(rest, nothing).array();
-        sums.copy_from_slice(&sum[..sums.len()]);
-        rests.copy_from_slice(&rest[..rests.len()]);
-    }
-}
-
-/// The rounded sum and its error, which is a double (Knuth, "The Art of Computer Programming" 2, section 4.2.2).
-#[inline(always)]
-fn two_sum<L: Lanes>(a: L, b: L) -> (L, L) {
-    let sum = a + b;
-    let of_b = sum - a;
-    (sum, (a - (sum - of_b)) + (b - of_b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,41 +120,6 @@ mod tests {
             .map(|group| whole[group].iter().sum::<i64>() as f64 / 1024.0)
             .collect();
         assert_eq!(on_every_path(&values, &sizes), expected);
-    }
-
-    #[test]
-    fn two_doubles_hold_a_sum_exactly_on_every_path_or_are_no_numbers() {
-        use crate::stat::ExactSum;
-        let tiny = 2.0_f64.powi(-90);
-        let mut groups: Vec<Vec<f64>> = (0..19_u32)
-            .map(|g| {
-                (0..5)
-                    .map(|i| f64::from(g * 7 + i * i) / 3.0 - 9.0)
-                    .collect()
-            })
-            .collect();
-        groups.push(vec![1.0, tiny, -tiny, 0.5, 0.25]);
-        groups.push(vec![1e300, 1.0, 1e-300, 0.0, 0.0]);
-        groups.push(vec![f64::MAX, f64::MAX, -f64::MAX, 0.0, 0.0]);
-        let groups: Vec<&[f64]> = groups.iter().map(Vec::as_slice).collect();
-        let mut found: Vec<Vec<u64>> = Vec::new();
-        for path in Path::available() {
-            assert!(path.force());
-            let (mut sums, mut rests) = (vec![0.0; groups.len()], vec![0.0; groups.len()]);
-            twofold_sums(&groups, &mut sums, &mut rests);
-            for ((group, &sum), &rest) in groups.iter().zip(&sums).zip(&rests) {
-                if sum.is_nan() {
-                    assert!(rest.is_nan() && group[0] >= 1e300);
-                    continue;
-                }
-                assert_eq!(ExactSum::of(&[sum, rest]), ExactSum::of(group), "{path:?}");
-            }
-            assert!(sums[20].is_nan() && sums[21].is_nan());
-            let both = sums.iter().chain(&rests);
-            found.push(both.map(|x| x.to_bits()).collect());
-            assert_eq!(found[0], found[found.len() - 1], "{path:?}");
-        }
-        twofold_sums(&[&[]], &mut [1.0], &mut [1.0]);
     }
 
     #[test]

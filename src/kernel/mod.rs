@@ -25,7 +25,10 @@ pub(crate) mod exp;
 pub(crate) mod groups;
 mod lanes;
 pub(crate) mod products;
+pub(crate) mod ranked;
+pub(crate) mod tile;
 pub(crate) mod tokens;
+pub(crate) mod within;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fixed::scale;
 use super::{CHUNK, Covariance, ExactSum, Moments, Statistic};
-use crate::kernel::groups::twofold_sums;
+use crate::kernel::tile::twofold_sums;
 
 /// The exact sums of clusters, by how many values a cluster has; memory does not grow with the clusters.
 ///
@@ -18,8 +18,9 @@ pub struct Clusters {
 
 impl Clusters {
     /// Takes in clusters of finite values; empty ones are none.
-    pub fn add<'a>(&mut self, clusters: impl Iterator<Item = &'a [f64]>) {
-        let mut clusters: Vec<&[f64]> = clusters.filter(|values| !values.is_empty()).collect();
+    pub fn add(&mut self, clusters: &[&[f64]]) {
+        let mut clusters = clusters.to_vec();
+        clusters.retain(|values| !values.is_empty());
         clusters.sort_by_key(|values| values.len());
         for alike in clusters.chunk_by(|a, b| a.len() == b.len()) {
             let sums = self.of_size(alike[0].len() as u64);

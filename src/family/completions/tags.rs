@@ -129,7 +129,7 @@ impl Tags {
     /// The completions that a group has of a tag: their finite rewards, and how many of those that are judged succeed.
     pub fn add_cluster(&mut self, tag: &str, rewards: &[f64], (hits, judged): (u64, u64)) {
         self.change(tag, |totals| {
-            totals.clusters.add([rewards].into_iter());
+            totals.clusters.add(&[rewards]);
             if let Some(pass) = part(hits, judged) {
                 totals.passes.add(&[pass]);
             }

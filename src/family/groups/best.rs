@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::family::number_totals::count;
+use crate::kernel::ranked::ranked_sums;
 use crate::stat::{ExactSum, Statistic};
 
 /// For each k = 2, 4, 8, ... that some group is large enough for: how many are, and the sums of their expectations.
@@ -18,17 +19,6 @@ struct BestOfK {
     groups: u64,
     best: ExactSum,
     worst: ExactSum,
-}
-
-/// The expectations of groups that have not been added up yet.
-#[derive(Default)]
-pub(crate) struct BestOfGroups {
-    /// For k = 2, 4, ...: of each group that is large enough.
-    by_k: Vec<[Vec<f64>; 2]>,
-    /// The weights of groups of this size: those of one step are mostly of one.
-    size: usize,
-    weights: Vec<Vec<f64>>,
-    room: Vec<f64>,
 }
 
 /// The k of the place: 2, 4, 8, ...
@@ -53,39 +43,19 @@ fn weights(n: usize) -> Vec<Vec<f64>> {
         .collect()
 }
 
-impl BestOfGroups {
-    /// A group all of whose rewards are there.
-    pub fn add(&mut self, rewards: &[f64]) {
-        if rewards.len() < 2 {
-            return;
-        }
-        if self.size != rewards.len() {
-            self.size = rewards.len();
-            self.weights = weights(self.size);
-        }
-        self.room.clear();
-        self.room.extend_from_slice(rewards);
-        self.room.sort_unstable_by(f64::total_cmp);
-        let room = &self.room;
-        if self.by_k.len() < self.weights.len() {
-            self.by_k.resize_with(self.weights.len(), Default::default);
-        }
-        for ([best, worst], weights) in self.by_k.iter_mut().zip(&self.weights) {
-            let ascending = weights.iter().zip(room);
-            let descending = weights.iter().zip(room.iter().rev());
-            best.push(descending.map(|(weight, reward)| weight * reward).sum());
-            worst.push(ascending.map(|(weight, reward)| weight * reward).sum());
-        }
-    }
-}
-
 impl BestTotals {
-    pub fn add(&mut self, groups: &BestOfGroups) {
-        for (place, [best, worst]) in groups.by_k.iter().enumerate() {
-            let of_k = self.by_k.entry(k_of(place)).or_default();
-            count(&mut of_k.groups, best.len() as u64);
-            of_k.best.add(best);
-            of_k.worst.add(worst);
+    /// Takes in groups all of whose rewards are there.
+    pub fn add(&mut self, groups: &[&[f64]]) {
+        let mut groups = groups.to_vec();
+        groups.sort_by_key(|rewards| rewards.len());
+        for alike in groups.chunk_by(|a, b| a.len() == b.len()) {
+            let weights = weights(alike[0].len());
+            for (place, [best, worst]) in (0..).zip(ranked_sums(alike, &weights)) {
+                let of_k = self.by_k.entry(k_of(place)).or_default();
+                count(&mut of_k.groups, alike.len() as u64);
+                of_k.best.add(&best);
+                of_k.worst.add(&worst);
+            }
         }
     }
 
@@ -138,12 +108,8 @@ mod tests {
 
     #[test]
     fn best_and_worst_are_the_means_over_all_draws() {
-        let mut groups = BestOfGroups::default();
-        groups.add(&[3.0, 0.0, 1.0, 7.0]);
-        groups.add(&[5.0, 2.0]);
-        groups.add(&[9.0]);
         let mut totals = BestTotals::default();
-        totals.add(&groups);
+        totals.add(&[&[3.0, 0.0, 1.0, 7.0], &[5.0, 2.0], &[9.0]]);
         // Of the six pairs of the first: largest 3, 3, 7, 1, 7, 7; smallest 0, 1, 3, 0, 0, 1.
         let [two, four] = best_numbers(&totals)[..] else {
             panic!("{totals:?}");

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::Tried;
-use super::best::{BestOfGroups, BestTotals};
+use super::best::BestTotals;
 use super::majority::Majority;
 use super::measured::Measured;
 use super::whole::{Whole, WholeOutcomes};
@@ -15,7 +15,13 @@ use crate::family::marked_values::{GroupColumn, Mark};
 use crate::family::moment::part;
 use crate::family::number_totals::{NumberTotals, count};
 use crate::family::quantiles::quantiles;
+use crate::kernel::column::survey;
 use crate::stat::{Clusters, Extent, Moments, Order, Statistic, effective_sizes, population_stds};
+
+/// Whether a group has one value again and again.
+fn are_alike(group: &[f64]) -> bool {
+    group.iter().all(|x| *x == group[0])
+}
 
 /// The largest of all rewards, and how many groups have nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,20 +51,6 @@ pub(crate) struct ExtendedTotals {
     /// Of completions, like what follows.
     pub advantages: Order,
     pub measured: Measured,
-}
-
-/// Smallest and largest; several at a time, as they wait for nothing but their own.
-fn ends(values: &[f64]) -> (f64, f64) {
-    let (mut min, mut max) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
-    let (chunks, rest) = values.as_chunks::<8>();
-    for chunk in chunks.iter().map(<[f64; 8]>::as_slice).chain([rest]) {
-        for ((&x, min), max) in chunk.iter().zip(&mut min).zip(&mut max) {
-            *min = if x < *min { x } else { *min };
-            *max = if x > *max { x } else { *max };
-        }
-    }
-    let min = min.into_iter().fold(f64::INFINITY, f64::min);
-    (min, max.into_iter().fold(f64::NEG_INFINITY, f64::max))
 }
 
 impl Pole {
@@ -185,41 +177,34 @@ impl ExtendedTotals {
         tags: Option<&[Option<&str>]>,
         ranges: &[Range<usize>],
     ) {
-        let groups: Vec<Cow<'_, [f64]>> = ranges
-            .iter()
-            .map(|range| rewards.present(range.clone()))
-            .collect();
-        self.rewards.add(groups.iter().map(|group| &**group));
-        let (min, max) = ends(&rewards.present(0..rewards.values.len()));
-        if min <= max {
-            self.all_max.add(max, 0);
-            self.all_min.add(-min, 0);
+        let present = ranges.iter().map(|range| rewards.present(range.clone()));
+        let present: Vec<Cow<'_, [f64]>> = present.collect();
+        let mut groups: Vec<&[f64]> = present.iter().map(|group| &**group).collect();
+        self.rewards.add(&groups);
+        let met = survey(&rewards.present(0..rewards.values.len()));
+        if met.low <= met.high {
+            self.all_max.add(met.high, 0);
+            self.all_min.add(-met.low, 0);
         }
-        let mut stds = Vec::with_capacity(ranges.len());
-        let mut best = BestOfGroups::default();
-        let found = population_stds(&rewards.values, ranges);
-        for ((range, group), std) in ranges.iter().zip(&groups).zip(found) {
-            if group.is_empty() {
-                continue;
-            }
-            let whole = group.len() == range.len();
-            if !whole {
-                continue;
-            }
-            if group.iter().all(|x| *x == group[0]) {
-                self.all_max.add(group[0], 1);
-                self.all_min.add(-group[0], 1);
-            }
-            count(&mut self.whole, 1);
-            stds.push(std);
-            best.add(group);
-            let tags = tags.iter().flat_map(|tags| &tags[range.clone()]);
-            for tag in tags.flatten() {
-                // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
-                self.tags.add_group(tag, range.len() > 1 && std <= 1e-8);
+        let is_whole = |range: &Range<usize>| rewards.mark(range.clone()) == Mark::Finite;
+        let mut whole = ranges.iter().map(is_whole);
+        groups.retain(|_| whole.next() == Some(true));
+        count(&mut self.whole, groups.len() as u64);
+        for group in groups.iter().filter(|group| are_alike(group)) {
+            self.all_max.add(group[0], 1);
+            self.all_min.add(-group[0], 1);
+        }
+        let stds = population_stds(&rewards.values, &groups);
+        if let Some(tags) = tags {
+            let whole = ranges.iter().filter(|range| is_whole(range));
+            for (range, std) in whole.zip(&stds) {
+                for tag in tags[range.clone()].iter().flatten() {
+                    // As of `frac_reward_zero_std`: the rewards of a group of one cannot vary, which says nothing.
+                    self.tags.add_group(tag, range.len() > 1 && *std <= 1e-8);
+                }
             }
         }
-        self.best.add(&best);
+        self.best.add(&groups);
         self.std.add(&stds);
         self.stds.add(&stds);
     }
@@ -252,25 +237,24 @@ impl ExtendedTotals {
     }
 
     fn add_weights(&mut self, weights: &GroupColumn<'_>, ranges: &[Range<usize>]) {
-        let mut effective = Vec::with_capacity(ranges.len());
-        let all = weights.mark(0..weights.values.len()) == Mark::Finite;
-        let sizes = effective_sizes(&weights.values, ranges);
-        if all {
+        let is_whole = |range: &&Range<usize>| weights.mark((*range).clone()) == Mark::Finite;
+        let whole = ranges.iter().filter(is_whole);
+        let mut groups: Vec<&[f64]> = Vec::with_capacity(ranges.len());
+        groups.extend(whole.map(|range| &weights.values[range.clone()]));
+        if groups.len() == ranges.len() {
             self.weights.add(&weights.values);
-        }
-        for (range, size) in ranges.iter().zip(sizes) {
-            if weights.mark(range.clone()) != Mark::Finite {
-                continue;
-            }
-            if !all {
-                self.weights.add(&weights.values[range.clone()]);
-            }
-            // Undefined for an empty group, and for weights that are all zero.
-            if size.is_finite() {
-                effective.push(size / range.len() as f64);
+        } else {
+            for group in &groups {
+                self.weights.add(group);
             }
         }
-        self.effective_weights.add(&effective);
+        let sizes = effective_sizes(&weights.values, &groups);
+        // Undefined for an empty group, and for weights that are all zero.
+        let shares = sizes.iter().zip(&groups);
+        let shares = shares.map(|(size, group)| size / group.len() as f64);
+        let mut shares: Vec<f64> = shares.collect();
+        shares.retain(|share| share.is_finite());
+        self.effective_weights.add(&shares);
     }
 
     pub fn merge(&mut self, other: Self) {
