@@ -42,6 +42,9 @@ impl Effective {
         let Some(advantages) = &c.advantages else {
             return effective;
         };
+        if sums.is_empty() && lengths.is_empty() {
+            return effective;
+        }
         for (i, advantage) in advantages.iter().enumerate() {
             let counted = sums.get(i).map(|sums| sums.counted);
             let tokens = counted.or_else(|| lengths.get(i).map(|&length| length.into()));
