@@ -35,6 +35,8 @@ pub mod hooks;
 mod kernel;
 mod limits;
 mod numerals;
+#[cfg(feature = "cli")]
+mod paired;
 #[cfg(feature = "sqlite")]
 pub mod reading;
 pub mod recording;

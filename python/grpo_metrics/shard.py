@@ -138,7 +138,7 @@ class Shard(_core.Shard):
             `seed_grpo/*`.
         seed_alpha_effective: f64. SEED-GRPO's alpha as it took effect. Without it: 0 where no rank gives it.
         seed_max_possible_entropy: f64, in nats. The largest semantic entropy that there could be. Without it: 0 where no rank gives it.
-        prompts: text [n]. The prompt's text, for the sample table. Without it: an empty text.
+        prompts: text [n]. The prompt's text, for the sample table, and for `compare` to know it again. Without it: an empty text.
         completions: text [n]. The completion's text, for the sample table, and for diversity where no token ids are given. Without it: an
             empty text.
         trajectory_ids: text [n]. Which trajectory the completion is of, for the sample table. Without it: no such column in the sample

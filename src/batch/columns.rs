@@ -184,7 +184,7 @@ columns! {
         seed_alpha_effective: Option<f64>, "1" per Record, absent: "0 where no rank gives it";
         /// The largest semantic entropy that there could be.
         seed_max_possible_entropy: Option<f64>, "nats" per Record, absent: "0 where no rank gives it";
-        /// The prompt's text, for the sample table.
+        /// The prompt's text, for the sample table, and for `compare` to know it again.
         prompts: Option<&'a [String]>, "-" per Completion, absent: "an empty text";
         /// The completion's text, for the sample table, and for diversity where no token ids are given.
         completions: Option<&'a [String]>, "-" per Completion, absent: "an empty text";

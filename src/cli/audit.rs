@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::grid::Grid;
 use super::options::{OptionArgs, Takes};
-use super::screen::{shortened, width, wrapped};
+use super::screen::{paragraph, shortened, width, wrapped};
 use crate::audit::{Audit, AuditError, AuditedKey, Log, LogError, SINGLE, Verdict, audit};
 use crate::dialect::Dialect;
 use crate::engine::OptionGroup;
@@ -197,29 +197,6 @@ fn explained(key: &AuditedKey, room: usize) -> String {
     }
     let lines = said.iter().map(|text| paragraph(text, room) + "\n");
     lines.collect()
-}
-
-/// Words in lines of so many columns, those after the first as far in as the first, and further.
-fn paragraph(text: &str, room: usize) -> String {
-    let indent = text.len() - text.trim_start().len();
-    let lead = " ".repeat(indent);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let mut lines = vec![lead.clone()];
-    for word in words {
-        let fits = |line: &String| {
-            line.trim().is_empty() || line.chars().count() + 1 + word.chars().count() <= room
-        };
-        match lines.last_mut() {
-            Some(line) if fits(line) => {
-                if !line.trim().is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-            _ => lines.push(format!("{lead}  {word}")),
-        }
-    }
-    lines.join("\n")
 }
 
 fn counted(found: &Audit) -> String {

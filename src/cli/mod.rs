@@ -1,6 +1,7 @@
 //! The command: one file a verb. Messages go to stderr, data to stdout.
 
 mod audit;
+mod compare;
 mod deliver;
 mod doctor;
 mod export;
@@ -66,6 +67,7 @@ enum Verb {
     Keys(keys::KeysArgs),
     Merge(Box<merge::MergeArgs>),
     Audit(Box<audit::AuditArgs>),
+    Compare(compare::CompareArgs),
     Record(record::RecordArgs),
     Forward(forward::ForwardArgs),
     Deliver(deliver::DeliverArgs),
@@ -181,6 +183,13 @@ impl From<deliver::DeliverError> for Failure {
 impl From<audit::AuditVerbError> for Failure {
     fn from(error: audit::AuditVerbError) -> Self {
         let is_output = error.is_output();
+        Self::of(error, is_output)
+    }
+}
+
+impl From<compare::CompareError> for Failure {
+    fn from(error: compare::CompareError) -> Self {
+        let is_output = matches!(error, compare::CompareError::Write(_));
         Self::of(error, is_output)
     }
 }
@@ -305,6 +314,7 @@ fn carry_out(verb: Verb, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Keys(args) => keys::run(&args, out)?,
         Verb::Merge(args) => merge::run(&args, out)?,
         Verb::Audit(args) => audit::run(&args, out)?,
+        Verb::Compare(args) => compare::run(&args, out)?,
         Verb::Record(args) => record::run(&args)?,
         Verb::Forward(args) => forward::run(&args, out)?,
         Verb::Deliver(args) => deliver::run(&args, out)?,

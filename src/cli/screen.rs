@@ -87,6 +87,29 @@ pub(super) fn wrapped(lead: &str, items: &[String], room: Option<usize>) -> Stri
     lines.join("\n")
 }
 
+/// Words in lines of so many columns, those after the first as far in as the first, and further.
+pub(super) fn paragraph(text: &str, room: usize) -> String {
+    let indent = text.len() - text.trim_start().len();
+    let lead = " ".repeat(indent);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut lines = vec![lead.clone()];
+    for word in words {
+        let fits = |line: &String| {
+            line.trim().is_empty() || line.chars().count() + 1 + word.chars().count() <= room
+        };
+        match lines.last_mut() {
+            Some(line) if fits(line) => {
+                if !line.trim().is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{lead}  {word}")),
+        }
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

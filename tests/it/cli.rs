@@ -111,6 +111,7 @@ fn help_says_what_the_verbs_do() {
       keys         List the keys that a row can have, and what they mean
       merge        Merge shards of ranks into rows
       audit        Say which numbers of a trainer's own log are wrong, by how much, and why
+      compare      Hold a recording against another, prompt by prompt
       record       Make recordings of other files
       forward      Send a training's metrics.jsonl to a store, each row once
       deliver      Deliver the rows that wait in journals to a store or a file

@@ -51,6 +51,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "paired",
+        &["batch", "engine", "family", "recording", "shard", "stat"],
+    ),
+    (
         "serve",
         &[
             "batch",

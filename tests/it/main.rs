@@ -8,6 +8,7 @@ mod audit;
 mod callback;
 mod census;
 mod cli;
+mod compare;
 mod courses;
 mod deleted;
 mod deliver;
