@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Instructions that one step/4096x4 and one tokens/shard take, each without and with the extended metrics, counted by
 # valgrind's callgrind: the same on a busy machine, so that a change can be compared where time cannot. Valgrind knows AVX2
-# and not AVX-512, so the AVX2 path is what runs. The extended step is to stay below twice the plain one.
+# and not AVX-512, so the AVX2 path is what runs. The extended step is to stay below 1.8 times the plain one.
 #
 #   benches/instructions.sh            the counts, beside those in benches/instructions.txt
 #   benches/instructions.sh --record   writes them there
