@@ -14,10 +14,23 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def flat(column: Any, dtype: str) -> Array | list[Any]:
     """One value a completion or group, contiguous; a list where some are absent (a masked or an object array's)."""
     array = _array(column)
+    if dtype == "uint64" and (array.dtype == object or (array.dtype.kind == "f" and isinstance(column, Sequence))):
+        array = _whole(column, array)
     if dtype == "float64" and (isinstance(array, np.ma.MaskedArray) or array.dtype == object):
         cells: list[Any] = array.tolist()
         return cells
     return _cast(array, dtype)
+
+
+def _whole(column: Any, array: Array) -> Array:
+    """Whole numbers as they are: of a list with some above 2**63 NumPy makes doubles, in which neighbours are one and the same."""
+    cells = list(column)
+    if not all(isinstance(cell, (int, np.integer)) for cell in cells):
+        return array
+    wrong = next(((at, cell) for at, cell in enumerate(cells) if not 0 <= cell < 2**64), None)
+    if wrong is not None:
+        raise ValueError(f"expected whole numbers that fit into uint64, found {wrong[1]} at {wrong[0]}")
+    return np.array(cells, dtype=np.uint64)
 
 
 def tokens(column: Any, dtype: str) -> tuple[Array, list[int] | None]:
@@ -49,7 +62,8 @@ def _array(column: Any) -> Array:
 
 def _cast(array: Array, dtype: str) -> Array:
     if array.dtype.kind not in "biufV" or np.ma.is_masked(array):
-        raise ValueError(f"expected numbers, found {_kind(array)}")
+        wanted = "numbers or texts" if dtype == "uint64" else "numbers"  # groups alone have ids of 64 bits
+        raise ValueError(f"expected {wanted}, found {_kind(array)}")
     if array.dtype == bool and dtype == "uint8":
         array = array.view(np.uint8)
     whole = dtype not in ("float32", "float64")

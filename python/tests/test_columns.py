@@ -123,6 +123,9 @@ def test_integer_columns_may_have_any_integer_type():
         ids = np.arange(8, dtype=dtype)
         assert row(completion_lengths=lengths, token_ids=ids) == row(token_ids=list(range(8)))
     assert row(group_sizes=None, group_ids=[5, 5, 2**63, 2**63]) == row()
+    # NumPy takes a list of both for doubles, in which the last two are one.
+    apart, as_small = ({"group_sizes": None, "group_ids": ids, "extended": True} for ids in ([0, 2**63 + 1, 2**63 + 3, 0], [0, 1, 2, 0]))
+    assert row(**apart) == row(**as_small)
     texts = ["prompt-1", "prompt-1", "\u00fc", "\u00fc"]
     for ids in (texts, tuple(texts), np.array(texts), np.array(texts, dtype=object)):
         assert row(group_sizes=None, group_ids=ids) == row()
@@ -137,6 +140,8 @@ WRONG = {
     "no grouping": ({"group_sizes": None}, "expected `group_sizes` or `group_ids`, found neither"),
     "texts and numbers as group ids": ({"group_sizes": None, "group_ids": ["a", "a", 1, "b"]}, r"`group_ids\[2\]`: expected a text as before it, found a number"),
     "a text that is no UTF-8 as a group's id": ({"group_sizes": None, "group_ids": ["a", "\ud800", "b", "b"]}, "`group_ids`: expected texts that can be"),
+    "an id beyond 64 bits": ({"group_sizes": None, "group_ids": [2**64, 0, 0, 0]}, "`group_ids`: .* found 18446744073709551616 at 0"),
+    "objects as group ids": ({"group_sizes": None, "group_ids": [object()] * 4}, "`group_ids`: expected numbers or texts, found object among"),
     "one text for group ids": ({"group_sizes": None, "group_ids": "abcd"}, "`group_ids`: expected "),
     "two groupings": ({"group_ids": [0, 0, 1, 1]}, "found both"),
     "no rewards": ({"rewards": None}, "`rewards` is missing"),
