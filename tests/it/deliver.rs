@@ -1,7 +1,6 @@
 //! `grpo-metrics deliver`: the journal of a training that is over, to where its rows were meant to go.
 #![cfg(all(feature = "cli", feature = "sqlite"))]
 
-#[cfg(feature = "evsys")]
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
