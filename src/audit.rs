@@ -25,7 +25,7 @@ use crate::engine::EngineOptions;
 use crate::recording::{Recording, RecordingError, Step};
 use crate::shard::MergeError;
 use log::LoggedRow;
-use verdict::{Judging, has_keys, is_known};
+use verdict::{Judging, has_keys, is_known, says_of_steps};
 use window::{Logged, Seen, Window};
 
 /// Why a log cannot be held against its records.
@@ -113,14 +113,19 @@ pub fn audit(
     judging.ended().ok_or_else(|| no_keys(log, dialect))
 }
 
-/// The logged rows whose steps were recorded: those after the row before, up to its own. A row without a key of the dialect, such as an
+/// The logged rows whose steps were recorded: those after the row before, up to its own. A row that has no number of those steps, such as an
 /// evaluation's, ends no window.
 fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<Logged<'a>> {
     let first = recording.steps().next().map(|step| step.step);
     let mut steps = recording.steps().peekable();
     let mut windows = Vec::new();
     let mut before: Option<u64> = None;
-    for row in log.rows.iter().filter(|row| has_keys(dialect, row)) {
+    let any = log.rows.iter().any(|row| says_of_steps(dialect, row));
+    let ends = |row: &&LoggedRow| match any {
+        true => says_of_steps(dialect, row),
+        false => has_keys(dialect, row),
+    };
+    for row in log.rows.iter().filter(ends) {
         let mut of_it = Vec::new();
         while let Some(step) = steps.next_if(|step| step.step <= row.step) {
             of_it.push(step);

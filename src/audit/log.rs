@@ -13,10 +13,12 @@ use crate::numerals::{number, with_bare_words_quoted};
 /// A trainer's own log: its rows by step, ascending. Rows of one step are one row, of which the later numbers count.
 ///
 /// Read are what TRL and transformers write (`log_history`, by itself or within `trainer_state.json`) and JSON lines: flat rows, and rows that
-/// have their numbers under `metrics` or `data`.
+/// have their numbers under `metrics` or `data`. A number may be written as a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     pub rows: Vec<LoggedRow>,
+    /// Keys of what is logged and is no number.
+    pub words: BTreeSet<String>,
 }
 
 /// The numbers of one logged row.
@@ -57,6 +59,14 @@ pub enum LogError {
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 type Rows = BTreeMap<u64, BTreeMap<String, Number>>;
 
+/// What a row's step is called, by the trainer itself or where the row has passed through a tracker; the first that is there counts.
+const STEPS: [&str; 4] = [
+    "step",
+    "train/global_step",
+    "training/global_step",
+    "global_step",
+];
+
 /// Objects that hold a row's numbers.
 const HOLDERS: [&str; 2] = ["metrics", "data"];
 
@@ -80,7 +90,7 @@ impl Log {
     }
 
     fn read(path: &str, text: &str) -> Result<Self, LogError> {
-        let mut rows = Rows::new();
+        let (mut rows, mut words) = (Rows::new(), BTreeSet::new());
         let is_list = text.trim_start().starts_with('[');
         let whole = words_quoted(text, is_list || text.contains("\"log_history\""));
         let state = || serde_json::from_str::<Fields<'_>>(&whole).ok();
@@ -90,7 +100,13 @@ impl Log {
             let found: Vec<Fields<'_>> = serde_json::from_str(list)
                 .map_err(|error| not_a_log(path, "", LIST, &error.to_string()))?;
             for (nth, row) in found.iter().enumerate() {
-                take(&mut rows, row, || format!(", row {}", nth + 1), path)?;
+                take(
+                    &mut rows,
+                    &mut words,
+                    row,
+                    || format!(", row {}", nth + 1),
+                    path,
+                )?;
             }
         } else {
             let lines = text.lines().enumerate();
@@ -100,13 +116,14 @@ impl Log {
                 let row = serde_json::from_str(&line).map_err(|error| {
                     not_a_log(path, &place(), "a row as a JSON object", &error.to_string())
                 })?;
-                take(&mut rows, &row, place, path)?;
+                take(&mut rows, &mut words, &row, place, path)?;
             }
         }
         let rows = rows.into_iter();
         let rows = rows.map(|(step, numbers)| LoggedRow { step, numbers });
         Ok(Self {
             rows: rows.collect(),
+            words,
         })
     }
 
@@ -138,30 +155,57 @@ fn not_a_log(path: &str, place: &str, expected: &'static str, found: &str) -> Lo
 /// Adds a row. One without a step is none: a training's summary, or its configuration.
 fn take(
     rows: &mut Rows,
+    words: &mut BTreeSet<String>,
     row: &Fields<'_>,
     place: impl Fn() -> String,
     path: &str,
 ) -> Result<(), LogError> {
-    let Some(said) = row.get("step") else {
-        return Ok(());
-    };
-    let step = serde_json::from_str::<u64>(said.get()).map_err(|_| {
-        let expected = "a `step` that is a whole number from 0 on";
-        not_a_log(path, &place(), expected, said.get())
-    })?;
     let holder = HOLDERS
         .into_iter()
         .find_map(|name| serde_json::from_str::<Fields<'_>>(row.get(name)?.get()).ok())
         .filter(|holder| !holder.is_empty());
-    let fields = holder.as_ref().unwrap_or(row).iter();
-    let numbers = fields.filter(|(key, _)| *key != "step");
-    let numbers = numbers.filter_map(|(key, said)| {
-        let value = number(&serde_json::from_str::<Value>(said.get()).ok()?)?;
-        let text = said.get().to_owned();
-        Some((key.clone(), Number { value, text }))
-    });
-    rows.entry(step).or_default().extend(numbers);
+    let fields = holder.as_ref().unwrap_or(row);
+    let named = |name| Some((name, *row.get(name).or_else(|| fields.get(name))?));
+    let Some((name, said)) = STEPS.into_iter().find_map(named) else {
+        return Ok(());
+    };
+    let step = whole(said.get()).ok_or_else(|| {
+        let expected = "a `step` that is a whole number from 0 on";
+        not_a_log(path, &place(), expected, said.get())
+    })?;
+    let row = rows.entry(step).or_default();
+    for (key, said) in fields.iter().filter(|(key, _)| *key != name) {
+        match serde_json::from_str(said.get()).ok().map(written) {
+            Some(Written::Number(value)) => {
+                let text = said.get().trim_matches('"').to_owned();
+                row.insert(key.clone(), Number { value, text });
+            }
+            Some(Written::Nothing) => {}
+            _ => _ = words.insert(key.clone()),
+        }
+    }
     Ok(())
+}
+
+/// A step; tables of numbers have it as `4.0`.
+fn whole(said: &str) -> Option<u64> {
+    said.strip_suffix(".0").unwrap_or(said).parse().ok()
+}
+
+/// What a field holds.
+enum Written {
+    Number(f64),
+    Nothing,
+    Other,
+}
+
+fn written(value: Value) -> Written {
+    let text = |text: &str| text.trim().parse().ok();
+    match number(&value).or_else(|| value.as_str().and_then(text)) {
+        Some(value) => Written::Number(value),
+        None if value.is_null() => Written::Nothing,
+        None => Written::Other,
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +241,36 @@ mod tests {
         assert_eq!(read(lines), rows());
         let held = "{\"step\": 1, \"metrics\": {\"kl\": 0.5, \"loss\": 1}}\n{\"step\": 2, \"data\": {\"kl\": 0.25}}";
         assert_eq!(read(held), rows());
+    }
+
+    #[test]
+    fn a_step_may_be_written_as_trackers_write_it() {
+        for step in [
+            "\"step\": 4",
+            "\"step\": 4.0",
+            "\"train/global_step\": 4, \"_step\": 9",
+            "\"metrics\": {\"training/global_step\": 4, \"kl\": 0.5}",
+        ] {
+            let rows = read(&format!("{{{step}, \"kl\": 0.5}}"));
+            assert_eq!(rows[0].0, 4, "{step}");
+            assert!(rows[0].1.contains(&("kl".to_owned(), 0.5)), "{step}");
+        }
+        for step in ["4.5", "-1", "\"4\"", "null", "1e3"] {
+            let read = Log::read("log", &format!("{{\"step\": {step}, \"kl\": 0.5}}"));
+            assert!(read.is_err(), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_number_in_a_text_is_one_and_what_is_none_is_told() {
+        let row = r#"{"step": 1, "kl": "0.1271", "lr": "1e-06", "note": "x", "all": [1], "none": null, "loss": "nan"}"#;
+        let log = Log::read("log", row).unwrap();
+        let numbers = &log.rows[0].numbers;
+        assert_eq!(numbers["kl"].text, "0.1271");
+        assert_eq!(numbers["lr"].value, 1e-6);
+        assert!(numbers["loss"].value.is_nan());
+        assert_eq!(numbers.len(), 3);
+        assert!(log.words.iter().eq(["all", "note"]));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Fold {
     /// Their plain mean.
     #[default]
     Mean,
+    /// The same over all parts: one that has no such number, as it has no token that counts, has 0.
+    Filled,
     /// Their sum.
     Sum,
 }
@@ -101,6 +103,10 @@ impl Scheme {
         Self {
             only: Only::All,
             other: None,
+            fold: match self.fold {
+                Fold::Filled => Fold::Mean,
+                fold => fold,
+            },
             ..*self
         }
     }
@@ -181,10 +187,7 @@ pub fn schemes(shape: &Shape) -> Vec<Scheme> {
             };
             all.push(plain);
             if only == Only::All && cut != Cut::default() {
-                all.push(Scheme {
-                    fold: Fold::Sum,
-                    ..plain
-                });
+                all.extend([Fold::Sum, Fold::Filled].map(|fold| Scheme { fold, ..plain }));
             }
             if matches!(only, Only::All | Only::RankZero | Only::LastStep) {
                 let others = (0..OTHERS.len()).map(|nth| Scheme {
@@ -218,7 +221,7 @@ impl fmt::Display for Scheme {
             .filter_map(|(is_cut, name)| is_cut.then_some(name))
             .collect();
         let fold = match self.fold {
-            Fold::Mean => "mean",
+            Fold::Mean | Fold::Filled => "mean",
             Fold::Sum => "sum",
         };
         match parts.as_slice() {
@@ -227,6 +230,9 @@ impl fmt::Display for Scheme {
             [first @ .., last] => {
                 said.push(format!("{fold} of {} and {last} numbers", first.join(", ")));
             }
+        }
+        if self.fold == Fold::Filled {
+            said.push("0 where one has none".to_owned());
         }
         match self.only {
             Only::All => {}

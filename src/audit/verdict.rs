@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::AuditError;
 use super::log::{Log, LoggedRow, Number};
-use super::precision::Precision;
+use super::precision::{Precision, Rounding};
 use super::scheme::{Cut, Scheme};
 use super::window::Window;
 use crate::batch::scalars::WindowFold;
@@ -92,6 +92,23 @@ pub fn has_keys(dialect: Dialect, row: &LoggedRow) -> bool {
     row.numbers.keys().any(|key| is_known(dialect, key))
 }
 
+/// Whether a row says more than where the run stands: transformers puts `epoch` into an evaluation's too.
+pub fn says_of_steps(dialect: Dialect, row: &LoggedRow) -> bool {
+    row.numbers.keys().any(|key| is_of_steps(dialect, key))
+}
+
+/// Whether a key is the dialect's, and not of where the run stands alone.
+fn is_of_steps(dialect: Dialect, key: &str) -> bool {
+    line_of(dialect, key).is_some_and(|(line, _)| line.window != WindowFold::Last)
+}
+
+/// How the log's numbers of steps are rounded.
+fn rounding(log: &Log, dialect: Dialect) -> Rounding {
+    let numbers = log.rows.iter().flat_map(|row| &row.numbers);
+    let of_steps = numbers.filter(|(key, _)| is_of_steps(dialect, key));
+    Rounding::of(of_steps.map(|(_, number)| &*number.text))
+}
+
 /// Whether two numbers are one and the same: without a masked token the others are summed in other lanes.
 fn is_one(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-12 * a.abs()
@@ -125,9 +142,10 @@ impl Judging {
         let mut judging = Self {
             schemes,
             keys: BTreeMap::new(),
-            others: BTreeSet::new(),
+            others: log.words.clone(),
             rows: 0,
         };
+        let rounding = rounding(log, dialect);
         for key in log.keys().into_iter().filter(|key| !key.starts_with(OWN)) {
             let Some((line, name)) = line_of(dialect, key) else {
                 judging.others.insert(key.to_owned());
@@ -139,7 +157,7 @@ impl Judging {
             let judged = Judged {
                 name: name.to_owned(),
                 line,
-                precision: Precision::of(texts.map(|number| number.text.as_str()), is_reported),
+                precision: Precision::of(texts.map(|number| &*number.text), is_reported, rounding),
                 rows: 0,
                 wrong: 0,
                 worst: None,
@@ -187,11 +205,12 @@ impl Judging {
 
     /// Holds the wrong keys of a row against every scheme that has given all of their numbers so far.
     pub fn explain(&mut self, window: &mut Window<'_>, row: &LoggedRow) -> Result<(), AuditError> {
+        let exact = window.row(&Scheme::default())?;
         for nth in 1..self.schemes.len() {
             let scheme = self.schemes[nth];
             let wrong = self.keys.iter_mut().filter(|(_, judged)| judged.wrong > 0);
             let mut open: Vec<_> = wrong
-                .filter(|(_, judged)| judged.fits[nth])
+                .filter(|(_, judged)| judged.fits[nth] && exact.get(&judged.name).is_some())
                 .filter_map(|(key, judged)| Some((judged, row.numbers.get(key)?)))
                 .collect();
             if open.is_empty() {

@@ -307,6 +307,7 @@ fn folded(mut parts: Vec<Metrics>, fold: Fold) -> Metrics {
     if parts.len() == 1 {
         return parts.pop().unwrap_or_default();
     }
+    let all = parts.len();
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (key, value) in parts.iter().flat_map(Metrics::iter) {
         values.entry(key.to_owned()).or_default().push(value);
@@ -315,6 +316,7 @@ fn folded(mut parts: Vec<Metrics>, fold: Fold) -> Metrics {
         let sum = exact(&values);
         let parts = match fold {
             Fold::Mean => values.len() as f64,
+            Fold::Filled => all as f64,
             Fold::Sum => 1.0,
         };
         (key, sum / parts)

@@ -236,16 +236,13 @@ fn a_number_that_is_none_is_wrong_and_not_explained() {
     let dir = TempDir::new().unwrap();
     let text = SHAPES[0](&right());
     let reward = right()[2]["reward"].to_string();
-    let log = written(
-        &dir,
-        &text.replace(&format!("\"reward\":{reward}"), "\"reward\":NaN"),
-    );
-    let (found, code) = found(RECORDING, &log, &["--dialect", "trl"]);
-    assert_eq!(
-        wrong(&found),
-        [("reward".to_owned(), "not explained".to_owned())]
-    );
-    assert_eq!(code, Some(1));
+    for none in ["NaN", "Infinity", "-Infinity", "\"inf\""] {
+        let none = format!("\"reward\":{none}");
+        let log = written(&dir, &text.replace(&format!("\"reward\":{reward}"), &none));
+        let (found, code) = found(RECORDING, &log, &["--dialect", "trl"]);
+        let said = ("reward".to_owned(), "not explained".to_owned());
+        assert_eq!((wrong(&found), code), (vec![said], Some(1)), "{none}");
+    }
 }
 
 #[test]
@@ -257,12 +254,13 @@ fn a_rows_window_is_not_ended_by_an_evaluation_and_our_own_numbers_are_not_the_t
         let reward = row.remove("reward").unwrap();
         row.insert("train/reward".to_owned(), reward);
     }
-    let eval = json!({"step": 3, "eval_reward": 1.0});
+    // As transformers logs it, which says of every row where the run stands.
+    let eval = json!({"step": 3, "eval_reward": 1.0, "epoch": 0.375});
     rows.push(eval.as_object().unwrap().clone());
     let log = written(&dir, &SHAPES[0](&rows));
     let (found, code) = found(RECORDING, &log, &["--dialect", "trl"]);
     assert_eq!((wrong(&found), code), (vec![], Some(0)));
-    assert_eq!(found["not_computed"], json!(["eval_reward"]));
+    assert_eq!(found["not_computed"], json!(["epoch", "eval_reward"]));
     let keys = found["keys"].as_array().unwrap();
     assert!(keys.iter().any(|key| key["key"] == "train/reward"));
 }
@@ -287,6 +285,77 @@ fn a_window_that_the_recording_does_not_have_whole_is_left_out() {
         (wrong(&found), code, &found["rows"]),
         (vec![], Some(0), &json!(2))
     );
+}
+
+/// As transformers prints a row: every number a text of four significant digits.
+#[test]
+fn a_log_of_four_significant_digits_is_exact_within_them() {
+    let recording = "data/recordings/trl-2rank";
+    let log = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/{recording}/trl_log_history.json"));
+    let rows: Vec<Map<String, Value>> =
+        serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
+    let four = |value: f64| format!("{:.3e}", value).parse::<f64>().unwrap();
+    let dir = TempDir::new().unwrap();
+    let printed = |by: f64| {
+        let rows = rows.iter().map(|row| {
+            let printed = |(key, value): (&String, &Value)| match key.as_str() {
+                "step" => (key.clone(), value.clone()),
+                "kl" => (
+                    key.clone(),
+                    json!(four(value.as_f64().unwrap() * by).to_string()),
+                ),
+                _ => (
+                    key.clone(),
+                    json!(four(value.as_f64().unwrap()).to_string()),
+                ),
+            };
+            row.iter().map(printed).collect()
+        });
+        written(&dir, &SHAPES[2](&rows.collect::<Vec<_>>()))
+    };
+    let (right, _) = found(recording, &printed(1.0), &["--dialect", "trl"]);
+    assert_eq!(wrong(&right), []);
+    assert_eq!(right["keys"].as_array().unwrap().len(), 27);
+    let (off, _) = found(recording, &printed(1.003), &["--dialect", "trl"]);
+    assert_eq!(wrong(&off), [("kl".to_owned(), "not explained".to_owned())]);
+}
+
+/// TRL under `mask_truncated_completions`: a micro-batch of which every completion was cut off has a KL of 0, and that is averaged too.
+#[test]
+fn a_mean_that_takes_a_micro_batch_without_tokens_for_0_is_named() {
+    let dir = TempDir::new().unwrap();
+    let recording = dir.path().join("records.jsonl");
+    let record = |step: u64, micro: u64, mask: [u8; 3]| {
+        let entropies = [1.5, 0.25, step as f64];
+        let batch = json!({
+            "group_sizes": [2], "rewards": [0.0, 1.0], "completion_lengths": [1, 2],
+            "token_entropies": entropies, "loss_mask": mask,
+        });
+        json!({"step": step, "rank": 0, "world_size": 1, "micro": micro, "batch": batch})
+            .to_string()
+    };
+    let all = [1, 1, 1];
+    let records = [
+        record(1, 0, all),
+        record(1, 1, [0; 3]),
+        record(2, 0, [0; 3]),
+        record(2, 1, [0; 3]),
+        record(3, 0, all),
+        record(3, 1, [0, 1, 1]),
+    ];
+    fs::write(&recording, records.join("\n")).unwrap();
+    let means = [
+        (1, 2.75 / 3.0 / 2.0),
+        (2, 0.0),
+        (3, (4.75 / 3.0 + 3.25 / 2.0) / 2.0),
+    ];
+    let rows = means.map(|(step, mean)| json!({"step": step, "entropy": mean}).to_string());
+    let log = written(&dir, &rows.join("\n"));
+    let (found, _) = found(recording.to_str().unwrap(), &log, &["--dialect", "trl"]);
+    let by = "mean of micro-batches' numbers; 0 where one has none";
+    assert_eq!(wrong(&found), [("entropy".to_owned(), by.to_owned())]);
+    assert_eq!(found["keys"][0]["or"], json!([]));
 }
 
 /// What is said of a log that cannot be used.
