@@ -30,6 +30,7 @@ class LiveAudit:
 
     def __init__(self, options: Mapping[str, Any], ranks: int) -> None:
         self._ranks = ranks
+        self._pools = options.get("window") == "pooled"
         self._told: set[str] = set()
         self._says_how = False
         self._rows = 0
@@ -50,17 +51,18 @@ class LiveAudit:
         self._micros.append(alone.step(self._counted) or {})
         self._alone = alone
 
-    def compare(self, step: int, logged: Mapping[str, float], row: Mapping[str, float]) -> None:
-        """What is about to be logged, and the engine's row over the same steps."""
+    def compare(self, step: int, logged: Mapping[str, float], row: Mapping[str, float], steps: int) -> None:
+        """What is about to be logged, and the engine's row over the same steps: so many."""
         micros, self._micros = self._micros, []
+        exact = "it is" if steps < 2 or self._pools else f"its {steps} steps' exact numbers have a mean of"
         for key in sorted(row.keys() & logged.keys() - self._told):
             theirs, ours = logged[key], row[key]
             if is_same(theirs, ours):
                 continue
             self._told.add(key)
             by = self._by(key, theirs, micros)
-            said = "grpo_metrics: step %s: the trainer logs `%s` as %.6g, it is %.6g (%+.2g)" + (by and f": {by}" or "")
-            _log.warning(said, step, key, theirs, ours, theirs - ours)
+            said = "grpo_metrics: step %s: the trainer logs `%s` as %.6g, %s %.6g (%+.2g)" + (by and f": {by}" or "")
+            _log.warning(said, step, key, theirs, exact, ours, theirs - ours)
             if not by and not self._says_how:
                 self._says_how = True
                 _log.warning(HOW)

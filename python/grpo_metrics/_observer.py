@@ -44,6 +44,8 @@ class Observer:
         """What is known of the completions that are being generated: nothing where their rewards could not be read."""
         self._marked = False
         self._began_at: int | None = None
+        self._steps = 0
+        """How many are over since the last row."""
         self._computes: dict[str, bool] = {}
         self._component_names: list[str] = []
         training.log.theirs = lambda name: name.startswith("grpo_metrics/") or self._is_ours(name) or name in self.beside
@@ -196,6 +198,7 @@ class Observer:
         if self._began_at is None or step <= self._began_at:
             return None
         self._began_at = None
+        self._steps += 1
         goes_out = logs is not None if self.training.follows_log else None
         scalars: dict[str, float] = {}
         beside: dict[str, float] = {}
@@ -206,7 +209,9 @@ class Observer:
         row = self.engine.step(step, scalars={**scalars, **beside}, goes_out=goes_out)
         self.beside = beside
         if self.audit is not None and row and logs:
-            shielded(self.audit.compare, step, {**logs, **self._averages()}, row)
+            shielded(self.audit.compare, step, {**logs, **self._averages()}, row, self._steps)
+        if row is not None:
+            self._steps = 0
         return row
 
     def _only_logged(self, logs: Mapping[str, Any]) -> dict[str, float]:
