@@ -85,6 +85,47 @@ pub fn audit(
     if !log.rows.is_empty() && !log.rows.iter().any(|row| has_keys(dialect, row)) {
         return Err(no_keys(log, dialect));
     }
+    let mut found = held(recording, log, &options, true)?;
+    let unexplained = found
+        .keys
+        .iter()
+        .filter(|key| key.verdict == Verdict::Unexplained);
+    if unexplained.count() >= FEW {
+        found.shift = shift(recording, log, &options, &found);
+    }
+    Ok(found)
+}
+
+/// As many keys that nothing explains may be the steps' fault.
+const FEW: usize = 2;
+
+/// By how much the log's steps would have to be others for most of what is wrong to be right: one counts from 0, and the other from 1.
+fn shift(recording: &Recording, log: &Log, options: &EngineOptions, found: &Audit) -> Option<i64> {
+    [-1, 1].into_iter().find(|by| {
+        let moved = |row: &LoggedRow| {
+            let step = row.step.checked_add_signed(*by)?;
+            Some(LoggedRow {
+                step,
+                ..row.clone()
+            })
+        };
+        let log = Log {
+            rows: log.rows.iter().filter_map(moved).collect(),
+            words: log.words.clone(),
+        };
+        let wrong = |found: &Audit| found.keys.iter().filter(|key| key.wrong > 0).count();
+        held(recording, &log, options, false).is_ok_and(|moved| wrong(&moved) < wrong(found) / 2)
+    })
+}
+
+/// Holds the log's windows against their records, and explains what is wrong if it is to.
+fn held(
+    recording: &Recording,
+    log: &Log,
+    options: &EngineOptions,
+    explains: bool,
+) -> Result<Audit, AuditError> {
+    let dialect = options.dialect;
     let windows = windows(recording, log, dialect);
     if windows.is_empty() {
         return Err(no_rows(recording, log));
@@ -96,14 +137,14 @@ pub fn audit(
     let shape = window::shape(&windows);
     let mut judging = Judging::of(log, dialect, scheme::schemes(&shape));
     let load = |window: &Logged<'_>, ahead, seen: &mut Seen| {
-        Window::load(recording, &window.steps, ahead, &options, seen)
+        Window::load(recording, &window.steps, ahead, options, seen)
     };
     let mut seen = Seen::new();
     for window in &windows {
         judging.row(&mut load(window, &[], &mut seen)?, window.row)?;
     }
     // Most of the work is for what is wrong, and a window's records are too many to keep.
-    if judging.has_wrong() {
+    if explains && judging.has_wrong() {
         let mut seen = Seen::new();
         for window in &windows {
             let mut loaded = load(window, &window.ahead, &mut seen)?;

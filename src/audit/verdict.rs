@@ -19,6 +19,8 @@ pub struct Audit {
     pub keys: Vec<AuditedKey>,
     /// Logged keys that could not: the dialect has no such number, or the records lack what it is made of.
     pub others: Vec<String>,
+    /// By how much the log's steps are to be changed for most of what is wrong to be right, where that is so.
+    pub shift: Option<i64>,
 }
 
 /// One key over all rows.
@@ -262,6 +264,7 @@ impl Judging {
             rows,
             keys: audited,
             others: others.into_iter().collect(),
+            shift: None,
         })
     }
 }

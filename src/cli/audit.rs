@@ -151,6 +151,14 @@ fn as_text(found: &Audit, room: usize) -> String {
         let others: Vec<String> = found.others.iter().map(|key| one_line(key)).collect();
         said.push(wrapped("not computed:", &others, Some(room)));
     }
+    if let Some(by) = found.shift {
+        let said_by = if by < 0 { "less" } else { "more" };
+        let shift = format!(
+            "With the log's steps one {said_by}, most of these are exact: log and recording do not count their steps alike, and the audit \
+             says nothing of the log until they do."
+        );
+        said.push(paragraph(&shift, room));
+    }
     said.push(paragraph(&counted(found), room));
     text + "\n" + &said.join("\n\n") + "\n"
 }
@@ -231,5 +239,6 @@ fn as_json(found: &Audit, dialect: Dialect) -> Value {
     let keys: Vec<Value> = found.keys.iter().map(key).collect();
     json!({
         "dialect": dialect.name(), "rows": found.rows, "exact": found.is_exact(), "keys": keys, "not_computed": found.others,
+        "shift": found.shift,
     })
 }

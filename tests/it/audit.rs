@@ -358,6 +358,35 @@ fn a_mean_that_takes_a_micro_batch_without_tokens_for_0_is_named() {
     assert_eq!(found["keys"][0]["or"], json!([]));
 }
 
+#[test]
+fn steps_that_are_counted_from_another_one_are_told_from_wrong_numbers() {
+    let dir = TempDir::new().unwrap();
+    let recording = "data/recordings/trl-2rank";
+    let log = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/{recording}/trl_log_history.json"));
+    let rows: Vec<Map<String, Value>> =
+        serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
+    let moved = |by: i64| {
+        let moved = rows.iter().map(|row| {
+            let mut row = row.clone();
+            row["step"] = json!(row["step"].as_i64().unwrap() + by);
+            row
+        });
+        written(&dir, &SHAPES[0](&moved.collect::<Vec<_>>()))
+    };
+    let shift = |by| found(recording, &moved(by), &["--dialect", "trl"]).0["shift"].clone();
+    assert_eq!(
+        [shift(0), shift(1), shift(-1)],
+        [json!(null), json!(-1), json!(1)]
+    );
+    let log = moved(1);
+    let log = log.to_str().unwrap();
+    let out = audit(&[recording, "--log", log, "--dialect", "trl"]);
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said = "\nWith the log's steps one less, most of these are exact: ";
+    assert!(text.contains(said), "{text}");
+}
+
 /// What is said of a log that cannot be used.
 fn refused(recording: &str, text: Option<&str>, more: &[&str]) -> String {
     let dir = TempDir::new().unwrap();
