@@ -146,15 +146,14 @@ impl Health {
                 let told = entropy.as_ref()?;
                 let leads = told.slope.size < 0.0 && told.ahead < limits.entropy;
                 let up = leads && told.slope.exceeds(limits.trend);
-                let reason = || format!("{}, to {}", told.falls("the entropy"), limits.entropy);
+                let reason = || told.falls_to("the entropy", limits.entropy);
                 Some(Verdict::of(up, reason))
             }
             Flag::KlTrend => {
                 let told = kl.as_ref()?;
                 let leads = told.slope.size > 0.0 && told.ahead > limits.kl;
                 let up = leads && told.slope.exceeds(limits.trend);
-                let what = "the KL to the reference";
-                let reason = || format!("{}, to {}", told.rises(what), limits.kl);
+                let reason = || told.rises_to("the KL to the reference", limits.kl);
                 Some(Verdict::of(up, reason))
             }
             Flag::RewardShift => shifted(reward, "the mean reward"),
@@ -169,6 +168,7 @@ impl Health {
         let (limit, up) = self.entropy.judge(entropy, &self.limits);
         let steps = self.limits.entropy_steps;
         Some(Verdict::of(up, || {
+            let (entropy, limit) = (short(entropy), short(limit));
             format!(
                 "the policy's entropy has collapsed: {entropy} nats a token, below {limit} for {steps} step(s)"
             )
@@ -177,7 +177,7 @@ impl Health {
 
     fn judge_number(&self, flag: Flag, s: &Summary) -> Option<Verdict> {
         let measured = self.measure(flag, s)?;
-        let reason = || (measured.reason)(measured.number, measured.limit);
+        let reason = || (measured.reason)(short(measured.number), measured.limit);
         Some(Verdict::of(measured.is_beyond(), reason))
     }
 
@@ -229,7 +229,7 @@ impl Health {
                 }),
             },
             Flag::LengthAtCap => of(s.cut_off?, limits.length_at_cap, |x, most| {
-                format!("{x} of the completions were cut off at the length cap, more than {most}")
+                format!("{x} of the completions were cut off, more than {most}")
             }),
             Flag::SamplerDrift => {
                 let logs = of(
@@ -260,6 +260,14 @@ impl Health {
                 })
             }
         })
+    }
+}
+
+/// A number of a warning, for the eye: what is counted as it is, all else in four significant digits.
+fn short(x: f64) -> f64 {
+    match format!("{x:.3e}").parse() {
+        Ok(short) if x.fract() != 0.0 => short,
+        _ => x,
     }
 }
 
@@ -391,5 +399,36 @@ mod tests {
         let mut summary = summary(None);
         summary.census[0].1.nonfinite = 2;
         assert_eq!(Health::default().judge(&summary)[7], Some(true));
+    }
+
+    #[test]
+    fn a_course_says_where_it_leads_and_numbers_are_told_in_four_digits() {
+        let limits = Limits {
+            course_steps: 10,
+            ..Limits::default()
+        };
+        let mut health = Health::new(limits);
+        let lines = logged(|| {
+            for step in 0..10 {
+                let odd = f64::from(step % 2) * 1.23e-4;
+                health.judge(&summary(Some(1.0 - f64::from(step) / 12.0 + odd)));
+            }
+        });
+        let [line] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        let (falls, leads) = line.split_once(", ").unwrap_or_default();
+        assert!(
+            falls.starts_with("WARN: the entropy falls by 0.0833") && falls.len() < 70,
+            "{line}"
+        );
+        assert!(
+            leads.ends_with(" times its error: 10 more lead below 0.05"),
+            "{line}"
+        );
+        assert_eq!(
+            (short(0.314_203_73), short(123_456.0), short(1.0)),
+            (0.3142, 123_456.0, 1.0)
+        );
     }
 }

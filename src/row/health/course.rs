@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Limits;
+use super::{Limits, short};
 use crate::stat::{Change, shift, trend};
 
 /// The last numbers of one key, so many at most.
@@ -59,16 +59,26 @@ impl Told {
         self.moves(what, "falls")
     }
 
-    /// Why a number that rises is warned of.
-    pub fn rises(&self, what: &str) -> String {
-        self.moves(what, "rises")
+    /// Why one is that falls towards its limit.
+    pub fn falls_to(&self, what: &str, limit: f64) -> String {
+        let Self { steps, .. } = self;
+        format!("{}: {steps} more lead below {limit}", self.falls(what))
+    }
+
+    /// Why one is that rises towards its limit.
+    pub fn rises_to(&self, what: &str, limit: f64) -> String {
+        let Self { steps, .. } = self;
+        format!(
+            "{}: {steps} more lead above {limit}",
+            self.moves(what, "rises")
+        )
     }
 
     fn moves(&self, what: &str, how: &str) -> String {
         let Change { size, error } = self.slope;
         format!(
             "{what} {how} by {} a step over the last {} steps, {:.1} times its error",
-            size.abs(),
+            short(size.abs()),
             self.steps,
             (size / error).abs()
         )
@@ -78,7 +88,8 @@ impl Told {
     pub fn moved(&self, what: &str) -> String {
         let Change { size, error } = self.shift;
         format!(
-            "{what} has changed at once: by {size} in the last {} of {} steps, {:.1} times its error",
+            "{what} has left its course: by {} in the last {} of {} steps, {:.1} times its error",
+            short(size),
             self.recent,
             self.steps,
             (size / error).abs()
