@@ -23,7 +23,7 @@ def stands_for(core: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return core(*args, **kwargs)  # type: ignore[no-any-return]
-            except TypeError as error:
+            except (TypeError, OverflowError) as error:
                 if _is_of_others(error.__traceback__):
                     raise
                 raise _refused(face, kwargs, error) from None
@@ -40,7 +40,7 @@ def _is_of_others(traceback: TracebackType | None) -> bool:
     return traceback is not None and traceback.tb_frame.f_globals.get("__package__") != __package__
 
 
-def _refused(face: Callable[..., Any], given: dict[str, Any], error: TypeError) -> GrpoMetricsError:
+def _refused(face: Callable[..., Any], given: dict[str, Any], error: Exception) -> GrpoMetricsError:
     parameters = inspect.signature(face).parameters
     for unknown in given:
         if unknown not in parameters:

@@ -6,7 +6,7 @@ use grpo_metrics::batch::tokens::{TokenColumn, TokenIds, TokenMask};
 use grpo_metrics::batch::{Batch, Column, ColumnInfo, ColumnKind, Columns, Shape};
 use grpo_metrics::engine::unknown_name;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyMapping, PyString};
+use pyo3::types::{PyBool, PyDict, PyMapping, PySequence, PyString};
 
 use crate::column::{Flat, Mask, Numbers, Read, Tokens, View, cells_of, kind_of, listed, number};
 use crate::error;
@@ -217,10 +217,24 @@ impl<'py> Read<'py> for Vec<String> {
         if value.is_instance_of::<PyString>() {
             return Err(expected(name, "a list of texts", value));
         }
-        value
-            .extract()
-            .noted()
-            .map_err(|_| expected(name, "a list of texts", value))
+        value.extract().noted().map_err(|_| no_text(name, value))
+    }
+}
+
+/// Which of a list of texts is none.
+fn no_text(name: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let cells = value.cast::<PySequence>().ok();
+    let mut cells = cells.into_iter().flat_map(|cells| cells.try_iter());
+    let strange = cells.next().and_then(|cells| {
+        let mut cells = cells.flatten().enumerate();
+        cells.find(|(_, cell)| cell.extract::<String>().is_err())
+    });
+    match strange {
+        Some((at, cell)) => {
+            let expects = "a text that can be written as UTF-8";
+            expected(&format!("{name}[{at}]"), expects, &cell)
+        }
+        None => expected(name, "a list of texts", value),
     }
 }
 

@@ -144,6 +144,20 @@ pub fn check_names<K: IntoIterator<Item = &'static str>>(
     Ok(())
 }
 
+/// # Errors
+/// If an option is one that records are counted by, where they are counted already.
+pub fn refuse_counting(given: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    for (name, _) in given.into_iter().flatten() {
+        let name: String = name.extract()?;
+        if names(&[OptionGroup::Counting]).any(|counting| counting == name) {
+            return Err(error::option(format!(
+                "`{name}` is what records are counted by, and a shard's are counted: it is an option of `Shard.of`"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn is_own(name: &Bound<'_, PyAny>) -> bool {
     name.cast::<PyString>()
         .is_ok_and(|name| OUTPUTS.iter().any(|own| *name == *own.name))

@@ -147,6 +147,7 @@ impl Shard {
     ) -> PyResult<Bound<'py, PyDict>> {
         guarded(|| {
             let known = || options::names(&[OptionGroup::Rows]);
+            options::refuse_counting(options)?;
             options::check_names(options, known)?;
             let told = options::engine_options(options.into_iter().flatten())?;
             let row = py.detach(|| {

@@ -155,6 +155,8 @@ WRONG = {
     "a mask of twos": ({"loss_mask": [2] * 8}, "`loss_mask`: .* found 2"),
     "a mask of floats": ({"loss_mask": [0.5] * 8}, "`loss_mask`: expected 0 or 1, found 0.5 at 0"),
     "rows unlike the lengths": ({"token_logps": [[0.0] * 2, [0.0], [0.0] * 3, [0.0] * 2]}, r"`token_logps\[0\]`: expected 1 .*found 2"),
+    "a number among texts": ({"answers": ["a", "b", 3, "d"]}, r"`answers\[2\]`: expected a text that can be written as UTF-8, found int"),
+    "none among texts": ({"stop_conditions": ["a", None, "b", "c"]}, r"`stop_conditions\[1\]`: expected a text that .*, found NoneType"),
     "a text for texts": ({"completions": "abcd"}, "`completions`: expected a list of texts, found str"),
     "a text for a number": ({"weighting": {"beta": "x"}}, "`weighting.beta`: expected a number, found str"),
     "a list for a dictionary": ({"reward_components": [1]}, "`reward_components`: expected a dictionary"),

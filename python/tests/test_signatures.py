@@ -110,6 +110,7 @@ WRONG = {
     "an unknown column of a shard": lambda engine: gm.Shard.of(**TWO, reward=1),
     "an option of a row that is none": lambda engine: gm.Shard.of(**TWO).row(extended=True),
     "a shard that is none": lambda engine: gm.Shard.of(**TWO).merge(3),
+    "a rank below 0 that is missing": lambda engine: engine.join(gm.Shard(), missing={-1: "lost"}),
     "bytes that are a text": lambda engine: gm.Shard.from_bytes("a"),
 }
 
@@ -127,6 +128,7 @@ def test_a_call_that_cannot_be_is_a_grpo_metrics_error_and_the_engine_goes_on(en
         (lambda engine: engine.step(1, scalar={}), "did you mean `scalars`"),
         (lambda engine: engine.observe(**TWO, advantage=[0, 0]), "did you mean `advantages`"),
         (lambda engine: gm.Engine(extendet=True), "did you mean `extended`"),
+        (lambda engine: gm.Shard.of(**TWO).row(extended=True), "`extended` is what records are counted by, .* an option of `Shard.of`"),
         (lambda engine: gm.summarize([], logging_step=1), "did you mean `logging_steps`"),
         (lambda engine: gm.Shard.of(**TWO, dialekt="trl"), "did you mean"),
         (lambda engine: engine.finish(state="failed"), "did you mean `status`"),
