@@ -92,6 +92,9 @@ pub struct Engine {
     sink_error: Option<SinkError>,
 }
 
+/// What a root that is a replica says of a row without completions.
+const NOBODY: &str = "this rank is a replica, which nothing is counted of, and no rank that is none has handed in a completion: is every rank said to be one?";
+
 /// What a row that goes out later must know of its last step.
 #[derive(Clone, Debug)]
 struct LastStep {
@@ -184,6 +187,9 @@ impl Engine {
             return Ok(None);
         };
         self.sketched |= shard.retain() == Some(Retain::Sketch);
+        if self.replica && shard.completions() == 0 {
+            self.once.say(NOBODY.to_owned());
+        }
         let counted = shard.thresholds();
         shard.close(step)?;
         let summary = self.reader.read(&shard, step);

@@ -321,4 +321,26 @@ mod tests {
             "{few} ns for 4,000 keys, {many} ns for 32,000"
         );
     }
+
+    #[test]
+    fn where_every_rank_is_a_replica_that_is_said_once() {
+        let rewards = [0.0, 1.0];
+        let said = |is_one| {
+            logged(|| {
+                let mut engine = Engine::builder().replica(is_one).build().unwrap();
+                for step in 1..=2 {
+                    let columns = Columns::new(Grouping::Sizes(&[2]), &rewards);
+                    engine.observe(&Batch::of(columns).unwrap()).unwrap();
+                    engine.step(step).unwrap();
+                }
+            })
+        };
+        assert_eq!(said(false), [""; 0]);
+        let lines = said(true);
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].ends_with("is every rank said to be one?"),
+            "{lines:?}"
+        );
+    }
 }
