@@ -162,9 +162,12 @@ fn windows<'a>(recording: &'a Recording, log: &'a Log, dialect: Dialect) -> Vec<
     let mut windows = Vec::new();
     let mut before: Option<u64> = None;
     let any = log.rows.iter().any(|row| says_of_steps(dialect, row));
-    let ends = |row: &&LoggedRow| match any {
-        true => says_of_steps(dialect, row),
-        false => has_keys(dialect, row),
+    let ends = |row: &&LoggedRow| {
+        if any {
+            says_of_steps(dialect, row)
+        } else {
+            has_keys(dialect, row)
+        }
     };
     for row in log.rows.iter().filter(ends) {
         let mut of_it = Vec::new();

@@ -175,7 +175,7 @@ fn take(
     })?;
     let row = rows.entry(step).or_default();
     for (key, said) in fields.iter().filter(|(key, _)| *key != name) {
-        match serde_json::from_str(said.get()).ok().map(written) {
+        match serde_json::from_str(said.get()).ok().as_ref().map(written) {
             Some(Written::Number(value)) => {
                 let text = said.get().trim_matches('"').to_owned();
                 row.insert(key.clone(), Number { value, text });
@@ -199,9 +199,9 @@ enum Written {
     Other,
 }
 
-fn written(value: Value) -> Written {
+fn written(value: &Value) -> Written {
     let text = |text: &str| text.trim().parse().ok();
-    match number(&value).or_else(|| value.as_str().and_then(text)) {
+    match number(value).or_else(|| value.as_str().and_then(text)) {
         Some(value) => Written::Number(value),
         None if value.is_null() => Written::Nothing,
         None => Written::Other,

@@ -6,6 +6,9 @@ const ROUNDED: i32 = 7;
 /// So many decimals a rounded number may have, if it shows fewer: JSON writes 0.2500 as 0.25.
 const DECIMALS: i32 = 4;
 
+/// And so many a whole log is taken to be rounded to at least.
+const FEWEST: i32 = 2;
+
 /// So many significant digits are the fewest that a log's numbers are taken to be rounded to.
 const SIGNIFICANT: i32 = 3;
 
@@ -63,7 +66,9 @@ pub struct Rounding {
 impl Rounding {
     /// Of the numbers of all keys.
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let all = texts.into_iter().map(Digits::of);
+        // As 3.0 a count is written too, rounded or not.
+        let all = texts.into_iter().filter(|text| !text.ends_with(".0"));
+        let all = all.map(Digits::of);
         let all: Vec<Digits> = all.filter(|digits| digits.decimals.is_some()).collect();
         let places = |digits: &Digits| digits.last(0);
         let significant = all.iter().map(|digits| digits.significant).max();
@@ -86,9 +91,10 @@ impl Rounding {
             };
         }
         Self {
-            decimals: match far.count() >= MANY {
-                true => decimals.clamp(1, DECIMALS),
-                false => DECIMALS,
+            decimals: if far.count() >= MANY {
+                decimals.clamp(FEWEST, DECIMALS)
+            } else {
+                DECIMALS
             },
             ..Self::none()
         }
@@ -190,7 +196,7 @@ mod tests {
 
     /// Numbers of all sizes, as this writes them.
     fn log(written: fn(f64) -> String) -> Rounding {
-        let numbers = (1..60).map(|nth| 1.7_f64.powi(nth - 30) * 1.2345678912);
+        let numbers = (1..60).map(|nth| 1.7_f64.powi(nth - 30) * 1.234_567_891_2);
         let texts: Vec<String> = numbers.map(written).collect();
         Rounding::of(texts.iter().map(String::as_str))
     }
@@ -213,6 +219,10 @@ mod tests {
         let of = log(|number| format!("{number:.3}"));
         let precision = Precision::of(["2.47", "2.5"], false, of);
         assert_eq!(precision.tolerance(2.47), HALF * 1e-3);
+        assert_eq!(
+            log(|number| format!("{:.1}", number.round())),
+            Rounding::none()
+        );
         // Five numbers that have no more are no sign of it.
         let few = Rounding::of(["0.125", "0.5", "0.625", "12.375", "3.875"]);
         assert_eq!(few, Rounding::none());

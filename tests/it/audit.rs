@@ -295,7 +295,7 @@ fn a_log_of_four_significant_digits_is_exact_within_them() {
         .join(format!("tests/{recording}/trl_log_history.json"));
     let rows: Vec<Map<String, Value>> =
         serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
-    let four = |value: f64| format!("{:.3e}", value).parse::<f64>().unwrap();
+    let four = |value: f64| format!("{value:.3e}").parse::<f64>().unwrap();
     let dir = TempDir::new().unwrap();
     let printed = |by: f64| {
         let rows = rows.iter().map(|row| {
@@ -348,7 +348,7 @@ fn a_mean_that_takes_a_micro_batch_without_tokens_for_0_is_named() {
     let means = [
         (1, 2.75 / 3.0 / 2.0),
         (2, 0.0),
-        (3, (4.75 / 3.0 + 3.25 / 2.0) / 2.0),
+        (3, f64::midpoint(4.75 / 3.0, 3.25 / 2.0)),
     ];
     let rows = means.map(|(step, mean)| json!({"step": step, "entropy": mean}).to_string());
     let log = written(&dir, &rows.join("\n"));
