@@ -1,5 +1,5 @@
 //! What outsiders hand us, changed at random: `cargo run --release --example fuzz -- KIND [COUNT] [SEED]`, where KIND is
-//! shards, recordings, journals, metrics or (with the feature `evsys`) answers; 1,000,000 of them and seed 1 without.
+//! shards, recordings, trainers, journals, metrics or (with the feature `evsys`) answers; 1,000,000 of them and seed 1 without.
 //!
 //! Whatever panics, or passes for what it is not, ends the run with its turn. Prints what became of them, the time, and the
 //! most memory that was held at a time, which for shards must stay below 64 MB.

@@ -14,7 +14,7 @@ use super::record::{Head, Record};
 use super::trainers::{self, Told, TrainerFile, Wrong};
 use super::{Format, json, safetensors};
 use crate::batch::Place;
-use crate::batch::scalars::{Scalars, Weighting};
+use crate::batch::scalars::Weighting;
 use crate::limits;
 
 /// An index of the records in some files and folders. It holds about a hundred bytes a record, never its columns.
@@ -257,7 +257,8 @@ impl Recording {
             micro: found.place.micro,
         };
         let read = of.fields(file).and_then(|fields| {
-            let record = Record::from_parts(head, fields, Scalars::default(), None)?;
+            let scalars = of.scalars(head.step, &fields);
+            let record = Record::from_parts(head, fields, scalars, None)?;
             record.batch().map_err(Fault::from)?;
             Ok(record)
         });

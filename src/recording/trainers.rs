@@ -5,8 +5,10 @@ mod advantages;
 mod nemo_rl;
 mod prime_rl;
 mod row;
+mod skyrl;
 #[cfg(feature = "parquet")]
 mod trl;
+mod value;
 mod verl;
 
 use std::collections::BTreeSet;
@@ -21,9 +23,13 @@ use super::fault::Fault;
 use super::field::Fields;
 use super::foreign;
 use crate::batch::group::id_of;
+use crate::batch::scalars::Scalars;
 use crate::limits;
 use crate::numerals::with_bare_words_quoted;
 use row::Rows;
+
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How much of a file is looked at for the names that a record of ours begins with.
 const LOOK: u64 = 4096;
@@ -39,6 +45,8 @@ pub(crate) enum TrainerFile {
     PrimeRlTraces,
     /// prime-rl's `token_exports/step_{N}/rank_{R}.jsonl`.
     PrimeRlTokens,
+    /// `SkyRL`'s `dumped_evals/global_step_{N}_evals/{data_source}.jsonl`.
+    SkyRlEvaluation,
     /// TRL's `completions/completions_{step}.parquet`.
     Trl,
 }
@@ -77,7 +85,7 @@ impl From<Fault> for Wrong {
 }
 
 /// Names of members by which a line is told: it has all of them.
-const LINES: [(&[&str], Told); 5] = [
+const LINES: [(&[&str], Told); 7] = [
     (
         &["input", "output", "gts", "score", "step"],
         Told::Trainer(TrainerFile::Verl),
@@ -93,6 +101,14 @@ const LINES: [(&[&str], Told); 5] = [
     (
         &["schema_version", "export_sequence_idx", "trainer_logprobs"],
         Told::Trainer(TrainerFile::PrimeRlTokens),
+    ),
+    (
+        &["input_prompt", "output_response", "score", "env_class"],
+        Told::Trainer(TrainerFile::SkyRlEvaluation),
+    ),
+    (
+        &["eval/all/avg_score"],
+        Told::Aside("SkyRL's numbers of an evaluation, which are no completions"),
     ),
     (
         &["content", "rewards", "idx"],
@@ -111,56 +127,63 @@ pub(super) fn told(file: &mut File) -> io::Result<Told> {
     if let Some(found) = foreign::pickle(&start) {
         return Ok(Told::Foreign(found));
     }
-    let ours = b"\"world_size\"";
-    let is_ours = start.windows(ours.len()).any(|at| at == ours);
-    let begins = start.iter().find(|byte| !byte.is_ascii_whitespace());
-    if is_ours || begins != Some(&b'{') {
+    let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start);
+    let is_ours = names(start).contains("world_size");
+    if is_ours || start.trim_ascii_start().first() != Some(&b'{') {
         return Ok(Told::Records);
     }
-    let mut line = Vec::new();
-    let read = limits::line(
-        &mut BufReader::new(&mut *file),
-        limits::RECORD_LINE,
-        &mut line,
-    );
+    let line = first_line(file);
     file.rewind()?;
-    if read.is_err() {
-        // What is wrong with the line is told where it is read.
-        return Ok(Told::Records);
-    }
-    let names = names(&line);
+    // What is wrong with the line is told where it is read.
+    let names = names(&line.unwrap_or_default());
     let known = LINES
         .iter()
         .find(|(of, _)| of.iter().all(|name| names.contains(*name)));
     Ok(known.map_or(Told::Records, |(_, told)| *told))
 }
 
-/// The names of an object's members.
-fn names(line: &[u8]) -> BTreeSet<String> {
-    let read = |text: &[u8]| {
-        let mut from = serde_json::Deserializer::from_slice(text);
-        from.deserialize_map(Names).ok()
-    };
-    read(line)
-        .or_else(|| read(&with_bare_words_quoted(line)))
-        .unwrap_or_default()
+/// The first line that is not blank, without the mark that some programs put before a text.
+fn first_line(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = limits::line(&mut lines, limits::RECORD_LINE, &mut line)?;
+        let text = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
+        if read == 0 || !text.trim_ascii().is_empty() {
+            return Ok(text.to_vec());
+        }
+    }
 }
 
-struct Names;
+/// The names of an object's members, up to where it breaks off.
+fn names(line: &[u8]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut read = |text: &[u8]| {
+        let mut from = serde_json::Deserializer::from_slice(text);
+        from.deserialize_map(Names(&mut names)).is_ok()
+    };
+    if !read(line) {
+        read(&with_bare_words_quoted(line));
+    }
+    names
+}
 
-impl<'de> Visitor<'de> for Names {
-    type Value = BTreeSet<String>;
+struct Names<'n>(&'n mut BTreeSet<String>);
+
+impl<'de> Visitor<'de> for Names<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-        let mut names = BTreeSet::new();
-        while let Some((name, _)) = from.next_entry::<String, IgnoredAny>()? {
-            names.insert(name);
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<(), A::Error> {
+        while let Some(name) = from.next_key::<String>()? {
+            self.0.insert(name);
+            from.next_value::<IgnoredAny>()?;
         }
-        Ok(names)
+        Ok(())
     }
 }
 
@@ -173,6 +196,7 @@ impl TrainerFile {
             Self::NemoRl => "NeMo-RL's train data",
             Self::PrimeRlTraces => "prime-rl's traces",
             Self::PrimeRlTokens => "prime-rl's token exports",
+            Self::SkyRlEvaluation => "SkyRL's evaluations",
             Self::Trl => "TRL's completions",
         }
     }
@@ -186,6 +210,13 @@ impl TrainerFile {
                  speak against it, else absent",
             ),
             Self::PrimeRlTokens => Some("token exports have no rewards; traces do"),
+            Self::PrimeRlTraces => Some(
+                "prime-rl's traces say which version of the weights an episode began with, and not which each token was sampled with: all of \
+                 its tokens count as of that one, as in prime-rl's own `off_policy/*`, and `staleness/versions/*` is 1",
+            ),
+            Self::SkyRlEvaluation => {
+                Some("these completions were generated to evaluate; none was trained on")
+            }
             _ => None,
         }
     }
@@ -198,6 +229,7 @@ impl TrainerFile {
             Self::NemoRl => Ok(whole(nemo_rl::step(path)?)),
             Self::PrimeRlTraces => Ok(whole(prime_rl::step(path)?)),
             Self::PrimeRlTokens => prime_rl::tokens::part(&mut first(file)?),
+            Self::SkyRlEvaluation => Ok(skyrl::part(path)?),
             #[cfg(feature = "parquet")]
             Self::Trl => trl::step(file).map(whole),
             #[cfg(not(feature = "parquet"))]
@@ -213,38 +245,61 @@ impl TrainerFile {
             Self::NemoRl => nemo_rl::fields(Rows::over(lines)),
             Self::PrimeRlTraces => prime_rl::fields(Rows::over(lines)),
             Self::PrimeRlTokens => prime_rl::tokens::fields(Rows::over(lines)),
+            Self::SkyRlEvaluation => skyrl::fields(Rows::over(lines)),
             #[cfg(feature = "parquet")]
             Self::Trl => trl::fields(lines.into_inner()),
             #[cfg(not(feature = "parquet"))]
             Self::Trl => Err(Fault::WithoutParquet.into()),
         }
     }
+
+    /// The numbers of the step that are known with its columns.
+    pub(super) fn scalars(self, step: u64, fields: &Fields) -> Scalars {
+        match self {
+            Self::PrimeRlTraces if fields.contains_key("weight_versions") => {
+                prime_rl::scalars(step)
+            }
+            _ => Scalars::default(),
+        }
+    }
 }
 
-/// The files of a run whose steps have folders of their own, as prime-rl's `rollouts` and `token_exports` have; in a folder of one
-/// step, that step's.
+/// The files of a run whose steps have folders of their own, as prime-rl's `rollouts` and `token_exports` have, and `SkyRL`'s
+/// `dumped_evals`; in a folder of one step, that step's.
 pub(super) fn below(there: &[PathBuf]) -> Vec<PathBuf> {
-    let of_step = |folder: &&PathBuf| {
-        let name = folder.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| number_in(name, "step_", "").is_some())
-    };
     let mut files = Vec::new();
-    for folder in there.iter().filter(of_step) {
+    for folder in there {
+        let named = |before, after| number_in(name_of(folder), before, after).is_some();
+        let (is_step, is_evaluation) = (named("step_", ""), skyrl::is_evaluation(folder));
         let traces = folder.join("train/effective/traces.jsonl");
-        if traces.is_file() {
+        if is_step && traces.is_file() {
             files.push(traces);
             continue;
         }
-        let ranks = fs::read_dir(folder).into_iter().flatten().flatten();
-        let ranks = ranks.map(|entry| entry.path()).filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| number_in(name, "rank_", ".jsonl").is_some())
-        });
-        let mut ranks: Vec<PathBuf> = ranks.collect();
-        ranks.sort();
-        files.extend(ranks);
+        let within = |path: &PathBuf| match number_in(name_of(path), "rank_", ".jsonl") {
+            Some(_) => is_step || is_evaluation,
+            None => is_evaluation,
+        };
+        files.extend(lines_in(folder).into_iter().filter(within));
     }
     files
+}
+
+/// The `.jsonl` files of a folder, by name; none of what is no folder.
+fn lines_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl") && path.is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+/// Empty where it is no text.
+fn name_of(path: &Path) -> &str {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default()
 }
 
 /// The lines of a file of which the first is wanted.

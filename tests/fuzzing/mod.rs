@@ -12,6 +12,7 @@ mod metrics_files;
 mod random;
 mod recordings;
 mod shards;
+mod trainer_files;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ trait Target {
 pub const KINDS: &[&str] = &[
     "shards",
     "recordings",
+    "trainers",
     "journals",
     "metrics",
     #[cfg(feature = "evsys")]
@@ -44,6 +46,7 @@ pub fn run(kind: &str, count: u64, seed: u64) -> Result<BTreeMap<&'static str, u
     let mut target: Box<dyn Target> = match kind {
         "shards" => Box::new(shards::Shards::new()),
         "recordings" => Box::new(recordings::Recordings::new()),
+        "trainers" => Box::new(trainer_files::TrainerFiles::new()),
         "journals" => Box::new(journals::Journals::new()),
         "metrics" => Box::new(metrics_files::MetricsFiles::new()),
         #[cfg(feature = "evsys")]

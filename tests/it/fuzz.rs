@@ -21,6 +21,11 @@ fn changed_recordings_are_refused_or_batches() {
 }
 
 #[test]
+fn changed_files_of_trainers_are_read_whole_or_refused_with_their_place() {
+    some("trainers", 2_000);
+}
+
+#[test]
 fn changed_journals_deliver_rows_that_were_written_and_none_twice() {
     some("journals", 150);
 }

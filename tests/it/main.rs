@@ -56,6 +56,7 @@ mod stores;
 mod tensorboard;
 mod terminal;
 mod tls;
+mod trainer_agents;
 mod trainer_files;
 mod trl;
 mod vectors;

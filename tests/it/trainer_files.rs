@@ -9,7 +9,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::tempdir;
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new("tests/data/trainers").join(name)
 }
 
@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The metrics of the rows on standard output, and what was said beside them.
-fn replayed(paths: &[&Path], args: &[&str]) -> (Vec<Value>, String) {
+pub(crate) fn replayed(paths: &[&Path], args: &[&str]) -> (Vec<Value>, String) {
     let mut command = command();
     command.arg("replay").args(paths).args(["--jsonl", "-"]);
     let run = command.args(args).assert().success();
@@ -35,7 +35,7 @@ fn replayed(paths: &[&Path], args: &[&str]) -> (Vec<Value>, String) {
 }
 
 /// What is said of bad input, which ends with exit code 2.
-fn refused(path: &Path) -> String {
+pub(crate) fn refused(path: &Path) -> String {
     let mut command = command();
     command
         .arg("replay")
@@ -44,7 +44,7 @@ fn refused(path: &Path) -> String {
     text(&command.assert().code(2).get_output().stderr)
 }
 
-fn near(found: &Value, expected: f64, within: f64) {
+pub(crate) fn near(found: &Value, expected: f64, within: f64) {
     let found = found.as_f64().unwrap();
     let off = (found - expected).abs();
     assert!(
@@ -53,11 +53,11 @@ fn near(found: &Value, expected: f64, within: f64) {
     );
 }
 
-fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn lines(path: &Path) -> Vec<Value> {
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -65,7 +65,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 /// The records that the files are converted to.
-fn records(path: &Path) -> Vec<Value> {
+pub(crate) fn records(path: &Path) -> Vec<Value> {
     let folder = tempdir().unwrap();
     let to = folder.path().join("recording");
     let mut command = command();
@@ -266,7 +266,16 @@ fn without_its_feature_trl_s_parquet_says_how_to_read_it() {
 
 #[test]
 fn what_is_converted_gives_the_rows_of_the_files_themselves() {
-    for name in ["verl", "verl-extra-infos", "nemo-rl", "prime-rl/rollouts"] {
+    let folders = [
+        "verl",
+        "verl-extra-infos",
+        "nemo-rl",
+        "prime-rl/rollouts",
+        "prime-rl/token_exports",
+        "prime-rl-agents/rollouts",
+        "skyrl-evals",
+    ];
+    for name in folders {
         for format in [&[][..], &["--tensors"]] {
             let folder = tempdir().unwrap();
             let to = folder.path().join("recording");

@@ -1,6 +1,7 @@
 //! prime-rl's `rollouts/step_{N}/train/effective/traces.jsonl`: a line an episode, with the traces of its agents. A trace of an
 //! agent that is trained is a completion; its tokens are those of its branches, each from the first that is trained to the last,
-//! one branch after the other. The step is in the folder's name alone; a group is the episode's own, else its prompt.
+//! one branch after the other. The step is in the folder's name alone; a group is the episode's own, else its prompt. Of the versions
+//! of the weights an episode notes the first and the last: its tokens count as of the first, as in prime-rl's own staleness.
 
 pub(super) mod tokens;
 mod trace;
@@ -11,11 +12,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::super::cell::Natural;
 use super::super::fault::Fault;
 use super::super::field::{Cells, Fields, Numbers, Owned};
 use super::advantages::Advantages;
-use super::row::{Row, Rows, list};
+use super::row::{Row, Rows, list, one};
 use super::{Wrong, group_of, group_of_tokens, number_in};
+use crate::batch::scalars::{Scalar, Scalars};
 use trace::{STREAMS, Trace};
 
 pub(super) fn step(path: &Path) -> Result<u64, Fault> {
@@ -28,11 +31,34 @@ pub(super) fn step(path: &Path) -> Result<u64, Fault> {
     })
 }
 
+/// Step 1 trains version 0.
+pub(super) fn scalars(step: u64) -> Scalars {
+    let version = step.checked_sub(1);
+    version.map_or_else(Scalars::default, |version| {
+        Scalars::default().with(Scalar::WeightVersion, version as f64)
+    })
+}
+
 pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
-    let mut columns = Columns::default();
+    let mut columns = Columns {
+        versions: Some(Vec::new()),
+        ..Columns::default()
+    };
     rows.each(|episode| columns.take(episode))?;
     Ok(columns.fields())
 }
+
+/// The version of the weights that the episode began with; `None` where its policy is not the one that is trained.
+fn version(episode: &Row) -> Result<Option<u32>, Fault> {
+    let work = episode.maybe("run").and_then(|run| run.get("work"));
+    let policy = work.and_then(|work| work.get("policy"));
+    let start = policy.and_then(|policy| policy.get("start"));
+    let start = start.map(|start| one::<Natural>("run.work.policy.start", start));
+    start.transpose()
+}
+
+/// Of a trace that does not say why it ended, where others do.
+const UNSAID: &str = "unknown";
 
 #[derive(Default)]
 struct Columns {
@@ -40,6 +66,10 @@ struct Columns {
     rewards: Vec<Option<f64>>,
     components: BTreeMap<String, Vec<Option<f64>>>,
     terminated: Vec<bool>,
+    turns: Vec<u32>,
+    tool_calls: Vec<u32>,
+    stops: Vec<Option<String>>,
+    errors: Vec<Option<bool>>,
     names: Vec<String>,
     tags: Vec<String>,
     prompts: Vec<String>,
@@ -51,6 +81,8 @@ struct Columns {
     sampled: Vec<f32>,
     streams: [Vec<f32>; STREAMS.len()],
     advantages: Advantages,
+    /// `None` where an episode says none: its policy is no version of what is trained.
+    versions: Option<Vec<u32>>,
     /// A message was generated whose tokens are not there, or of which nothing is said in a stream.
     lacks_tokens: bool,
     lacks: [bool; STREAMS.len()],
@@ -63,19 +95,20 @@ impl Columns {
         let env = episode.member("env")?;
         let env = env.get("name").or_else(|| env.get("id"));
         let env = env.and_then(Value::as_str).unwrap_or_default();
+        let version = version(episode)?;
         for (nth, trace) in list("traces", episode.member("traces")?)?
             .iter()
             .enumerate()
         {
             let trace = Trace::of(trace, nth)?;
             if trace.is_trained {
-                self.add(trace, group, env);
+                self.add(trace, group, env, version);
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, trace: Trace, group: Option<&str>, env: &str) {
+    fn add(&mut self, trace: Trace, group: Option<&str>, env: &str, version: Option<u32>) {
         self.groups.push(match group {
             Some(id) => group_of(id),
             None if trace.prompt_tokens.is_empty() => group_of(&trace.prompt),
@@ -90,6 +123,14 @@ impl Columns {
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.terminated.push(!trace.is_truncated);
+        self.turns.push(trace.turns);
+        self.tool_calls.push(trace.tool_calls);
+        self.stops.push(trace.stopped);
+        self.errors.push(trace.is_ok.map(|ok| !ok));
+        match (&mut self.versions, version) {
+            (Some(cells), Some(version)) => cells.resize(cells.len() + trace.tokens.len(), version),
+            (cells, _) => *cells = None,
+        }
         self.names.push(trace.id);
         self.tags.push(env.to_owned());
         self.prompts.push(trace.prompt);
@@ -119,12 +160,22 @@ impl Columns {
                 Owned::Numbers(self.rewards.into_iter().collect()),
             ),
             ("terminated", Owned::Bits(self.terminated)),
+            ("turns", Owned::Naturals(self.turns)),
+            ("tool_calls", Owned::Naturals(self.tool_calls)),
             ("trajectory_ids", Owned::Texts(self.names)),
             ("prompts", Owned::Texts(self.prompts)),
             ("completions", Owned::Texts(self.completions)),
         ]);
         if has_tags {
             fields.insert("tags", Owned::Texts(self.tags));
+        }
+        if self.stops.iter().any(Option::is_some) {
+            let stops = self.stops.into_iter();
+            let stops = stops.map(|stop| stop.unwrap_or_else(|| UNSAID.to_owned()));
+            fields.insert("stop_conditions", Owned::Texts(stops.collect()));
+        }
+        if let Some(errors) = self.errors.into_iter().collect::<Option<Vec<bool>>>() {
+            fields.insert("errors", Owned::Bits(errors));
         }
         let components = self.components.into_iter().map(|(name, mut column)| {
             column.resize(n, None);
@@ -141,6 +192,10 @@ impl Columns {
         fields.insert("prompt_lengths", Owned::Naturals(self.prompt_lengths));
         fields.insert("token_ids", Owned::TokenNaturals(Cells::flat(self.tokens)));
         fields.insert("loss_mask", Owned::TokenBits(Cells::flat(self.mask)));
+        if let Some(versions) = self.versions {
+            let versions = Owned::TokenNaturals(Cells::flat(versions));
+            fields.insert("weight_versions", versions);
+        }
         let sampled = Owned::Tokens(Cells::flat(self.sampled));
         fields.insert("sampling_token_logps", sampled);
         let streams = STREAMS.iter().zip(self.streams).zip(self.lacks);

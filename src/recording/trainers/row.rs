@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::cell::{Cell, Kind, Maybe, NumberOrBit, Text};
 use super::super::fault::Fault;
-use super::Wrong;
+use super::value::value;
+use super::{BYTE_ORDER_MARK, Wrong};
 use crate::limits;
 use crate::numerals::with_bare_words_quoted;
 
@@ -48,7 +49,11 @@ impl<R: BufRead> Rows<R> {
             if read.map_err(|error| self.wrong(Fault::read(error)))? == 0 {
                 return Ok(None);
             }
-            let json = self.text.trim_ascii();
+            let json = match self.text.strip_prefix(BYTE_ORDER_MARK) {
+                Some(json) if self.line == 1 => json,
+                _ => &self.text,
+            };
+            let json = json.trim_ascii();
             if !json.is_empty() {
                 let row = object(json).map_err(|fault| self.wrong(fault))?;
                 return Ok(Some(Row { members: row }));
@@ -66,12 +71,11 @@ impl<R: BufRead> Rows<R> {
 
 /// The object; Python writes non-finite numbers bare.
 fn object(json: &[u8]) -> Result<Map<String, Value>, Fault> {
-    let read = serde_json::from_slice(json)
-        .or_else(|_| serde_json::from_slice(&with_bare_words_quoted(json)));
-    let value: Value = read.map_err(|error| Fault::Json {
-        message: format!("{error}").replace(" at line 1 column", " at column"),
+    let read = value(json).or_else(|fault| match fault {
+        Fault::Json { .. } => value(&with_bare_words_quoted(json)),
+        other => Err(other),
     })?;
-    match value {
+    match read {
         Value::Object(members) => Ok(members),
         other => Err(Fault::Cell {
             field: "line".to_owned(),

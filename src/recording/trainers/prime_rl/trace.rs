@@ -32,6 +32,11 @@ pub(super) struct Trace {
     pub reward: Option<f64>,
     pub scores: Vec<(String, Option<f64>)>,
     pub is_truncated: bool,
+    pub stopped: Option<String>,
+    /// Whether it came to an end without an error; `None` where it does not say.
+    pub is_ok: Option<bool>,
+    pub turns: u32,
+    pub tool_calls: u32,
     pub prompt: String,
     pub completion: String,
     pub prompt_tokens: Vec<u32>,
@@ -51,6 +56,7 @@ struct Node {
     parent: Option<usize>,
     text: String,
     is_sampled: bool,
+    tool_calls: usize,
     tokens: Vec<u32>,
     mask: Vec<bool>,
     /// Spread over all tokens: 0 where none was sampled.
@@ -73,8 +79,13 @@ impl Trace {
             None => true,
         };
         trace.score(given("rewards"), &at("rewards"))?;
-        let stopped = given("stop_condition").and_then(Value::as_str);
-        trace.is_truncated = stopped.is_some_and(|word| LIMITS.contains(&word)) || cut(value);
+        let stopped = given("stop_condition").map(|word| one::<Text>(&at("stop_condition"), word));
+        trace.stopped = stopped.transpose()?;
+        let is_limit = |word: &str| LIMITS.contains(&word);
+        trace.is_truncated = trace.stopped.as_deref().is_some_and(is_limit) || cut(value);
+        trace.is_ok = given("ok")
+            .map(|ok| one::<Bit>(&at("ok"), ok))
+            .transpose()?;
         let nodes = given("nodes").ok_or(Fault::Missing {
             field: "nodes",
             of: "a trace",
@@ -84,6 +95,10 @@ impl Trace {
             .enumerate()
             .map(|(id, node)| Node::of(node, id, &format!("{}[{id}]", at("nodes"))))
             .collect::<Result<_, _>>()?;
+        let sampled = nodes.iter().filter(|node| node.is_sampled);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        trace.turns = count(sampled.clone().count());
+        trace.tool_calls = count(sampled.map(|node| node.tool_calls).sum());
         trace.walk(&nodes);
         Ok(trace)
     }
@@ -250,8 +265,12 @@ impl Node {
         let none = || vec![0.0; mask.len()];
         let logps = spread("logprobs")?;
         let is_sampled = given("sampled").map(|sampled| one::<Bit>(&name("sampled"), sampled));
+        let calls = given("message").and_then(|message| message.get("tool_calls"));
+        let calls = calls.filter(|calls| !calls.is_null());
+        let calls = calls.map(|calls| list(&name("message.tool_calls"), calls));
         Ok(Self {
             parent,
+            tool_calls: calls.transpose()?.map_or(0, <[_]>::len),
             text: given("message").map_or_else(String::new, text),
             is_sampled: is_sampled.transpose()?.unwrap_or(false),
             logps: logps.unwrap_or_else(none),
