@@ -5,6 +5,7 @@ mod place;
 mod row;
 mod session;
 mod source;
+mod state;
 mod trail;
 
 use std::io;
@@ -29,6 +30,9 @@ const RESEND_EVERY: Duration = Duration::from_secs(30);
 pub(crate) const BATCH: usize = 256;
 
 /// What to forward, and for whom.
+///
+/// A file is lines of JSON, or a trainer's state: one JSON text with its rows in a list called `log_history` (as transformers'
+/// `trainer_state.json` has them), or that list by itself. Of a state that is written anew, the rows that it has more are sent.
 ///
 /// A line has its numbers in an object called `metrics`, in one called `data` (as verl's file logger writes), or beside its step.
 /// The rows of a line are those of its numbers whose keys begin `val/` (split val) and of all others (split train): a call

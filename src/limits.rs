@@ -15,7 +15,6 @@ pub(crate) const RECORD_LINE: usize = 1 << 30;
 pub(crate) const RECORD_FILE: u64 = 4 << 30;
 
 /// A trainer's whole log: ten million numbers.
-#[cfg(feature = "cli")]
 pub(crate) const TRAINER_LOG: u64 = 512 << 20;
 
 /// A shard: some hundred million values of one step.

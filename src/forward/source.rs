@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::row;
+use super::state::State;
 use crate::limits;
 
 /// A longer line is skipped without being kept.
@@ -108,6 +109,8 @@ enum Text {
     Plain(File),
     /// Also of several parts behind one another, as `cat a.gz b.gz` gives.
     Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    /// The rows of a state, which is one JSON text.
+    State(Box<State>),
 }
 
 impl Text {
@@ -121,13 +124,15 @@ impl Text {
             let decoder = MultiGzDecoder::new(BufReader::new(file));
             return Ok(Self::Gzip(Box::new(decoder)));
         }
-        Ok(Self::Plain(file))
+        let state = State::of(&mut file)?;
+        Ok(state.map_or(Self::Plain(file), |state| Self::State(Box::new(state))))
     }
 
     fn metadata(&self) -> io::Result<Metadata> {
         match self {
             Self::Plain(file) => file.metadata(),
             Self::Gzip(decoder) => decoder.get_ref().get_ref().metadata(),
+            Self::State(state) => state.file.metadata(),
         }
     }
 
@@ -136,6 +141,7 @@ impl Text {
         match self {
             Self::Plain(file) => file.metadata().map(|metadata| Some(metadata.len())),
             Self::Gzip(_) => Ok(None),
+            Self::State(state) => Ok(Some(state.len())),
         }
     }
 
@@ -164,6 +170,10 @@ impl Text {
                 file.rewind()?;
                 **decoder = MultiGzDecoder::new(BufReader::new(file));
                 io::copy(&mut decoder.as_mut().take(offset), &mut io::sink()).map(drop)
+            }
+            Self::State(state) => {
+                state.lines.set_position(offset);
+                Ok(())
             }
         }
     }
@@ -198,6 +208,7 @@ impl Read for Text {
         match self {
             Self::Plain(file) => file.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
+            Self::State(state) => state.lines.read(buffer),
         }
     }
 }
@@ -289,8 +300,14 @@ impl Source {
         Ok(self.packed_from.map_or(own, |from| own.min(from)))
     }
 
-    /// Whether the file still holds what was read of it. What is gzipped nobody writes to.
+    /// Whether the file still holds what was read of it, where it was read. What is gzipped nobody writes to; a state is written
+    /// anew, and has to be read anew.
     pub fn holds(&mut self, position: &Position) -> io::Result<bool> {
+        if let Text::State(state) = &mut self.probe
+            && state.is_outdated()?
+        {
+            return Ok(false);
+        }
         Ok(self.is_gzipped() || self.probe.holds(position)?.is_some())
     }
 

@@ -387,6 +387,19 @@ fn steps_that_are_counted_from_another_one_are_told_from_wrong_numbers() {
     assert!(text.contains(said), "{text}");
 }
 
+#[test]
+fn a_state_that_transformers_wrote_is_the_log_that_it_holds() {
+    let folder = "data/audit/trl-window";
+    let of = |name: &str| {
+        let log = Path::new(folder).join(name);
+        let (mut found, code) = found(folder, &log, &["--dialect", "trl"]);
+        found.as_object_mut().unwrap().remove("log");
+        (found, code)
+    };
+    // `TrainerState.save_to_json` of transformers 5.23.
+    assert_eq!(of("trainer_state.json"), of("trl_log_history.json"));
+}
+
 /// What is said of a log that cannot be used.
 fn refused(recording: &str, text: Option<&str>, more: &[&str]) -> String {
     let dir = TempDir::new().unwrap();

@@ -500,6 +500,66 @@ fn a_follower_goes_through_truncation() {
     assert_eq!(seen, ["gone", "restarted", "gone", "restarted"]);
 }
 
+/// What transformers' `TrainerState.save_to_json` wrote.
+fn state() -> String {
+    fs::read_to_string("tests/data/trainers/trl-state/trainer_state.json").unwrap()
+}
+
+#[test]
+fn the_rows_of_a_trainer_s_state_go_out_as_they_were_logged() {
+    let mut scene = Scene::with(&state());
+    let (done, seen) = scene.forward_seen();
+    assert_eq!((done.sent, done.skipped, done.failed), (5, 0, 0));
+    assert_eq!(seen, ["2: step 2: kl is NaN"]);
+    let logged: serde_json::Value = serde_json::from_str(&state().replace("NaN", "null")).unwrap();
+    let mut expected = 0;
+    let stored = scene.stored();
+    for row in logged["log_history"].as_array().unwrap() {
+        for (key, value) in row.as_object().unwrap() {
+            let Some(value) = value.as_f64().filter(|_| key != "step" && key != "epoch") else {
+                continue;
+            };
+            let found = (
+                row["step"].as_u64().unwrap(),
+                key.clone(),
+                value,
+                Split::Train,
+            );
+            assert!(stored.contains(&found), "{found:?}");
+            expected += 1;
+        }
+    }
+    assert_eq!(stored.len(), expected);
+    assert_eq!(scene.counts(), (0, 0, 0));
+    // The list by itself, as Python writes it.
+    let list = serde_json::to_string(&logged["log_history"]).unwrap();
+    assert_eq!(Scene::with(&list).counts(), (5, 0, 0));
+}
+
+#[test]
+fn of_a_state_that_is_written_anew_the_rows_that_it_has_more_are_sent() {
+    let whole = state();
+    let end = whole.find("\"eval_reward\"").unwrap();
+    let end = whole[..end].rfind('{').unwrap();
+    let earlier = whole[..end].trim_end().trim_end_matches(',').to_owned() + "]}";
+    let half = &whole[..end + 40];
+    let mut scene = Scene::with(half);
+    let (done, seen) = follow(
+        &mut scene,
+        vec![
+            // Half of it had been written.
+            Box::new(|path| fs::write(path, &earlier).unwrap()),
+            Box::new(|_| ()),
+            Box::new(|path| fs::write(path, half).unwrap()),
+            Box::new(|path| fs::write(path, &whole).unwrap()),
+            Box::new(|_| ()),
+        ],
+    );
+    assert_eq!((done.sent, done.skipped, done.gone), (5, 0, 0));
+    assert_eq!(seen, ["restarted", "2: step 2: kl is NaN"]);
+    assert_eq!(scene.counts(), (0, 0, 0));
+}
+
 fn command() -> Command {
     Command::new(crate::grpo_metrics())
 }
