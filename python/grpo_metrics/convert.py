@@ -14,6 +14,7 @@ import math
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,8 +162,8 @@ def _slime_sampled(samples: list[dict[str, Any]], reward_key: str | None) -> dic
             part.extend([None] * (nth + 1 - len(part)))
     ids = [sample.get("group_index") for sample in samples]
     prompts = [sample["prompt"] if isinstance(sample["prompt"], str) else json.dumps(sample["prompt"]) for sample in samples]
-    lengths = [int(sample["response_length"]) for sample in samples]
-    sequences = [_list(sample["tokens"]) for sample in samples]
+    lengths = [_natural(sample["response_length"], f"samples[{nth}].response_length") for nth, sample in enumerate(samples)]
+    prompt_lengths, tokens = _split([_list(sample["tokens"]) for sample in samples], lengths)
     status = [sample.get("status") for sample in samples]
     masks = [sample.get("loss_mask") for sample in samples]
     logps = [sample.get("rollout_log_probs") for sample in samples]
@@ -170,37 +171,66 @@ def _slime_sampled(samples: list[dict[str, Any]], reward_key: str | None) -> dic
         "group_ids": _numbered(prompts if None in ids else ids),
         "rewards": rewards,
         "completion_lengths": lengths,
-        "prompt_lengths": [len(row) - length for row, length in zip(sequences, lengths, strict=True)],
+        "prompt_lengths": prompt_lengths,
         "terminated": [word == "completed" for word in status],
         "aborted": [word == "aborted" for word in status],
         "errors": [word == "failed" for word in status],
-        "token_ids": _flat(row[len(row) - length :] for row, length in zip(sequences, lengths, strict=True)),
-        "loss_mask": _flat([1] * n if mask is None else _list(mask) for mask, n in zip(masks, lengths, strict=True)),
+        "stop_conditions": [str(word) for word in status],
+        "token_ids": tokens,
+        "loss_mask": _by_token("loss_mask", ([1] * n if mask is None else _list(mask) for mask, n in zip(masks, lengths, strict=True)), lengths),
         "prompts": prompts,
         "completions": [str(sample.get("response", "")) for sample in samples],
     }
     if components:
         batch["reward_components"] = components
     if None not in logps:
-        batch["sampling_token_logps"] = [_number(x) for x in _flat(map(_list, logps))]
+        batch["sampling_token_logps"] = [_number(x) for x in _by_token("rollout_log_probs", map(_list, logps), lengths)]
+    versions = [_versions(sample.get("weight_versions") or [], mask, n) for sample, mask, n in zip(samples, masks, lengths, strict=True)]
+    if None not in versions:
+        batch["weight_versions"] = _flat(versions)  # type: ignore[arg-type]
+    elif any(sample.get("weight_versions") for sample in samples):
+        unclear = sum(of is None for of in versions)
+        warnings.warn(
+            f"weight versions are left out: of {unclear} of {len(samples)} samples the dump does not say which token was sampled with which",
+            stacklevel=2,
+        )
     return batch
+
+
+def _versions(said: Sequence[Any], mask: Any, length: int) -> list[int] | None:
+    """The version that each token of a sample was sampled with. slime notes one for each call of its engine: where they differ, the stretches
+    that the loss counts have to be as many. What comes between them has that of the one before."""
+    if length == 0:
+        return []
+    if not said or not all(str(version).isdecimal() for version in said):
+        return None
+    numbers = [int(version) for version in said]
+    if len(set(numbers)) == 1:
+        return [numbers[0]] * length
+    marks = [bool(mark) for mark in _list(mask)] if mask is not None else [True] * length
+    begins = [at for at, mark in enumerate(marks) if mark and (at == 0 or not marks[at - 1])]
+    if len(begins) != len(numbers):
+        return None
+    ends = [*begins[1:], length]
+    return [numbers[0]] * begins[0] + [number for begin, end, number in zip(begins, ends, numbers, strict=True) for _ in range(end - begin)]
 
 
 def _slime_trained(samples: list[dict[str, Any]], raw_reward: Any) -> dict[str, Any]:
     """``save_debug_train_data``: what was trained on, in the order of what was sampled."""
-    lengths = [int(sample["response_lengths"]) for sample in samples]
+    lengths = [_natural(sample["response_lengths"], f"samples[{nth}].response_lengths") for nth, sample in enumerate(samples)]
     sequences = [_list(sample["tokens"]) for sample in samples]
+    prompt_lengths, tokens = _split(sequences, lengths)
     places = [sample.get("rollout_position") for sample in samples]
     rewards: list[Any] = [None] * len(samples)
-    if raw_reward is not None and all(isinstance(at, int) and at < len(raw_reward) for at in places):
+    if raw_reward is not None and all(isinstance(at, int) and 0 <= at < len(raw_reward) for at in places):
         rewards = [_number(raw_reward[at]) for at in places]  # type: ignore[index]
-    prompts = [tuple(row[: len(row) - length]) for row, length in zip(sequences, lengths, strict=True)]
+    prompts = [tuple(row[:length]) for row, length in zip(sequences, prompt_lengths, strict=True)]
     batch: dict[str, Any] = {
         "group_ids": _numbered(prompts),
         "rewards": rewards,
         "completion_lengths": lengths,
-        "prompt_lengths": [len(prompt) for prompt in prompts],
-        "token_ids": _flat(row[len(row) - length :] for row, length in zip(sequences, lengths, strict=True)),
+        "prompt_lengths": prompt_lengths,
+        "token_ids": tokens,
     }
     if all("truncated" in sample for sample in samples):
         batch["terminated"] = [not sample["truncated"] for sample in samples]
@@ -214,13 +244,15 @@ def _slime_trained(samples: list[dict[str, Any]], raw_reward: Any) -> dict[str, 
     }
     for name, column in columns.items():
         if all(sample.get(name) is not None for sample in samples):
-            batch[column] = [_number(x) for x in _flat(_list(sample[name]) for sample in samples)]
+            batch[column] = [_number(x) for x in _by_token(name, (_list(sample[name]) for sample in samples), lengths)]
     masks = None
     if all(sample.get("loss_masks") is not None for sample in samples):
         masks = [_list(sample["loss_masks"]) for sample in samples]
-        batch["loss_mask"] = [int(x != 0) for x in _flat(masks)]
+        batch["loss_mask"] = [int(x != 0) for x in _by_token("loss_masks", masks, lengths)]
     if all(sample.get("advantages") is not None for sample in samples):
-        _advantages(batch, [_list(sample["advantages"]) for sample in samples], masks)
+        rows = [_list(sample["advantages"]) for sample in samples]
+        _by_token("advantages", rows, lengths)
+        _advantages(batch, rows, masks)
     return batch
 
 
@@ -234,6 +266,44 @@ def _advantages(batch: dict[str, Any], rows: list[list[float]], masks: list[list
         batch["token_advantages"] = [_number(x) for x in _flat(rows)]
     else:
         batch["advantages"] = [_number(row[0]) if row else None for row in counted]
+
+
+def _natural(x: Any, what: str) -> int:
+    """A whole number of a recording's, which are of 32 bits."""
+    if int(x) == x and 0 <= x < 1 << 32:
+        return int(x)
+    raise RefusedDump(f"{what}: expected a whole number from 0 to 4294967295, found {x}")
+
+
+def _split(sequences: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The prompts' lengths, and the tokens of all responses, with which slime's sequences end."""
+    prompts, tokens = [], []
+    for nth, (row, length) in enumerate(zip(sequences, lengths, strict=True)):
+        prompts.append(_natural(len(row) - length, f"samples[{nth}].tokens less the response"))
+        tokens += row[len(row) - length :]
+    return prompts, tokens
+
+
+def _by_token(name: str, rows: Iterable[Sequence[Any]], lengths: Sequence[int]) -> list[Any]:
+    """The cells of all samples, of which each has one for each token of its response."""
+    cells = []
+    for nth, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        if len(row) != length:
+            raise RefusedDump(f"samples[{nth}].{name}: expected {length} cells, as many as the response's tokens, found {len(row)}")
+        cells += row
+    return cells
+
+
+def _checked(step: int, batch: dict[str, Any]) -> None:
+    """Refuses numbers that a recording does not take."""
+    if not 0 <= step < 1 << 64:
+        raise RefusedDump(f"expected a step from 0, found {step}")
+    for name in ("completion_lengths", "prompt_lengths", "token_ids", "weight_versions"):
+        for nth, cell in enumerate(batch.get(name, ())):
+            _natural(cell, f"{name}[{nth}]")
+    for nth, mark in enumerate(batch.get("loss_mask", ())):
+        if mark not in (0, 1):
+            raise RefusedDump(f"loss_mask[{nth}]: expected 0 or 1, found {mark}")
 
 
 def _numbered(names: Iterable[Any]) -> list[int]:
@@ -277,11 +347,17 @@ def convert(files: Iterable[str | Path], folder: str | Path, *, reward_key: str 
             with path.open("rb") as file:
                 is_archive = file.read(4) == b"PK\x03\x04"
             step, batch = _slime(path, reward_key) if is_archive else _skyrl(path)
+            _checked(step, batch)
         except RefusedDump as error:
             raise RefusedDump(f"{path}: {error}") from None
         except ModuleNotFoundError as error:
             raise RefusedDump(f"{path}: expected {error.name} to be installed, which reads it") from None
-        except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except OSError as error:
+            # What the system refuses has the file's name; what reads an archive has none.
+            if error.filename is not None:
+                raise
+            raise RefusedDump(f"{path}: expected a dump of SkyRL's or slime's, found a broken one ({error})") from None
+        except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise RefusedDump(f"{path}: expected a dump of SkyRL's or slime's, found a broken one ({type(error).__name__}: {error})") from None
         if step in seen:
             raise RefusedDump(f"{path}: expected one dump a step, found a second one of step {step}; the first is {seen[step]}")

@@ -97,3 +97,37 @@ def test_a_reward_of_parts_needs_to_be_told_which_is_the_reward(tmp_path):
         convert([path], tmp_path / "to")
     batch = record(path, tmp_path / "to", reward_key="score")["batch"]
     assert batch["reward_components"] == {"score": batch["rewards"], "format": [0.5] * 6}
+
+
+def slime_with(tmp_path, versions: list[list[str]], masks: list[list[int]]) -> Path:
+    """slime's fixture with what its `Sample.update_from_meta_info` appends for each call of the engine."""
+    torch = pytest.importorskip("torch")
+    dump = torch.load(DATA / "slime/rollout_data/4.pt", weights_only=True)
+    for sample, said, mask in zip(dump["samples"], versions, masks, strict=False):
+        sample["weight_versions"] = said
+        sample["loss_mask"] = mask or sample["loss_mask"]
+    path = tmp_path / "4.pt"
+    torch.save(dump, path)
+    return path
+
+
+def test_slime_s_versions_are_those_of_the_calls_whose_tokens_the_mask_tells_apart(tmp_path):
+    pytest.importorskip("torch")
+    plain = record(DATA / "slime/rollout_data/4.pt", tmp_path / "plain")["batch"]
+    assert "weight_versions" not in plain
+    assert plain["stop_conditions"] == ["completed", "completed", "truncated", "completed", "aborted", "completed"]
+    lengths = plain["completion_lengths"]
+    assert lengths[0] == 4
+    # Of the first the third token is a tool's.
+    said = [["3", "5"], *([["4", "4"]] * 5)]
+    path = slime_with(tmp_path, said, [[1, 1, 0, 1]] + [[]] * 5)
+    batch = record(path, tmp_path / "to")["batch"]
+    assert batch["weight_versions"] == [3, 3, 3, 5] + [4] * sum(lengths[1:])
+
+
+@pytest.mark.parametrize("said", [["3", "5"], ["v1"], ["-1"], []])
+def test_versions_that_nobody_can_give_to_tokens_are_left_out_and_that_is_said(tmp_path, said):
+    path = slime_with(tmp_path, [said, *([["4"]] * 5)], [[]] * 6)
+    with pytest.warns(UserWarning, match="weight versions are left out: of 1 of 6 samples"):
+        batch = record(path, tmp_path / "to")["batch"]
+    assert "weight_versions" not in batch and len(batch["token_ids"]) == sum(batch["completion_lengths"])
