@@ -131,3 +131,38 @@ def test_versions_that_nobody_can_give_to_tokens_are_left_out_and_that_is_said(t
     with pytest.warns(UserWarning, match="weight versions are left out: of 1 of 6 samples"):
         batch = record(path, tmp_path / "to")["batch"]
     assert "weight_versions" not in batch and len(batch["token_ids"]) == sum(batch["completion_lengths"])
+
+
+def test_a_damaged_dump_is_refused_with_what_is_wrong_and_nothing_is_written(tmp_path):
+    torch = pytest.importorskip("torch")
+    sampled, trained = DATA / "slime/rollout_data/4.pt", DATA / "slime/train_data/4.pt"
+
+    def changed(path: Path, change) -> Path:
+        dump = torch.load(path, weights_only=True)
+        change(dump["samples"])
+        torch.save(dump, tmp_path / "4.pt")
+        return tmp_path / "4.pt"
+
+    def shifted(samples):
+        # As many cells as tokens in all, but not in each sample.
+        samples[0]["rollout_log_probs"] = samples[0]["rollout_log_probs"] + [-1.0]
+        samples[1]["rollout_log_probs"] = samples[1]["rollout_log_probs"][1:]
+
+    cases = [
+        (sampled, shifted, r"samples\[0\]\.rollout_log_probs: expected 4 cells, as many as the response's tokens, found 5"),
+        (sampled, lambda s: s[2].update(response_length=-1), r"samples\[2\]\.response_length: expected a whole number from 0 to 4294967295, found -1"),
+        (sampled, lambda s: s[0].update(loss_mask=[1, 1, 2, 1]), r"loss_mask\[2\]: expected 0 or 1, found 2"),
+        (sampled, lambda s: s[0].update(tokens=[1, 2]), r"samples\[0\]\.tokens less the response: expected a whole number from 0 to 4294967295, found -2"),
+        (trained, lambda s: s[1].update(tokens=[-5] * len(s[1]["tokens"])), r"token_ids\[\d\]: expected a whole number from 0 to 4294967295, found -5"),
+        (trained, lambda s: s[0].update(response_lengths=float("inf")), r"found a broken one \(OverflowError"),
+    ]
+    for path, change, said in cases:
+        with pytest.raises(RefusedDump, match=said):
+            convert([changed(path, change)], tmp_path / "to")
+    for whole in (SKYRL, sampled):
+        torn = tmp_path / whole.name
+        for end in (3, 100, whole.stat().st_size - 10):
+            torn.write_bytes(whole.read_bytes()[:end])
+            with pytest.raises(RefusedDump, match=whole.name):
+                convert([torn], tmp_path / "to")
+    assert not (tmp_path / "to").exists()
