@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// What some programs put before a text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A number of a row: a boolean is 1 or 0, and what is not finite may be a text that says so.
 pub(crate) fn number(value: &Value) -> Option<f64> {
     match value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::numerals::{number, with_bare_words_quoted};
+use crate::numerals::{BYTE_ORDER_MARK, number, with_bare_words_quoted};
 use crate::row::Metrics;
 
 /// What of a flat row is no metric.
@@ -151,6 +151,7 @@ fn time(value: &Value) -> Option<Duration> {
 }
 
 fn object(line: &[u8]) -> Result<Map<String, Value>, Skip> {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     let parsed = serde_json::from_slice(line).or_else(|error| {
         let quoted = with_bare_words_quoted(line);
         serde_json::from_slice(&quoted).map_err(|_| Skip::NotJson(error.to_string()))
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_row_says_when_it_was_written_in_seconds_since_1970_or_not_at_all() {
-        let cases: [(&[u8], Option<u64>); 11] = [
+        let cases: [(&[u8], Option<u64>); 12] = [
             (b"{\"time\": 1763700000.5}", Some(1_763_700_000_500_000_000)),
             (b"{\"time\": 3.5}", None),
             (
@@ -290,6 +291,10 @@ mod tests {
             (b"{\"ts\": 12.5}", None),
             (b"{\"ts\": -1763700000}", None),
             (b"{\"ts\": \"2026-11-21T10:00:00Z\"}", None),
+            (
+                b"\xef\xbb\xbf{\"ts\": 1763700000}",
+                Some(1_763_700_000_000_000_000),
+            ),
             (b"{\"ts\": 17637", None),
             (b"", None),
         ];

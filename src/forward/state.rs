@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::limits;
-use crate::numerals::with_bare_words_quoted;
+use crate::numerals::{BYTE_ORDER_MARK, with_bare_words_quoted};
 
 /// How much of a file says whether it may be one: transformers sorts its members, and few come before the list.
 const LOOK: u64 = 4096;
@@ -77,10 +77,14 @@ fn measured(file: &File) -> io::Result<(u64, Option<SystemTime>)> {
 /// Whether a file that begins so may be one: no row is a list, ends behind its first brace, or names one.
 fn may_be(start: &[u8]) -> bool {
     let name = b"\"log_history\"";
-    let mut lines = start.trim_ascii_start().lines();
+    let mut lines = unmarked(start).trim_ascii_start().lines();
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
     let first = first.trim_ascii_end();
     first.starts_with('[') || first == "{" || start.windows(name.len()).any(|at| at == name)
+}
+
+fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 #[derive(Deserialize)]
@@ -91,6 +95,7 @@ struct Members<'t> {
 
 /// The rows, a line each. What is still being written is a line without an end, for the next look; `None` of anything else.
 fn lines(text: &[u8]) -> Option<Vec<u8>> {
+    let text = unmarked(text);
     let quoted;
     let text = match rows(text) {
         // Python writes what is not finite as bare words.
@@ -154,7 +159,9 @@ mod tests {
             "{\"kl\":\"NaN\",\"step\":1}"
         );
         assert_eq!(second, "{\"step\": 2}\n");
-        assert_eq!(read("[{\"step\": 1}]").unwrap(), "{\"step\": 1}\n");
+        for list in ["[{\"step\": 1}]", "\u{feff}[{\"step\": 1}]"] {
+            assert_eq!(read(list).unwrap(), "{\"step\": 1}\n");
+        }
         for row in [
             "{\"step\": 1, \"loss\": 2}\n{\"step\": 2}",
             "",

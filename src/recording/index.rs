@@ -16,6 +16,7 @@ use super::{foreign, json, safetensors};
 use crate::batch::Place;
 use crate::batch::scalars::Weighting;
 use crate::limits;
+use crate::numerals::BYTE_ORDER_MARK;
 
 /// How many bytes of a file of tensors are looked at to know it again: its head, and what comes first behind it.
 const PRINTED: u64 = 64 * 1024;
@@ -73,7 +74,6 @@ pub(super) struct Indexing {
 
 impl Indexing {
     pub fn lines(&mut self, files: &[PathBuf], file: usize, opened: File) {
-        const MARK: &[u8] = b"\xef\xbb\xbf";
         let mut from = BufReader::new(opened);
         let (mut text, mut line, mut next) = (Vec::new(), 0, 0);
         loop {
@@ -90,9 +90,9 @@ impl Indexing {
                 Err(error) => return self.note(at.io("read it", error)),
             }
             let mut json = text.as_slice();
-            if line == 1 && json.starts_with(MARK) {
-                json = &json[MARK.len()..];
-                offset += MARK.len() as u64;
+            if line == 1 && json.starts_with(BYTE_ORDER_MARK) {
+                json = &json[BYTE_ORDER_MARK.len()..];
+                offset += BYTE_ORDER_MARK.len() as u64;
             }
             let json = json.trim_ascii_end();
             if json.is_empty() {

@@ -25,11 +25,8 @@ use super::foreign;
 use crate::batch::group::id_of;
 use crate::batch::scalars::Scalars;
 use crate::limits;
-use crate::numerals::with_bare_words_quoted;
+use crate::numerals::{BYTE_ORDER_MARK, with_bare_words_quoted};
 use row::Rows;
-
-/// What some programs put before a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How much of a file is looked at for the names that a record of ours begins with.
 const LOOK: u64 = 4096;

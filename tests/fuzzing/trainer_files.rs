@@ -62,7 +62,8 @@ impl TrainerFiles {
                 3 => lines[at] = with_a_member_twice(&lines[at], random),
                 4 => {
                     let other = String::from_utf8_lossy(random.of_these(&self.texts)).into_owned();
-                    lines[at] = other.lines().next().unwrap_or_default().to_owned();
+                    let first = other.lines().next().unwrap_or_default();
+                    first.clone_into(&mut lines[at]);
                 }
                 _ => lines[at] = reshaped(&lines[at], random),
             }

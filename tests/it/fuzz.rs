@@ -22,7 +22,7 @@ fn changed_recordings_are_refused_or_batches() {
 
 #[test]
 fn changed_files_of_trainers_are_read_whole_or_refused_with_their_place() {
-    some("trainers", 2_000);
+    some("trainers", 1_000);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use super::super::cell::{Cell, Kind, Maybe, NumberOrBit, Text};
 use super::super::fault::Fault;
+use super::Wrong;
 use super::value::value;
-use super::{BYTE_ORDER_MARK, Wrong};
 use crate::limits;
-use crate::numerals::with_bare_words_quoted;
+use crate::numerals::{BYTE_ORDER_MARK, with_bare_words_quoted};
 
 /// The lines of a file, each an object.
 pub(super) struct Rows<R> {
