@@ -223,7 +223,7 @@ def _slime_trained(samples: list[dict[str, Any]], raw_reward: Any) -> dict[str, 
     places = [sample.get("rollout_position") for sample in samples]
     rewards: list[Any] = [None] * len(samples)
     if raw_reward is not None and all(isinstance(at, int) and 0 <= at < len(raw_reward) for at in places):
-        rewards = [_number(raw_reward[at]) for at in places]  # type: ignore[index]
+        rewards = [_number(raw_reward[at]) for at in places]
     prompts = [tuple(row[:length]) for row, length in zip(sequences, prompt_lengths, strict=True)]
     batch: dict[str, Any] = {
         "group_ids": _numbered(prompts),
@@ -277,7 +277,8 @@ def _natural(x: Any, what: str) -> int:
 
 def _split(sequences: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[int], list[int]]:
     """The prompts' lengths, and the tokens of all responses, with which slime's sequences end."""
-    prompts, tokens = [], []
+    prompts: list[int] = []
+    tokens: list[int] = []
     for nth, (row, length) in enumerate(zip(sequences, lengths, strict=True)):
         prompts.append(_natural(len(row) - length, f"samples[{nth}].tokens less the response"))
         tokens += row[len(row) - length :]
@@ -286,7 +287,7 @@ def _split(sequences: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[
 
 def _by_token(name: str, rows: Iterable[Sequence[Any]], lengths: Sequence[int]) -> list[Any]:
     """The cells of all samples, of which each has one for each token of its response."""
-    cells = []
+    cells: list[Any] = []
     for nth, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         if len(row) != length:
             raise RefusedDump(f"samples[{nth}].{name}: expected {length} cells, as many as the response's tokens, found {len(row)}")

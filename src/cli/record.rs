@@ -29,8 +29,8 @@ pub enum RecordVerb {
 
 /// Write a recording of what a trainer has written down of its own accord
 ///
-/// Takes verl's `rollout_data_dir`, NeMo-RL's `train_data_step*.jsonl`, prime-rl's rollouts or `token_exports`, TRL's completions (with the
-/// feature `parquet`), told by what is in them, and recordings too. What the files do not hold is absent. `SkyRL` and `slime` write pickles,
+/// Takes verl's `rollout_data_dir`, NeMo-RL's `train_data_step*.jsonl`, prime-rl's rollouts or `token_exports`, `SkyRL`'s `dumped_evals`, TRL's
+/// completions (with the feature `parquet`), told by what is in them, and recordings too. What the files do not hold is absent. `SkyRL` and `slime` write pickles,
 /// which `python -m grpo_metrics.convert` reads.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = crate::cli::EXIT_CODES)]

@@ -29,7 +29,7 @@ use crate::limits;
 ///
 /// What is wrong within a record's columns is found when it is loaded.
 ///
-/// Files that verl, NeMo-RL, prime-rl and TRL write of their own accord (RECORDING.md lists them) are told by what is in them; each
+/// Files that verl, NeMo-RL, prime-rl, `SkyRL` and TRL write of their own accord (RECORDING.md lists them) are told by what is in them; each
 /// is one record of rank 0 of 1.
 ///
 /// A line of more than 1 GiB, or a `.safetensors` file of more than 4 GiB, is no record, and a file is read no further than
@@ -123,7 +123,7 @@ impl<'a> Step<'a> {
 
 impl Recording {
     /// Finds the records in `paths`: files, and the `.jsonl` and `.safetensors` files of folders, by name; of a folder without such
-    /// its `.parquet` files, or prime-rl's `step_{N}/train/effective/traces.jsonl`. A file named itself is JSON lines unless its
+    /// its `.parquet` files, or what prime-rl and `SkyRL` have in a folder for each step. A file named itself is JSON lines unless its
     /// name ends in `.safetensors` or it is a trainer's.
     ///
     /// # Errors

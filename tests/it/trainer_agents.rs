@@ -75,7 +75,7 @@ fn prime_rl_s_token_exports_are_told_apart_by_rank_and_begin_at_the_first_traine
             }
             // Prompts that are equal are one group, in whichever rank.
             let groups = naturals(&batch["group_ids"]);
-            assert_eq!(groups[0] == groups[1], true);
+            assert_eq!(groups[0], groups[1]);
             assert_ne!(groups[1], groups[2]);
         }
         let mean = |cells: &[f64]| cells.iter().sum::<f64>() / cells.len() as f64;
@@ -254,5 +254,87 @@ fn what_skyrl_writes_beside_its_evaluations_and_elsewhere_is_told_by_name() {
             "unknown.jsonl, line 1, step 0, rank 0, micro-batch 0: `score`: expected a number"
         ),
         "{said}"
+    );
+}
+
+#[test]
+fn a_trace_of_another_shape_is_refused_by_name_and_nothing_of_it_is_passed_over() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("step_3/train/effective/traces.jsonl");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let own = data("prime-rl-agents/rollouts/step_3/train/effective/traces.jsonl");
+    let text = fs::read_to_string(own).unwrap();
+    let place = "line 1, step 3, rank 0, micro-batch 0: ";
+    for (from, to, expected) in [
+        (
+            "\"rewards\":{\"correct\":{\"score\":1.0,\"weight\":1.0}}",
+            "\"rewards\":[1.0]",
+            "`traces[0].rewards`: expected an object, found an array",
+        ),
+        (
+            "\"correct\":{\"score\":1.0,\"weight\":1.0}",
+            "\"correct\":1.0",
+            "`traces[0].rewards.correct`: expected an object, found 1.0",
+        ),
+        (
+            "\"group\":{\"id\":\"3-a\"}",
+            "\"group\":{\"id\":3}",
+            "`group.id`: expected a text, found 3",
+        ),
+        (
+            "\"policy\":{\"start\":2,\"end\":2}",
+            "\"policy\":2",
+            "`run.work.policy`: expected an object, found 2",
+        ),
+        (
+            "\"stop_condition\":\"agent_completed\"",
+            "\"stop_condition\":7",
+            "`traces[0].stop_condition`: expected a text, found 7",
+        ),
+        (
+            "\"stop_condition\":",
+            "\"stop_condition\":\"error\",\"stop_condition\":",
+            "`stop_condition` is given twice",
+        ),
+        (
+            "\"tool_calls\":[",
+            "\"tool_calls\":\"two\",\"other\":[",
+            "`traces[0].nodes[2].message.tool_calls`: expected an array, found the text \"two\"",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let said = refused(&path);
+        let expected = format!("{place}{expected}");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+#[test]
+fn marks_line_ends_and_blank_lines_of_other_programs_change_no_file() {
+    for name in ["verl/1.jsonl", "nemo-rl/train_data_step1.jsonl"] {
+        let folder = tempdir().unwrap();
+        let text = fs::read_to_string(data(name)).unwrap();
+        let path = folder.path().join(data(name).file_name().unwrap());
+        let other = format!("\u{feff}\r\n{}\r\n", text.replace('\n', "\r\n\r\n"));
+        fs::write(&path, other).unwrap();
+        let args = ["--extended"];
+        assert_eq!(
+            replayed(&[&path], &args).0,
+            replayed(&[&data(name)], &args).0
+        );
+    }
+}
+
+#[test]
+fn a_file_is_told_by_its_own_members_and_not_by_a_word_in_one() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("1.jsonl");
+    let verl = fs::read_to_string(data("verl/1.jsonl")).unwrap();
+    let noted = verl.replacen('{', "{\"note\": {\"world_size\": 8}, ", 1);
+    fs::write(&path, noted).unwrap();
+    assert_eq!(
+        replayed(&[&path], &[]).0,
+        replayed(&[&data("verl/1.jsonl")], &[]).0
     );
 }

@@ -12,11 +12,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::super::cell::Natural;
+use super::super::cell::{Natural, Text};
 use super::super::fault::Fault;
 use super::super::field::{Cells, Fields, Numbers, Owned};
 use super::advantages::Advantages;
-use super::row::{Row, Rows, list, one};
+use super::row::{Row, Rows, inside, list, one};
 use super::{Wrong, group_of, group_of_tokens, number_in};
 use crate::batch::scalars::{Scalar, Scalars};
 use trace::{STREAMS, Trace};
@@ -50,11 +50,25 @@ pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
 
 /// The version of the weights that the episode began with; `None` where its policy is not the one that is trained.
 fn version(episode: &Row) -> Result<Option<u32>, Fault> {
-    let work = episode.maybe("run").and_then(|run| run.get("work"));
-    let policy = work.and_then(|work| work.get("policy"));
-    let start = policy.and_then(|policy| policy.get("start"));
+    let start = within(episode, &["run", "work", "policy", "start"])?;
     let start = start.map(|start| one::<Natural>("run.work.policy.start", start));
     start.transpose()
+}
+
+/// What an episode's objects hold, one within the other; `None` where one is null or not there.
+fn within<'e>(episode: &'e Row, names: &[&str]) -> Result<Option<&'e Value>, Fault> {
+    let Some((first, names)) = names.split_first() else {
+        return Ok(None);
+    };
+    let (mut at, mut field) = (episode.maybe(first), (*first).to_owned());
+    for name in names {
+        let Some(value) = at else {
+            return Ok(None);
+        };
+        at = inside(&field, value, name)?;
+        field = format!("{field}.{name}");
+    }
+    Ok(at)
 }
 
 /// Of a trace that does not say why it ended, where others do.
@@ -90,11 +104,14 @@ struct Columns {
 
 impl Columns {
     fn take(&mut self, episode: &Row) -> Result<(), Fault> {
-        let group = episode.maybe("group");
-        let group = group.and_then(|group| group.get("id")?.as_str());
-        let env = episode.member("env")?;
-        let env = env.get("name").or_else(|| env.get("id"));
-        let env = env.and_then(Value::as_str).unwrap_or_default();
+        let group = within(episode, &["group", "id"])?;
+        let group = group.map(|id| one::<Text>("group.id", id)).transpose()?;
+        let env = match within(episode, &["env", "name"])? {
+            None => within(episode, &["env", "id"])?,
+            name => name,
+        };
+        let env = env.map(|name| one::<Text>("env.name", name)).transpose()?;
+        let env = env.unwrap_or_default();
         let version = version(episode)?;
         for (nth, trace) in list("traces", episode.member("traces")?)?
             .iter()
@@ -102,7 +119,7 @@ impl Columns {
         {
             let trace = Trace::of(trace, nth)?;
             if trace.is_trained {
-                self.add(trace, group, env, version);
+                self.add(trace, group.as_deref(), &env, version);
             }
         }
         Ok(())

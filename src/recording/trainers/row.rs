@@ -145,6 +145,24 @@ pub(super) fn list<'v>(field: &str, value: &'v Value) -> Result<&'v [Value], Fau
         })
 }
 
+/// A member that may be null or not there, of what has to be an object.
+pub(super) fn inside<'v>(
+    field: &str,
+    value: &'v Value,
+    name: &str,
+) -> Result<Option<&'v Value>, Fault> {
+    let member = members(field, value)?.get(name);
+    Ok(member.filter(|value| !value.is_null()))
+}
+
+pub(super) fn members<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, Fault> {
+    value.as_object().ok_or_else(|| Fault::Cell {
+        field: field.to_owned(),
+        expected: "an object".to_owned(),
+        found: cell(value).to_string(),
+    })
+}
+
 /// Refuses a list of another length than the tokens that it goes with.
 pub(super) fn as_long_as(
     field: &str,

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
+use serde_json::Value;
+
 use super::super::cell::{Maybe, Natural64, NumberOrBit};
 use super::super::fault::Fault;
 use super::super::field::{Fields, Numbers, Owned};
@@ -44,10 +46,10 @@ pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
             });
         }
         let prompt = row.text("input")?;
-        let uid = row.maybe("uid").and_then(|uid| uid.as_str());
-        groups.push(group_of(uid.map_or(&prompt, prompt_of)));
-        let name = uid.or_else(|| row.maybe("request_id")?.as_str());
-        names.push(name.unwrap_or_default().to_owned());
+        let uid = named(row, "uid");
+        groups.push(group_of(uid.as_deref().map_or(&prompt, prompt_of)));
+        let name = uid.or_else(|| named(row, "request_id"));
+        names.push(name.unwrap_or_default());
         rewards.push(row.number("score")?);
         components.take(row);
         completions.push(row.text("output")?);
@@ -67,6 +69,15 @@ pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
         fields.insert("reward_components", components);
     }
     Ok(fields)
+}
+
+/// A text, or a number as one.
+fn named(row: &Row, field: &str) -> Option<String> {
+    match row.maybe(field)? {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// The prompt that a sample's key is of: `{prompt}_{session}_{output}`, or the key itself where it is none.

@@ -105,8 +105,9 @@ impl Columns {
             .push(group_of_tokens(tokens.get(..first).unwrap_or_default()));
         self.prompts.push(count(first));
         self.lengths.push(count(span.len()));
-        let env = row.maybe("env_name").and_then(|name| name.as_str());
-        self.tags.push(env.unwrap_or_default().to_owned());
+        let env = row.maybe("env_name").map(|_| row.text("env_name"));
+        let env = env.transpose()?;
+        self.tags.push(env.unwrap_or_default());
         let part = |cells: &[f32]| cells.get(span.clone()).unwrap_or_default().to_vec();
         let marked = mask.get(span.clone()).unwrap_or_default();
         let marked: Vec<u8> = marked.iter().copied().map(u8::from).collect();

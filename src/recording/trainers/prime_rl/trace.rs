@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::super::cell::{Bit, Maybe, Natural, NumberOrBit, Single, Text};
+use super::super::super::cell::{Bit, Natural, NumberOrBit, Single, Text};
 use super::super::super::fault::Fault;
-use super::super::row::{as_long_as, list, many, one};
+use super::super::row::{as_long_as, inside, list, many, members, one};
 
 /// What a trace may say of its sampled tokens beside how they were sampled: each with the column that it is.
 pub(super) const STREAMS: [(&str, &str); 3] = [
@@ -73,8 +73,8 @@ impl Trace {
             id: given("id").map_or(Ok(String::new()), |id| one::<Text>(&at("id"), id))?,
             ..Self::default()
         };
-        let trainable = value.get("agent").and_then(|agent| agent.get("trainable"));
-        trace.is_trained = match trainable {
+        let agent = given("agent").map(|agent| inside(&at("agent"), agent, "trainable"));
+        trace.is_trained = match agent.transpose()?.flatten() {
             Some(trainable) => one::<Bit>(&at("agent.trainable"), trainable)?,
             None => true,
         };
@@ -82,7 +82,8 @@ impl Trace {
         let stopped = given("stop_condition").map(|word| one::<Text>(&at("stop_condition"), word));
         trace.stopped = stopped.transpose()?;
         let is_limit = |word: &str| LIMITS.contains(&word);
-        trace.is_truncated = trace.stopped.as_deref().is_some_and(is_limit) || cut(value);
+        trace.is_truncated =
+            trace.stopped.as_deref().is_some_and(is_limit) || cut(given("calls"), &at("calls"))?;
         trace.is_ok = given("ok")
             .map(|ok| one::<Bit>(&at("ok"), ok))
             .transpose()?;
@@ -104,15 +105,18 @@ impl Trace {
     }
 
     fn score(&mut self, rewards: Option<&Value>, field: &str) -> Result<(), Fault> {
-        let Some(rewards) = rewards.and_then(Value::as_object) else {
+        let Some(rewards) = rewards else {
             return Ok(());
         };
-        for (name, reward) in rewards {
+        for (name, reward) in members(field, rewards)? {
             let number = |member: &str| {
-                let value = reward.get(member).filter(|_| !reward.is_null());
-                let read =
-                    |value| one::<Maybe<NumberOrBit>>(&format!("{field}.{name}.{member}"), value);
-                value.map_or(Ok(None), read)
+                let at = format!("{field}.{name}");
+                let value = match reward {
+                    Value::Null => None,
+                    reward => inside(&at, reward, member)?,
+                };
+                let read = |value| one::<NumberOrBit>(&format!("{at}.{member}"), value);
+                value.map(read).transpose()
             };
             let (score, weight) = (number("score")?, number("weight")?.unwrap_or(1.0));
             if let Some(score) = score {
@@ -219,12 +223,16 @@ impl Trace {
 }
 
 /// Whether the last call that went well was cut off by its length.
-fn cut(trace: &Value) -> bool {
-    let calls = trace.get("calls").and_then(Value::as_array);
-    let mut calls = calls.into_iter().flatten().rev();
-    let last = calls.find(|call| call.get("error").is_none_or(Value::is_null));
-    let reason = last.and_then(|call| call.get("finish_reason")?.as_str());
-    reason == Some("length")
+fn cut(calls: Option<&Value>, field: &str) -> Result<bool, Fault> {
+    let calls = calls.map_or(Ok(&[][..]), |calls| list(field, calls))?;
+    for (nth, call) in calls.iter().enumerate().rev() {
+        let at = format!("{field}[{nth}]");
+        if inside(&at, call, "error")?.is_none() {
+            let reason = inside(&at, call, "finish_reason")?;
+            return Ok(reason.is_some_and(|reason| reason == "length"));
+        }
+    }
+    Ok(false)
 }
 
 impl Node {
@@ -265,8 +273,9 @@ impl Node {
         let none = || vec![0.0; mask.len()];
         let logps = spread("logprobs")?;
         let is_sampled = given("sampled").map(|sampled| one::<Bit>(&name("sampled"), sampled));
-        let calls = given("message").and_then(|message| message.get("tool_calls"));
-        let calls = calls.filter(|calls| !calls.is_null());
+        let message = given("message");
+        let calls = message.map(|message| inside(&name("message"), message, "tool_calls"));
+        let calls = calls.transpose()?.flatten();
         let calls = calls.map(|calls| list(&name("message.tool_calls"), calls));
         Ok(Self {
             parent,
