@@ -51,12 +51,18 @@ impl Setting {
     }
 }
 
-const REWARD_STD: &[&str] = &["reward_std", "train/reward_std"];
+const REWARD_STD: &[&str] = &["reward_std", "train/reward_std", "train/rollout/reward_std"];
 const COMPONENT_STD: &[&str] = &["rewards/{name}/std", "train/rewards/{name}/std"];
 const ZERO_STD: &[&str] = &["frac_reward_zero_std", "train/frac_reward_zero_std"];
 const KL: &[&str] = &["kl", "train/kl", "actor/kl_loss"];
-const PPO_KL: &[&str] = &["actor/ppo_kl"];
-const CUT_OFF: &[&str] = &["completions/clipped_ratio", "response_length/clip_ratio"];
+const PPO_KL: &[&str] = &["actor/ppo_kl", "train/ppo_kl"];
+const CUT_OFF: &[&str] = &[
+    "completions/clipped_ratio",
+    "response_length/clip_ratio",
+    "train/rollout/truncated_rate",
+    "train/truncated",
+    "train/agg/effective/agent/is_truncated/mean",
+];
 const CLIPPED: &[&str] = &[
     "clip_ratio/low_mean",
     "clip_ratio/low_min",
@@ -71,12 +77,32 @@ const CLIPPED: &[&str] = &[
     "train/clip_ratio",
     "pg_clipfrac",
     "actor/pg_clipfrac",
+    "train/ppo_clip_ratio",
+    "policy/loss_metrics/clip_ratio",
 ];
 const SAMPLER_RATIO: &[&str] = &[
     "sampling/importance_sampling_ratio/min",
     "sampling/importance_sampling_ratio/mean",
     "sampling/importance_sampling_ratio/max",
 ];
+/// Of sampler to policy.
+const SAMPLER_KL: &[&str] = &[
+    "rollout_corr/kl",
+    "rollout_corr/k3_kl",
+    "train/vllm_kl",
+    "train/gen_kl_error",
+];
+/// Of policy to sampler.
+const BACK_KL: &[&str] = &["train/policy_kl_error"];
+const LOGP_DIFFERENCE: &[&str] = &[
+    "sampling/sampling_logp_difference/mean",
+    "policy/rollout_train_logprobs_abs_diff_mean",
+];
+const LARGEST_LOGP_DIFFERENCE: &[&str] = &[
+    "sampling/sampling_logp_difference/max",
+    "policy/rollout_train_logprobs_abs_diff_max",
+];
+const TOKEN_ADVANTAGE: &[&str] = &["critic/advantages/mean", "train/advantages/mean"];
 
 const fn of(
     said: &'static str,
@@ -113,8 +139,17 @@ pub static OTHERS: &[Other] = &[
     of("k1 to the behaviour policy", KL, |s| Some(s.policy.behaviour?.k1)),
     set("the difference's size", &["actor/kl_loss"], Setting::Kl(KlKind::Abs)),
     of("k1 without a clamp", PPO_KL, |s| Some(s.policy.behaviour?.k1)),
+    of("k1, a token's within 20", PPO_KL, |s| s.policy.ppo_kl),
     of("k2", PPO_KL, |s| Some(s.policy.behaviour?.k2)),
     of("k3", PPO_KL, |s| Some(s.policy.behaviour?.k3)),
+    of("k1", SAMPLER_KL, |s| Some(s.policy.off_policy?.k1)),
+    of("k3", SAMPLER_KL, |s| Some(s.policy.off_policy?.k3)),
+    of("k3 of policy to sampler", SAMPLER_KL, |s| Some(s.policy.off_policy?.k3_back)),
+    of("k1", BACK_KL, |s| Some(-s.policy.off_policy?.k1)),
+    of("k3 of sampler to policy", BACK_KL, |s| Some(s.policy.off_policy?.k3)),
+    of("differences of probabilities", LOGP_DIFFERENCE, |s| Some(s.sampler.probability_difference?.mean)),
+    of("differences of probabilities", LARGEST_LOGP_DIFFERENCE, |s| Some(s.sampler.probability_difference?.max)),
+    of("mean over completions of their advantages", TOKEN_ADVANTAGE, |s| Some(s.advantages?.mean)),
     of("share of completions that did not end by themselves", CUT_OFF, |s| s.clipped),
     of("share of completions as long as the cap", CUT_OFF, |s| s.at_cap),
     set("a clip range of 0.1", CLIPPED, Setting::Clip(0.1, 0.1)),

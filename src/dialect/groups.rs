@@ -36,7 +36,7 @@ impl Dialect {
                 "Throughput",
             ],
             Self::OpenRlhf => &["Rollout", "Actor"],
-            Self::NemoRl => &["Rollout", "Step"],
+            Self::NemoRl => &["Rollout", "Sampler", "Step"],
             Self::SkyRl => &["Rollout", "Policy"],
             Self::PrimeRl => &["Rollout", "Trainer"],
         };

@@ -270,7 +270,7 @@ impl Dialect {
     pub const fn detail(self, extended: bool) -> Detail {
         match self {
             _ if extended => Detail::Extended,
-            Self::Verl | Self::NemoRl => Detail::Policy,
+            Self::Verl | Self::OpenRlhf | Self::NemoRl => Detail::Policy,
             _ => Detail::Plain,
         }
     }

@@ -1,5 +1,5 @@
-//! The names of prime-rl's metrics that are numbers of ours, of the agent that an environment with one has: its keys carry the
-//! agent's name, which is `agent` there.
+//! The names of prime-rl's metrics that are numbers of ours, over all environments (`agg`) and of the agent that an environment with one
+//! has: its keys carry the agent's name, which is `agent` there.
 
 #[cfg(feature = "sqlite")]
 use super::first::{First, first};
@@ -11,18 +11,21 @@ pub(super) const TABLES: &[&[Line]] = &[ROLLOUT, TRAINER];
 /// What is looked at first, in order.
 #[cfg(feature = "sqlite")]
 pub(super) const FIRST: &[First] = &[
-    first("train/effective/agent/reward/mean").higher(),
-    first("train/effective/agent/is_truncated/mean"),
+    first("train/agg/effective/agent/reward/mean").higher(),
+    first("train/agg/effective/agent/is_truncated/mean"),
     first("entropy/all/mean"),
     first("optim/grad_norm"),
 ];
 
 #[rustfmt::skip] // a table: one key a line
 const ROLLOUT: &[Line] = &[
-    line("train/effective/agent/reward/mean", "reward", "mean reward", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
-    line("train/effective/agent/reward/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),
-    line("train/effective/agent/reward/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
-    line("train/effective/agent/is_truncated/mean", "share", "completions that did not end by themselves", Reduction::Share, |s| s.clipped.filter(|_| s.cut_off.is_some())),
+    line("train/agg/effective/agent/reward/mean", "reward", "mean reward", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
+    line("train/agg/effective/agent/reward/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),
+    line("train/agg/effective/agent/reward/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
+    line("train/agg/effective/agent/is_truncated/mean", "share", "completions that did not end by themselves", Reduction::Share, |s| s.clipped.filter(|_| s.cut_off.is_some())),
+    line("train/agg/effective/agent/num_turns/mean", "turns", "mean turns of a completion", Reduction::Mean, |s| Some(s.agents.turns?.mean)),
+    line("train/agg/effective/agent/num_turns/max", "turns", "most turns of any completion", Reduction::Max, |s| Some(s.agents.turns?.max)),
+    line("train/agg/effective/agent/num_turns/min", "turns", "fewest turns of any completion", Reduction::Min, |s| Some(s.agents.turns?.min)),
 ];
 
 #[rustfmt::skip] // a table: one key a line

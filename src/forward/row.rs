@@ -228,12 +228,12 @@ mod tests {
     #[test]
     fn prime_rl_and_tinker_cookbook_write_flat_rows() {
         // FileMonitor.log_metrics, with the time of writing; TrainingRunStore.write_metrics, without.
-        let prime = br#"{"step": 3, "time": 1763700000.5, "train/effective/agent/reward/mean": 0.5, "time/step": 18.25}"#;
+        let prime = br#"{"step": 3, "time": 1763700000.5, "train/agg/effective/agent/reward/mean": 0.5, "time/step": 18.25}"#;
         let row = parse(prime).unwrap();
         assert_eq!((row.step, row.time), (3, 1_763_700_000.5));
         let expected = [
             ("time/step", 18.25),
-            ("train/effective/agent/reward/mean", 0.5),
+            ("train/agg/effective/agent/reward/mean", 0.5),
         ];
         assert_eq!(entries(&row.train), expected);
         let tinker = br#"{"step": 0, "progress/batch": 0, "optim/lr": 4e-05, "env/all/reward/total": 0.5, "done": false}"#;

@@ -48,16 +48,20 @@ fn of_rewards_alone_there_are_numbers_of_rewards_alone() {
                 "train/rollout/reward_mean",
                 "train/rollout/reward_std",
                 "train/rollout/num_samples",
+                "train/reward",
             ],
         ),
         (Dialect::NemoRl, &["train/reward"]),
-        (Dialect::SkyRl, &["reward/avg_raw_reward"]),
+        (
+            Dialect::SkyRl,
+            &["reward/avg_raw_reward", "generate/batch_num_seq"],
+        ),
         (
             Dialect::PrimeRl,
             &[
-                "train/effective/agent/reward/mean",
-                "train/effective/agent/reward/max",
-                "train/effective/agent/reward/min",
+                "train/agg/effective/agent/reward/mean",
+                "train/agg/effective/agent/reward/max",
+                "train/agg/effective/agent/reward/min",
             ],
         ),
     ] {

@@ -122,6 +122,38 @@ fn every_fault_that_was_put_into_a_log_is_named_and_no_other_is() {
     }
 }
 
+/// Every second one in a log of its own, so that each key is exact in one of the two but where it has two faults.
+#[test]
+fn every_fault_in_a_log_of_a_newer_dialect_is_named_in_it_and_no_other_is() {
+    let dir = TempDir::new().unwrap();
+    let dialects = logs()["dialects"].as_object().unwrap().clone();
+    assert_eq!(dialects.len(), 4);
+    for (dialect, logs) in dialects {
+        let faults = logs["faults"].as_array().unwrap();
+        for odd in [0, 1] {
+            let mut rows: Vec<Map<String, Value>> =
+                serde_json::from_value(logs["right"].clone()).unwrap();
+            let mut expected = Vec::new();
+            for fault in faults.iter().skip(odd).step_by(2) {
+                let text = |field: &str| fault[field].as_str().unwrap().to_owned();
+                for (row, number) in rows.iter_mut().zip(fault["numbers"].as_array().unwrap()) {
+                    assert!(row.insert(text("key"), number.clone()).is_some());
+                }
+                expected.push((text("key"), text("said")));
+            }
+            let log = written(&dir, &SHAPES[2](&rows));
+            let (found, code) = found(RECORDING, &log, &["--dialect", &dialect]);
+            let mut named = wrong(&found);
+            named.sort();
+            expected.sort();
+            assert_eq!((named, code), (expected, Some(1)), "{dialect}");
+            // All but the step are keys of the dialect.
+            let keys = found["keys"].as_array().unwrap();
+            assert_eq!(keys.len() + 1, rows[0].len(), "{dialect}");
+        }
+    }
+}
+
 /// The other way round: a dialect whose deviation is the population's.
 #[test]
 fn a_sample_deviation_is_named_where_the_populations_is_meant() {

@@ -1116,11 +1116,12 @@ fn keys_are_listed_by_dialect() {
     let all = text(&out.stdout);
     for dialect in Dialect::ALL {
         let heading = format!("{dialect} ({} keys)", dialect.lines().count());
-        assert!(all.lines().any(|line| line == heading), "{heading}");
+        let own = all.lines().skip_while(|line| *line != heading).skip(1);
+        // Two dialects may have one key, and mean two numbers by it.
+        let own: Vec<&str> = own.take_while(|line| !line.ends_with(" keys)")).collect();
         for line in dialect.lines() {
-            let listed = all
-                .lines()
-                .find(|l| l.starts_with(&format!("{} ", line.key)));
+            let mut listed = own.iter();
+            let listed = listed.find(|l| l.starts_with(&format!("{} ", line.key)));
             assert!(
                 listed.is_some_and(|l| l.ends_with(&*line.meaning_in(Retain::Exact))),
                 "{}",

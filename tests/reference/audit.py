@@ -58,6 +58,8 @@ def record(rng: random.Random, step: int, rank: int, micro: int, earlier: Record
     batch["old_token_logps"] = [p + thirty_seconds(rng, -0.4, 0.4) for p in logps]
     # Every eighth token is so unlikely under the policy that its k3 is above 10.
     batch["ref_token_logps"] = [p + (3.0 if rng.random() < 0.125 else thirty_seconds(rng, -1, 0.5 + micro / 2)) for p in logps]
+    apart = random.Random(f"{step} {rank} {micro}")
+    batch["sampling_token_logps"] = [p + thirty_seconds(apart, -0.2, 0.2 + micro / 4) for p in batch["old_token_logps"]]
     batch["token_entropies"] = [thirty_seconds(rng, 0.5, 2 + rank) for _ in range(tokens)]
     scalars = {"num_input_tokens": 100 * step * (1 + rank) + 7 * micro, "learning_rate": 0.001 / step, "loss": thirty_seconds(rng, -1, 1)}
     weighting = {"clip_range_low": LOW, "clip_range_high": HIGH, "beta": 0.04}
@@ -241,6 +243,111 @@ FAULTS: list[tuple[str, str, Reduce, str]] = [
 ]  # fmt: skip
 
 
+# The same of dialects whose trainers have other names: what is right in each, and what else there is under its keys.
+
+
+def of_pairs(one: str, other: str, number: Callable[[float], float]) -> Callable[[Records], list[float]]:
+    """Of counted tokens: a number of the difference of two log-probabilities."""
+    return counted(lambda r: [number(p - q) for p, q in zip(column(one)(r), column(other)(r))])
+
+
+def apart(number: Callable[[float], float]) -> Callable[[Records], list[float]]:
+    """By old less sampler's."""
+    return of_pairs("old_token_logps", "sampling_token_logps", number)
+
+
+def k3(d: float) -> float:
+    return math.exp(d) - d - 1
+
+
+def at_cap(records: Records) -> float:
+    return fmean(length >= CAP for length in lengths(records))
+
+
+def probability_differences(records: Records) -> list[float]:
+    pairs = zip(column("old_token_logps")(records), column("sampling_token_logps")(records))
+    return [abs(math.exp(p) - math.exp(q)) for p, q in pairs]
+
+
+REWARD, REWARD_STD, LENGTH, TRUNCATED = (RIGHT[key] for key in ("reward", "reward_std", "completions/mean_length", "completions/clipped_ratio"))
+ENTROPY, CLIPPED = RIGHT["entropy"], RIGHT["clip_ratio/region_mean"]
+PPO_KL = mean(of_pairs("old_token_logps", "token_logps", float))
+AGENT = "train/agg/effective/agent/"
+
+DIALECTS: dict[str, tuple[dict[str, Reduce], list[tuple[str, Reduce, str]]]] = {
+    "openrlhf": (
+        {
+            "train/rollout/reward_mean": REWARD,
+            "train/rollout/reward_std": REWARD_STD,
+            "train/rollout/response_length_mean": LENGTH,
+            "train/rollout/truncated_rate": TRUNCATED,
+            "train/truncated": TRUNCATED,
+            "train/ppo_clip_ratio": CLIPPED,
+            "train/ppo_kl": PPO_KL,
+            "train/vllm_kl": mean(apart(lambda d: -d)),
+            "train/entropy_loss": ENTROPY,
+        },
+        [
+            ("train/rollout/reward_std", lambda r: pstdev(rewards(r)), "population deviation"),
+            ("train/rollout/truncated_rate", at_cap, "share of completions as long as the cap"),
+            ("train/truncated", at_cap, "share of completions as long as the cap"),
+            ("train/ppo_clip_ratio", mean(counted(clipped(0.3, 0.3))), "a clip range of 0.3"),
+            ("train/ppo_kl", mean(of_pairs("token_logps", "old_token_logps", k3)), "k3"),
+            ("train/ppo_kl", averaged(PPO_KL, "micro"), "mean of micro-batches' numbers"),
+            ("train/vllm_kl", mean(apart(k3)), "k3"),
+        ],
+    ),
+    "nemo-rl": (
+        {
+            "train/reward": REWARD,
+            "train/advantages/mean": mean(counted(token_advantages)),
+            "train/token_mult_prob_error": mean(apart(lambda d: math.exp(abs(d)))),
+            "train/gen_kl_error": mean(apart(k3)),
+            "train/policy_kl_error": mean(apart(lambda d: k3(-d))),
+        },
+        [
+            ("train/reward", only(REWARD, lambda r: r["rank"] == 0), "rank 0 alone"),
+            ("train/advantages/mean", mean(column("advantages")), "mean over completions of their advantages"),
+            ("train/token_mult_prob_error", averaged(mean(apart(lambda d: math.exp(abs(d)))), "micro"), "mean of micro-batches' numbers"),
+            ("train/gen_kl_error", mean(apart(lambda d: -d)), "k1"),
+            ("train/gen_kl_error", mean(apart(lambda d: k3(-d))), "k3 of policy to sampler"),
+            ("train/policy_kl_error", mean(apart(float)), "k1"),
+            ("train/policy_kl_error", mean(apart(k3)), "k3 of sampler to policy"),
+        ],
+    ),
+    "skyrl": (
+        {
+            "reward/avg_raw_reward": REWARD,
+            "generate/avg_num_tokens": LENGTH,
+            "policy/policy_entropy": ENTROPY,
+            "policy/loss_metrics/clip_ratio": CLIPPED,
+            "policy/rollout_train_logprobs_abs_diff_mean": mean(apart(abs)),
+            "policy/rollout_train_logprobs_abs_diff_max": lambda r: max(apart(abs)(r)),
+        },
+        [
+            ("generate/avg_num_tokens", trained_lengths, "masked tokens left out of completions"),
+            ("policy/policy_entropy", averaged(ENTROPY, "micro", "rank"), "mean of micro-batches' and ranks' numbers"),
+            ("policy/loss_metrics/clip_ratio", mean(counted(clipped(0.1, 0.1))), "a clip range of 0.1"),
+            ("policy/rollout_train_logprobs_abs_diff_mean", mean(counted(probability_differences)), "differences of probabilities"),
+            ("policy/rollout_train_logprobs_abs_diff_max", lambda r: max(counted(probability_differences)(r)), "differences of probabilities"),
+        ],
+    ),
+    "prime-rl": (
+        {
+            AGENT + "reward/mean": REWARD,
+            AGENT + "reward/max": lambda r: max(rewards(r)),
+            AGENT + "is_truncated/mean": TRUNCATED,
+            "entropy/all/mean": ENTROPY,
+        },
+        [
+            (AGENT + "reward/mean", last_step(REWARD), "the last step alone"),
+            (AGENT + "is_truncated/mean", at_cap, "share of completions as long as the cap"),
+            ("entropy/all/mean", averaged(ENTROPY, "rank"), "mean of ranks' numbers"),
+        ],
+    ),
+}  # fmt: skip
+
+
 def windows(records: Records) -> list[tuple[int, Records]]:
     ends = range(EVERY, STEPS + 1, EVERY)
     return [(end, [r for r in records if end - EVERY < r["step"] <= end]) for end in ends]
@@ -256,7 +363,14 @@ def logs() -> dict[str, Any]:
     both = [RIGHT["reward"](window + found[at + 1][1]) if at % 2 == 0 else None for at, (_, window) in enumerate(found)]
     said = "all of the generated batch, which later steps train on too"
     faults.append({"fault": "generation", "key": "reward", "said": said, "numbers": both})
-    return {"right": right, "faults": faults}
+    return {"right": right, "faults": faults, "dialects": {name: of_dialect(*told, found) for name, told in DIALECTS.items()}}
+
+
+def of_dialect(right: dict[str, Reduce], faults: list[tuple[str, Reduce, str]], found: list[tuple[int, Records]]) -> dict[str, Any]:
+    return {
+        "right": [{"step": step, **{key: float(reduce(window)) for key, reduce in right.items()}} for step, window in found],
+        "faults": [{"key": key, "said": said, "numbers": [reduce(window) for _, window in found]} for key, reduce, said in faults],
+    }
 
 
 def main() -> None:

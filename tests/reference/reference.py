@@ -1145,8 +1145,22 @@ def openrlhf(view, options):
     row["train/rollout/num_samples"] = len(view.completions)
     if knows_old(view):
         row["train/ppo_clip_ratio"] = share([low or high for flags in behaviour_clips(view, True) for low, high in flags])
+    row["train/reward"], row["train/response_length"] = row["train/rollout/reward_mean"], row["train/rollout/response_length_mean"]
+    row["train/truncated"], row["train/entropy_loss"] = truncated(view), mean(view.entropies())
+    moved = [pairs for c in view.completions for pairs in c.columns("old_token_logps", "token_logps") or []]
+    row["train/ppo_kl"] = mean([old - now for old, now in moved])
+    row["train/vllm_kl"] = off_policy(view, options).get("k1")
     names = {"policy_loss": "policy_loss", "actor_lr": "learning_rate", "actor_grad_norm": "grad_norm"}
     return row | reported(view, {"train/" + key: name for key, name in names.items()})
+
+
+SAMPLER_ERRORS = {
+    "token_mult_prob_error": "factor",
+    "gen_kl_error": "k3",
+    "policy_kl_error": "k3_back",
+    "js_divergence_error": "js",
+    **{f"{name}_seq_mult_prob_error": f"seq_factor/{name}" for name in ("mean", "min", "max")},
+}
 
 
 def nemo_rl(view, options):
@@ -1154,24 +1168,31 @@ def nemo_rl(view, options):
     row["train/total_num_tokens"] = all_tokens(view)
     for suffix, statistic in (("mean", mean), ("max", highest), ("min", lowest)):
         row["train/advantages/" + suffix] = statistic(by_token(view))
+    apart = off_policy(view, options)
+    row.update(("train/" + key, apart[name]) for key, name in SAMPLER_ERRORS.items() if name in apart)
     return row | reported(view, {"train/loss": "total_loss", "train/grad_norm": "grad_norm", "train/lr": "learning_rate"})
 
 
 def skyrl(view, options):
     row = {"reward/avg_raw_reward": mean(view.column("reward")), "policy/policy_entropy": mean(view.entropies())}
+    row["generate/batch_num_seq"] = len(view.completions)
     for prefix, statistic in (("avg", mean), ("min", lowest), ("max", highest)):
         row[f"generate/{prefix}_num_tokens"] = statistic(view.column("length"))
     apart = [abs(old - sampled) for old, sampled in sampler_pairs(view)]
     key = "policy/rollout_train_logprobs_abs_diff_"
     row[key + "mean"], row[key + "max"] = mean(apart), highest(apart)
+    if knows_old(view) and (view.weighting or {}).get("loss_type") not in ("cispo", "sapo", "vespo"):
+        flags = [low or high for flags in behaviour_clips(view, True) for low, high in flags]
+        row["policy/loss_metrics/clip_ratio"] = share(flags)
     names = {"final_loss": "total_loss", "policy_loss": "policy_loss", "policy_lr": "learning_rate", "grad_norm": "grad_norm"}
     return row | reported(view, {"policy/" + key: name for key, name in names.items()})
 
 
 def prime_rl(view, options):
-    row = {"entropy/all/mean": mean(view.entropies()), "train/effective/agent/is_truncated/mean": truncated(view)}
+    row = {"entropy/all/mean": mean(view.entropies()), "train/agg/effective/agent/is_truncated/mean": truncated(view)}
     for suffix, statistic in (("mean", mean), ("max", highest), ("min", lowest)):
-        row["train/effective/agent/reward/" + suffix] = statistic(view.column("reward"))
+        row["train/agg/effective/agent/reward/" + suffix] = statistic(view.column("reward"))
+        row["train/agg/effective/agent/num_turns/" + suffix] = statistic(view.column("turns"))
     names = {"loss/mean": "total_loss", "optim/lr": "learning_rate", "optim/grad_norm": "grad_norm", "time/step": "step_time_sec"}
     return row | reported(view, names)
 
