@@ -82,6 +82,25 @@ def trainer_module(name: str, *modules: str, engines: tuple[str, ...] = ()) -> l
             del sys.modules[module]
 
 
+def definitions(name: str, place: str, *wanted: str, **given: Any) -> dict[str, Any]:
+    """Functions and classes of one file of a trainer's source, as they stand there, where the file itself cannot be imported: in place of
+    what it imports they find `given`. A skip without the source."""
+    import __future__
+    import ast
+    from pathlib import Path
+
+    paths = [Path(root) / place for root in os.environ.get(f"GRPO_METRICS_{name}_SOURCE", "").split(os.pathsep) if root]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        pytest.skip(f"GRPO_METRICS_{name}_SOURCE names no folder with {place}")
+    tree = ast.parse(found[0].read_text())
+    tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in wanted]
+    assert {node.name for node in tree.body} == set(wanted)
+    # What is only said of types needs nothing.
+    exec(compile(tree, str(found[0]), "exec", __future__.annotations.compiler_flag), given)
+    return given
+
+
 class Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Packages, and all within them, as something empty to import."""
 
@@ -110,3 +129,26 @@ def same(found: dict[str, float], theirs: dict[str, float], keys: dict[str, str]
     for ours, its in keys.items():
         assert found[ours] == pytest.approx(theirs[its], rel=precision, abs=precision), (ours, its)
     return len(keys)
+
+
+AWAY = 1000.0
+
+
+def away(theirs: dict[str, float]) -> dict[str, float]:
+    """What a trainer logs, each number moved: what of it is stored as the trainer says it shows."""
+    return {name: value + AWAY for name, value in theirs.items()}
+
+
+def own(found: dict[str, float], theirs: dict[str, float]) -> dict[str, float]:
+    """In the trainer's own dialect, where it logged `away(theirs)`: how far each number that is ours is from the trainer's, of the number or,
+    near 0, of 0.1. All others of `theirs` are found as logged."""
+    ours = {name: abs(found[name] - value) / max(abs(value), 0.1) for name, value in theirs.items() if abs(found[name] - value) < AWAY / 2}
+    for name in theirs.keys() - ours.keys():
+        assert found[name] == pytest.approx(theirs[name] + AWAY), name
+    return ours
+
+
+def told(trainer: str, every: list[dict[str, float]], theirs: dict[str, float]) -> None:
+    """Prints what `own` gave for each step."""
+    worst = max(far for each in every for far in each.values())
+    print(f"{trainer}: in its own dialect {len(every[0])} of its {len(theirs)} keys are ours in {len(every)} steps, within {worst:.1e}: {', '.join(sorted(every[0]))}")

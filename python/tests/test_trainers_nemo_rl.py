@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Optional
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-from rollouts import EACH, parameters, rollout, status, stored, trainer_module
+from rollouts import EACH, away, definitions, own, parameters, rollout, status, stored, told, trainer_module
 
 import grpo_metrics as gm
 from grpo_metrics.trainers.nemo_rl import GrpoMetricsLogger, attach
@@ -52,14 +54,14 @@ def train_data(made):
     }
 
 
-def train(logger, steps=2, data=train_data):
+def train(logger, steps=2, data=train_data, metrics=lambda step: {"reward": float(np.mean(rollout(step).rewards)), "loss": 0.5, "histogram/gen": [1, 2]}):
     """The calls of `grpo_train`, in its order."""
     logger.log_hyperparams({"grpo": {"num_prompts_per_step": 4}, "logger": {"wandb": {"api_key": "s3cret"}}})
     logger.log_metrics({"accuracy": 0.125}, 0, prefix="validation")
     for step in range(1, steps + 1):
         logger.log_metrics({"node.0.gpu.0.util": 50.0 + step, "ray/ray_step": 17 * step}, step=17 * step, prefix="ray", step_metric="ray/ray_step")
         logger.log_batched_dict_as_jsonl(data(rollout(step)), f"train_data_step{step}.jsonl")
-        logger.log_metrics({"reward": float(np.mean(rollout(step).rewards)), "loss": 0.5, "histogram/gen": [1, 2]}, step, prefix="train")
+        logger.log_metrics(metrics(step), step, prefix="train")
         logger.log_metrics({"tokens_per_sec": np.float32(3.0)}, step, prefix="performance")
         logger.log_metrics({"total_step_time": 2.0}, step, prefix="timing/train", step_finished=True)
     logger.log_batched_dict_as_jsonl({"rewards": [0.0]}, f"val_data_step{steps}.jsonl")
@@ -145,3 +147,59 @@ def test_among_the_real_logger_s_loggers(tmp_path):
     for step in (1, 2):
         assert rows[step]["reward"] == pytest.approx(rows[step]["train/reward"])
     print(f"nemo_rl: reward equals train/reward in 2 steps; {len(rows[1])} keys in a row")
+
+
+OWN = {
+    "train/reward",
+    "train/mean_prompt_length",
+    "train/total_num_tokens",
+    *(f"train/advantages/{name}" for name in ("mean", "max", "min")),
+    *(f"train/{name}" for name in ("token_mult_prob_error", "gen_kl_error", "policy_kl_error", "js_divergence_error")),
+    *(f"train/{name}_seq_mult_prob_error" for name in ("mean", "max", "min")),
+}
+"""What of NeMo-RL's log is ours in the dialect `nemo-rl`."""
+
+
+def as_grpo_logs(made):
+    """What `grpo_train` logs of a step under `train`: by NeMo-RL's own loss and its error of sequences; what stands within `grpo_train` itself as it stands there."""
+    torch, pydantic = pytest.importorskip("torch"), pytest.importorskip("pydantic")
+    helpers = definitions("NEMO_RL", "nemo_rl/algorithms/utils.py", "masked_mean", "calculate_kl", torch=torch)
+    kinds = {name: MagicMock() for name in ("LossType", "LossInputType", "MetricNormalizer")}
+    given = {"torch": torch, "BaseModel": pydantic.BaseModel, "Optional": Optional, "LossFunction": object, **kinds, **{name: helpers[name] for name in ("masked_mean", "calculate_kl")}}
+    loss = definitions("NEMO_RL", "nemo_rl/algorithms/loss/loss_functions.py", "ClippedPGLossConfig", "ClippedPGLossFn", **given)
+    driver = definitions("NEMO_RL", "nemo_rl/algorithms/grpo.py", "compute_and_apply_seq_logprob_error_masking", torch=torch)
+    data = train_data(made)
+    tensor = lambda name: torch.tensor(np.array(data[name], dtype=np.float32))
+    batch = {name: tensor(name) for name in ("advantages", "generation_logprobs", "prev_logprobs")}
+    batch |= {"token_mask": tensor("token_loss_mask"), "sample_mask": tensor("sample_loss_mask")}
+    apart = driver["compute_and_apply_seq_logprob_error_masking"](train_data=batch, rewards=tensor("rewards"), seq_logprob_error_threshold=None)
+    loss["ClippedPGLossConfig"].model_rebuild(_types_namespace=loss)
+    policy = loss["ClippedPGLossFn"](loss["ClippedPGLossConfig"](reference_policy_kl_penalty=0))
+    tokens = (batch["token_mask"][:, 1:] * batch["sample_mask"][:, None]).sum()
+    parts = []
+    for at in (slice(0, 5), slice(5, made.n)):  # micro-batches, of which no two are of a size
+        part = {name: rows[at] for name, rows in batch.items()}
+        # The policy has moved on since the log-probabilities from before the step.
+        parts.append(policy(part["prev_logprobs"][:, 1:] - 0.05, part, torch.tensor(float(made.n)), tokens)[1])
+    micro = {name: sum(part[name] for part in parts) for name in parts[0] if not name.endswith(("_min", "_max"))}
+    marked = torch.masked_select(batch["advantages"], batch["token_mask"].bool())
+    metrics = {
+        "reward": np.mean(np.float32(made.rewards)),
+        "mean_prompt_length": np.mean([len(prompt) for prompt in made.prompts]),
+        "total_num_tokens": np.sum(data["input_lengths"]),
+        **{f"advantages/{name}": getattr(torch, name)(marked) for name in ("mean", "max", "min")},
+        **micro,
+        **apart,
+    }
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def test_in_its_own_dialect_which_is_the_default_what_is_ours_equals_nemo_s_own_loss_and_driver(tmp_path):
+    logged = {step: as_grpo_logs(rollout(step)) for step in (1, 2)}
+    train(attach(Logger(), store=tmp_path / "runs.db", run="r"), metrics=lambda step: away(logged[step]))
+    rows = stored(tmp_path / "runs.db")
+    theirs = {step: {f"train/{name}": value for name, value in metrics.items()} for step, metrics in logged.items()}
+    every = [own(rows[step], theirs[step]) for step in (1, 2)]
+    assert all(each.keys() == OWN and max(each.values()) < 1e-6 for each in every), every
+    assert theirs[1]["train/probs_ratio"] == pytest.approx(np.exp(-0.05))  # its loss was at work
+    told("nemo_rl", every, theirs[1])

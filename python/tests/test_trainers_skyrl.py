@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rollouts import EACH, parameters, rollout, same, status, stored, trainer_module
+from rollouts import EACH, away, own, parameters, rollout, same, status, stored, told, trainer_module
 
 import grpo_metrics as gm
 from grpo_metrics.trainers.skyrl import GrpoMetricsCallback
@@ -20,6 +20,9 @@ KEYS = {
     "sampling/sampling_logp_difference/max": "policy/rollout_train_logprobs_abs_diff_max",
 }
 """What the dialect `trl` and SkyRL both have."""
+
+OWN = {*KEYS.values(), "generate/batch_num_seq"}
+"""What of SkyRL's log is ours in the dialect `skyrl`."""
 
 
 class Batch(dict):
@@ -220,8 +223,8 @@ def test_skyrl_calls_its_callbacks_as_the_host_does(skyrl):
     assert parameters(skyrl.trainer.RayPPOTrainer.compute_advantages_and_returns)[:2] == ["self", "data"]
 
 
-def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
-    """The real methods of `RayPPOTrainer` make the batch, and log of it, between its real events; its workers are not there."""
+def train_for_real(skyrl, store, logged=dict, **options):
+    """The real methods of `RayPPOTrainer` make the batch, and log of it, between its real events; its workers are not there. What it logs, by step."""
     import torch
 
     trainer = object.__new__(skyrl.trainer.RayPPOTrainer)
@@ -241,8 +244,7 @@ def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
     trainer._training_control = skyrl.callbacks.TrainingControl()
     trainer._skip_policy_forward = lambda batch: False
     trainer.all_metrics, trainer.global_step = {}, 0
-    store = tmp_path / "runs.db"
-    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store=store, run="r", dialect="trl")])
+    trainer._callback_handler = skyrl.callbacks.CallbackHandler([GrpoMetricsCallback(store=store, run="r", **options)])
     trainer._fire("on_train_start")
     theirs = {}
     for trainer.global_step in (1, 2):
@@ -261,13 +263,50 @@ def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
         batch.metadata.pop("uids")
         trainer._fire("on_step_end", batch=batch, metrics={})
         theirs[trainer.global_step] = dict(trainer.all_metrics)
-        logs = dict(trainer.all_metrics)
+        logs = logged(trainer.all_metrics)
         trainer._fire("on_log", logs=logs)
-        assert "grpo_metrics/reward" in logs
+        assert any(name.startswith("grpo_metrics/") for name in logs)
     trainer._fire("on_train_end")
-    rows = stored(store)
+    return theirs
+
+
+def test_the_real_trainer_s_numbers_are_ours(skyrl, tmp_path):
+    theirs = train_for_real(skyrl, tmp_path / "runs.db", dialect="trl")
+    rows = stored(tmp_path / "runs.db")
     equal = sum(same(rows[step], theirs[step], KEYS) for step in (1, 2))
     for step in (1, 2):
         assert {key: rows[step][key] for key in theirs[step]} == pytest.approx(theirs[step])
     print(f"skyrl: {equal} numbers of ours equal SkyRL's, {len(theirs[1])} keys of its own stored as they are, {len(rows[1])} keys in all")
-    assert status(store) == "completed"
+    assert status(tmp_path / "runs.db") == "completed"
+
+
+def test_in_its_own_dialect_which_is_the_default_what_is_ours_equals_the_real_trainer_s(skyrl, tmp_path):
+    theirs = train_for_real(skyrl, tmp_path / "runs.db", logged=away)
+    found = stored(tmp_path / "runs.db")
+    every = [own(found[step], theirs[step]) for step in (1, 2)]
+    assert all(each.keys() == OWN and max(each.values()) < 1e-6 for each in every)
+    told("skyrl", every, theirs[1])
+
+
+def test_the_real_loss_and_entropy_of_its_workers_are_the_dialect_s(skyrl):
+    """What the adapter's batches cannot have, of a batch that has it: the ratio within a step, and entropies."""
+    import torch
+
+    [losses, means] = trainer_module("SKYRL", "skyrl.backends.skyrl_train.utils.ppo_utils", "skyrl.backends.skyrl_train.utils.torch_utils")
+    draw = torch.Generator().manual_seed(0)
+    old = -torch.rand(12, 8, generator=draw)
+    matrices = {"old_token_logps": old, "token_logps": old + 0.3 * torch.randn(12, 8, generator=draw), "token_entropies": torch.rand(12, 8, generator=draw)}
+    mask = (torch.rand(12, 8, generator=draw) < 0.8).float()
+    advantages = torch.randn(12, 1, generator=draw).expand(12, 8)
+    algorithm = SimpleNamespace(eps_clip_low=0.2, eps_clip_high=0.28, policy_loss_type="regular", clip_ratio_c=3.0, off_policy_correction=SimpleNamespace(tis_ratio_type=None, sequence_mask_metric=None))
+    _, metrics = losses.ppo_policy_loss(matrices["token_logps"], old, advantages, config=algorithm, loss_mask=mask)
+    with gm.Engine(dialect="skyrl") as engine:
+        columns = {name: matrix.reshape(-1) for name, matrix in matrices.items()}
+        engine.observe(
+            group_sizes=[3] * 4, rewards=[0.0] * 12, completion_lengths=[8] * 12, loss_mask=mask.reshape(-1) > 0, advantages=advantages[:, 0], **columns,
+            weighting={"train_grpo_objective": True, "clip_range_low": 0.2, "clip_range_high": 0.28},
+        )
+        row = engine.step(1)
+    assert row["policy/loss_metrics/clip_ratio"] == pytest.approx(metrics["clip_ratio"], rel=1e-6) and metrics["clip_ratio"] > 0
+    assert row["policy/policy_entropy"] == pytest.approx(means.masked_mean(matrices["token_entropies"], mask).item(), rel=1e-6)
+    print("skyrl: clip_ratio and policy_entropy equal SkyRL's ppo_policy_loss and masked_mean")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ..given import Options
 
 NAMES = {
-    "policy_loss": "policy_loss",
-    "kl_loss": "kl",
-    "grad_norm": "actor_grad_norm",
-    "learning_rate": "actor_lr",
-    "step_time_sec": "timing/step_total",
+    "policy_loss": "train/policy_loss",
+    "kl_loss": "train/kl",
+    "grad_norm": "train/actor_grad_norm",
+    "learning_rate": "train/actor_lr",
+    "step_time_sec": "train/timing/step_total",
 }
-"""Our scalars by OpenRLHF's names."""
+"""Our scalars by the names that OpenRLHF's loggers write."""
 
 
 def instrument(trainer: Any, *, engine: Engine | None = None, **options: Unpack[Options]) -> Any:
@@ -65,7 +65,7 @@ def _instrumented(trainer: Any, host: Host) -> type:
             return super()._compute_rollout_stats(experiences, *args, **kwargs)
 
         def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, *args: Any, **kwargs: Any) -> Any:
-            row = host.logged(global_step, logs_dict or {}, NAMES)
+            row = host.logged(global_step, _under_train(logs_dict or {}), NAMES)
             if row and isinstance(logs_dict, dict):
                 logs_dict = {**logs_dict, **beside(row)}
             return super().save_logs_and_checkpoints(global_step, logs_dict, *args, **kwargs)
@@ -76,6 +76,11 @@ def _instrumented(trainer: Any, host: Host) -> type:
 
     InstrumentedTrainer.__name__ = InstrumentedTrainer.__qualname__ = trainer.__name__
     return InstrumentedTrainer
+
+
+def _under_train(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenRLHF's loggers call the numbers of its status."""
+    return {f"train/{name}": value for name, value in status.items()}
 
 
 def _columns(trainer: Any, experiences: Any, host: Host) -> dict[str, Any] | None:

@@ -102,7 +102,8 @@ class GrpoMetricsMonitor:
 
 def _rows_of(episode: Any, trace: Any) -> list[dict[str, Any]]:
     group = getattr(episode.group, "id", None) or episode.id
-    rewards = {name: reward.value for name, reward in trace.rewards.items() if reward is not None}
+    # Without their weights, as of every trainer, and as its files are read; prime-rl logs them with.
+    rewards = {name: reward.score for name, reward in trace.rewards.items() if reward is not None}
     rows: list[dict[str, Any]] = []
     for branch in trace.branches:
         mask, tokens = np.asarray(branch.sampled_mask, dtype=bool), np.asarray(branch.token_ids)
