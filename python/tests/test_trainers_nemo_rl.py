@@ -107,6 +107,20 @@ def test_a_batch_without_rewards_or_tokens_gives_one_warning_and_the_log_alone(t
     assert stored(tmp_path / "b.db")[1]["reward"] == pytest.approx(np.mean(rollout(1).rewards))
 
 
+def test_log_probabilities_that_nemo_skips_and_writes_as_zeros_are_none(tmp_path, caplog):
+    def skipped(made):
+        data = train_data(made)
+        return {**data, "prev_logprobs": np.zeros_like(data["prev_logprobs"]).tolist()}
+
+    metrics = {"reward": 9.0, "gen_kl_error": 0.125}
+    train(attach(Logger(), store=tmp_path / "runs.db", run="r"), data=skipped, metrics=lambda step: metrics)
+    for step in (1, 2):
+        row = stored(tmp_path / "runs.db")[step]
+        assert row["train/gen_kl_error"] == 0.125 and "train/token_mult_prob_error" not in row
+        assert row["train/reward"] == pytest.approx(np.mean(rollout(step).rewards))
+    assert len([r for r in caplog.records if "prev_logprobs" in r.message]) == 1
+
+
 def test_garbage_ends_no_training_and_is_told_once_a_place(tmp_path, caplog):
     logger = attach(Logger(), store=tmp_path / "runs.db", run="r")
     for step in (1, 2, 3):

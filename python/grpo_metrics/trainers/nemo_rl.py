@@ -117,6 +117,11 @@ class GrpoMetricsLogger:
             rows = data.get(name, ())
             return [np.asarray(row)[begin:end] for row, begin, end in zip(rows, begins, lengths)] if len(rows) == n else None
 
+        logps = cut("prev_logprobs")
+        if logps is not None and not any(row.any() for row in logps):
+            # NeMo-RL writes zeros where it skips them (`force_on_policy_ratio`).
+            self.host.lack("`prev_logprobs` that are not all 0 in the train data", "the policy's log-probabilities, and what is made of them")
+            logps = None
         kept = data.get("sample_loss_mask", [1] * n)
         counted = [(mask[begin:] > 0) & bool(keep) for mask, begin, keep in zip(masks, begins, kept)]
         columns |= {
@@ -126,7 +131,7 @@ class GrpoMetricsLogger:
             "loss_mask": counted,
             "token_ids": cut("token_ids"),
             # The policy's before the update. How far the update goes is known to the workers alone: there is no ratio.
-            "token_logps": cut("prev_logprobs"),
+            "token_logps": logps,
             "sampling_token_logps": cut("generation_logprobs"),
             **advantages(cut("advantages"), [mask.astype(np.uint8) for mask in counted]),
         }
