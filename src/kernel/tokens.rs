@@ -8,7 +8,7 @@ mod tests;
 use half::bf16;
 
 use super::exp::power_of_e;
-use pass::{LANES, policies, range, sampler, sampler_apart, total};
+use pass::{LANES, policies, range, sampler, total};
 
 /// The cells of one token column of one completion, as they lie in memory.
 #[derive(Clone, Copy, Debug)]
@@ -315,10 +315,10 @@ pub fn sums(completion: &Completion<'_>, bounds: &Bounds, kept: Option<&mut Kept
             .map(|column| total(completion, column, kept_entropies)),
         reference: policies.and_then(|policies| policies.reference),
         behaviour: policies.map(|policies| policies.behaviour),
-        sampler: c.sampling.zip(c.behaviour()).map(|(sampling, old)| {
-            let sampler = if bounds.apart { sampler_apart } else { sampler };
-            sampler(completion, old, sampling, bounds)
-        }),
+        sampler: c
+            .sampling
+            .zip(c.behaviour())
+            .map(|(sampling, old)| sampler(completion, old, sampling, bounds)),
         advantages: ranged(c.advantages),
         returns: ranged(c.returns),
         values: ranged(c.values),

@@ -77,13 +77,8 @@ fn policies_on(
 }
 
 dispatched! {
-    /// Behaviour policy against sampler.
+    /// Behaviour policy against sampler, with [`Apart`](super::Apart) where it is asked for.
     pub fn sampler(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, bounds: &Bounds) -> Sampler = sampler_on on a unit
-}
-
-dispatched! {
-    /// Behaviour policy against sampler, with [`Apart`](super::Apart).
-    pub fn sampler_apart(completion: &Completion<'_>, old: Cells<'_>, sampling: Cells<'_>, bounds: &Bounds) -> Sampler = sampler_apart_on on a unit
 }
 
 #[inline(always)]
@@ -94,32 +89,24 @@ fn sampler_on(
     sampling: Cells<'_>,
     bounds: &Bounds,
 ) -> Sampler {
-    let family = Sampled::<false> { bounds };
-    Sampled::<false>::finish(sums(
-        unit,
-        completion,
-        [old, sampling],
-        &family,
-        [None, None],
-    ))
-}
-
-#[inline(always)]
-fn sampler_apart_on(
-    unit: impl Unit,
-    completion: &Completion<'_>,
-    old: Cells<'_>,
-    sampling: Cells<'_>,
-    bounds: &Bounds,
-) -> Sampler {
-    let family = Sampled::<true> { bounds };
-    Sampled::<true>::finish(sums(
-        unit,
-        completion,
-        [old, sampling],
-        &family,
-        [None, None],
-    ))
+    /// Each of its own, so that what is not asked for costs nothing.
+    #[inline(always)]
+    fn of<const APART: bool>(
+        unit: impl Unit,
+        completion: &Completion<'_>,
+        columns: [Cells<'_>; 2],
+        bounds: &Bounds,
+    ) -> Sampler {
+        let family = Sampled::<APART> { bounds };
+        let sums = sums(unit, completion, columns, &family, [None, None]);
+        Sampled::<APART>::finish(sums)
+    }
+    let columns = [old, sampling];
+    if bounds.apart {
+        of::<true>(unit, completion, columns, bounds)
+    } else {
+        of::<false>(unit, completion, columns, bounds)
+    }
 }
 
 /// A family's sums over the completion, of its lower and its upper lanes.
