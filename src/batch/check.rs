@@ -107,6 +107,16 @@ pub(super) fn check_lengths(c: &Columns<'_>, n: usize) -> Result<(), BatchError>
         };
         check_cells(info.name, &column, expected)?;
     }
+    let (calls, failures) = (c.tool_calls, c.tool_failures);
+    let both = calls.iter().zip(&failures);
+    let mut both = both.flat_map(|(calls, failures)| calls.iter().zip(*failures).enumerate());
+    if let Some((completion, (&calls, &failures))) = both.find(|(_, (all, failed))| failed > all) {
+        return Err(BatchError::ToolFailures {
+            completion,
+            calls,
+            failures,
+        });
+    }
     let absent =
         c.q.as_ref()
             .and_then(|q| q.iter().position(|x| x.is_none()));

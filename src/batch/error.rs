@@ -151,6 +151,18 @@ pub enum BatchError {
         /// Its length by `padding_mask`, in tokens.
         found: usize,
     },
+    /// More tool calls of a completion failed than there were.
+    #[error(
+        "`tool_failures[{completion}]`: expected at most {calls}, as many as `tool_calls` has there, found {failures}"
+    )]
+    ToolFailures {
+        /// The first such completion, from 0.
+        completion: usize,
+        /// Its tool calls.
+        calls: u32,
+        /// Those that failed, as they were given.
+        failures: u32,
+    },
     /// A completion has no `q`, which is a distribution over its whole group.
     #[error(
         "`q`: expected a value for every completion or no `q` at all, found none for completion {completion}"

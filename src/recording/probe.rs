@@ -144,6 +144,8 @@ fn column(info: &ColumnInfo, stream: &mut Stream, lengths: &[u32], tokens: usize
         }
         (_, ColumnKind::Number) => Owned::Number(stream.share()),
         (_, ColumnKind::Natural) => Owned::Natural(stream.below(200) + 60),
+        // As many as may fail.
+        ("tool_calls", _) => Owned::Naturals((0..cells).map(|_| stream.below(9) + 8).collect()),
         (_, ColumnKind::Naturals) => Owned::Naturals((0..cells).map(|_| stream.below(9)).collect()),
         (_, ColumnKind::Ids) => Owned::Ids((0..cells).map(|_| stream.next()).collect()),
         (_, ColumnKind::Bits) => Owned::Bits((0..cells).map(|_| stream.bit()).collect()),
