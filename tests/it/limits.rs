@@ -54,6 +54,67 @@ fn sparse(dir: &TempDir, name: &str, beginning: &[u8]) -> PathBuf {
     path
 }
 
+/// A limit as `src/limits.rs` writes it: bytes, shifted or times another's.
+fn bytes(of: &str, known: &[(String, u64)]) -> u64 {
+    let number = |text: &str| match known.iter().find(|(name, _)| name == text) {
+        Some((_, bytes)) => *bytes,
+        None => text.parse().unwrap_or_else(|_| panic!("no number: {text}")),
+    };
+    if let Some((number_of, shift)) = of.split_once(" << ") {
+        return number(number_of) << number(shift);
+    }
+    of.split(" * ").map(number).product()
+}
+
+/// Every file of the crate's code but the limits' own, one after the other.
+fn code(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &code(&path);
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && !path.ends_with("src/limits.rs")
+        {
+            all += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    all
+}
+
+#[test]
+fn every_limit_of_what_is_read_is_in_the_documents_and_looked_at_somewhere() {
+    let code = code(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let docs = include_str!("../../docs/RELIABILITY.md");
+    let mut known = Vec::new();
+    for line in include_str!("../../src/limits.rs").lines() {
+        let Some(line) = line.strip_prefix("pub(crate) const ") else {
+            continue;
+        };
+        let (name, rest) = line.split_once(": ").unwrap();
+        let (_, value) = rest.trim_end_matches(';').split_once(" = ").unwrap();
+        let bytes = bytes(value, &known);
+        let size = match bytes >> 20 {
+            mib if mib >= 1 << 10 => format!("{} GiB", mib >> 10),
+            mib => format!("{mib} MiB"),
+        };
+        let said = format!("| `{name}` | {size} |");
+        assert!(
+            docs.contains(&said),
+            "docs/RELIABILITY.md does not say `{said}`"
+        );
+        assert!(
+            code.contains(&format!("limits::{name}")),
+            "nothing looks at {name}"
+        );
+        known.push((name.to_owned(), bytes));
+    }
+    let rows = docs
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains("iB | "));
+    assert_eq!((known.len(), rows.count()), (12, 12));
+}
+
 #[test]
 fn a_sparse_recording_of_64_gib_is_refused_with_its_line_and_in_no_memory() {
     let dir = TempDir::new().unwrap();
