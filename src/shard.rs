@@ -20,7 +20,9 @@ use crate::family::rewards::PARALLEL_FROM;
 use crate::family::rewards::column::Column;
 pub use crate::family::rewards::column::Retain;
 use crate::family::rewards::components::{ComponentRows, Components};
-pub use crate::family::thresholds::{Detail, KlKind, KlPenalty, Success, Thresholds};
+pub use crate::family::thresholds::{
+    Detail, KlKind, KlPenalty, Rejection, RejectionBounds, RejectionStatistic, Success, Thresholds,
+};
 use crate::family::tokens::Tokens;
 use crate::family::tokens::token_pass::token_sums;
 pub use detail_level::DetailError;

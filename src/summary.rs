@@ -21,6 +21,7 @@ pub use crate::family::policy::off_policy::numbers::{
     CompletionNumbers, CompletionWeights, OffPolicyNumbers, WeightNumbers,
 };
 pub use crate::family::policy::outside::OutsideNumbers;
+pub use crate::family::policy::rejection::numbers::{RejectedNumbers, RejectionNumbers};
 pub use crate::family::policy::staleness::{StalenessNumbers, VersionNumbers};
 pub use crate::family::reading::{DeclaredFolds, HIGH_KL, Reading};
 pub use crate::family::rewards::distribution::{Distribution, QUANTILES};

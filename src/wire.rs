@@ -26,7 +26,7 @@ use crate::limits;
 use crate::shard::Shard;
 
 /// The version that this build writes, and the only one that it reads.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const HEADER: usize = 28;
 

@@ -159,8 +159,10 @@ fn value_name(option: &OptionInfo) -> String {
         OptionKind::Component => "NAME".to_owned(),
         OptionKind::Text => "TEXT".to_owned(),
         OptionKind::Fold => "FOLD".to_owned(),
+        OptionKind::Bounds => "LOW,HIGH".to_owned(),
         OptionKind::Table(OptionKind::Fold) => "NAME=FOLD".to_owned(),
         OptionKind::Table(OptionKind::Text) => "NAME=TEXT".to_owned(),
+        OptionKind::Table(OptionKind::Bounds) => "NAME=LOW,HIGH".to_owned(),
         OptionKind::Table(_) => "NAME=X".to_owned(),
         // Of `kl_penalty_kind` the kind.
         OptionKind::Word { .. } => {
@@ -191,6 +193,8 @@ fn given(kind: &OptionKind, text: &str) -> Result<Given, String> {
         OptionKind::Number => text.parse().map(Given::Number).map_err(|_| refuse(())),
         OptionKind::Wholes => list(&OptionKind::Whole),
         OptionKind::Range => list(&OptionKind::Number),
+        OptionKind::Bounds if text.contains(',') => list(&OptionKind::Number),
+        OptionKind::Bounds => text.parse().map(Given::Number).map_err(|_| refuse(())),
         OptionKind::Fold if text.contains(',') => list(&OptionKind::Text),
         OptionKind::Component | OptionKind::Text | OptionKind::Fold | OptionKind::Word { .. } => {
             Ok(Given::Text(text.to_owned()))

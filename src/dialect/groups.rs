@@ -32,6 +32,7 @@ impl Dialect {
                 "Actor",
                 "Rollout",
                 "Rollout correction",
+                "Rejection",
                 "Staleness",
                 "Throughput",
             ],

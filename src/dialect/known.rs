@@ -41,6 +41,17 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "sqlite")]
+    fn a_key_whose_end_ends_in_anothers_is_made_by_the_longer_line() {
+        for end in ["mean", "seq_mean", "fraction_low", "seq_masked_fraction"] {
+            let line = Dialect::Verl.line(&format!("rollout_corr/rollout_rs_seq_max_k2_{end}"));
+            let key = line.map(|line| line.key);
+            let expected = format!("rollout_corr/rollout_rs_{{statistic}}_{end}");
+            assert_eq!(key, Some(expected.as_str()));
+        }
+    }
+
+    #[test]
     fn a_dialect_knows_the_keys_that_its_lines_make_and_no_other() {
         for dialect in Dialect::ALL {
             for line in dialect.lines() {

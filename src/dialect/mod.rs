@@ -25,8 +25,8 @@ use std::sync::LazyLock;
 
 use crate::batch::scalars::WindowFold;
 use crate::summary::{
-    Attempts, BestNumbers, BucketNumbers, Census, ConditionNumbers, Detail, Distribution, Retain,
-    Summary, TagNumbers,
+    Attempts, BestNumbers, BucketNumbers, Census, ConditionNumbers, Detail, Distribution,
+    RejectedNumbers, Retain, Summary, TagNumbers,
 };
 pub use row::Named;
 use thiserror::Error;
@@ -92,6 +92,8 @@ pub enum Take {
     Best(fn(&BestNumbers) -> Option<f64>),
     /// One number a reason why completions ended; the key's `{condition}` is the reason.
     Condition(fn(&ConditionNumbers) -> Option<f64>),
+    /// One number a statistic that tokens are rejected by; the key's `{statistic}` is its name.
+    Rejected(fn(&RejectedNumbers) -> Option<f64>),
     /// One number a tag; the key's `{tag}` is the tag.
     Tag(fn(&TagNumbers) -> Option<f64>),
     /// One number a family of inputs; the key's `{family}` is its name.
@@ -103,7 +105,7 @@ pub enum Take {
 /// One key of a dialect.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// The key; `{name}`, `{bucket}`, `{k}`, `{tag}`, `{condition}` or `{family}` stand for what it is taken for.
+    /// The key; `{name}`, `{bucket}`, `{k}`, `{statistic}`, `{tag}`, `{condition}` or `{family}` stand for what it is taken for.
     pub key: &'static str,
     /// What the number is in: `tokens`, `nats`, `share`, `0/1`; `1` for a number without a unit.
     pub unit: &'static str,

@@ -157,6 +157,18 @@ fn push_block(metrics: &mut Metrics, block: &[Line], summary: &Summary) {
                 _ => None,
             });
         }
+        (Take::Rejected(_), _) => {
+            let by = summary.policy.rejection.iter().flat_map(|r| &r.by);
+            push_each(
+                metrics,
+                block,
+                by.map(|(name, r)| (*name, r)),
+                |take, r| match take {
+                    Take::Rejected(take) => take(r),
+                    _ => None,
+                },
+            );
+        }
         (Take::Correlation, Some(extended)) => {
             let correlations = extended.components.iter();
             let correlations = correlations.map(|(name, c)| (name.as_str(), c));

@@ -3,12 +3,12 @@
 
 #[cfg(feature = "sqlite")]
 use super::first::{First, first};
-use super::{Line, Reduction, line};
+use super::{Line, Reduction, Take, line};
 use crate::batch::scalars::Scalar;
-use crate::summary::{Summary, WeightNumbers};
+use crate::summary::{RejectedNumbers, Summary, WeightNumbers};
 
 pub(super) const TABLES: &[&[Line]] = &[
-    CRITIC, LENGTHS, ACTOR, ROLLOUT, CORRECTION, STALENESS, THROUGHPUT,
+    CRITIC, LENGTHS, ACTOR, ROLLOUT, CORRECTION, REJECTION, STALENESS, THROUGHPUT,
 ];
 
 /// What is looked at first, in order.
@@ -132,6 +132,39 @@ const CORRECTION: &[Line] = &[
 
 fn weights(s: &Summary) -> Option<WeightNumbers> {
     s.policy.off_policy?.weights
+}
+
+/// Those of completions come first, as `_seq_mean` ends in `_mean` too.
+#[rustfmt::skip] // a table: one key a line
+const REJECTION: &[Line] = &[
+    line("rollout_corr/rollout_rs_masked_fraction", "share", "tokens that a statistic of `rollout_rs` leaves out (without that option none of these keys is there)", Reduction::Share, |s| Some(s.policy.rejection.as_ref()?.masked)),
+    line("rollout_corr/rollout_rs_seq_masked_fraction", "share", "completions with such a token", Reduction::Share, |s| Some(s.policy.rejection.as_ref()?.touched)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_masked_fraction", "share", "completions with a token that this statistic leaves out", Reduction::Share, |r| Some(r.touched)),
+    rejected("rollout_corr/rollout_rs_{statistic}_masked_fraction", "share", "tokens that this statistic leaves out", Reduction::Share, |r| Some(r.masked)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_mean", "nats", "mean over completions of the statistic (of a token's: of its mean over their tokens)", Reduction::Mean, |r| Some(r.each_mean)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_std", "nats", "sample std of it over completions", Reduction::Std, |r| r.each_std),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_max", "nats", "largest of any completion", Reduction::Max, |r| Some(r.each_max)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_min", "nats", "smallest of any completion", Reduction::Min, |r| Some(r.each_min)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_max_deviation", "nats", "largest size of any completion's", Reduction::Max, |r| Some(r.deviation())),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_fraction_high", "share", "completions of which it is above the bounds", Reduction::Share, |r| Some(r.each_above)),
+    rejected("rollout_corr/rollout_rs_{statistic}_seq_fraction_low", "share", "completions of which it is below the bounds (of k1 alone)", Reduction::Share, |r| r.each_below),
+    rejected("rollout_corr/rollout_rs_{statistic}_mean", "nats", "mean of the statistic over tokens; a completion's stands for each of its tokens", Reduction::Mean, |r| Some(r.mean)),
+    rejected("rollout_corr/rollout_rs_{statistic}_std", "nats", "population std over tokens of the statistic, taken within its bounds", Reduction::Std, |r| Some(r.population_std)),
+    rejected("rollout_corr/rollout_rs_{statistic}_max", "nats", "largest of any token or completion", Reduction::Max, |r| Some(r.max)),
+    rejected("rollout_corr/rollout_rs_{statistic}_min", "nats", "smallest of any token or completion", Reduction::Min, |r| Some(r.min)),
+    rejected("rollout_corr/rollout_rs_{statistic}_fraction_high", "share", "tokens (of a completion's statistic: completions) above its bounds", Reduction::Share, |r| Some(r.above)),
+    rejected("rollout_corr/rollout_rs_{statistic}_fraction_low", "share", "tokens (of a completion's statistic: completions) below its bounds; 0 where there is no lower one", Reduction::Share, |r| Some(r.below)),
+];
+
+/// A line for every statistic that tokens or completions are rejected by.
+const fn rejected(
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    reduction: Reduction,
+    take: fn(&RejectedNumbers) -> Option<f64>,
+) -> Line {
+    Line::of(key, unit, meaning, reduction, Take::Rejected(take))
 }
 
 #[rustfmt::skip] // a table: one key a line

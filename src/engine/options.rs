@@ -19,7 +19,7 @@ use crate::row::filter::Mode;
 use crate::row::health::Limits;
 use crate::row::run::RunMetadata;
 use crate::row::window::Windowing;
-use crate::shard::{KlKind, KlPenalty, Retain, Shard, Success, Thresholds};
+use crate::shard::{KlKind, KlPenalty, Rejection, Retain, Shard, Success, Thresholds};
 use crate::sink::Fanout;
 use crate::summary::{DeclaredFolds, HIGH_KL, Reading, Schedule};
 
@@ -102,6 +102,9 @@ options! {
         is_ratio_cap: Option<f64> = None, none "no cap", within POSITIVE;
         /// Below it that ratio counts as too low: of a loss that leaves such tokens out, where it begins to
         is_ratio_floor: Option<f64> = None, none "1 / `is_ratio_cap`", within POSITIVE, needs "is_ratio_cap";
+        /// What a rejection by the sampler's ratio leaves out, by verl's names: of a k1 the lower and upper ratio of the
+        /// sampler's to the trained probability, of another the upper bound
+        rollout_rs: Rejection = Rejection::default(), none "nothing is left out", within POSITIVE;
         /// Coefficient of the KL penalty that the training takes off its rewards, for verl's `critic/rewards`
         kl_penalty: Option<f64> = None, none "no penalty", within NOT_NEGATIVE;
         /// Estimator of that penalty
@@ -231,6 +234,7 @@ impl EngineOptions {
             clip_range: clip_range.unwrap_or_default(),
             ratio_cap: self.is_ratio_cap,
             ratio_floor: self.is_ratio_floor,
+            rejection: self.rollout_rs.clone(),
             detail: self.dialect.detail(self.extended),
             kl_penalty: self.kl_penalty.map(|coefficient| KlPenalty {
                 coefficient,
@@ -315,6 +319,7 @@ pub(crate) fn no_component(name: &str, there: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::{RejectionBounds, RejectionStatistic};
 
     #[test]
     fn a_shard_is_read_by_itself_as_by_an_engine_that_was_told_nothing() {
@@ -327,10 +332,15 @@ mod tests {
             "dialect": "verl", "mode": "slim", "kl_kind": "abs", "devices": 4, "limits": {"kl": 0.5, "entropy_steps": 2},
             "folds": {"mine": "sum", "other": ["sum_of_lasts", "last"]}, "metadata": {"git_sha": "abc"}, "every": 7,
             "clip_range": [0.2, 0.28], "success": [null, 0.5], "policy": "go-on", "emit_partial": false,
+            "rollout_rs": {"token_k1": 2, "seq-max-k3": 0.1},
         });
         let read: EngineOptions = serde_json::from_value(all).unwrap();
         assert_eq!((read.logging_steps, read.success_threshold), (7, 0.5));
         assert_eq!(read.limits.entropy_steps, 2);
+        let rejected = Rejection::default()
+            .by(RejectionStatistic::TokenK1, RejectionBounds::up_to(2.0))
+            .by(RejectionStatistic::MaxK3, RejectionBounds::up_to(0.1));
+        assert_eq!(read.rollout_rs, rejected);
         let written = serde_json::to_string(&read).unwrap();
         assert_eq!(
             serde_json::from_str::<EngineOptions>(&written).unwrap(),
@@ -382,6 +392,18 @@ mod tests {
             (
                 r#"{"limits": {"entropy_steps": 1.5}}"#,
                 "`limits`: `entropy_steps`: expected a whole number of steps, at least 1, found 1.5",
+            ),
+            (
+                r#"{"rollout_rs": {"token_k4": 2}}"#,
+                "`rollout_rs`: unknown name `token_k4`; did you mean `token_k1`?",
+            ),
+            (
+                r#"{"rollout_rs": {"token_k1": [2.0, 0.5]}}"#,
+                "`rollout_rs`: `token_k1`: expected a bound, or (lower, upper), found (2, 0.5)",
+            ),
+            (
+                r#"{"rollout_rs": {"seq_max_k2": [0.5, 2]}}"#,
+                "`rollout_rs`: `seq_max_k2`: expected a number, found (0.5, 2)",
             ),
             (
                 r#"{"folds": {"grad_norm": "max"}}"#,

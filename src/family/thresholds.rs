@@ -1,5 +1,7 @@
 //! What completions and their tokens are counted against, and in how much detail.
 
+mod rejection;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use crate::batch::scalars::{ClipRange, DUAL_CLIP};
 use crate::batch::{Columns, Values};
 use crate::kernel::exp::{ln, power_of_e};
 use crate::kernel::tokens::Bounds;
+pub(crate) use rejection::RejectionLevel;
+pub use rejection::{Rejection, RejectionBounds, RejectionStatistic};
 
 /// What tokens are counted against: all of a step's shards must have been counted alike.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,8 @@ pub struct Thresholds {
     pub ratio_cap: Option<f64>,
     /// From where down such a ratio counts as too low; none: 1 / cap.
     pub ratio_floor: Option<f64>,
+    /// What of the sampler's tokens is left out of the training.
+    pub rejection: Rejection,
     /// How much is counted.
     pub detail: Detail,
     /// The KL penalty that the trainer takes off its rewards; none: nothing is taken off.
@@ -158,6 +164,10 @@ impl Thresholds {
             (
                 self.ratio_floor != other.ratio_floor,
                 format!("the floor {} of the sampler's ratio", or_none(floor)),
+            ),
+            (
+                self.rejection != other.rejection,
+                format!("the rejection by {}", self.rejection),
             ),
             (
                 self.detail != other.detail,

@@ -202,6 +202,7 @@ fn annotation(kind: &OptionKind) -> String {
         OptionKind::Range => "tuple[float, float]".to_owned(),
         OptionKind::Component => "str | tuple[str | None, float]".to_owned(),
         OptionKind::Fold => "str | tuple[str, str]".to_owned(),
+        OptionKind::Bounds => "float | tuple[float, float]".to_owned(),
         OptionKind::Text | OptionKind::Word { spelt: true, .. } => "str".to_owned(),
         OptionKind::Word { words, .. } => format!("Literal[\"{}\"]", words().join("\", \"")),
         OptionKind::Table(of) => format!("Mapping[str, {}]", annotation(of)),

@@ -8,7 +8,7 @@ use grpo_metrics::batch::tokens::TokenIds;
 use grpo_metrics::batch::{Batch, Columns};
 use grpo_metrics::dialect::Dialect;
 use grpo_metrics::engine::Engine;
-use grpo_metrics::shard::{KlKind, Retain, Shard};
+use grpo_metrics::shard::{KlKind, Rejection, RejectionBounds, RejectionStatistic, Retain, Shard};
 use grpo_metrics::summary::Summary;
 use grpo_metrics::wire;
 use xxhash_rust::xxh3::xxh3_64;
@@ -136,6 +136,11 @@ fn shards() -> Result<Vec<Shard>, Box<dyn Error>> {
             engine()
                 .dialect(Dialect::Verl)
                 .extended(true)
+                .rollout_rs(
+                    Rejection::default()
+                        .by(RejectionStatistic::TokenK1, RejectionBounds::up_to(1.5))
+                        .by(RejectionStatistic::MaxK3, RejectionBounds::up_to(0.1)),
+                )
                 .is_ratio_cap(2.0),
         ] {
             let mut shard = builder.build()?.shard_of(&detailed);

@@ -7,6 +7,7 @@ use grpo_metrics::dialect::{Dialect, Line};
 use grpo_metrics::engine::Engine;
 use grpo_metrics::recording::Record;
 use grpo_metrics::row::Metrics;
+use grpo_metrics::shard::{Rejection, RejectionBounds, RejectionStatistic};
 use serde_json::{Value, json};
 
 /// A record of `rewards` in groups of `size`, every other column made from them; with every scalar and snapshot.
@@ -110,12 +111,17 @@ fn samples() -> Vec<(&'static str, Value)> {
 }
 
 fn row(dialect: Dialect, sample: &Value) -> Metrics {
+    let by = |bounds: Rejection, (_, statistic)| bounds.by(statistic, RejectionBounds::up_to(1.5));
+    let rejected = RejectionStatistic::ALL
+        .into_iter()
+        .fold(Rejection::default(), by);
     let mut engine = Engine::builder()
         .dialect(dialect)
         .extended(true)
         .devices(8)
         .kl_penalty(0.1)
         .is_ratio_cap(2.0)
+        .rollout_rs(rejected)
         .build()
         .unwrap();
     let record = Record::from_json(&sample.to_string()).unwrap();

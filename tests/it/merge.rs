@@ -94,6 +94,7 @@ pass_k = [1, 3, 64]
 extended = true
 clip_range = [0.1, 0.3]
 is_ratio_cap = 1.5
+rollout_rs = { token_k1 = [0.7, 1.5], seq_mean_k3 = 0.01 }
 kl_penalty = 0.25
 kl_penalty_kind = "k2"
 success = ["digits", 0.25]

@@ -554,6 +554,35 @@ def off_policies():
         yield f"tokens of older weights {nth}", {}, records
 
 
+def rejections():
+    """Tokens and completions that are too far from their sampler. A generator of its own."""
+    rng = random.Random(20265)
+    tokens = (*TOKENS, "sampling_token_logps", "loss_mask")
+    make = lambda *sizes: groups(rng, sizes or (3, 4, 2), tokens=tokens, longest=14)
+    every = {"token_k1": [0.7, 1.5], "token_k2": 0.05, "token_k3": 0.04, "seq_sum_k1": 1.6, "seq_sum_k2": 0.3}
+    every |= {"seq_sum_k3": 0.35, "seq_mean_k1": [0.9, 1.05], "seq_mean_k2": 0.06, "seq_mean_k3": 0.05}
+    every |= {"seq_max_k2": 0.2, "seq_max_k3": 0.15}
+    for name in every:
+        yield f"rejection by {name}", {"rollout_rs": {name: every[name]}}, shared(make(), 2, 2)
+    yield "rejection by every statistic", {"rollout_rs": every}, shared(make(5, 3, 4), 3, 2)
+    yield "rejection by tokens and by completions", {"rollout_rs": {"token_k1": 1.4, "seq_mean_k3": 0.05}}, shared(make(5, 5), 2, 2)
+    loose = {"token_k1": 1e9, "seq_max_k3": 1e9}
+    yield "rejection of nothing", {"rollout_rs": loose}, own(make(), 2)
+    records = own(make(), 2)
+    old, sampled = (records[0]["batch"][name] for name in ("old_token_logps", "sampling_token_logps"))
+    for at in range(0, len(old), 3):
+        old[at], sampled[at] = rng.choice(((-0.5, -31.0), (-25.0, -0.25), (-2.0, -2.0)))
+    poison(rng, sampled, [NAN, MINUS_INF])
+    without(records[1], "old_token_logps", "loss_mask")
+    yield "rejection beyond every bound and of the current policy", {"rollout_rs": {**every, "token_k1": 2.0}}, records
+    one = own(make(1))
+    yield "rejection of a single completion", {"rollout_rs": {"token_k2": 0.03, "seq_sum_k1": 1.2}}, one
+    bare = own(make(2, 2), 2)
+    for record_ in bare:
+        without(record_, "sampling_token_logps")
+    yield "rejection without a sampler", {"rollout_rs": every}, bare
+
+
 def clips():
     """Ratios that leave the range, by the losses that clip them. A generator of its own."""
     rng = random.Random(20264)
@@ -707,7 +736,7 @@ def conversations():
 
 
 def layout_cases():
-    for name, options, records in [*layout(), *losses(), *off_policies(), *clips(), *conversations()]:
+    for name, options, records in [*layout(), *losses(), *off_policies(), *rejections(), *clips(), *conversations()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

@@ -100,6 +100,59 @@ def weights(by_row, products, cap, floor):
     return found
 
 
+def bounds(statistic, given):
+    """Of a k1 the logarithms of a lower and an upper ratio, of which one may say the other; of another nothing and an upper."""
+    if not statistic.endswith("k1"):
+        return 0.0, given
+    lower, upper = given if isinstance(given, (list, tuple)) else (1 / given, given)
+    return math.log(lower), math.log(upper)
+
+
+def rejection(rows, criteria):
+    """What verl's rejection sampling leaves out, by its names without `rollout_rs_`; `criteria`: statistics with their bounds."""
+    rows = [[bounded(old - sampled) for old, sampled in row] for row in rows if row]
+    if not rows or not criteria:
+        return {}
+    estimate = {"k1": lambda d: -d, "k2": lambda d: d * d / 2, "k3": k3}
+    of_row = {"mean": mean, "sum": math.fsum, "max": max}
+    found, left_out = {}, [[False for _ in row] for row in rows]
+    for statistic, given in criteria.items():
+        lower, upper = bounds(statistic, given)
+        *level, kind = statistic.split("_")
+        by_token = [[estimate[kind](d) for d in row] for row in rows]
+        whole = level[0] == "seq"
+        each = [of_row[level[1] if whole else "mean"](row) for row in by_token]
+        if whole:
+            by_token = [[own for _ in row] for own, row in zip(each, rows)]
+        flat = [x for row in by_token for x in row]
+        judged = each if whole else flat
+        out = [[x > upper or x < lower for x in row] for row in by_token]
+        left_out = [[a or b for a, b in zip(one, other)] for one, other in zip(left_out, out)]
+        numbers = {
+            "mean": mean(flat),
+            "min": min(flat),
+            "max": max(flat),
+            "std": deviation([min(max(x, lower), upper) for x in flat], 0),
+            "fraction_high": mean([float(x > upper) for x in judged]),
+            "fraction_low": mean([float(x < lower) for x in judged]),
+            "masked_fraction": mean([float(x) for row in out for x in row]),
+            "seq_masked_fraction": mean([float(any(row)) for row in out]),
+            "seq_mean": mean(each),
+            "seq_min": min(each),
+            "seq_max": max(each),
+            "seq_max_deviation": max(abs(x) for x in each),
+            "seq_fraction_high": mean([float(x > upper) for x in each]),
+        }
+        if len(each) > 1:
+            numbers["seq_std"] = deviation(each, 1)
+        if kind == "k1":
+            numbers["seq_fraction_low"] = mean([float(x < lower) for x in each])
+        found |= {f"{statistic}_{name}": number for name, number in numbers.items()}
+    found["masked_fraction"] = mean([float(x) for row in left_out for x in row])
+    found["seq_masked_fraction"] = mean([float(any(row)) for row in left_out])
+    return found
+
+
 def staleness(steps):
     """`steps`: for each, its weight_version or None, and one row a completion: the versions of its counted tokens."""
     steps = [(version, [row for row in rows if row]) for version, rows in steps]

@@ -521,6 +521,13 @@ def off_policy(view, options):
     return policies.off_policy(rows, options.get("is_ratio_cap"), options.get("is_ratio_floor"))
 
 
+def rejection(view, options):
+    """What rejection sampling by the ratio to the sampler leaves out, by verl's names."""
+    rows = [c.columns(c.behaviour(), "sampling_token_logps") or [] for c in view.completions]
+    found = policies.rejection(rows, options.get("rollout_rs"))
+    return {"rollout_corr/rollout_rs_" + name: number for name, number in found.items()}
+
+
 def staleness(view):
     """How old the weights of counted tokens are, step by step."""
     steps = []
@@ -1115,6 +1122,7 @@ def verl(view, options):
 
     apart = off_policy(view, options)
     row.update(("rollout_corr/" + key, apart[name]) for key, name in CORRECTION.items() if name in apart)
+    row.update(rejection(view, options))
     ages = staleness(view)
     for key, name in (("spans", "spans"), ("staleness", "least"), ("staleness_worst", "most")):
         for suffix in ("mean", "max", "min"):

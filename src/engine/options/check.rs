@@ -103,6 +103,7 @@ mod tests {
     use crate::dialect::Dialect;
     use crate::engine::{Engine, EngineBuilder};
     use crate::row::health::Limits;
+    use crate::shard::{Rejection, RejectionBounds, RejectionStatistic};
 
     /// An option of doubles, how it is given, and which of [`TRIED`] it takes.
     type Case = (
@@ -138,6 +139,11 @@ mod tests {
         };
     }
 
+    fn rejection(statistic: RejectionStatistic, upper: f64) -> Rejection {
+        let lower = 0.5;
+        Rejection::default().by(statistic, RejectionBounds { lower, upper })
+    }
+
     const CASES: &[Case] = &[
         (
             "clip_range",
@@ -161,6 +167,20 @@ mod tests {
         ),
         ("is_ratio_cap", EngineBuilder::is_ratio_cap, ABOVE_0),
         ("is_ratio_floor", EngineBuilder::is_ratio_floor, ABOVE_0),
+        (
+            "rollout_rs",
+            |b, x| b.rollout_rs(rejection(RejectionStatistic::MaxK3, x)),
+            ABOVE_0,
+        ),
+        (
+            "rollout_rs",
+            |b, x| {
+                let sound = RejectionBounds::up_to(2.0);
+                let told = rejection(RejectionStatistic::TokenK1, x);
+                b.rollout_rs(told.by(RejectionStatistic::SumK1, sound))
+            },
+            ABOVE_0,
+        ),
         ("kl_penalty", EngineBuilder::kl_penalty, FROM_0),
         ("success_threshold", EngineBuilder::success_threshold, ANY),
         ("high_kl", EngineBuilder::high_kl, ANY),

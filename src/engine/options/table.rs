@@ -1,13 +1,14 @@
-//! Options that hold several things by name: limits, folds, texts.
+//! Options that hold several things by name: limits, folds, bounds, texts.
 
 use std::collections::BTreeMap;
 
-use super::check::expected_own_metric;
+use super::check::{POSITIVE, expected_own_metric};
 use super::value::{Given, OptionKind, OptionValue, expected, refuse};
 use super::{unknown_name, word};
 use crate::batch::scalars::{Fold, Scalar, WindowFold};
 use crate::row::health::Limits;
 use crate::row::run::RunMetadata;
+use crate::shard::{Rejection, RejectionBounds, RejectionStatistic};
 use crate::summary::DeclaredFolds;
 
 fn entries<T: OptionValue>(given: Given) -> Result<BTreeMap<String, Given>, String> {
@@ -135,6 +136,81 @@ impl OptionValue for DeclaredFolds {
                 .map(|(name, folds)| (name.clone(), both(folds)))
                 .collect(),
         )
+    }
+}
+
+/// A k1 has bounds on either side, of which one says the other; what is never negative has one.
+fn bounds(statistic: RejectionStatistic, given: &Given) -> Result<RejectionBounds, String> {
+    let number = |given: &Given| f64::read(given.clone()).ok();
+    let (expects, bounds) = match given {
+        Given::List(two) if statistic.is_of_ratio() => {
+            let bounds = match &two[..] {
+                [lower, upper] => number(lower).zip(number(upper)),
+                _ => None,
+            };
+            let bounds = bounds.filter(|(lower, upper)| lower <= upper);
+            let bounds = bounds.map(|(lower, upper)| RejectionBounds { lower, upper });
+            (OptionKind::Bounds, bounds)
+        }
+        given if statistic.is_of_ratio() => (
+            OptionKind::Bounds,
+            number(given).map(RejectionBounds::up_to),
+        ),
+        given => (
+            OptionKind::Number,
+            number(given).map(RejectionBounds::up_to),
+        ),
+    };
+    bounds.ok_or_else(|| expected(&expects, given))
+}
+
+impl OptionValue for Rejection {
+    type Told = Self;
+    const KIND: OptionKind = OptionKind::Table(&OptionKind::Bounds);
+
+    fn told(told: Self) -> Self {
+        told
+    }
+
+    fn read(given: Given) -> Result<Self, String> {
+        let known = RejectionStatistic::ALL;
+        let each = entries::<Self>(given)?.into_iter().map(|(name, given)| {
+            let named = name.replace('-', "_");
+            let found = known.iter().find(|(known, _)| *known == named);
+            let Some((_, statistic)) = found else {
+                let names = known.iter().map(|(name, _)| *name);
+                return Err(unknown_name("name", &name, names));
+            };
+            let bounds = bounds(*statistic, &given);
+            let bounds = bounds.map_err(|reason| format!("`{name}`: {reason}"))?;
+            Ok((*statistic, bounds))
+        });
+        each.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn give(&self) -> Given {
+        let each = self.0.iter().map(|(statistic, bounds)| {
+            let RejectionBounds { lower, upper } = *bounds;
+            let given = if statistic.is_of_ratio() {
+                Given::List(vec![Given::Number(lower), Given::Number(upper)])
+            } else {
+                Given::Number(upper)
+            };
+            (statistic.name().to_owned(), given)
+        });
+        Given::Table(each.collect())
+    }
+
+    /// A bound that makes no sense before one that does.
+    fn number(&self) -> Option<f64> {
+        let looked_at = |(statistic, bounds): (&RejectionStatistic, &RejectionBounds)| {
+            let lower = Some(bounds.lower).filter(|_| statistic.is_of_ratio());
+            [lower, Some(bounds.upper)]
+        };
+        let numbers = || self.0.iter().flat_map(looked_at).flatten();
+        let (_, makes_sense) = POSITIVE;
+        let worst = numbers().find(|number| !makes_sense(*number));
+        worst.or_else(|| numbers().next())
     }
 }
 

@@ -53,6 +53,8 @@ pub enum OptionKind {
     Table(&'static OptionKind),
     /// How a metric folds, in a word, or in two: over ranks and over a window.
     Fold,
+    /// One bound, or a lower and an upper.
+    Bounds,
     /// Any text.
     Text,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for OptionKind {
             Self::Word { words, .. } => f.write_str(&listed(&words())),
             Self::Table(of) => write!(f, "names, each with {of}"),
             Self::Fold => f.write_str("a fold, or (fold, window fold)"),
+            Self::Bounds => f.write_str("a bound, or (lower, upper)"),
             Self::Text => f.write_str("a text"),
         }
     }

@@ -3,6 +3,7 @@
 pub mod numbers;
 pub mod off_policy;
 pub mod outside;
+pub mod rejection;
 pub mod staleness;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::kernel::tokens::{self, Bounds, Completion, Range, Sums, VERL_K3, VERL
 use crate::stat::{ExactSum, Extent, Moments, Statistic, exact};
 use off_policy::OffPolicy;
 use outside::Outside;
+use rejection::Rejection;
 use staleness::Staleness;
 
 /// Sums over the same tokens.
@@ -143,6 +145,8 @@ pub(crate) struct Policy {
     pub outside: Outside,
     /// Of records that have the sampler's log-probabilities.
     pub apart: Option<Box<OffPolicy>>,
+    /// Of such records, where something is rejected by their ratios.
+    pub rejection: Option<Box<Rejection>>,
     /// Of records that say with which weights their tokens were sampled.
     pub staleness: Option<Box<Staleness>>,
 }
@@ -204,6 +208,7 @@ impl Policy {
                 .collect(),
             outside: Outside::of(batch, sums, bounds),
             apart: OffPolicy::of(sums, bounds).map(Box::new),
+            rejection: Rejection::of(batch, &thresholds.rejection).map(Box::new),
             staleness: Staleness::of(batch).map(Box::new),
             ..Self::default()
         };
@@ -255,7 +260,7 @@ impl Policy {
             return;
         }
         let read = by_completion(batch, |i| Read::of(&batch.tokens(i), penalty));
-        for (read, reward) in read.iter().zip(c.rewards.iter()) {
+        for (at, (read, reward)) in read.iter().zip(c.rewards.iter()).enumerate() {
             self.returns.add(&read.returns);
             self.errors.add(&read.errors);
             let Some(KlPenalty { coefficient, .. }) = penalty else {
@@ -284,6 +289,7 @@ impl Policy {
             && self.returns.count() == self.errors.count()
             && self.outside.is_consistent()
             && self.apart.as_ref().is_none_or(|o| o.is_consistent())
+            && self.rejection.as_ref().is_none_or(|r| r.is_consistent())
             && self.staleness.as_ref().is_none_or(|s| s.is_consistent())
     }
 
@@ -300,6 +306,7 @@ impl Policy {
             ref probability_difference_squares,
             ref outside,
             apart,
+            rejection,
             staleness,
         } = other;
         self.reference.merge(reference);
@@ -314,6 +321,9 @@ impl Policy {
             .merge(probability_difference_squares);
         self.outside.merge(outside);
         join(&mut self.apart, apart, |mine, theirs| {
+            mine.merge(&theirs);
+        });
+        join(&mut self.rejection, rejection, |mine, theirs| {
             mine.merge(&theirs);
         });
         join(&mut self.staleness, staleness, |mine, theirs| {

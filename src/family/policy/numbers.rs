@@ -3,6 +3,7 @@
 use crate::family::moment::{Moment, moment};
 use crate::family::policy::off_policy::numbers::{OffPolicyNumbers, off_policy};
 use crate::family::policy::outside::OutsideNumbers;
+use crate::family::policy::rejection::numbers::{RejectionNumbers, rejection};
 use crate::family::policy::staleness::StalenessNumbers;
 use crate::family::policy::{Broadcast, Policy};
 use crate::family::thresholds::KlKind;
@@ -36,7 +37,7 @@ pub struct KlNumbers {
 }
 
 /// What [`crate::shard::Detail::Policy`] adds; `None` throughout where it was not asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyNumbers {
     /// KL of current to reference policy.
     pub reference: Option<KlNumbers>,
@@ -64,6 +65,8 @@ pub struct PolicyNumbers {
     pub outside: OutsideNumbers,
     /// How far the sampler is from the policy that is trained; `None` where no token has both log-probabilities.
     pub off_policy: Option<OffPolicyNumbers>,
+    /// What rejection sampling leaves out; `None` where none was asked for, or no token has both log-probabilities.
+    pub rejection: Option<RejectionNumbers>,
     /// How old the weights are that completions were sampled with.
     pub staleness: StalenessNumbers,
 }
@@ -92,6 +95,7 @@ impl PolicyNumbers {
             probability_difference_std: difference_std(policy, probabilities),
             outside: OutsideNumbers::of(&policy.outside),
             off_policy: policy.apart.as_deref().and_then(off_policy),
+            rejection: policy.rejection.as_deref().and_then(rejection),
             staleness: StalenessNumbers::default(),
         }
     }
