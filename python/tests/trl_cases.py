@@ -294,7 +294,7 @@ CASES: dict[str, Any] = {
     "loss-token": by_loss,
     "loss-sequence": lambda out: by_loss(out, importance_sampling_level="sequence"),
     "loss-delta": lambda out: by_loss(out, loss_type="grpo", delta=1.0005),
-    "loss-cispo": lambda out: by_loss(out, loss_type="cispo"),
+    "loss-cispo": lambda out: by_loss(out, loss_type="cispo", epsilon_high=1.0005),
     "loss-sapo": lambda out: by_loss(out, loss_type="sapo"),
     "loss-gmpo": geometric,
     "loss-unscored": lambda out: by_loss(out, [some]),

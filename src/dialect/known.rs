@@ -63,7 +63,7 @@ mod tests {
                 };
                 assert!(dialect.knows(&key, false), "{dialect}: {key}");
             }
-            assert!(!dialect.knows("cispo_clip_ratio", true));
+            assert!(!dialect.knows("vespo_clip_ratio", true));
             assert!(!dialect.knows("rewards//mean", false) || *dialect == Dialect::Tunix);
         }
         assert!(Dialect::Trl.knows("reward", false));

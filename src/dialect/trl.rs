@@ -3,7 +3,7 @@
 #[cfg(feature = "sqlite")]
 use super::first::{First, first};
 use super::{Line, Reduction, component, line};
-use crate::batch::scalars::{RewardScale, Scalar};
+use crate::batch::scalars::{LossType, RewardScale, Scalar};
 use crate::summary::{BehaviourNumbers, LengthNumbers, Summary};
 
 pub(super) const TABLES: &[&[Line]] = &[STEP, REWARDS, POLICY];
@@ -65,6 +65,7 @@ const POLICY: &[Line] = &[
     line("clip_ratio/high_mean", "share", "tokens (by sequence: completions) with a ratio above 1 + eps_high and a positive advantage", Reduction::Share, |s| clipping(s)?.high),
     line("clip_ratio/high_max", "share", "highest such share of any completion", Reduction::Max, |s| clipping(s)?.highest_high),
     line("clip_ratio/region_mean", "share", "tokens (by sequence: completions) clipped on either side", Reduction::Share, |s| clipping(s)?.region),
+    line("cispo_clip_ratio", "share", "under the loss cispo: tokens (by sequence: completions) with a ratio above eps_high itself, where TRL caps it, and a positive advantage", Reduction::Share, |s| s.behaviour.capped.filter(|_| s.loss_type() == LossType::Cispo)),
     line("sampling/sampling_logp_difference/mean", "nats", "mean distance of trainer's and sampler's log-probabilities", Reduction::Mean, |s| Some(s.sampler.logp_difference?.mean)),
     line("sampling/sampling_logp_difference/max", "nats", "largest distance of any token", Reduction::Max, |s| Some(s.sampler.logp_difference?.max)),
     line("sampling/importance_sampling_ratio/min", "1", "smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)", Reduction::Min, |s| Some(s.sampler.ratio?.min)),

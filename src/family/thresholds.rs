@@ -201,6 +201,11 @@ impl Thresholds {
             ratio_low: if delta < low { f64::INFINITY } else { low },
             ratio_high: if delta <= high { f64::INFINITY } else { high },
             dual: range.dual.or(range.delta).unwrap_or(DUAL_CLIP),
+            weight_cap: if range.of_weights {
+                range.high
+            } else {
+                f64::INFINITY
+            },
             log_low: ln(below.max(1e-6)),
             log_high: ln(above.max(1e-6)),
             ratio_cap: self.ratio_cap.unwrap_or(f64::INFINITY),

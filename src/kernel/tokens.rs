@@ -82,6 +82,8 @@ pub struct Bounds {
     pub ratio_high: f64,
     /// A negative advantage's loss is capped if ratio > this.
     pub dual: f64,
+    /// Where ratios are weights that the loss caps: at this; infinite where they are not.
+    pub weight_cap: f64,
     /// ln max(1 - eps low, 1e-6), whatever the ratio is held against.
     pub log_low: f64,
     /// ln max(1 + eps high, 1e-6), likewise.

@@ -1134,7 +1134,7 @@ fn keys_are_listed_by_dialect() {
         .output()
         .unwrap();
     insta::assert_snapshot!(text(&out.stdout), @"
-    trl (32 keys)
+    trl (33 keys)
     key                                      unit    reduction  meaning
     loss                                     nats    declared   loss as reported
     grad_norm                                1       declared   gradient norm as reported
@@ -1161,6 +1161,7 @@ fn keys_are_listed_by_dialect() {
     clip_ratio/high_mean                     share   share      tokens (by sequence: completions) with a ratio above 1 + eps_high and a positive advantage
     clip_ratio/high_max                      share   max        highest such share of any completion
     clip_ratio/region_mean                   share   share      tokens (by sequence: completions) clipped on either side
+    cispo_clip_ratio                         share   share      under the loss cispo: tokens (by sequence: completions) with a ratio above eps_high itself, where TRL caps it, and a positive advantage
     sampling/sampling_logp_difference/mean   nats    mean       mean distance of trainer's and sampler's log-probabilities
     sampling/sampling_logp_difference/max    nats    max        largest distance of any token
     sampling/importance_sampling_ratio/min   1       min        smallest ratio of trainer's to sampler's probability, capped (is_ratio_cap)

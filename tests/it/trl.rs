@@ -121,11 +121,12 @@ fn of_losses(starts: &[&str]) -> Vec<(String, Metrics, Map<String, Value>)> {
         .collect()
 }
 
-/// Compares `kl`, `entropy` and all of `clip_ratio/`: the same keys, the same numbers in single precision.
+/// Compares `kl`, `entropy`, `cispo_clip_ratio` and all of `clip_ratio/`: the same keys, the same numbers in single precision.
 fn compare_losses(names: &[&str], cases: usize) {
     let found = of_losses(names);
     assert_eq!(found.len(), cases);
-    let by_loss = |key: &str| key == "kl" || key == "entropy" || key.starts_with("clip_ratio/");
+    let of_loss = ["kl", "entropy", "cispo_clip_ratio"];
+    let by_loss = |key: &str| of_loss.contains(&key) || key.starts_with("clip_ratio/");
     for (name, row, expected) in found {
         let keys: Vec<&str> = row
             .iter()
@@ -166,7 +167,15 @@ fn a_cap_on_ratios_comes_before_the_clip_range() {
 
 #[test]
 fn a_loss_without_a_clip_range_clips_nothing_and_says_nothing() {
-    compare_losses(&["cispo", "sapo", "vespo"], 3 * 3 * 2);
+    compare_losses(&["sapo", "vespo"], 3 * 2 * 2);
+}
+
+#[test]
+fn a_loss_that_caps_ratios_as_weights_says_how_many_with_a_positive_advantage_are_beyond_its_cap() {
+    compare_losses(&["cispo"], 3 * 2);
+    let shares = of_losses(&["cispo"]).into_iter();
+    let shares = shares.map(|(_, row, _)| row.get("cispo_clip_ratio").unwrap());
+    assert!(shares.clone().any(|share| share > 0.0) && shares.clone().all(|share| share < 1.0));
 }
 
 #[test]

@@ -617,6 +617,34 @@ def clips():
     yield "far ratios where some have no advantage", {}, records
 
 
+def weights():
+    """Ratios that a loss caps as weights. A generator of its own."""
+    rng = random.Random(20266)
+
+    def far(tokens=(*TOKENS, "loss_mask"), **words):
+        records = shared(groups(rng, (3, 4, 2), tokens=tokens, longest=12), 2, 2)
+        for one in records:
+            batch = one["batch"]
+            batch["old_token_logps"] = [round(value - rng.choice((0.0, 0.3, 0.9, 1.3, -0.4)), 5) for value in batch["token_logps"]]
+            one["weighting"] = weighting(loss_type="cispo", **words)
+        return records
+
+    yield "weights capped at 2", {}, far(clip_range_high=2.0)
+    yield "weights of whole completions capped at 1.3", {}, far(clip_range_high=1.3, importance_sampling_level="sequence")
+    records = far((*TOKENS, "token_advantages"), clip_range_high=1.5)
+    poison(rng, records[0]["batch"]["token_advantages"], [NAN])
+    poison(rng, records[0]["batch"]["old_token_logps"], [NAN])
+    without(records[1], "token_advantages")
+    poison(rng, records[1]["batch"]["advantages"], [NAN])
+    yield "weights by tokens' own advantages where they are", {}, records
+    records = far(clip_range_high=0.5)
+    without(records[0], "old_token_logps")
+    yield "weights capped below 1, some of the policy itself", {}, records
+    for one in (bare := far(clip_range_high=0.5)):
+        without(one, "old_token_logps")
+    yield "weights of the policy itself", {}, bare
+
+
 def windows():
     """(name, options, steps): the expected row is the last that is emitted."""
     rng = random.Random(20262)
@@ -736,7 +764,7 @@ def conversations():
 
 
 def layout_cases():
-    for name, options, records in [*layout(), *losses(), *off_policies(), *rejections(), *clips(), *conversations()]:
+    for name, options, records in [*layout(), *losses(), *off_policies(), *rejections(), *clips(), *weights(), *conversations()]:
         # What a case is built from may be shared with another: a copy makes each its own.
         records = json.loads(json.dumps(records))
         case = {"name": name, **({"options": options} if options else {}), "records": records}

@@ -660,6 +660,17 @@ def completion_clips(view):
     return [[beyond(ratio, advantage)] for ratio, advantage in ratios if ratio is not None]
 
 
+def weight_caps(view, whole):
+    """One flag a token, or a completion: an advantage above 0 and a ratio above eps_high itself, as TRL's CISPO has it."""
+    _, most = clip_range(view)
+    if whole:
+        rows = [(completion_ratio(completion), completion.advantage) for completion in judged(view)]
+        rows = [(ratio, a) for ratio, a in rows if ratio is not None]
+    else:
+        rows = [pair for row in ratio_and_advantage(view, True) for pair in row]
+    return [ratio > most and a > 0 for ratio, a in rows]
+
+
 def zero_std(view, rewards, scale):
     """TRL's: a deviation of fewer than two rewards is not a number, and not close to zero."""
     flat = lambda values: len(values) > 1 and sample_std(values) <= 1e-8
@@ -925,6 +936,9 @@ def trl(view, options):
     row["clip_ratio/region_mean"] = share([low or high for low, high in flags])
     row["clip_ratio/low_min"] = lowest([share([low for low, _ in row_]) for row_ in clips if row_])
     row["clip_ratio/high_max"] = highest([share([high for _, high in row_]) for row_ in clips if row_])
+
+    if given.get("loss_type") == "cispo" and knows_old(view):
+        row["cispo_clip_ratio"] = share(weight_caps(view, whole))
 
     pairs = sampler_pairs(view)
     gaps = [abs(old - sampled) for old, sampled in pairs]

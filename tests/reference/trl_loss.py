@@ -13,8 +13,14 @@ from trl import GRPOTrainer
 from trl.experimental.gmpo import GMPOTrainer
 
 VECTORS = Path(__file__).resolve().parents[1] / "data" / "vectors"
-KEYS = ("kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "clip_ratio/low_min", "clip_ratio/high_max")
+KEYS = ("cispo_clip_ratio", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+KEYS += ("clip_ratio/low_min", "clip_ratio/high_max")
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo", "gmpo")
+
+
+def epsilon_high(loss):
+    """Of CISPO the largest ratio itself."""
+    return 1.1 if loss == "cispo" else 0.28
 
 
 def trainer(made, loss, level, delta):
@@ -28,7 +34,7 @@ def trainer(made, loss, level, delta):
     given = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *a, **k: (made["token_logps"], made["token_entropies"], None),
         aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, importance_sampling_level=level,
-        beta=0.04, args=args, loss_type=loss, epsilon_low=0.2, epsilon_high=0.28, use_vllm=False, accelerator=accelerator,
+        beta=0.04, args=args, loss_type=loss, epsilon_low=0.2, epsilon_high=epsilon_high(loss), use_vllm=False, accelerator=accelerator,
         model=SimpleNamespace(training=True), current_gradient_accumulation_steps=1, max_completion_length=8,
         _entropy_bonus_enabled=False, _metrics={"train": defaultdict(list)}, get_gamma_weights=GRPOTrainer.get_gamma_weights,
     )  # fmt: skip
@@ -70,7 +76,7 @@ def cases():
         for loss in LOSSES:
             for level in ("token",) if loss == "gmpo" else ("token", "sequence"):
                 for delta in (None, 1.1, 1.5) if loss == "grpo" else (None,):
-                    words = {"loss_type": loss, "importance_sampling_level": level, "clip_range_low": 0.2, "clip_range_high": 0.28}
+                    words = {"loss_type": loss, "importance_sampling_level": level, "clip_range_low": 0.2, "clip_range_high": epsilon_high(loss)}
                     batch = {"group_sizes": [6], "rewards": [0.0] * 6, "completion_lengths": [5] * 6}
                     batch |= {name: column.flatten().tolist() for name, column in made.items()}
                     yield {

@@ -156,6 +156,8 @@ pub struct ClipRange {
     pub dual: Option<f64>,
     /// Whether the range is the log-ratio's: below -low or above high (GMPO).
     pub of_logs: bool,
+    /// Whether ratios are weights that the loss caps (CISPO): those above `high` itself are counted too, which is TRL's cap.
+    pub of_weights: bool,
 }
 
 impl ClipRange {
@@ -168,6 +170,7 @@ impl ClipRange {
             delta: None,
             dual: None,
             of_logs: false,
+            of_weights: false,
         }
     }
 
@@ -207,6 +210,9 @@ impl fmt::Display for ClipRange {
         }
         if self.of_logs {
             f.write_str(" of log-ratios")?;
+        }
+        if self.of_weights {
+            f.write_str(" of weights")?;
         }
         Ok(())
     }

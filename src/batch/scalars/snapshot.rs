@@ -272,6 +272,7 @@ impl Weighting {
             delta: finite(self.clip_delta),
             dual: finite(self.clip_ratio_c),
             of_logs: self.loss_type == Some(LossType::Gmpo),
+            of_weights: self.loss_type == Some(LossType::Cispo),
         }
     }
 }

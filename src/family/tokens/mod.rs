@@ -15,6 +15,7 @@ use super::number_totals::count;
 use crate::batch::Batch;
 use crate::kernel::tokens::{Bounds, Sums};
 use crate::stat::{Census, Extent, Statistic};
+use behaviour::capped;
 use logps::Logps;
 use reference::{BUCKETS, Bucket};
 use sampler::SamplerTotals;
@@ -47,6 +48,8 @@ pub(crate) struct Tokens {
     pub policy_gradient: Census,
     pub policy_gradient_low: u64,
     pub policy_gradient_high: u64,
+    /// Of them, those with a positive advantage and a ratio above the cap of weights.
+    pub policy_gradient_capped: u64,
     pub sequences: Sequences,
     pub sampler: SamplerTotals,
     pub advantages: TokenRange,
@@ -72,6 +75,7 @@ impl Tokens {
         tokens.add_plain(sums);
         tokens.add_reference(sums, batch.lengths().unwrap_or_default());
         tokens.add_behaviour(sums, &advantages, bounds);
+        tokens.policy_gradient_capped = capped(batch, sums, &advantages, bounds);
         tokens.sampler = SamplerTotals::of(sums);
         tokens
     }
@@ -203,6 +207,7 @@ impl Tokens {
             policy_gradient,
             policy_gradient_low,
             policy_gradient_high,
+            policy_gradient_capped,
             sequences,
             sampler,
             advantages,
@@ -229,6 +234,7 @@ impl Tokens {
         self.policy_gradient.merge(policy_gradient);
         count(&mut self.policy_gradient_low, *policy_gradient_low);
         count(&mut self.policy_gradient_high, *policy_gradient_high);
+        count(&mut self.policy_gradient_capped, *policy_gradient_capped);
         self.sequences.merge(sequences);
         self.sampler.merge(sampler);
         self.advantages.merge(advantages);

@@ -13,6 +13,8 @@ pub(crate) struct Sequences {
     pub completions: u64,
     pub low: u64,
     pub high: u64,
+    /// Those of them with a positive advantage and a ratio above the cap of weights.
+    pub capped: u64,
     /// Their tokens, and the tokens of those clipped on each side.
     pub tokens: u64,
     pub low_tokens: u64,
@@ -30,6 +32,7 @@ impl Sequences {
         let low = ratio < bounds.ratio_low && advantage < 0.0;
         let high = ratio > bounds.ratio_high && advantage > 0.0;
         self.completions += 1;
+        self.capped += u64::from(ratio > bounds.weight_cap && advantage > 0.0);
         self.low += u64::from(low);
         self.high += u64::from(high);
         self.tokens += behaviour.tokens;
@@ -46,6 +49,7 @@ impl Sequences {
             completions,
             low,
             high,
+            capped,
             tokens,
             low_tokens,
             high_tokens,
@@ -54,6 +58,7 @@ impl Sequences {
         count(&mut self.completions, *completions);
         count(&mut self.low, *low);
         count(&mut self.high, *high);
+        count(&mut self.capped, *capped);
         count(&mut self.tokens, *tokens);
         count(&mut self.low_tokens, *low_tokens);
         count(&mut self.high_tokens, *high_tokens);

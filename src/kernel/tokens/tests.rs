@@ -15,6 +15,7 @@ const BOUNDS: Bounds = Bounds {
     ratio_low: 0.8,
     ratio_high: 1.2,
     dual: 3.0,
+    weight_cap: f64::INFINITY,
     log_low: -0.223_143_551_314_209_7,
     log_high: 0.182_321_556_793_954_6,
     ratio_cap: 2.0,
