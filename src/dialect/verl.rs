@@ -30,10 +30,10 @@ pub(super) const FIRST: &[First] = &[
 
 #[rustfmt::skip] // a table: one key a line
 const CRITIC: &[Line] = &[
-    line("critic/score/mean", "reward", "mean reward of all completions, before penalties (verl leaves out aborted ones)", Reduction::Mean, |s| Some(s.rewards.as_ref()?.mean)),
-    line("critic/score/max", "reward", "largest reward", Reduction::Max, |s| Some(s.rewards.as_ref()?.max())),
-    line("critic/score/min", "reward", "smallest reward", Reduction::Min, |s| Some(s.rewards.as_ref()?.min())),
-    line("critic/rewards/mean", "reward", "mean reward less the KL penalty in it, where a coefficient is given; a token's k3 at most 10", Reduction::Mean, |s| Some(penalised(s)?.0)),
+    line("critic/score/mean", "reward", "mean reward of completions that were not broken off, before penalties: by `aborted`, or, in records without it, those that have tokens", Reduction::Mean, |s| Some(s.policy.scores?.mean)),
+    line("critic/score/max", "reward", "largest of them", Reduction::Max, |s| Some(s.policy.scores?.max)),
+    line("critic/score/min", "reward", "smallest of them", Reduction::Min, |s| Some(s.policy.scores?.min)),
+    line("critic/rewards/mean", "reward", "mean reward of such completions less the KL penalty in it, where a coefficient is given; a token's k3 at most 10", Reduction::Mean, |s| Some(penalised(s)?.0)),
     line("critic/rewards/max", "reward", "largest of them", Reduction::Max, |s| Some(penalised(s)?.1)),
     line("critic/rewards/min", "reward", "smallest of them", Reduction::Min, |s| Some(penalised(s)?.2)),
     line("critic/advantages/mean", "1", "mean advantage per token; a completion's stands for each of its tokens where they have none of their own", Reduction::Mean, |s| Some(s.policy.advantages?.mean)),
@@ -53,8 +53,8 @@ fn penalised(s: &Summary) -> Option<(f64, f64, f64)> {
     if let Some(rewards) = s.policy.penalised {
         return Some((rewards.mean, rewards.max, rewards.min));
     }
-    let rewards = s.rewards.as_ref().filter(|_| !s.policy.is_penalised)?;
-    Some((rewards.mean, rewards.max(), rewards.min()))
+    let scores = s.policy.scores.filter(|_| !s.policy.is_penalised)?;
+    Some((scores.mean, scores.max, scores.min))
 }
 
 #[rustfmt::skip] // a table: one key a line

@@ -1079,7 +1079,8 @@ def verl(view, options):
         pairs = completion.columns(one, other)
         return None if pairs is None else [a - b for a, b in pairs]
 
-    scores = [completion.reward for completion in view.completions if usable(completion.reward)]
+    whole = [completion for completion in view.completions if not completion.broken_off()]
+    scores = [completion.reward for completion in whole if usable(completion.reward)]
     three("critic/score", scores)
     coefficient = options.get("kl_penalty")
     if coefficient is None and all(completion.penalised is None for completion in view.completions):
@@ -1087,7 +1088,7 @@ def verl(view, options):
     else:
         estimator = ESTIMATORS[options.get("kl_penalty_kind", "k1")]
         penalised = []
-        for completion in view.completions:
+        for completion in whole:
             if completion.penalised is not None:
                 penalised += filter(usable, completion.penalised)
                 continue

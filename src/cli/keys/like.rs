@@ -165,7 +165,10 @@ mod tests {
         }
         // Sample and population deviation are not the same number.
         assert!(!keys("reward_std").contains(&("maxent", "train/reward_std")));
-        assert!(keys("reward").contains(&("verl", "critic/score/mean")));
+        let rewards = keys("reward");
+        assert!(rewards.contains(&("skyrl", "reward/avg_raw_reward")));
+        // verl leaves out completions that were broken off.
+        assert!(!rewards.contains(&("verl", "critic/score/mean")));
         // With a name in it, and by the name of one.
         let components = keys("rewards/accuracy/mean");
         assert!(

@@ -29,6 +29,17 @@ pub(crate) struct Agents {
     pub kept_at_cap: u64,
 }
 
+/// Whether a completion was broken off: by `aborted`, or, in records without it, by being of no tokens at all; `None` where
+/// nothing says so.
+pub fn is_broken_off(batch: &Batch<'_>, completion: usize) -> Option<bool> {
+    let aborted = batch
+        .columns()
+        .aborted
+        .and_then(|cells| cells.get(completion));
+    let is_empty = || Some(*batch.lengths()?.get(completion)? == 0);
+    aborted.copied().or_else(is_empty)
+}
+
 impl Agents {
     pub fn of(batch: &Batch<'_>) -> Self {
         let mut agents = Self::default();
@@ -65,9 +76,7 @@ impl Agents {
         }
         for completion in 0..batch.completions() {
             let length = lengths.map(|lengths| lengths[completion]);
-            let broken_off = c
-                .aborted
-                .map_or(length == Some(0), |aborted| aborted[completion]);
+            let broken_off = is_broken_off(batch, completion) == Some(true);
             self.broken_off.add(Mark::Finite, 1, || broken_off);
             let Some(length) = length.filter(|_| !broken_off) else {
                 continue;

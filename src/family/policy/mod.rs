@@ -8,6 +8,7 @@ pub mod staleness;
 
 use serde::{Deserialize, Serialize};
 
+use super::completions::agents::is_broken_off;
 use super::join;
 use super::number_totals::{NumberTotals, count};
 use super::per_completion::by_completion;
@@ -15,7 +16,7 @@ use super::thresholds::{KlKind, KlPenalty, Thresholds};
 use crate::batch::{Batch, Values};
 use crate::kernel::exp::exp;
 use crate::kernel::tokens::{self, Bounds, Completion, Range, Sums, VERL_K3, VERL_LOG_RATIO};
-use crate::stat::{ExactSum, Extent, Moments, Statistic, exact};
+use crate::stat::{ExactSum, Extent, Finite, Moments, Statistic, exact};
 use off_policy::OffPolicy;
 use outside::Outside;
 use rejection::Rejection;
@@ -120,6 +121,35 @@ impl Broadcast {
     }
 }
 
+/// Finite numbers, one a completion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scores {
+    pub completions: u64,
+    pub sum: ExactSum,
+    pub extent: Extent,
+}
+
+impl Scores {
+    fn add(&mut self, samples: &[f64]) {
+        let used = Finite::each(samples, |values| {
+            self.sum.add_finite(values);
+            self.extent.add_finite(values);
+        });
+        count(&mut self.completions, used);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let Self {
+            completions,
+            sum,
+            extent,
+        } = other;
+        count(&mut self.completions, *completions);
+        self.sum.merge(sum);
+        self.extent.merge(extent);
+    }
+}
+
 /// The policies' distances and the critic's errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Policy {
@@ -133,7 +163,9 @@ pub(crate) struct Policy {
     pub ppo_kl: TokenSums<1>,
     /// Tokens' own advantages, or their completion's where the record has none of them.
     pub advantages: Broadcast,
-    /// Rewards less the KL penalty, where there is one; absent where the reward is, or what its KL is taken from, and
+    /// Rewards of completions that were not broken off.
+    pub scores: Scores,
+    /// Rewards less the KL penalty of such completions, where there is one; absent where the reward is, or what its KL is taken from, and
     /// non-finite where any token's KL is. As they are given, in records that have them.
     pub penalised: NumberTotals,
     /// Over tokens that have both a return and a value: returns, and returns less values.
@@ -217,9 +249,18 @@ impl Policy {
                 policy.ratio_extent.add(&[ratio.min, ratio.max]);
             }
         }
+        policy.add_scores(batch);
         policy.add_advantages(batch, sums);
         policy.add_read(batch, thresholds.kl_penalty);
         policy
+    }
+
+    /// verl leaves out what was broken off.
+    fn add_scores(&mut self, batch: &Batch<'_>) {
+        let rewards = batch.columns().rewards.iter().enumerate();
+        let whole = rewards.filter(|(at, _)| is_broken_off(batch, *at) != Some(true));
+        let scores: Vec<f64> = whole.filter_map(|(_, reward)| reward).collect();
+        self.scores.add(&scores);
     }
 
     /// A record without token columns has its completions' lengths.
@@ -250,8 +291,10 @@ impl Policy {
         let c = batch.columns();
         // Who has the rewards after the penalty need not be told of it.
         let penalty = penalty.filter(|_| c.penalised_rewards.is_none());
-        for reward in c.penalised_rewards.iter().flat_map(Values::iter) {
-            match reward {
+        let is_whole = |at: usize| is_broken_off(batch, at) != Some(true);
+        let given = c.penalised_rewards.iter().flat_map(Values::iter);
+        for (at, reward) in given.enumerate() {
+            match reward.filter(|_| is_whole(at)) {
                 Some(reward) => self.penalised.add(&[reward]),
                 None => self.penalised.census.absent(1),
             }
@@ -266,7 +309,7 @@ impl Policy {
             let Some(KlPenalty { coefficient, .. }) = penalty else {
                 continue;
             };
-            match read.penalty.zip(reward) {
+            match read.penalty.zip(reward).filter(|_| is_whole(at)) {
                 Some((kl, reward)) => self.penalised.add(&[reward - coefficient * kl]),
                 None => self.penalised.census.absent(1),
             }
@@ -285,6 +328,7 @@ impl Policy {
         let ranged = |count: u64, extent: &Extent| (count > 0) == extent.range().is_some();
         ranged(self.behaviour.tokens, &self.ratio_extent)
             && ranged(self.advantages.tokens, &self.advantages.extent)
+            && ranged(self.scores.completions, &self.scores.extent)
             && ranged(self.penalised.moments.count(), &self.penalised.extent)
             && self.returns.count() == self.errors.count()
             && self.outside.is_consistent()
@@ -300,6 +344,7 @@ impl Policy {
             ref ratio_extent,
             ref ppo_kl,
             ref advantages,
+            ref scores,
             ref penalised,
             ref returns,
             ref errors,
@@ -314,6 +359,7 @@ impl Policy {
         self.ratio_extent.merge(ratio_extent);
         self.ppo_kl.merge(ppo_kl);
         self.advantages.merge(advantages);
+        self.scores.merge(scores);
         self.penalised.merge(penalised);
         self.returns.merge(returns);
         self.errors.merge(errors);

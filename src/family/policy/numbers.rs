@@ -1,11 +1,11 @@
 //! The numbers that actor and critic report of themselves.
 
 use crate::family::moment::{Moment, moment};
-use crate::family::policy::off_policy::numbers::{OffPolicyNumbers, off_policy};
+use crate::family::policy::off_policy::numbers::{CompletionNumbers, OffPolicyNumbers, off_policy};
 use crate::family::policy::outside::OutsideNumbers;
 use crate::family::policy::rejection::numbers::{RejectionNumbers, rejection};
 use crate::family::policy::staleness::StalenessNumbers;
-use crate::family::policy::{Broadcast, Policy};
+use crate::family::policy::{Broadcast, Policy, Scores};
 use crate::family::thresholds::KlKind;
 use crate::family::tokens::token_totals::{TokenNumbers, TokenRange};
 use crate::stat::Moments;
@@ -52,9 +52,11 @@ pub struct PolicyNumbers {
     pub ratio: Option<RatioNumbers>,
     /// Over tokens; a completion's advantage stands for each of its counted tokens where they have none of their own.
     pub advantages: Option<TokenNumbers>,
+    /// Rewards of completions that were not broken off: by `aborted`, or, in records without it, those of no tokens.
+    pub scores: Option<CompletionNumbers>,
     /// Whether completions were counted with a KL penalty inside their rewards.
     pub is_penalised: bool,
-    /// Rewards less the KL penalty; `None` where there is none.
+    /// Rewards less the KL penalty, of such completions; `None` where there is none.
     pub penalised: Option<Moment>,
     /// 1 - var(returns - values) / (var(returns) + 1e-5), sample variances over tokens.
     pub explained_variance: Option<f64>,
@@ -88,6 +90,7 @@ impl PolicyNumbers {
             ppo_kl: policy.ppo_kl.means().map(|[k1]| k1),
             ratio: ratio(policy),
             advantages: broadcast(&policy.advantages),
+            scores: scores(&policy.scores),
             // With a penalty every completion is counted there, if only as absent.
             is_penalised: policy.penalised.census.seen() > 0,
             penalised: moment(&policy.penalised),
@@ -122,6 +125,12 @@ fn difference_std(policy: &Policy, differences: &TokenRange) -> Option<f64> {
     let square = policy.probability_difference_squares.divided(n);
     let variance = (square - mean * mean).max(0.0) * n as f64 / others as f64;
     Some(if min == max { 0.0 } else { variance.sqrt() })
+}
+
+fn scores(scores: &Scores) -> Option<CompletionNumbers> {
+    let (min, max) = scores.extent.range()?;
+    let mean = scores.sum.divided(scores.completions);
+    Some(CompletionNumbers { mean, min, max })
 }
 
 fn broadcast(values: &Broadcast) -> Option<TokenNumbers> {
