@@ -279,6 +279,7 @@ class Options(TypedDict, total=False):
     clip_range: tuple[float, float] | None
     is_ratio_cap: float | None
     is_ratio_floor: float | None
+    rollout_rs: Mapping[str, float | tuple[float, float]] | None
     kl_penalty: float | None
     kl_penalty_kind: Literal["k1", "abs", "k2", "k3"] | None
     success: str | tuple[str | None, float] | None

@@ -104,7 +104,7 @@ options! {
         is_ratio_floor: Option<f64> = None, none "1 / `is_ratio_cap`", within POSITIVE, needs "is_ratio_cap";
         /// What a rejection by the sampler's ratio leaves out, by verl's names: of a k1 the lower and upper ratio of the
         /// sampler's to the trained probability, of another the upper bound
-        rollout_rs: Rejection = Rejection::default(), none "nothing is left out", within POSITIVE;
+        rollout_rs: Rejection = Rejection::default(), none "nothing is left out", within BOUNDS;
         /// Coefficient of the KL penalty that the training takes off its rewards, for verl's `critic/rewards`
         kl_penalty: Option<f64> = None, none "no penalty", within NOT_NEGATIVE;
         /// Estimator of that penalty

@@ -49,6 +49,8 @@ pub(super) const FINITE: Domain = ("a finite number", f64::is_finite);
 pub(super) const NOT_NEGATIVE: Domain =
     ("a finite number, at least 0", |x| x.is_finite() && x >= 0.0);
 pub(super) const POSITIVE: Domain = ("a finite number above 0", |x| x.is_finite() && x > 0.0);
+/// Of several bounds one that makes no sense is looked at first.
+pub(super) const BOUNDS: Domain = ("bounds by name, each a finite number above 0", POSITIVE.1);
 /// Nothing is beyond infinity, which is how a flag is switched off, and everything is beyond a negative number, which shows one up.
 const LIMIT: Domain = ("a number", |x| !x.is_nan());
 pub(super) const COUNT: Domain = ("a whole number, at least 1", |x| x >= 1.0);

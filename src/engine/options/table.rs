@@ -178,8 +178,8 @@ impl OptionValue for Rejection {
             let named = name.replace('-', "_");
             let found = known.iter().find(|(known, _)| *known == named);
             let Some((_, statistic)) = found else {
-                let names = known.iter().map(|(name, _)| *name);
-                return Err(unknown_name("name", &name, names));
+                let known = known.iter().map(|(known, _)| *known);
+                return Err(unknown_name("name", &name, known));
             };
             let bounds = bounds(*statistic, &given);
             let bounds = bounds.map_err(|reason| format!("`{name}`: {reason}"))?;
