@@ -117,8 +117,8 @@ def summarize(
     is_ratio_cap: a finite number above 0. Cap of the importance ratio to the sampler. Without it: no cap.
     is_ratio_floor: a finite number above 0. Below it that ratio counts as too low: of a loss that leaves such tokens out, where it begins
         to. Without it: 1 / `is_ratio_cap`. Only with `is_ratio_cap`.
-    rollout_rs: a finite number above 0. What a rejection by the sampler's ratio leaves out, by verl's names: of a k1 the lower and upper
-        ratio of the sampler's to the trained probability, of another the upper bound. Without it: nothing is left out.
+    rollout_rs: bounds by name, each a finite number above 0. What a rejection by the sampler's ratio leaves out, by verl's names: of a k1
+        the lower and upper ratio of the sampler's to the trained probability, of another the upper bound. Without it: nothing is left out.
     kl_penalty: a finite number, at least 0. Coefficient of the KL penalty that the training takes off its rewards, for verl's
         `critic/rewards`. Without it: no penalty.
     kl_penalty_kind: k1, abs, k2 or k3. Estimator of that penalty. Without it: k1. Only with `kl_penalty`.
