@@ -40,6 +40,14 @@ pub fn is_broken_off(batch: &Batch<'_>, completion: usize) -> Option<bool> {
     aborted.copied().or_else(is_empty)
 }
 
+/// Whether any completion of the record was.
+pub fn is_any_broken_off(batch: &Batch<'_>) -> bool {
+    match (batch.columns().aborted, batch.lengths()) {
+        (Some(aborted), _) => aborted.contains(&true),
+        (None, lengths) => lengths.is_some_and(|lengths| lengths.contains(&0)),
+    }
+}
+
 impl Agents {
     pub fn of(batch: &Batch<'_>) -> Self {
         let mut agents = Self::default();

@@ -8,7 +8,7 @@ pub mod staleness;
 
 use serde::{Deserialize, Serialize};
 
-use super::completions::agents::is_broken_off;
+use super::completions::agents::{is_any_broken_off, is_broken_off};
 use super::join;
 use super::number_totals::{NumberTotals, count};
 use super::per_completion::by_completion;
@@ -257,8 +257,12 @@ impl Policy {
 
     /// verl leaves out what was broken off.
     fn add_scores(&mut self, batch: &Batch<'_>) {
-        let rewards = batch.columns().rewards.iter().enumerate();
-        let whole = rewards.filter(|(at, _)| is_broken_off(batch, *at) != Some(true));
+        let rewards = &batch.columns().rewards;
+        if let Some(rewards) = rewards.whole().filter(|_| !is_any_broken_off(batch)) {
+            return self.scores.add(rewards);
+        }
+        let whole = rewards.iter().enumerate();
+        let whole = whole.filter(|(at, _)| is_broken_off(batch, *at) != Some(true));
         let scores: Vec<f64> = whole.filter_map(|(_, reward)| reward).collect();
         self.scores.add(&scores);
     }
