@@ -171,6 +171,29 @@ fn under_dynamic_sampling_the_samples_that_nemo_rl_kept_are_those_it_trained_on(
 }
 
 #[test]
+fn zeros_for_log_probabilities_that_nemo_rl_skipped_are_none() {
+    let dir = tempdir().unwrap();
+    let skipped = dir.path().join("train_data_step1.jsonl");
+    let mut rows = lines(&data("nemo-rl/train_data_step1.jsonl"));
+    for row in &mut rows {
+        for logp in row["prev_logprobs"][0].as_array_mut().unwrap() {
+            *logp = 0.0.into();
+        }
+    }
+    let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+    fs::write(&skipped, rows.join("\n")).unwrap();
+    let of = |path: &Path| {
+        replayed(&[path], &["--dialect", "nemo-rl"])
+            .0
+            .swap_remove(0)
+    };
+    let (plain, skipped) = (of(&data("nemo-rl/train_data_step1.jsonl")), of(&skipped));
+    assert!(plain["train/gen_kl_error"].is_number());
+    assert!(skipped["train/gen_kl_error"].is_null());
+    assert_eq!(plain["train/reward"], skipped["train/reward"]);
+}
+
+#[test]
 fn prime_rl_s_traces_are_what_verifiers_makes_of_them() {
     let expected = json(&data("prime-rl/expected.json"));
     let rollouts = data("prime-rl/rollouts");

@@ -50,12 +50,15 @@ pub(super) fn fields<R: BufRead>(rows: Rows<R>) -> Result<Fields, Wrong> {
             Owned::TokenNaturals(Cells::flat(columns.tokens)),
         ),
         ("loss_mask", Owned::TokenBits(Cells::flat(columns.mask))),
-        ("old_token_logps", Owned::Tokens(Cells::flat(columns.old))),
         (
             "sampling_token_logps",
             Owned::Tokens(Cells::flat(columns.sampled)),
         ),
     ]);
+    // NeMo-RL writes zeros where it skips them (`force_on_policy_ratio`).
+    if columns.old.iter().any(|logp| *logp != 0.0) {
+        fields.insert("old_token_logps", Owned::Tokens(Cells::flat(columns.old)));
+    }
     columns.advantages.into(&mut fields);
     Ok(fields)
 }
