@@ -116,7 +116,8 @@ impl Clusters {
             .unwrap_or(0);
         let aligned = parts.iter();
         let aligned = aligned.map(|(part, exponent)| scale(*part, 2 * (exponent - top).max(-1000)));
-        (aligned.sum(), top)
+        // From 0: the sum of nothing would be -0.
+        (aligned.fold(0.0, |sum, part| sum + part), top)
     }
 }
 

@@ -100,3 +100,9 @@ fn a_sum_that_two_doubles_do_not_hold_is_a_cluster_too() {
     let beyond = of(&[vec![f64::MAX, f64::MAX, -f64::MAX]]);
     assert_eq!(beyond, of(&[vec![f64::MAX, 0.0, 0.0]]));
 }
+
+#[test]
+fn a_share_of_nothing_between_clusters_has_no_sign() {
+    let between = of(&[vec![1.0, 0.0]]).between(&Moments::of(&[1.0, 0.0]));
+    assert_eq!(between.map(f64::to_bits), Some(0));
+}
