@@ -118,6 +118,16 @@ impl<'a> Batch<'a> {
         self.lengths.as_deref()
     }
 
+    /// Whether a completion was cut off: it did not end by itself, or, in records that do not say how theirs ended, it is as long as the cap;
+    /// `None` where neither is known.
+    pub(crate) fn is_clipped(&self, completion: usize) -> Option<bool> {
+        if let Some(terminated) = self.columns().terminated {
+            return terminated.get(completion).map(|ended| !ended);
+        }
+        let length = self.lengths()?.get(completion)?;
+        Some(*length >= self.columns().max_completion_length?)
+    }
+
     /// Where the completion's tokens lie in a column.
     pub(crate) fn span(&self, completion: usize) -> Span {
         Span {

@@ -135,7 +135,8 @@ impl Gathered {
             let counts = counts.into_iter().flatten();
             self.take(number, names, counts.map(|count| Some(f64::from(*count))));
         }
-        let clipped = clipped(batch);
+        let clipped = (0..batch.completions()).map(|nth| batch.is_clipped(nth));
+        let clipped: Option<Vec<bool>> = clipped.collect();
         for (number, bits) in [
             (Number::Clipped, clipped.as_deref()),
             (Number::Aborted, c.aborted),
@@ -239,16 +240,6 @@ fn judge(
             None => group.is_unknown = true,
         }
     }
-}
-
-/// Which completions did not end by themselves; `None` where nothing says how they ended.
-fn clipped(batch: &Batch<'_>) -> Option<Vec<bool>> {
-    let c = batch.columns();
-    if let Some(terminated) = c.terminated {
-        return Some(terminated.iter().map(|ended| !ended).collect());
-    }
-    let (lengths, cap) = (batch.lengths()?, c.max_completion_length?);
-    Some(lengths.iter().map(|length| *length >= cap).collect())
 }
 
 fn one_if(bit: bool) -> f64 {

@@ -123,13 +123,7 @@ impl Record {
     #[cfg(feature = "cli")]
     pub(crate) fn terminated(&self) -> Result<Self, BatchError> {
         let batch = self.batch()?;
-        let columns = batch.columns();
-        let cap = columns.max_completion_length;
-        let ended = |i: usize| match (columns.terminated, batch.lengths(), cap) {
-            (Some(ended), ..) => ended[i],
-            (None, Some(lengths), Some(cap)) => lengths[i] < cap,
-            _ => true,
-        };
+        let ended = |i: usize| batch.is_clipped(i) != Some(true);
         let keep: Vec<bool> = (0..batch.completions()).map(ended).collect();
         Ok(Self {
             fields: field::kept(&fields(&batch), &keep),

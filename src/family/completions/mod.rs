@@ -90,22 +90,15 @@ impl Completions {
         }
     }
 
-    /// Clipped: `terminated` says so, or, without that column, the length has reached the cap.
     fn add_clipped(&mut self, batch: &Batch<'_>) {
-        let c = batch.columns();
-        match (c.terminated, batch.lengths()) {
-            (Some(terminated), lengths) => {
-                for (i, &terminated) in terminated.iter().enumerate() {
-                    self.add_judged(!terminated, lengths.map(|lengths| lengths[i]));
-                }
-            }
-            (None, Some(lengths)) => {
-                for &length in lengths {
-                    let clipped = c.max_completion_length.is_some_and(|cap| length >= cap);
-                    self.add_judged(clipped, Some(length));
-                }
-            }
-            (None, None) => {}
+        let lengths = batch.lengths();
+        if batch.columns().terminated.is_none() && lengths.is_none() {
+            return;
+        }
+        for completion in 0..batch.completions() {
+            // Without a cap nothing can have reached it.
+            let clipped = batch.is_clipped(completion) == Some(true);
+            self.add_judged(clipped, lengths.map(|lengths| lengths[completion]));
         }
     }
 
